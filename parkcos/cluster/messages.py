@@ -1,0 +1,328 @@
+"""What node, scheduler, client and servers say to each other: one closed schema for each receiver.
+
+Functions, arguments and results are opaque bytes here; they travel beside the message, as its payload.
+A process is named by its incarnation, a client by a random number, a task by a number that its client gave it.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from parkcos.cluster.shipping import Definition
+
+
+class Message(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """Base of all messages between the parts of a cluster."""
+
+
+class NodeInfo(msgspec.Struct, array_like=True, frozen=True):
+    """A node as it describes itself.  memory, disk: free bytes."""
+
+    incarnation: int
+    name: str
+    addr: str
+    port: int
+    cpus: int
+    platform: str
+    python: str
+    version: str
+    memory: int | None = None
+    disk: int | None = None
+
+
+# -- to a scheduler
+
+
+class NodeState(Message):
+    """A node exists.  client: whom it serves, 0 for nobody; asked: by whom that client was granted."""
+
+    info: NodeInfo
+    client: int
+
+
+class NodeAnswer(Message):
+    """The answer to ReserveNode."""
+
+    client: int
+    ok: bool
+    reason: str = ""
+
+
+class Enqueue(Message):
+    """A client wants the nodes when it is its turn."""
+
+    client: int
+    name: str
+    python: str
+
+
+class WantNode(Message):
+    """The client's answer to NodeOffer.  cpus: how many servers it wants there; 0: none, now and later."""
+
+    client: int
+    node: int
+    cpus: int
+
+
+class ClientLeaves(Message):
+    """The client has closed, or no longer waits: the next one's turn."""
+
+    client: int
+
+
+ToScheduler = NodeState | NodeAnswer | Enqueue | WantNode | ClientLeaves
+
+# -- to a node
+
+
+class ReserveNode(Message):
+    """From a scheduler: serve this client and nobody else, until it or the scheduler says otherwise."""
+
+    client: int
+    client_addr: str
+    client_port: int
+    client_incarnation: int
+
+
+class ReleaseNode(Message):
+    """From a scheduler: that client is gone."""
+
+    client: int
+
+
+class SetupNode(Message):
+    """From the client; the payload is a Bundle.  Start `cpus` servers."""
+
+    client: int
+    cpus: int
+    restart_servers: bool = False
+
+
+class CloseNode(Message):
+    """From the client: end all servers.  terminate: do not wait for what runs there."""
+
+    client: int
+    terminate: bool
+
+
+class CloseServer(Message):
+    """From the client: end one server, after its CPU tasks (or at once), and start it anew if asked to."""
+
+    client: int
+    server: int
+    terminate: bool
+    restart: bool
+
+
+class AskState(Message):
+    """From a scheduler: say who you are."""
+
+
+ToNode = ReserveNode | ReleaseNode | SetupNode | CloseNode | CloseServer | AskState
+
+# -- to a client
+
+
+class Queued(Message):
+    """From the scheduler: your place in the queue; 0 is running."""
+
+    client: int
+    position: int
+
+
+class Scheduled(Message):
+    """From the scheduler: it is your turn."""
+
+    client: int
+
+
+class NodeOffer(Message):
+    """From the scheduler: this node is free; do you want it?"""
+
+    client: int
+    info: NodeInfo
+
+
+class NodeUnusable(Message):
+    """From the scheduler: this node cannot be offered, and why."""
+
+    client: int
+    info: NodeInfo
+    reason: str
+
+
+class NodeGranted(Message):
+    """From the scheduler: the node serves you now."""
+
+    client: int
+    node: int
+
+
+class NodeReady(Message):
+    """From the node: node_setup is done, servers are starting."""
+
+    client: int
+
+
+class NodeFailed(Message):
+    """From the node: it cannot serve you, and why."""
+
+    client: int
+    error: str
+
+
+class ServerUp(Message):
+    """From the node: a server process listens."""
+
+    client: int
+    index: int
+    addr: str
+    port: int
+    incarnation: int
+
+
+class ServerDown(Message):
+    """From the node: a server process ended.  restarts: another one is on its way."""
+
+    client: int
+    incarnation: int
+    reason: str
+    restarts: bool
+    asked: bool
+
+
+class NodeClosed(Message):
+    """From the node: all servers have ended, all files are gone."""
+
+    client: int
+
+
+class ServerReady(Message):
+    """From a server: server_setup is done."""
+
+    client: int
+
+
+class ServerFailed(Message):
+    """From a server: server_setup failed, and how."""
+
+    client: int
+    error: str
+
+
+class TaskStarted(Message):
+    """From a server."""
+
+    client: int
+    task: int
+
+
+class TaskRefused(Message):
+    """From a server: the task could not be created, and why."""
+
+    client: int
+    task: int
+    error: str
+
+
+class TaskEnded(Message):
+    """From a server.  The payload is the result, or a pickled Failure; seconds: how long it ran."""
+
+    client: int
+    task: int
+    kind: str
+    seconds: float
+
+
+class TaskRecalled(Message):
+    """From a server: the answer to RecallTask.  ok: it had not begun, and never will here."""
+
+    client: int
+    task: int
+    ok: bool
+
+
+ToClient = (
+    Queued
+    | Scheduled
+    | NodeOffer
+    | NodeUnusable
+    | NodeGranted
+    | NodeReady
+    | NodeFailed
+    | ServerUp
+    | ServerDown
+    | NodeClosed
+    | ServerReady
+    | ServerFailed
+    | TaskStarted
+    | TaskRefused
+    | TaskEnded
+    | TaskRecalled
+)
+
+# -- to a server
+
+
+class OpenServer(Message):
+    """From the client: begin to serve it; the payload is the call of server_setup, if has_setup."""
+
+    client: int
+    has_setup: bool
+    definitions: list[Definition] = []
+
+
+class RunTask(Message):
+    """From the client; the payload is the pickled (function, args, kwargs).  io: not counted as using the CPU."""
+
+    client: int
+    task: int
+    name: str
+    io: bool
+    definitions: list[Definition] = []
+
+
+class RecallTask(Message):
+    """From the client: give a task back that has not begun."""
+
+    client: int
+    task: int
+
+
+class EndServer(Message):
+    """From the client: after the CPU tasks (or at once) interrupt what runs, and end."""
+
+    client: int
+    terminate: bool
+
+
+ToServer = OpenServer | RunTask | RecallTask | EndServer
+
+encode = msgspec.msgpack.Encoder().encode
+DECODERS = {
+    "scheduler": msgspec.msgpack.Decoder(ToScheduler),
+    "node": msgspec.msgpack.Decoder(ToNode),
+    "client": msgspec.msgpack.Decoder(ToClient),
+    "server": msgspec.msgpack.Decoder(ToServer),
+}
+
+
+class File(msgspec.Struct, array_like=True, frozen=True):
+    """A file component.  path: relative to the client's directory on the node, with `/`."""
+
+    path: str
+    mode: int
+    data: bytes
+
+
+class Bundle(msgspec.Struct, array_like=True, frozen=True):
+    """What a client brings to a node: opaque to the node, opened in the zygote."""
+
+    files: list[File]
+    definitions: list[Definition]
+    node_setup: bytes | None = None
+    """The pickled (function, args, kwargs)."""
+
+
+encode_bundle = msgspec.msgpack.Encoder().encode
+decode_bundle = msgspec.msgpack.Decoder(Bundle).decode

@@ -1,0 +1,122 @@
+"""Where a client's code lives at a server: its `__main__`, and a module for each of the client's own modules.
+
+Used in the zygote and in servers only: it changes `sys.modules` of its process, as a client's code expects.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import types
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from parkcos.errors import ShippingError
+
+if TYPE_CHECKING:
+    from parkcos.cluster.shipping import Definition
+
+_pending: dict[tuple[str, str], Definition] = {}
+"""What is being installed: a base class may be asked for before its turn."""
+
+_installed: dict[tuple[str, str], bytes] = {}
+"""The digest of what was installed last under each name."""
+
+
+class Unshipped:
+    """Stands for a global that could not travel; says so when it is used."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.__dict__["_why"] = f"the global {name!r} is not at this server: {reason}"
+
+    def _fail(self, *_: Any, **__: Any) -> Any:
+        raise ShippingError(self.__dict__["_why"])
+
+    __call__ = __iter__ = __len__ = __getitem__ = __setitem__ = __enter__ = __bool__ = __setattr__ = _fail
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self._fail()
+
+    def __repr__(self) -> str:
+        return f"<{self.__dict__['_why']}>"
+
+
+class Globals(dict[str, Any]):
+    """Stands for a module's globals while a function travels; arrives as the very dictionary."""
+
+    def __init__(self, module: str) -> None:
+        super().__init__()
+        self.module = module
+
+    def __reduce__(self) -> Any:
+        return module_globals, (self.module,)
+
+
+def module_globals(name: str) -> dict[str, Any]:
+    """The globals of the module `name`, which is made if there is none.  Never imports anything."""
+    module = sys.modules.get(name)
+    if module is None:
+        module = sys.modules[name] = fresh_module(name)
+        parent, _, child = name.rpartition(".")
+        if parent:
+            module_globals(parent)
+            setattr(sys.modules[parent], child, module)
+    return vars(module)
+
+
+def fresh_module(name: str) -> types.ModuleType:
+    """A module with the names that chapter 6 promises to a client's code."""
+    import parkcos
+
+    module = types.ModuleType(name)
+    module.__dict__["__builtins__"] = __builtins__
+    module.__dict__["parkcos"] = parkcos
+    return module
+
+
+def resolve(module: str, qualname: str) -> Any:
+    """What `qualname` stands for in `module`; installs it first if it is on its way.
+
+    Raises: ShippingError if it is not there.
+    """
+    head, *rest = qualname.split(".")
+    space = module_globals(module)
+    if (definition := _pending.get((module, head))) is not None:
+        _install(definition)
+    try:
+        found = space[head]
+    except KeyError:
+        raise ShippingError(f"{module}.{head} is not at this server: list it in the client's components") from None
+    for part in rest:
+        found = getattr(found, part)
+    return found
+
+
+def install(definitions: Iterable[Definition]) -> None:
+    """Set these globals, each only if it is new or its client has replaced it."""
+    for definition in definitions:
+        if definition.digest == b"" or _installed.get((definition.module, definition.name)) != definition.digest:
+            _pending[definition.module, definition.name] = definition
+    while _pending:
+        _install(next(iter(_pending.values())))
+
+
+def _install(definition: Definition) -> None:
+    module, name = definition.module, definition.name
+    del _pending[module, name]
+    space = module_globals(module)
+    if definition.kind == "missing":
+        space.setdefault(name, Unshipped(name, definition.blob.decode()))
+        return
+    try:
+        value = pickle.loads(definition.blob)
+    except ModuleNotFoundError as error:
+        value = Unshipped(
+            name, f"no module named {error.name!r} here: install it at this node, or list it in the client's components"
+        )
+    except Exception as error:
+        value = Unshipped(name, f"it cannot be rebuilt here: {type(error).__name__}: {error}")
+    space[name] = value
+    _installed[module, name] = definition.digest

@@ -1,0 +1,202 @@
+"""Code that travels: how a client's functions, classes and globals become bytes.
+
+What belongs to the client's own program (its `__main__` and modules that are not installed) travels *by value*: one
+:class:`Definition` for each global name that a shipped function uses, found by following the names in its code.
+The server puts each into the module of the same name (its `__main__` for the client's `__main__`), so functions sent
+separately see each other, and an instance of the client's class that comes home is of the client's class.
+What is installed travels by reference, and is imported there.
+
+A data global is set at a server when it arrives for the first time, and again only when the client's value has been
+replaced since: what a task there has assigned is not overwritten by the next call.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import site
+import sys
+import sysconfig
+import types
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import cloudpickle
+import msgspec
+from cloudpickle import cloudpickle as _cp
+
+from parkcos.cluster import namespace
+from parkcos.net.payload import explain
+
+CODE, DATA, MISSING = "code", "data", "missing"
+
+
+class Definition(msgspec.Struct, array_like=True, frozen=True):
+    """The value of one global name.  blob: its pickle, or for MISSING the reason why there is none."""
+
+    module: str
+    name: str
+    kind: str
+    digest: bytes
+    blob: bytes
+
+
+Key = tuple[str, str]
+"""(module, global name)."""
+
+
+def _installed_roots() -> tuple[str, ...]:
+    paths = {p for key, p in sysconfig.get_paths().items() if "lib" in key}
+    paths.update(site.getsitepackages() if hasattr(site, "getsitepackages") else ())
+    paths.add(site.getusersitepackages())
+    return tuple(paths)
+
+
+_INSTALLED_ROOTS = _installed_roots()
+
+
+def travels_by_value(module_name: str | None) -> bool:
+    """Whether what is defined in this module is the client's own: not built in, not installed, not parkcos."""
+    if module_name in ("__main__", "__mp_main__"):
+        return True
+    if not module_name or module_name.partition(".")[0] == "parkcos":
+        return False
+    module = sys.modules.get(module_name)
+    if module is None or module_name in sys.builtin_module_names:
+        return False
+    file = getattr(module, "__file__", None)
+    if file is None:
+        return getattr(module, "__spec__", None) is None  # made by hand, not by an importer
+    return not file.startswith(_INSTALLED_ROOTS)
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Pickles one object; notes which by-value globals it needs instead of taking them in.
+
+    Args:
+        root: the function or class that this pickle is the definition of; None for arguments.
+        by_reference: names of modules that the servers have as files.
+    """
+
+    def __init__(self, file: io.BytesIO, root: Any, by_reference: frozenset[str]) -> None:
+        super().__init__(file, protocol=5)
+        self.root = root
+        self.by_reference = by_reference
+        self.needs: dict[Key, Any] = {}
+
+    def reducer_override(self, obj: Any) -> Any:
+        kind = type(obj)
+        if kind is types.FunctionType or issubclass(kind, type):
+            module = getattr(obj, "__module__", None)
+            if module and module.partition(".")[0] not in self.by_reference and travels_by_value(module):
+                if obj is not self.root and (key := self._global_of(obj, module)):
+                    return namespace.resolve, key
+                if kind is types.FunctionType:
+                    return self._dynamic_function_reduce(obj)
+                return _class_reduce(obj)
+        return super().reducer_override(obj)
+
+    def _global_of(self, obj: Any, module: str) -> tuple[str, str] | None:
+        """(module, qualified name) if that is where `obj` is found; notes the global it hangs on."""
+        qualname: str = obj.__qualname__
+        head, _, _ = qualname.partition(".")
+        if self.root is not None and module == self.root.__module__ and head == self.root.__qualname__:
+            return None  # part of the class that is being defined here
+        found = holder = vars(sys.modules[module]).get(head)
+        for part in qualname.split(".")[1:]:
+            found = getattr(found, part, None)
+        if found is not obj:
+            return None
+        self.needs[module, head] = holder
+        return module, qualname
+
+    def _dynamic_function_reduce(self, func: types.FunctionType) -> Any:
+        """As cloudpickle's, but the function's globals are the namespace of its module at the server."""
+        module = func.__module__ if travels_by_value(func.__module__) else "__main__"
+        code, _, name, argdefs, closure = self._function_getnewargs(func)
+        state, slots = _cp._function_getstate(func)
+        for global_name, value in slots["__globals__"].items():
+            if not global_name.startswith("__"):
+                self.needs[module, global_name] = value
+        slots["__globals__"] = {}
+        newargs = (code, namespace.Globals(module), name, argdefs, closure)
+        return (_cp._make_function, newargs, (state, slots), None, None, _cp._function_setstate)
+
+
+def _class_reduce(obj: type) -> Any:
+    reduced = _cp._class_reduce(obj)
+    return _cp._dynamic_class_reduce(obj) if reduced is NotImplemented else reduced
+
+
+class Shipper:
+    """Turns what a client runs into payloads and definitions.  One for each client.
+
+    Args:
+        by_reference: names of top-level modules that are components of their own: the servers have their files.
+    """
+
+    def __init__(self, by_reference: Iterable[str] = ()) -> None:
+        self.by_reference = frozenset(by_reference)
+        self._made: dict[Key, tuple[Any, Definition, tuple[tuple[Key, Any], ...]]] = {}
+
+    def pack(self, obj: Any) -> tuple[bytes, list[Definition]]:
+        """Pickle arguments or a function.
+
+        Returns: the pickle, and every definition that a server needs in order to open and use it.
+        Raises: ShippingError naming the attribute that cannot be pickled.
+        """
+        from parkcos.errors import ShippingError
+
+        file = io.BytesIO()
+        pickler = _Pickler(file, None, self.by_reference)
+        try:
+            pickler.dump(obj)
+        except Exception as error:
+            raise ShippingError(explain(obj, error)) from error
+        return file.getvalue(), self.definitions(pickler.needs) if pickler.needs else []
+
+    def definitions(self, needs: dict[Key, Any]) -> list[Definition]:
+        """Definitions of these globals and of all that they need in turn."""
+        out: dict[Key, Definition] = {}
+        todo = list(needs.items())
+        while todo:
+            key, value = todo.pop()
+            if key in out:
+                continue
+            made = self._made.get(key)
+            if made is None or made[0] is not value:
+                made = self._made[key] = self._define(key, value)
+            out[key] = made[1]
+            # The values of names are looked up afresh: the client may have replaced them since.
+            todo += [(k, _current(k, v)) for k, v in made[2]]
+        return list(out.values())
+
+    def _define(self, key: Key, value: Any) -> tuple[Any, Definition, tuple[tuple[Key, Any], ...]]:
+        module, name = key
+        own = isinstance(value, types.FunctionType | type) and getattr(value, "__module__", None) == module
+        file = io.BytesIO()
+        pickler = _Pickler(file, value if own and value.__qualname__ == name else None, self.by_reference)
+        try:
+            pickler.dump(value)
+        except Exception as error:
+            # Perhaps the function never uses it there; if it does, it is told why it cannot.
+            reason = explain(value, error).encode()
+            return value, Definition(module, name, MISSING, b"", reason), ()
+        blob = file.getvalue()
+        digest = hashlib.blake2b(blob, digest_size=16).digest()
+        kind = CODE if callable(value) or isinstance(value, types.ModuleType) else DATA
+        return value, Definition(module, name, kind, digest, blob), tuple(pickler.needs.items())
+
+
+def _current(key: Key, value: Any) -> Any:
+    module = sys.modules.get(key[0])
+    return vars(module).get(key[1], value) if module else value
+
+
+def key_of(fn: Callable[..., Any]) -> Key | None:
+    """(module, name) of a global function of the client's own program, None for everything else."""
+    module = getattr(fn, "__module__", None)
+    name = getattr(fn, "__qualname__", "")
+    if module and travels_by_value(module) and vars(sys.modules[module]).get(name) is fn:
+        return module, name
+    return None

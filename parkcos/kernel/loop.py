@@ -1,0 +1,354 @@
+"""The hot loop: which task runs next, and what its yield means.
+
+Tasks that are ready stand in one list, in the order in which they became ready; a round takes them all, and what
+becomes ready meanwhile runs in the next round.  Posted calls and timers are looked at between rounds.  In the loop
+a step of a task costs one call of ``task._send`` and two comparisons; everything rarer pays for itself:
+
+- ``throw()`` and ``terminate()`` replace ``task._send`` by a function that throws (see task.py), so a step never
+  asks whether an exception is pending;
+- a bare ``receive()`` yields the one object RECEIVE;
+- everything else goes to ``_yielded``.
+
+Sub-calls stand on the task's own stack (``task._stack``, the outer generators), so their depth has no limit.
+Beginning a sub-call takes no turn, its return takes one: so even ``while True: yield sub()`` lets others run.
+
+What must not live here: starting, stopping and waiting for the kernel (kernel.py), what tasks can do (task.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from threading import get_ident
+from types import BuiltinFunctionType, CoroutineType, FunctionType, GeneratorType, MethodType
+from typing import TYPE_CHECKING, Any
+
+from parkcos.errors import HotSwapException, SenselessYield
+from parkcos.kernel import explain
+from parkcos.kernel.states import FAILED, FINISHED, HANDED, RECEIVING, TERMINATED, WAITING, Terminate
+from parkcos.kernel.timers import Timer, Timers
+from parkcos.kernel.wait import RECEIVE, Call, Receive, Wait, Waitable
+
+if TYPE_CHECKING:
+    from parkcos.kernel.task import Task
+
+__all__ = ["Loop"]
+
+logger = logging.getLogger("parkcos")
+
+_PLAIN = frozenset({int, str, float, bool, tuple, list, dict, set, bytes, bytearray, frozenset})
+_FUNCTIONS = (FunctionType, MethodType, BuiltinFunctionType, functools.partial)
+
+
+class Loop:
+    """The running half of a Kernel.  All methods are for the kernel thread, except ``post``."""
+
+    __slots__ = ("_flushes", "_inbox", "_lock", "_ready", "_sleeping", "_stopping", "clock", "current", "ident",
+                 "stopped", "timers")  # fmt: skip
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.current: Task | None = None
+        self.ident = -1
+        self.stopped = False
+        self.timers = Timers()
+        self._ready: list[Task] = []
+        self._inbox: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._flushes: list[Callable[[], object]] = []
+        self._sleeping = False
+        self._stopping = False
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    # ---- calls from outside -------------------------------------------------------------------------------------
+
+    def post(self, fn: Callable[..., object], *args: Any) -> None:
+        """Call ``fn(*args)`` in the kernel thread, soon, in order of posting.  Any thread; do not yield it.
+
+        Wakes the kernel if it sleeps, and only then costs more than appending to a queue.  An exception of `fn` is
+        logged.  After the kernel has stopped nothing is called.
+        """
+        self._inbox.append((fn, args))
+        # The kernel first says that it sleeps and then looks into the inbox once more; here it is the other way
+        # round, so one of the two always sees the other.
+        if self._sleeping:
+            self._sleeping = False
+            with contextlib.suppress(RuntimeError):  # another thread has just released it: the kernel wakes anyway
+                self._lock.release()
+
+    def in_kernel_thread(self) -> bool:
+        """True in the thread that runs this kernel."""
+        return get_ident() == self.ident
+
+    def request_flush(self, fn: Callable[[], object]) -> None:
+        """Call ``fn()`` once at the end of the current round of ready tasks.  Asking twice means calling twice."""
+        self._flushes.append(fn)
+
+    def call_later(self, delay_s: float, fn: Callable[..., object], *args: Any) -> Timer:
+        """Call ``fn(*args)`` in the kernel thread after `delay_s` seconds.  Kernel thread only; do not yield it.
+
+        Returns: a Timer, whose ``cancel()`` takes the call back.
+        """
+        timer = Timer(self.timers, fn, args)
+        self.timers.add(self.clock() + delay_s, timer)
+        return timer
+
+    def guard(self, fn: Callable[..., object], *args: Any) -> None:
+        """Call ``fn(*args)`` now; an exception is logged with its traceback and goes no further."""
+        try:
+            fn(*args)
+        except Exception:
+            logger.exception("%s failed in the kernel thread", getattr(fn, "__qualname__", fn))
+
+    # ---- waking -------------------------------------------------------------------------------------------------
+
+    def wake(self, task: Task, value: Any) -> None:
+        """The wait of `task` is over and its yield gives `value`.  Only for a task that waits."""
+        task._wait = None
+        task._state = HANDED
+        task._value = value
+        self._ready.append(task)
+
+    def wake_error(self, task: Task, exception: BaseException) -> None:
+        """The wait of `task` is over and its yield raises `exception`."""
+        task._wait = None
+        task._throw_ready(exception)
+
+    # ---- the loop -----------------------------------------------------------------------------------------------
+
+    def _run_rounds(self) -> None:
+        """Rounds until ``_stopping``.  May be left by a KeyboardInterrupt and entered again without losing a task."""
+        ready, inbox, flushes, heap, clock = self._ready, self._inbox, self._flushes, self.timers.heap, self.clock
+        receive, handed, receiving = RECEIVE, HANDED, RECEIVING
+        append, copy, clear = ready.append, ready.copy, ready.clear
+        steps = iter(copy())
+        try:
+            while not self._stopping:
+                if inbox:
+                    self._drain()
+                if heap and heap[0][0] <= clock():
+                    self._fire_timers()
+                if ready:
+                    steps = iter(copy())
+                    clear()
+                    for task in steps:
+                        self.current = task
+                        try:
+                            y = task._send(task._value)
+                        except StopIteration as stop:
+                            self._returned(task, stop.value)
+                            continue
+                        except BaseException as exception:
+                            self._raised(task, exception)
+                            continue
+                        if y is None:
+                            task._value = None
+                            append(task)
+                        elif y is receive and task._op is True:
+                            task._op = None
+                            messages = task._messages
+                            if messages:
+                                task._value = messages.popleft()
+                                task._state = handed
+                                append(task)
+                            else:
+                                task._value = None
+                                task._state = receiving
+                        else:
+                            self._yielded(task, y)
+                    self.current = None
+                if flushes:
+                    self._flush()
+                if not ready and not inbox:
+                    task = y = None  # type: ignore[assignment]
+                    self.idle()
+        finally:
+            last, self.current = self.current, None
+            ready[:0] = steps
+            if last is not None and last._state <= HANDED and last not in ready:
+                ready.append(last)
+
+    def idle(self) -> None:
+        """Sleep until the next timer is due or something is posted.  Called when no task is ready."""
+        timeout_s = -1.0
+        if self.timers.heap:
+            when = self.timers.next_when()
+            if when is not None:
+                timeout_s = min(when - self.clock(), threading.TIMEOUT_MAX)
+                if timeout_s <= 0.0:
+                    return
+        self._sleeping = True
+        if not self._inbox:
+            self._lock.acquire(True, timeout_s)
+        self._sleeping = False
+
+    def _drain(self) -> None:
+        inbox = self._inbox
+        for _ in range(len(inbox)):
+            fn, args = inbox.popleft()
+            try:
+                fn(*args)
+            except Exception:
+                logger.exception("%s failed in the kernel thread", getattr(fn, "__qualname__", fn))
+
+    def _fire_timers(self) -> None:
+        timers = self.timers
+        now, last = self.clock(), timers.number
+        while (target := timers.pop_due(now, last)) is not None:
+            try:
+                target._on_timer()
+            except Exception:
+                logger.exception("a timer failed in the kernel thread")
+
+    def _flush(self) -> None:
+        flushes = self._flushes[:]
+        self._flushes.clear()
+        for fn in flushes:
+            self.guard(fn)
+
+    # ---- what a step may give, other than None --------------------------------------------------------------------
+
+    def _yielded(self, task: Task, y: Any) -> None:
+        """A running task yielded `y`."""
+        while True:
+            if task._op is not None:
+                if y is RECEIVE and task._op is True:
+                    return self._begin_receive(task)
+                task._discard(y)
+                return task._throw_ready(task._take_forgotten())
+            if isinstance(y, Waitable):
+                y = y.as_wait()
+            if isinstance(y, Wait):
+                if type(y) is not Call or y._begun:
+                    return self._begin(task, y)
+                y._begun = True
+                gen = y._gen
+            elif isinstance(y, (GeneratorType, CoroutineType)):
+                gen = y
+            elif type(y) in _PLAIN or (advice := _senseless(y)) is None:
+                task._value = y
+                self._ready.append(task)
+                return
+            else:
+                return task._throw_ready(SenselessYield(explain.senseless_text(task._gen, y, advice)))
+            # a sub-call: it runs at once
+            stack = task._stack
+            if stack is None:
+                stack = task._stack = []
+            stack.append(task._gen)
+            task._enter(gen)
+            try:
+                y = task._send(None)
+            except StopIteration as stop:
+                return self._returned(task, stop.value)
+            except BaseException as exception:
+                return self._raised(task, exception)
+            if y is None:
+                task._value = None
+                self._ready.append(task)
+                return
+
+    def _begin(self, task: Task, wait: Wait[Any]) -> None:
+        wait._begun = True
+        task._value = None
+        task._wait = wait
+        task._state = WAITING
+        try:
+            wait.begin(task)
+        except Exception as exception:
+            if task._wait is wait:
+                self.wake_error(task, exception)
+            else:
+                logger.exception("%r failed after it had woken its task", wait)
+
+    def _begin_receive(self, task: Task) -> None:
+        task._op = None
+        messages = task._messages
+        if messages:
+            task._value = messages.popleft()
+            task._state = HANDED
+            self._ready.append(task)
+        else:
+            task._value = None
+            task._state = RECEIVING
+
+    def _returned(self, task: Task, value: Any) -> None:
+        """The innermost generator of a running task has returned `value`."""
+        stack = task._stack
+        if not stack:
+            return self._ended(task, FINISHED, value)
+        task._enter(stack.pop())
+        task._value = value
+        task._state = HANDED
+        self._ready.append(task)
+        if not stack and task._rare is not None:
+            task._try_swap()
+
+    def _raised(self, task: Task, exception: BaseException) -> None:
+        """The innermost generator of a running task has raised: unwind, until an outer one catches it."""
+        _cut(exception)
+        stack = task._stack
+        while stack and not isinstance(exception, Terminate):
+            gen = stack.pop()
+            task._enter_throwing(gen)
+            try:
+                y = gen.throw(exception)
+            except StopIteration as stop:
+                return self._returned(task, stop.value)
+            except BaseException as another:
+                exception = another
+                _cut(exception)
+            else:
+                if y is None:
+                    task._value = None
+                    self._ready.append(task)
+                    return
+                return self._yielded(task, y)
+        if isinstance(exception, Terminate):
+            self._ended(task, TERMINATED, None)
+        elif isinstance(exception, HotSwapException) and task._swap_in(exception):
+            self._ready.append(task)
+        else:
+            self._ended(task, FAILED, exception)
+
+    def _ended(self, task: Task, state: int, value: Any) -> None:
+        raise NotImplementedError  # kernel.py
+
+
+def _cut(exception: BaseException) -> None:
+    """Take this file's own frame off the head of the traceback: users want to see theirs."""
+    trace = exception.__traceback__
+    if trace is not None:
+        while trace is not None and trace.tb_frame.f_globals.get("__name__") in _OWN:
+            trace = trace.tb_next
+        exception.__traceback__ = trace
+
+
+_OWN = (__name__, "parkcos.kernel.task")
+
+
+def _senseless(y: Any) -> str | None:
+    """How to write it right if `y` makes no sense at a yield; None if it is a plain value."""
+    from parkcos.kernel.task import Task
+
+    if isinstance(y, Task):
+        return "{}.finish()"
+    if isinstance(y, (*_FUNCTIONS, type)):
+        return "{}(...)"
+    if isinstance(y, Receive):
+        return "task.receive(), of the task that yields it"
+    if isinstance(y, AsyncGenerator):
+        return "async for item in {}: ..."
+    if hasattr(type(y), "_asyncio_future_blocking") or hasattr(y, "_asyncio_future_blocking"):
+        return "parkcos.io({})"
+    if isinstance(y, Awaitable):
+        return "parkcos.io({})"
+    module = type(y).__module__
+    if module.startswith("concurrent.futures"):
+        return "pool.async_task(fn, ...) instead of {}"
+    return None

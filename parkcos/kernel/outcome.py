@@ -1,0 +1,100 @@
+"""How a task ended, and how that is told to those who monitor it."""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Literal
+
+from parkcos.errors import TaskTerminated
+
+__all__ = ["MonitorStatus", "Outcome"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a task ended: ``task.outcome``, None while it lives.
+
+    kind: "finished" (it returned `value`), "failed" (it raised `exception`; `traceback` is the text) or
+    "terminated" (``terminate()``; value None and exception a TaskTerminated).
+    """
+
+    kind: Literal["finished", "failed", "terminated"]
+    value: Any = None
+    exception: BaseException | None = None
+    traceback: str | None = None
+    _raised_at: TracebackType | None = field(default=None, repr=False, compare=False)
+
+    def to_raise(self) -> BaseException:
+        """The exception for one more waiter.  Its traceback is cut back to where the task raised it, so that it
+        does not grow with every task that it passes through."""
+        exception = self.exception
+        assert exception is not None
+        return exception.with_traceback(self._raised_at)
+
+
+class MonitorStatus:
+    """What a monitor is told, once, about the end of a task (or of something else that can end).
+
+    Attributes:
+        info: the task; for other things, e.g. a failed setup, a text.
+        type: StopIteration for a normal end; the exception's class for a failure; TaskTerminated when the task was
+            terminated; a status number where the scheduler reports.
+        value: the result of a normal end; the traceback as text of a failure; None when terminated.
+        exception: the exception itself where it is at hand (and could travel), else None.
+        traceback: the traceback as text, None where there was none.
+    """
+
+    __slots__ = ("exception", "info", "traceback", "type", "value")
+
+    def __init__(
+        self,
+        info: Any,
+        type: Any,
+        value: Any = None,
+        exception: BaseException | None = None,
+        traceback: str | None = None,
+    ) -> None:
+        self.info = info
+        self.type = type
+        self.value = value
+        self.exception = exception
+        self.traceback = traceback
+
+    @classmethod
+    def of(cls, info: Any, outcome: Outcome) -> MonitorStatus:
+        """The status that tells `outcome`, of the task `info`."""
+        if outcome.kind == "finished":
+            return cls(info, StopIteration, outcome.value)
+        if outcome.kind == "terminated":
+            return cls(info, TaskTerminated, None, outcome.exception)
+        return cls(info, outcome.exception.__class__, outcome.traceback, outcome.exception, outcome.traceback)
+
+    def __repr__(self) -> str:
+        name = getattr(self.type, "__name__", self.type)
+        return f"MonitorStatus({self.info!r}, {name}, {self.value!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return MonitorStatus, (self.info, self.type, self.value, _travels(self.exception), self.traceback)
+
+
+def _travels(exception: BaseException | None) -> BaseException | None:
+    """`exception` if it survives pickling (many do not: arguments of ``__init__``, open files), else None."""
+    if exception is None:
+        return None
+    try:
+        pickle.loads(pickle.dumps(exception))
+    except Exception:
+        return None
+    return exception
+
+
+def format_failure(exception: BaseException) -> str:
+    """The text of a failure: the traceback, or one line for the exceptions that are meant as an order to end."""
+    if isinstance(exception, SystemExit):
+        return f"SystemExit: {exception.code}"
+    if isinstance(exception, KeyboardInterrupt):
+        return "KeyboardInterrupt"
+    return "".join(traceback.format_exception(exception))

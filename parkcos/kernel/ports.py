@@ -1,0 +1,39 @@
+"""What the kernel asks of a network, as a protocol: the kernel itself knows no socket.
+
+Networking gives the kernel ``kernel.network_factory``; the kernel calls it when a reference to a task or a channel
+is pickled, or a name is not known in this process.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from parkcos.kernel.channel import Channel
+    from parkcos.kernel.task import Task
+
+__all__ = ["Network"]
+
+
+class Network(Protocol):
+    """A process's presence on the network, as far as tasks and channels need it.
+
+    A remote task or channel is a subclass of Task or Channel that overrides what is listed at the top of
+    ``task.py`` and ``channel.py``; so monitoring, delivering and the like need nothing here.
+    """
+
+    @property
+    def location(self) -> Any:
+        """Where this process can be reached: the location of its tasks and channels."""
+
+    def reduce_task(self, task: Task) -> str | tuple[Any, ...]:
+        """What ``task.__reduce__()`` returns: a reference that unpickles, here or elsewhere, to this task."""
+
+    def reduce_channel(self, channel: Channel) -> str | tuple[Any, ...]:
+        """The same for a channel."""
+
+    def locate_task(self, name: str, location: Any, timeout: float | None) -> Any:
+        """To be yielded: the task registered as `name` at `location` (None: at any peer), None after `timeout` s."""
+
+    def locate_channel(self, name: str, location: Any, timeout: float | None) -> Any:
+        """The same for a channel."""

@@ -1,0 +1,686 @@
+"""Task: what a program sees of a generator that runs in the kernel, and what it can do to it.
+
+How it ended is in outcome.py, what its waits are in task_waits.py, which function may be one in target.py, and when
+it runs in loop.py.
+
+Extension points.  Networking has a subclass of Task that stands for a task in another process.  It does not call
+``Task.__init__`` but sets ``kernel``, ``id`` and ``name``, and overrides
+
+- ``location``, ``outcome``, ``is_alive``, ``send``, ``deliver``, ``throw``, ``terminate``, ``resume``;
+- ``add_end_callback(fn)`` and ``drop_end_callback(fn)``: ``finish``, ``result``, ``value``, ``future`` and
+  ``await task`` are made of these two and ``outcome``, and need not be overridden;
+- ``_add_monitor(monitor)``: to be yielded, gives 0 or -1; ``monitor`` will be told the end of this task.  So
+  ``yield t.monitor(other)`` asks `other`, wherever it is;
+- ``_monitor_ended(status)``: this task, a monitor, is told the end of another one, in the kernel thread.  Here
+  it is a message;
+- ``__reduce__``, if the network's ``reduce_task`` does not do.
+
+A throw into a task is a list of exceptions on their way (``_pending``) and another ``_send``; see states.py.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import itertools
+import logging
+from collections import deque
+from collections.abc import Callable, Generator
+from threading import Lock, get_ident
+from types import CodeType, CoroutineType, GeneratorType
+from typing import TYPE_CHECKING, Any, SupportsFloat
+
+from parkcos.errors import ForgottenYield, HotSwapException, NotATask, UsageError, WouldHang
+from parkcos.kernel import explain
+from parkcos.kernel.outcome import MonitorStatus, Outcome
+from parkcos.kernel.registry import cur_task, current_kernel
+from parkcos.kernel.states import (
+    FINISHED,
+    HANDED,
+    READY,
+    RECEIVING,
+    RECEIVING_TIMED,
+    TERMINATE,
+    WAITING,
+    Terminate,
+)
+from parkcos.kernel.target import make_generator
+from parkcos.kernel.task_waits import Act, EndOf, ReceiveWait, Suspend
+from parkcos.kernel.wait import RECEIVE, Wait, operation, seconds
+
+if TYPE_CHECKING:
+    from parkcos.kernel.kernel import Kernel
+
+__all__ = ["Task"]
+
+logger = logging.getLogger("parkcos")
+_next_id = itertools.count(1).__next__
+_CLOSE_TRIES = 3
+
+
+class _Rare:
+    """What few tasks have: kept apart, so that the others do not carry it."""
+
+    __slots__ = ("named", "swap", "swappable", "swapping")
+
+    def __init__(self) -> None:
+        self.named = False  # it has (or had) a name in kernel.names
+        self.swappable = False
+        self.swap: HotSwapException | None = None  # asked for, not yet thrown
+        self.swapping = False  # thrown
+
+
+class Task:
+    """A generator function or an ``async def`` that runs as a task, beside the others of its kernel.
+
+    Args:
+        fn: the function; if it has a parameter ``task`` with a default it is told its Task there.
+        args, kwargs: its arguments; or thread-style, ``Task(target=fn, args=(...), kwargs={...})``.
+
+    The task is ready at once.  It belongs to the kernel of the thread that makes it, else to the default kernel,
+    which is started if need be.  Any thread may make tasks.
+
+    Raises: NotATask if `fn` is not such a function; TypeError if the arguments do not fit it.
+
+    Attributes: ``name`` (of the function), ``id`` (an int that no other task of this process ever has), ``kernel``.
+
+    ``send``, ``throw``, ``terminate``, ``resume``, ``register``, ``is_alive``, ``future``, ``value`` and
+    ``add_end_callback`` may be called from any thread.  Numbers as results: 0 accepted, -1 refused.
+    """
+
+    __slots__ = ("__weakref__", "_callbacks", "_daemon", "_gen", "_messages", "_op", "_pending", "_rare", "_send",
+                 "_stack", "_state", "_value", "_wait", "id", "kernel", "name")  # fmt: skip
+
+    kernel: Kernel
+    id: int
+    name: str
+    _send: Callable[[Any], Any]
+    _state: int
+    _wait: Any
+    _stack: list[Any] | None
+    _messages: deque[Any] | None
+    _pending: deque[BaseException] | None
+    _callbacks: list[Callable[[Task], object]] | None
+    _rare: _Rare | None
+    _op: Any  # None, True after a bare receive() that is not yet yielded, or a ForgottenYield on its way
+
+    def __init__(self, fn: Any = None, /, *args: Any, **kwargs: Any) -> None:
+        if fn is None:
+            if "target" not in kwargs:
+                raise NotATask("Task() wants a function\n  write: Task(function, ...)  or  Task(target=function)")
+            fn, args, kwargs = kwargs["target"], (*args, *kwargs.get("args", ())), kwargs.get("kwargs") or {}
+        self._make(current_kernel(), fn, args, kwargs)
+
+    def _make(self, kernel: Kernel, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.kernel = kernel
+        self.id = number = _next_id()
+        self._gen = gen = make_generator(kernel.kinds, self, fn, args, kwargs)
+        self._send = gen.send
+        self.name = gen.__name__
+        self._value = self._wait = self._stack = self._messages = self._pending = None
+        self._callbacks = self._rare = self._op = None
+        self._state = READY
+        self._daemon = False
+        kernel.live[number] = self
+        if get_ident() == kernel.ident:
+            kernel._ready.append(self)
+        else:
+            kernel.start_from_outside(self)
+
+    # ---- what it is ---------------------------------------------------------------------------------------------
+
+    @property
+    def location(self) -> Any:
+        """Where the task is, as other processes know it; None without networking."""
+        network = self.kernel.network
+        return None if network is None else network.location
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How it ended, None while it lives."""
+        state = self._state
+        if state < FINISHED:
+            return None
+        return Outcome("finished", self._value) if state == FINISHED else self._value
+
+    @property
+    def daemon(self) -> bool:
+        """True if nobody waits for its end when the program ends."""
+        return self._daemon
+
+    def is_alive(self) -> bool:
+        """True until the task has ended, however."""
+        return self._state < FINISHED
+
+    def __repr__(self) -> str:
+        location = self.location
+        return f"{self.name}/{self.id}" if location is None else f"{self.name}/{self.id}@{location}"
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return self.kernel.ensure_network().reduce_task(self)
+
+    # ---- messages -----------------------------------------------------------------------------------------------
+
+    def send(self, message: Any) -> int:
+        """Put `message` into the task's queue; a waiting ``receive`` gets it.  Do not yield it.
+
+        Returns: 0; -1 if the task has ended.
+        """
+        kernel = self.kernel
+        if get_ident() == kernel.ident:
+            if self._state is RECEIVING:
+                self._state = HANDED
+                self._value = message
+                kernel._ready.append(self)
+                return 0
+            return self._put(message)
+        if self._state >= FINISHED:
+            return -1
+        kernel.post(self._put, message)
+        return 0
+
+    def _put(self, message: Any) -> int:
+        state = self._state
+        if state is RECEIVING:
+            self.kernel.wake(self, message)
+        elif state is RECEIVING_TIMED:
+            self._wait.disarm(self.kernel)
+            self.kernel.wake(self, message)
+        elif state >= FINISHED:
+            return -1
+        elif self._messages is None:
+            self._messages = deque((message,))
+        else:
+            self._messages.append(message)
+        return 0
+
+    def deliver(self, message: Any, timeout: float | None = None) -> Wait[int]:
+        """Yield it.  Send, and know that it arrived.
+
+        Returns: 1 when `message` is in the task's queue; 0 if that took longer than `timeout` seconds (never here);
+        -1 if the task has ended.
+        """
+        seconds(timeout)
+        return Act("deliver", lambda: 1 if self.send(message) == 0 else -1)
+
+    def receive(self, timeout: float | None = None, alarm_value: Any = None) -> Any:
+        """Yield it, in the task itself.  The oldest message; waits for one if there is none.
+
+        Args:
+            timeout: seconds, None for ever; 0 or less never waits.
+            alarm_value: what the yield gives when the time is over.
+
+        Raises: UsageError if another task calls it, or `timeout` is not a number; ForgottenYield if an earlier
+        ``receive()`` of this task was never yielded.
+        """
+        if timeout is None:
+            if self.kernel.current is not self:
+                raise self._not_own("receive")
+            if self._op is not None:
+                raise self._take_forgotten()
+            self._op = True
+            return RECEIVE
+        if self.kernel.current is not self:
+            raise self._not_own("receive")
+        return ReceiveWait(self, seconds(timeout) or 0.0, alarm_value)
+
+    recv = receive
+
+    # ---- sleeping -----------------------------------------------------------------------------------------------
+
+    def suspend(self, timeout: float | None = None, alarm_value: Any = None) -> Wait[Any]:
+        """Yield it, in the task itself.  Wait until ``resume`` or until `timeout` seconds have passed.
+
+        Returns: what ``resume`` was given, or `alarm_value` after the time-out; 0 or less does not wait.  Messages do
+        not wake it.
+
+        Raises: UsageError if another task calls it, or `timeout` is not a number.
+        """
+        if self.kernel.current is not self:
+            raise self._not_own("suspend")
+        return Suspend(self, timeout if type(timeout) is float else seconds(timeout), alarm_value)
+
+    sleep = suspend
+
+    def resume(self, update: Any = None) -> int:
+        """Wake the task from ``suspend`` or ``sleep``, which gives `update`.  Do not yield it.
+
+        Returns: 0, also (with a warning) if it is not suspended; -1 if it has ended.
+        """
+        if self._state >= FINISHED:
+            return -1
+        if get_ident() != self.kernel.ident:
+            self.kernel.post(self.resume, update)
+        elif type(self._wait) is Suspend:
+            self._wait.disarm(self.kernel)
+            self.kernel.wake(self, update)
+        else:
+            logger.warning("resume of %r, which is not suspended, does nothing", self)
+        return 0
+
+    wakeup = resume
+
+    # ---- exceptions and the end ---------------------------------------------------------------------------------
+
+    def throw(self, *exception: Any) -> int:
+        """Raise an exception in the task, at its yield, at its next turn.  Do not yield it.
+
+        Args: an exception, an exception class, or class and value (apart or as one tuple).  If the result of a wait
+            is on its way (a message, a lock), the task gets it first and the exception at its next yield.
+
+        Returns: 0; -1 if the task has ended.  Raises: UsageError if it is not an exception.
+        """
+        return self._throw_from_anywhere(_as_exception(exception))
+
+    def terminate(self) -> int:
+        """End the task: GeneratorExit at its yield, in the innermost sub-call first, in the kernel thread.
+
+        ``finally`` and ``with`` run; a task that yields again all the same is dropped.  Its outcome is "terminated".
+
+        Returns: 0; -1 if the task has ended.  Do not yield it.
+        """
+        return self._throw_from_anywhere(TERMINATE)
+
+    def _throw_from_anywhere(self, exception: BaseException) -> int:
+        if self._state >= FINISHED:
+            return -1
+        kernel = self.kernel
+        if get_ident() != kernel.ident or kernel.current is self:
+            kernel.post(self._interrupt, exception)
+        else:
+            self._interrupt(exception)
+        return 0
+
+    def _interrupt(self, exception: BaseException) -> None:
+        """Throw, in the kernel thread, while this task is not running."""
+        state = self._state
+        if state >= FINISHED:
+            return
+        pending = self._pending
+        if pending is None:
+            pending = self._pending = deque()
+        elif pending and pending[0] is TERMINATE:
+            return
+        if exception is TERMINATE:
+            pending.clear()
+        pending.append(exception)
+        if state is READY:
+            self._send = self._throw_step
+        elif state is HANDED:
+            self._send = self._late_step
+        else:
+            wait, self._wait = self._wait, None
+            if wait is not None:
+                self.kernel.guard(wait.cancel, self)
+            self._state = READY
+            self._value = None
+            self._send = self._throw_step
+            self.kernel._ready.append(self)
+
+    def _throw_ready(self, exception: BaseException) -> None:
+        """Throw into a task that is neither ready nor waiting any more, and make it ready."""
+        if self._pending is None:
+            self._pending = deque()
+        if not self._pending or self._pending[0] is not TERMINATE:
+            self._pending.appendleft(exception)
+        self._state = READY
+        self._value = None
+        self._send = self._throw_step
+        self.kernel._ready.append(self)
+
+    def _throw_step(self, _value: Any) -> Any:
+        """A turn in which the first pending exception is raised at the yield."""
+        pending = self._pending
+        assert pending is not None
+        exception = pending.popleft()
+        if not pending:
+            self._pending = None
+            self._send = self._gen.send
+        if exception is TERMINATE:
+            self._close()
+            raise Terminate
+        self._state = READY
+        y = self._gen.throw(exception)
+        if self._rare is not None:
+            if isinstance(exception, HotSwapException):
+                self._rare.swapping = False
+                exception.args[0].close()
+            self.kernel.post(self._try_swap)
+        return y
+
+    def _late_step(self, value: Any) -> Any:
+        """A turn in which the task gets the result that was on its way; the exception comes at its next yield, and
+        what it wanted to do there is not begun."""
+        self._send = self._throw_step
+        self._state = READY
+        self._discard(self._gen.send(value))
+
+    def _enter(self, gen: Any) -> None:
+        self._gen = gen
+        self._send = gen.send if self._pending is None else self._late_step
+
+    def _enter_throwing(self, gen: Any) -> None:
+        self._gen = gen
+        self._send = gen.send if self._pending is None else self._throw_step
+
+    def _discard(self, y: Any) -> None:
+        """What the task yielded will not be done."""
+        if isinstance(y, Wait):
+            y._begun = True
+            y = getattr(y, "_gen", None) if type(y).__name__ == "Call" else None
+        elif y is RECEIVE and self._op is True:
+            self._op = None
+        if isinstance(y, (GeneratorType, CoroutineType)):
+            y.close()
+
+    def _close(self) -> None:
+        """GeneratorExit into the sub-calls, innermost first.  The task is running, or the kernel is stopping."""
+        stack = self._stack or []
+        for gen in (self._gen, *reversed(stack)):
+            for _ in range(_CLOSE_TRIES):
+                try:
+                    gen.close()
+                    break
+                except RuntimeError as exception:
+                    if "ignored GeneratorExit" not in str(exception):
+                        logger.exception("%r failed while it was terminated", self)
+                        break
+                    logger.debug("%r yielded while it was terminated, and is dropped", self)
+                except BaseException as exception:
+                    if not isinstance(exception, (SystemExit, KeyboardInterrupt)):
+                        logger.exception("%r failed while it was terminated", self)
+                    break
+        self._stack = None
+
+    def set_daemon(self, flag: bool = True) -> int:
+        """Nobody waits for a daemon task at the program's end.  From inside the task.  Do not yield it.
+
+        Returns: 0; -1 if another task or thread calls it.
+        """
+        kernel = self.kernel
+        if kernel.current is not self or get_ident() != kernel.ident:
+            logger.warning("set_daemon() of %r works only from inside it", self)
+            return -1
+        if self._daemon != bool(flag):
+            self._daemon = bool(flag)
+            kernel.daemon_changed(self)
+        return 0
+
+    # ---- waiting for the end ------------------------------------------------------------------------------------
+
+    def finish(self, timeout: float | None = None) -> Wait[Any]:
+        """Yield it.  Wait until the task has ended; any number of tasks may.
+
+        Returns: its value; a MonitorStatus if it failed or was terminated; None after `timeout` seconds.
+        ``yield task()`` is the same.  Raises: WouldHang if a task waits for itself.
+        """
+        return EndOf(self, seconds(timeout), raises=False)
+
+    __call__ = finish
+
+    def result(self) -> Wait[Any]:
+        """Yield it.  Wait until the task has ended.  In an ``async def`` task, ``await task`` is the same.
+
+        Returns: its value.  Raises: what it raised; TaskTerminated if it was terminated.
+        """
+        return EndOf(self, None, raises=True)
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return (yield self.result())
+
+    def value(self, timeout: float | None = None) -> Any:
+        """Wait in a plain thread until the task has ended.
+
+        Returns: its value; a MonitorStatus if it failed or was terminated; None after `timeout` seconds.
+        Raises: WouldHang in a task, where it would stop all others: ``yield task.finish()`` there.
+        """
+        if cur_task() is not None or get_ident() == self.kernel.ident:
+            raise WouldHang(f"value() of {self!r} would stop every task here\n  write: x = yield task.finish()")
+        limit = seconds(timeout)
+        if self.outcome is None:
+            ended = Lock()
+            ended.acquire()
+
+            def release(_: Task) -> None:
+                ended.release()
+
+            self.add_end_callback(release)
+            # A kernel that stopped meanwhile calls nothing any more, but then the outcome is there.
+            if self.outcome is None and not ended.acquire(True, -1 if limit is None else max(limit, 0.0)):
+                self.drop_end_callback(release)
+        return self._value_of_end()
+
+    def _value_of_end(self) -> Any:
+        outcome = self.outcome
+        if outcome is None:
+            return None
+        return outcome.value if outcome.kind == "finished" else MonitorStatus.of(self, outcome)
+
+    def future(self) -> concurrent.futures.Future[Any]:
+        """The end of the task for the rest of Python: a concurrent.futures.Future (``asyncio.wrap_future`` it).
+
+        It has the task's value, or raises what the task raised; it cannot be cancelled.  Do not yield it.
+        """
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        future.set_running_or_notify_cancel()
+
+        def settle(_: Task) -> None:
+            outcome = self.outcome
+            assert outcome is not None
+            if outcome.kind == "finished":
+                future.set_result(outcome.value)
+            else:
+                future.set_exception(outcome.to_raise())
+
+        self.add_end_callback(settle)
+        return future
+
+    def add_end_callback(self, fn: Callable[[Task], object]) -> None:
+        """Call ``fn(task)`` in the kernel thread when the task has ended; soon, if it already has.  Any thread."""
+        kernel = self.kernel
+        if get_ident() != kernel.ident:
+            if kernel.stopped and self._state >= FINISHED:
+                kernel.guard(fn, self)
+            else:
+                kernel.post(self.add_end_callback, fn)
+        elif self._state >= FINISHED:
+            kernel.guard(fn, self)
+        elif self._callbacks is None:
+            self._callbacks = [fn]
+        else:
+            self._callbacks.append(fn)
+
+    def drop_end_callback(self, fn: Callable[[Task], object]) -> None:
+        """Take ``add_end_callback(fn)`` back.  Any thread."""
+        if get_ident() != self.kernel.ident:
+            self.kernel.post(self.drop_end_callback, fn)
+        elif self._callbacks is not None and fn in self._callbacks:
+            self._callbacks.remove(fn)
+
+    # ---- monitors -----------------------------------------------------------------------------------------------
+
+    def monitor(self, observe: Task) -> Wait[int]:
+        """Yield it.  This task becomes a monitor of `observe`: it is sent a MonitorStatus, once, when that ends, or
+        at once if it has ended.
+
+        Returns: 0; -1 if `observe` is not a task, or cannot be reached.
+        """
+        if not isinstance(observe, Task):
+            return Act("monitor", lambda: -1)
+        return observe._add_monitor(self)
+
+    def notify(self, monitor: Task) -> int:
+        """Make `monitor` a monitor of this task.  Do not yield it.  Returns: 0; -1 if `monitor` is not a task."""
+        if not isinstance(monitor, Task):
+            return -1
+
+        def tell(_: Task) -> None:
+            outcome = self.outcome
+            assert outcome is not None
+            monitor._monitor_ended(MonitorStatus.of(self, outcome))
+
+        self.add_end_callback(tell)
+        return 0
+
+    def _add_monitor(self, monitor: Task) -> Wait[int]:
+        return Act("monitor", lambda: self.notify(monitor))
+
+    def _monitor_ended(self, status: MonitorStatus) -> None:
+        self.send(status)
+
+    # ---- names --------------------------------------------------------------------------------------------------
+
+    def register(self, name: str | None = None) -> int:
+        """Make the task locatable as `name` (default: its own).  Do not yield it.
+
+        Returns: 0; -1 if the name is taken, is not a str, is empty or begins with ``^``, or the task has ended.
+        """
+        name = self.name if name is None else name
+        if not isinstance(name, str) or not name or name.startswith("^") or self._state >= FINISHED:
+            return -1
+        if not self.kernel.names.tasks.register(name, self):
+            logger.warning("%r cannot be registered: another task has the name %r", self, name)
+            return -1
+        self._rarely().named = True
+        self.kernel.registered(self)
+        return 0
+
+    def unregister(self, name: str | None = None) -> int:
+        """Take the name back.  Returns: 0; -1 if the task has not got it.  Do not yield it."""
+        return 0 if self.kernel.names.tasks.unregister(self.name if name is None else name, self) else -1
+
+    @staticmethod
+    @operation
+    def locate(name: str, location: Any = None, timeout: SupportsFloat | None = None) -> Generator[Any, Any, Any]:
+        """Yield it.  The task registered as `name`, in this process or at `location`, or at any peer.
+
+        Returns: the Task (or a reference to a remote one); None if there is none after `timeout` seconds.
+        Raises: ConfigError if it is not in this process and there is no networking.
+        """
+        limit = seconds(timeout)
+        kernel = current_kernel()
+        network = kernel.network
+        if location is None or (network is not None and location == network.location):
+            task = kernel.names.tasks.get(name)
+            if task is not None or location is not None:
+                return task
+        return (yield kernel.ensure_network().locate_task(name, location, limit))
+
+    # ---- hot swap -----------------------------------------------------------------------------------------------
+
+    def hot_swappable(self, flag: bool = True) -> int:
+        """Allow (or forbid) ``hot_swap`` from now on.  From inside the task.  Returns 0, -1.  Do not yield it."""
+        kernel = self.kernel
+        if kernel.current is not self or get_ident() != kernel.ident:
+            logger.warning("hot_swappable() of %r works only from inside it", self)
+            return -1
+        self._rarely().swappable = bool(flag)
+        if flag:
+            kernel.post(self._try_swap)
+        return 0
+
+    def hot_swap(self, fn: Any, *args: Any, **kwargs: Any) -> int:
+        """Put a new generator into the task, which keeps its identity and its messages.  Do not yield it.
+
+        HotSwapException is thrown into the task as soon as it allows it, is not in a sub-call, and waits for nothing
+        but time or a message; if it lets that pass, it goes on as ``fn(*args, **kwargs)``.
+
+        Returns: 0 (perhaps postponed); -1 if `fn` cannot be a task, or the task has ended.
+        """
+        if self._state >= FINISHED:
+            return -1
+        try:
+            gen = make_generator(self.kernel.kinds, self, fn, args, kwargs)
+        except NotATask as reason:
+            logger.warning("hot_swap of %r: %s", self, reason)
+            return -1
+        self.kernel.post(self._want_swap, HotSwapException(gen))
+        return 0
+
+    def _rarely(self) -> _Rare:
+        if self._rare is None:
+            self._rare = _Rare()
+        return self._rare
+
+    def _want_swap(self, swap: HotSwapException) -> None:
+        rare = self._rarely()
+        if rare.swap is not None:
+            rare.swap.args[0].close()
+        rare.swap = swap
+        self._try_swap()
+
+    def _try_swap(self) -> None:
+        """Throw the HotSwapException if there is one and the task stands where it may be swapped."""
+        rare = self._rare
+        if rare is None or rare.swap is None or not rare.swappable or self._stack or self._state >= FINISHED:
+            return
+        if self._pending is not None:
+            return  # tried again after the exceptions
+        if self._state is WAITING and type(self._wait) is not Suspend:
+            self._send = self._swap_later_step
+        else:
+            swap, rare.swap, rare.swapping = rare.swap, None, True
+            self._interrupt(swap)
+
+    def _swap_later_step(self, value: Any) -> Any:
+        self._send = self._gen.send
+        self.kernel.post(self._try_swap)
+        return self._gen.send(value)
+
+    def _swap_in(self, exception: HotSwapException) -> bool:
+        """The task let a HotSwapException pass: go on with its generator.  False if that was not a swap."""
+        rare = self._rare
+        new = exception.args[0] if exception.args else None
+        if rare is None or not rare.swapping or not isinstance(new, (GeneratorType, CoroutineType)):
+            return False
+        rare.swapping = False
+        self._enter(new)
+        self.name = new.__name__
+        self._op = None
+        self._value = None
+        self._state = READY
+        return True
+
+    # ---- mistakes -----------------------------------------------------------------------------------------------
+
+    def _code(self) -> CodeType | None:
+        return getattr(self._gen, "gi_code", None) or getattr(self._gen, "cr_code", None)
+
+    def _forgot(self, exception: ForgottenYield) -> None:
+        """An operation of this task, which is running, was dropped without having been yielded."""
+        if self._op is None:
+            self._op = exception
+            self.kernel.post(self._raise_forgotten, exception)
+
+    def _raise_forgotten(self, exception: ForgottenYield) -> None:
+        if self._op is exception:
+            self._op = None
+            self._interrupt(exception)
+
+    def _take_forgotten(self) -> ForgottenYield:
+        """The exception for what this task forgot to yield."""
+        noted, self._op = self._op, None
+        if noted is not True:
+            assert isinstance(noted, ForgottenYield)
+            return noted
+        names = ("receive", "recv")
+        code = self._code()
+        return ForgottenYield(explain.scan_forgotten(code, names) if code is not None else f"{self!r}: receive()")
+
+    def _not_own(self, what: str) -> UsageError:
+        return UsageError(
+            f"{what}() of {self!r} was called by {cur_task() or 'a thread'}: a task can {what} only for itself"
+        )
+
+
+def _as_exception(given: tuple[Any, ...]) -> BaseException:
+    if len(given) == 1 and isinstance(given[0], tuple):
+        given = given[0]
+    if given and isinstance(given[0], BaseException):
+        return given[0]
+    if given and isinstance(given[0], type) and issubclass(given[0], BaseException):
+        value = given[1] if len(given) > 1 else None
+        if isinstance(value, given[0]):
+            return value
+        return given[0]() if value is None else given[0](*value) if isinstance(value, tuple) else given[0](value)
+    raise UsageError(f"throw() wants an exception, or a class and a value, not {given!r}")
+

@@ -1,0 +1,192 @@
+"""Which of this machine's addresses a process takes, and where its broadcasts go.
+
+The interfaces are asked, never the host name: on many machines the host name means 127.0.1.1, and a process that
+took it would be found by nobody.  What was taken and why is one sentence for the log.
+
+The choice itself is pure: the interfaces and the address that the routing table prefers can be given, as tests do.
+
+What must not live here: sockets that stay open, asyncio, the sending of anything.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from parkcos.errors import ConfigError
+from parkcos.net.location import is_loopback, numeric_address, resolve
+
+__all__ = ["Interface", "OwnAddress", "broadcast_targets", "choose_address", "local_interfaces", "routed_address"]
+
+_LOOPBACK: Final = "127.0.0.1"
+_LOOPBACK_BROADCAST: Final = "127.255.255.255"  # reaches every listening socket of this machine, and only those
+# Networks inside this machine, for containers and virtual machines: others cannot reach their addresses.
+_VIRTUAL: Final = re.compile(
+    r"docker|veth|virbr|br-[0-9a-f]{12}$|podman|cni|flannel|cali|lxcbr|lxdbr|vmnet|vboxnet|vEthernet"
+)
+_ELSEWHERE: Final = ("198.51.100.1", 9)  # TEST-NET-2: never anybody's address, so it shows the default route
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """An address of this machine.
+
+    Attributes:
+        name: of the network interface, for example ``'eth0'``; it may have several addresses.
+        addr: numeric, IPv4 or IPv6.
+        broadcast: the IPv4 broadcast address of its network, ``None`` when it has none.
+    """
+
+    name: str
+    addr: str
+    broadcast: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnAddress:
+    """The address that a process takes.
+
+    Attributes:
+        addr: numeric; what the process binds to and announces.
+        interfaces: where it broadcasts.
+        why: one line for the log.
+        loopback_only: nothing outside this machine can reach it, and it sends nothing there.
+    """
+
+    addr: str
+    interfaces: tuple[Interface, ...]
+    why: str
+    loopback_only: bool
+
+
+def local_interfaces() -> tuple[Interface, ...]:
+    """Return every address of the interfaces of this machine that are up, in the system's order.
+
+    Interfaces without a cable (or out of reach of their radio network) come last: a program that starts before the
+    network is there should have its address when it comes.  Virtual ones that nothing is connected to are left out.
+    """
+    import psutil  # takes longer to import than this whole module, and tests do without
+
+    stats = psutil.net_if_stats()
+    connected: list[Interface] = []
+    waiting: list[Interface] = []
+    for name, entries in psutil.net_if_addrs().items():
+        running = name not in stats or stats[name].isup
+        if not running and ("up" not in getattr(stats[name], "flags", "").split(",") or _VIRTUAL.match(name)):
+            continue
+        for entry in entries:
+            addr = numeric_address(entry.address) if entry.family in (socket.AF_INET, socket.AF_INET6) else None
+            if addr is not None:
+                broadcast = entry.broadcast if entry.family == socket.AF_INET else None
+                (connected if running else waiting).append(Interface(name, addr, broadcast))
+    return (*connected, *waiting)
+
+
+def routed_address() -> str | None:
+    """Return the own IPv4 address that the default route takes, or ``None`` without such a route.
+
+    Connecting a UDP socket sends no packet; it only asks the routing table.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        try:
+            asker.connect(_ELSEWHERE)
+            return str(asker.getsockname()[0])
+        except OSError:
+            return None
+
+
+def choose_address(
+    host: str | None = None,
+    interfaces: Sequence[Interface] | None = None,
+    routed: Callable[[], str | None] = routed_address,
+) -> OwnAddress:
+    """Return the address that this process should bind to and announce.
+
+    Without *host*: an IPv4 address of an interface that is up, neither loopback nor link-local; rather not one of a
+    network of containers or virtual machines; rather the one with the default route; else the first.  When there is
+    none, 127.0.0.1.
+
+    Args:
+        host: an address of this machine (IPv4 or IPv6), or a name that means one.
+        interfaces: this machine's addresses; asked of the system when not given.
+        routed: gives the own address with the default route, asked only when there is a choice.
+
+    Raises:
+        ConfigError: *host* cannot be resolved, or isn't an address of this machine.
+    """
+    known = tuple(local_interfaces() if interfaces is None else interfaces)
+    return _automatic(known, routed) if host is None else _explicit(host, known)
+
+
+def broadcast_targets(own: OwnAddress, port: int) -> list[tuple[str, int]]:
+    """Return where to send a datagram for every process that listens on UDP *port*: one per network.
+
+    IPv6 has no broadcast: a process with an IPv6 address has no targets.
+    """
+    if ":" in own.addr:
+        return []
+    if own.loopback_only:
+        return [(_LOOPBACK_BROADCAST, port)]
+    addresses = dict.fromkeys(i.broadcast for i in own.interfaces if i.broadcast and not is_loopback(i.addr))
+    return [(addr, port) for addr in addresses]
+
+
+def _automatic(known: tuple[Interface, ...], routed: Callable[[], str | None]) -> OwnAddress:
+    usable = [i for i in known if ":" not in i.addr and not is_loopback(i.addr) and not _link_local(i.addr)]
+    if not usable:
+        others = _listed([i for i in known if not is_loopback(i.addr)])
+        why = f"{_LOOPBACK} (this machine has no other IPv4 address that is up{others}; only it can reach this process)"
+        return OwnAddress(_LOOPBACK, _loopbacks(known, _LOOPBACK), why, loopback_only=True)
+    default = routed() if len(usable) > 1 else None
+    best = min(usable, key=lambda i: (_virtual(i), i.addr != default))  # the first of equals
+    if best.addr == default:
+        reason = "has the default route"
+    elif len(usable) == 1:
+        reason = "the only one"
+    else:
+        reason = "the first one"
+    if _virtual(best):
+        reason += ", and of a network inside this machine"
+    others = _listed([i for i in known if i is not best and not is_loopback(i.addr)])
+    heard = tuple(i for i in usable if i is best or not _virtual(i))
+    return OwnAddress(best.addr, heard, f"{best.addr} ({best.name}, {reason}{others})", loopback_only=False)
+
+
+def _explicit(host: str, known: tuple[Interface, ...]) -> OwnAddress:
+    mine = {i.addr: i for i in known}
+    found = resolve(host)
+    own = [addr for addr in found if addr in mine or is_loopback(addr)]  # all of 127.0.0.0/8 is this machine
+    own.sort(key=is_loopback)  # stable: an address that others can reach is better, if the name has both
+    listing = ", ".join(f"{i.addr} ({i.name})" for i in known) or "none that is up"
+    if not own:
+        meant = host if found == (host,) else f"{host} (which means {', '.join(found)})"
+        raise ConfigError(f"{meant} is not an address of this machine; its addresses are: {listing}")
+    addr = own[0]
+    if "%" in addr:
+        raise ConfigError(f"{addr} is good on one cable only, so others cannot dial it; this machine has: {listing}")
+    given = "given" if addr == host else f"{host!r} means it"
+    if is_loopback(addr):
+        why = f"{addr} (loopback, {given}; only this machine can reach this process)"
+        return OwnAddress(addr, _loopbacks(known, addr), why, loopback_only=True)
+    why = f"{addr} ({mine[addr].name}, {given}{'; IPv6 has no broadcast, so name the others' if ':' in addr else ''})"
+    return OwnAddress(addr, (mine[addr],), why, loopback_only=False)
+
+
+def _loopbacks(known: tuple[Interface, ...], addr: str) -> tuple[Interface, ...]:
+    same_kind = tuple(i for i in known if is_loopback(i.addr) and (":" in i.addr) == (":" in addr))
+    return same_kind or (Interface("lo", addr),)
+
+
+def _link_local(addr: str) -> bool:
+    return addr.startswith("169.254.")
+
+
+def _virtual(interface: Interface) -> bool:
+    return _VIRTUAL.match(interface.name) is not None
+
+
+def _listed(others: list[Interface]) -> str:
+    return "; others: " + ", ".join(f"{i.addr} {i.name}" for i in others) if others else ""

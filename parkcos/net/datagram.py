@@ -1,0 +1,216 @@
+"""The datagrams of discovery: what they may say, how they are sealed, and the gate that lets in only good ones.
+
+A datagram is the magic bytes, a MAC (HMAC-SHA256 cut to 16 bytes, over all that follows it), the time of sending (8
+bytes, milliseconds since the epoch, big-endian) and a msgpack body of a closed schema.  A cluster without a secret uses
+another magic and no MAC, so that each kind of process can say what the other one is.  Nothing behind the MAC is looked
+at before the MAC is right, and nothing is ever unpickled.
+
+What an accepted datagram says is a hint where to dial; who answers there proves itself in TLS (``tls.py``).
+
+What must not live here: sockets, clocks (the time is an argument), asyncio, logging.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import struct
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from parkcos.errors import ConfigError, ProtocolError
+from parkcos.net.location import numeric_address
+
+__all__ = ["DATAGRAM_BYTES_MAX", "REASONS", "Announce", "DatagramGate", "DatagramRejected", "Leaving", "encode"]
+
+DATAGRAM_BYTES_MAX: Final = 1200
+"""Fits every path without being cut up (IPv6 promises 1280 bytes); whatever is larger is not ours."""
+
+_MAGIC: Final = b"PKC1"  # sealed with the cluster's key
+_MAGIC_OPEN: Final = b"PKC0"  # of a cluster without a secret
+_MAGIC_FAMILY: Final = b"PKC"
+_MAC_BYTES: Final = 16
+_TIME: Final = struct.Struct(">Q")
+_NO_MAC: Final = b""
+# A cluster of 2,000 processes that each announce themselves every 5 s makes 48,000 datagrams in two minutes.
+_REMEMBERED_MAX: Final = 65536
+
+_Addr = Annotated[str, Meta(max_length=64)]
+_Port = Annotated[int, Meta(ge=1, le=65535)]
+_Incarnation = Annotated[int, Meta(ge=0)]  # msgpack's integers end at 2**64 - 1
+_Role = Annotated[str, Meta(pattern="^[a-z0-9_-]{1,32}\\Z")]
+
+
+class Announce(msgspec.Struct, frozen=True, tag="announce", array_like=True, forbid_unknown_fields=True):
+    """Sent by every process that can be found.
+
+    Attributes:
+        addr: the numeric address to dial.
+        port: the TCP port to dial.
+        incarnation: the process's own random number (64 bits): another one is another process.
+        name: what its user calls it, for people.
+        roles: what it is, for example ``'node'``, ``'scheduler'``, ``'peer'``.
+        version: of the protocol that it speaks over TCP.
+        reply: asks whoever hears it to announce itself to the sender.
+    """
+
+    addr: _Addr
+    port: _Port
+    incarnation: _Incarnation
+    name: Annotated[str, Meta(max_length=128)]
+    roles: Annotated[tuple[_Role, ...], Meta(max_length=8)]
+    version: Annotated[int, Meta(ge=0, le=65535)]
+    reply: bool
+
+
+class Leaving(msgspec.Struct, frozen=True, tag="leaving", array_like=True, forbid_unknown_fields=True):
+    """Sent by a process that ends in good order; the fields are those of its :class:`Announce`."""
+
+    addr: _Addr
+    port: _Port
+    incarnation: _Incarnation
+
+
+REASONS: Final[dict[str, str]] = {
+    "magic": "is not a parkcos datagram",
+    "version": "is of another version of parkcos",
+    "oversized": f"is larger than {DATAGRAM_BYTES_MAX} bytes",
+    "no_secret": "comes from a program without a secret, and this one has one",
+    "has_secret": "comes from a program with a secret, and this one has none",
+    "mac": "has a wrong MAC: it uses another secret",
+    "stale": "was sent too long ago, or by a machine whose clock differs: set the clocks",
+    "replay": "came twice",
+    "malformed": "has a content that no parkcos of this version sends",
+}
+"""Every reason to reject a datagram, in words that go on after ``a datagram from 10.0.0.7``."""
+
+
+class DatagramRejected(ProtocolError):
+    """A datagram was not let in; ``reason`` is a key of :data:`REASONS`."""
+
+    def __init__(self, reason: str, words: str | None = None) -> None:
+        super().__init__(f"the datagram {words or REASONS[reason]}")
+        self.reason = reason
+        self.words = words or REASONS[reason]
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final[msgspec.msgpack.Decoder[Announce | Leaving]] = msgspec.msgpack.Decoder(Announce | Leaving)
+
+
+def encode(message: Announce | Leaving, mac_key: bytes | None, now: float) -> bytes:
+    """Return the datagram that says *message*.
+
+    Args:
+        message: what to say.
+        mac_key: the cluster's key, ``None`` for a cluster without a secret.
+        now: seconds since the epoch.
+
+    Raises:
+        ConfigError: a field is too long or out of its range, so that nobody would let the datagram in.
+    """
+    body = _encoder.encode(message)
+    try:
+        _decode(body)
+    except DatagramRejected as exc:
+        raise ConfigError(f"a field is too long or out of its range, so nobody would hear {message!r}") from exc
+    sealed = _TIME.pack(int(now * 1000)) + body
+    if mac_key is None:
+        datagram = _MAGIC_OPEN + sealed
+    else:
+        datagram = _MAGIC + _mac(mac_key, sealed) + sealed
+    if len(datagram) > DATAGRAM_BYTES_MAX:
+        raise ConfigError(
+            f"make the name or the roles shorter, a datagram has {DATAGRAM_BYTES_MAX} bytes at most: {message!r}"
+        )
+    return datagram
+
+
+class DatagramGate:
+    """Opens datagrams and lets in only those of the own cluster, fresh, complete, and each once.
+
+    Args:
+        mac_key: the cluster's key; ``None`` lets in only datagrams of processes without a secret.
+        max_age_s: how far the time in a datagram may be from the receiver's clock, either way.
+        remembered_max: how many datagrams are remembered to recognise doubles; the oldest are forgotten first.
+    """
+
+    def __init__(self, mac_key: bytes | None, max_age_s: float = 60.0, remembered_max: int = _REMEMBERED_MAX) -> None:
+        self._mac_key = mac_key
+        self._max_age_s = max_age_s
+        self._remembered_max = remembered_max
+        self._seen: dict[bytes, float] = {}  # mark of a datagram -> when it may be forgotten; in order of arrival
+        self.counts: dict[str, int] = dict.fromkeys(REASONS, 0)
+        """How many datagrams were rejected, by reason."""
+
+    def open(self, data: bytes, now: float) -> Announce | Leaving:
+        """Return what the datagram *data*, which came at *now* (seconds since the epoch), says.
+
+        Raises:
+            DatagramRejected: it is not let in; counted in :attr:`counts`.
+        """
+        try:
+            return self._open(data, now)
+        except DatagramRejected as exc:
+            self.counts[exc.reason] += 1
+            raise
+
+    def _open(self, data: bytes, now: float) -> Announce | Leaving:
+        if len(data) > DATAGRAM_BYTES_MAX:
+            raise DatagramRejected("oversized")
+        mac, sealed = self._unseal(data)
+        if len(sealed) < _TIME.size:
+            raise DatagramRejected("malformed")
+        ahead_s = _TIME.unpack_from(sealed)[0] / 1000 - now
+        if abs(ahead_s) > self._max_age_s:
+            side = "ahead of" if ahead_s > 0 else "behind"
+            raise DatagramRejected("stale", f"is {abs(ahead_s):.0f} s {side} this machine's clock: set the clocks")
+        message = _decode(sealed[_TIME.size :])
+        self._remember(mac or hashlib.sha256(sealed).digest()[:_MAC_BYTES], now)
+        return message
+
+    def _unseal(self, data: bytes) -> tuple[bytes, bytes]:
+        """Return the MAC (empty without a secret) and what it vouches for."""
+        magic = data[: len(_MAGIC)]
+        if magic not in (_MAGIC, _MAGIC_OPEN):
+            raise DatagramRejected("version" if magic[:-1] == _MAGIC_FAMILY else "magic")
+        if self._mac_key is None:
+            if magic == _MAGIC:
+                raise DatagramRejected("has_secret")
+            return _NO_MAC, data[len(_MAGIC) :]
+        if magic == _MAGIC_OPEN:
+            raise DatagramRejected("no_secret")
+        end = len(_MAGIC) + _MAC_BYTES
+        mac, sealed = data[len(_MAGIC) : end], data[end:]
+        if not hmac.compare_digest(mac, _mac(self._mac_key, sealed)):
+            raise DatagramRejected("mac")
+        return mac, sealed
+
+    def _remember(self, mark: bytes, now: float) -> None:
+        """Reject a datagram that was let in before; forget those that are too old to be let in again."""
+        seen = self._seen
+        if mark in seen:
+            raise DatagramRejected("replay")
+        while seen:
+            oldest = next(iter(seen))
+            if seen[oldest] > now and len(seen) < self._remembered_max:
+                break
+            del seen[oldest]
+        # Its time may be max_age_s in the future, and then it is fresh for twice that.
+        seen[mark] = now + 2 * self._max_age_s
+
+
+def _mac(key: bytes, sealed: bytes) -> bytes:
+    return hmac.digest(key, sealed, "sha256")[:_MAC_BYTES]
+
+
+def _decode(body: bytes) -> Announce | Leaving:
+    try:
+        message = _decoder.decode(body)
+    except (ValueError, RecursionError) as exc:  # msgspec's own errors are ValueErrors, as is UnicodeDecodeError
+        raise DatagramRejected("malformed") from exc
+    if numeric_address(message.addr) != message.addr:
+        raise DatagramRejected("malformed")
+    return message

@@ -1,0 +1,262 @@
+"""Finding the other processes of the cluster on the local networks: the UDP shell around ``datagram.py``.
+
+Each process has two sockets.  The *shared* one listens on the well-known port beside those of other processes of this
+machine; every one of them hears each broadcast, but a datagram to one address reaches only one of them.  So everything
+is sent from a *private* socket with a port of its own, and answers go there.  Both feed the same handler.
+
+Every process announces itself again and again, so it never matters which program started first; the first
+announcements ask for an answer, so that a newcomer knows within a moment who is there.
+
+Must run in the event loop's thread.  What must not live here: what is done with an announcement, TCP, the format.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from parkcos.errors import ConfigError
+from parkcos.net.addresses import OwnAddress, broadcast_targets
+from parkcos.net.datagram import Announce, DatagramGate, DatagramRejected, Leaving, encode
+from parkcos.net.location import is_loopback
+
+__all__ = ["ANNOUNCE_FIRST_S", "ANNOUNCE_INTERVAL_S", "ANNOUNCE_JITTER", "Discovery"]
+
+ANNOUNCE_FIRST_S: Final = (0.0, 0.1, 0.3, 1.0, 2.0)
+"""When a process that starts announces itself, in seconds after its start: often, for datagrams get lost."""
+ANNOUNCE_INTERVAL_S: Final = 5.0
+"""How often after that: what a lost datagram or a mended cable costs at most, a few bytes per second and process."""
+ANNOUNCE_JITTER: Final = 0.2
+"""The interval varies by this fraction either way, so that a room of machines switched on at once drifts apart."""
+
+_RECEIVE_BUFFER_BYTES: Final = 1 << 20  # a newcomer in a big cluster is answered by everybody at once
+_COMPLAINTS_MAX: Final = 256  # remembered, and so logged
+
+_logger: Final = logging.getLogger(__name__)
+
+
+class _Ear(asyncio.DatagramProtocol):
+    """Hands what a socket receives to its owner."""
+
+    def __init__(self, received: Callable[[bytes, tuple[Any, ...]], None]) -> None:
+        self._received = received
+
+    def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
+        self._received(data, addr)
+
+    def error_received(self, exc: Exception) -> None:
+        _logger.debug("a receiving UDP socket reports: %s", exc)  # nobody listens there (any more): no news
+
+
+class Discovery:
+    """Announces this process, and tells what other processes announce.
+
+    Args:
+        gate: judges what comes in; not to be shared with another ``Discovery``.
+        own: this process's address, and where to broadcast.
+        udp_port: the well-known port to listen on, beside others.
+        target_ports: the UDP ports to broadcast to.
+        announce: gives what to announce, each time; its ``reply`` doesn't matter.
+        heard: called with each announcement of another process, and the address that it came from.
+        left: called when another process says that it ends.
+        mac_key: the key to seal with, that of *gate*.
+        clock: gives seconds since the epoch.
+        enabled: when false nothing is sent, and nothing is heard.
+        chance: for the jitter.
+    """
+
+    def __init__(
+        self,
+        gate: DatagramGate,
+        own: OwnAddress,
+        udp_port: int,
+        target_ports: Sequence[int],
+        announce: Callable[[], Announce],
+        heard: Callable[[Announce, tuple[str, int]], None],
+        left: Callable[[Leaving], None],
+        mac_key: bytes | None,
+        clock: Callable[[], float] = time.time,
+        enabled: bool = True,
+        chance: random.Random | None = None,
+    ) -> None:
+        self._gate = gate
+        self._own = own
+        self._udp_port = udp_port
+        self._targets = [target for port in dict.fromkeys(target_ports) for target in broadcast_targets(own, port)]
+        self._announce = announce
+        self._heard = heard
+        self._left = left
+        self._mac_key = mac_key
+        self._clock = clock
+        self._enabled = enabled
+        self._chance = chance or random.Random()
+        self._local = own.loopback_only or is_loopback(own.addr)
+        self._incarnation = -1
+        self._private: socket.socket | None = None
+        self._transports: list[asyncio.DatagramTransport] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._rounds = 0
+        self._complaints: set[tuple[str, str]] = set()
+
+    @property
+    def private_port(self) -> int:
+        """The UDP port that everything is sent from and answers come to; 0 when not running."""
+        return int(self._private.getsockname()[1]) if self._private is not None else 0
+
+    async def start(self) -> None:
+        """Open the sockets and announce this process for the first time.
+
+        When the well-known port cannot be had, that is logged, and the process finds others but is found only by
+        those that it greets.
+
+        Raises:
+            ConfigError: not even the private socket can be bound: the own address is not (any more) this machine's;
+                or what is to be announced does not fit into a datagram.
+        """
+        if not self._enabled or self._private is not None:
+            return
+        loop = asyncio.get_running_loop()
+        first = self._announce()
+        encode(first, self._mac_key, self._clock())  # raises now, and not at each round
+        self._incarnation = first.incarnation
+        family = socket.AF_INET6 if ":" in self._own.addr else socket.AF_INET
+        try:
+            private = _bound(family, self._own.addr, 0, shared=False)
+        except OSError as exc:
+            raise ConfigError(
+                f"no UDP socket can be bound to {self._own.addr} ({exc.strerror}): is it still this machine's address?"
+            ) from exc
+        self._private = private
+        sockets = [private]
+        if family == socket.AF_INET:  # IPv6 has no broadcast to listen for
+            try:
+                sockets.append(_bound(family, "", self._udp_port, shared=True))
+            except OSError as exc:
+                _logger.error(
+                    "UDP port %d cannot be used for discovery (%s): another program holds it. This process greets "
+                    "others but cannot be greeted; end that program, or give all programs of the cluster another port",
+                    self._udp_port,
+                    exc.strerror,
+                )
+        for sock in sockets:
+            transport, _ = await loop.create_datagram_endpoint(lambda: _Ear(self._receive), sock=sock)
+            if self._private is None:  # closed meanwhile
+                transport.close()
+            else:
+                self._transports.append(transport)
+        self._rounds = 0
+        if self._private is not None:
+            self._tick()
+
+    def close(self) -> None:
+        """Say farewell, stop announcing and hearing, and close the sockets.  May be called twice."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._private is not None:
+            said = self._announce()
+            self._broadcast(Leaving(said.addr, said.port, said.incarnation))
+        self._private = None
+        for transport in self._transports:
+            transport.close()
+        self._transports.clear()
+
+    def probe(self) -> None:
+        """Announce this process now, and ask everybody who hears it to answer."""
+        if self._private is not None:
+            self._broadcast(msgspec.structs.replace(self._announce(), reply=True))
+
+    def _tick(self) -> None:
+        """Arm the timer for the next announcement, and make this one."""
+        starting = self._rounds < len(ANNOUNCE_FIRST_S)
+        self._rounds += 1
+        if self._rounds < len(ANNOUNCE_FIRST_S):
+            wait_s = ANNOUNCE_FIRST_S[self._rounds] - ANNOUNCE_FIRST_S[self._rounds - 1]
+        else:
+            wait_s = ANNOUNCE_INTERVAL_S * self._chance.uniform(1 - ANNOUNCE_JITTER, 1 + ANNOUNCE_JITTER)
+        self._timer = asyncio.get_running_loop().call_later(wait_s, self._tick)
+        self._broadcast(msgspec.structs.replace(self._announce(), reply=starting))
+
+    def _broadcast(self, message: Announce | Leaving) -> None:
+        datagram = encode(message, self._mac_key, self._clock())
+        for target in self._targets:
+            self._send(datagram, target)
+
+    def _send(self, datagram: bytes, target: tuple[str, int]) -> None:
+        """Send, or log why not: the network may be down now and back in a minute, and the next round tries again."""
+        if self._private is None or (self._local and not is_loopback(target[0])):
+            return
+        try:
+            self._private.sendto(datagram, target)
+        except BlockingIOError:
+            pass  # the system's buffer is full: the same as a datagram lost on the way
+        except OSError as exc:
+            if self._first("send", exc.strerror or str(exc)):
+                _logger.warning(
+                    "a discovery datagram to %s:%d cannot be sent (%s); it is tried again, and not logged again",
+                    *target,
+                    exc.strerror or exc,
+                )
+
+    def _receive(self, data: bytes, sender: tuple[Any, ...]) -> None:
+        if self._private is None:
+            return  # closed between the receiving and this call
+        source = (str(sender[0]), int(sender[1]))
+        if self._local and not is_loopback(source[0]):
+            return  # the shared socket hears every network; this process belongs to this machine
+        try:
+            message = self._gate.open(data, self._clock())
+        except DatagramRejected as exc:
+            self._complain(source[0], exc)
+            return
+        if message.incarnation == self._incarnation:
+            return
+        if is_loopback(message.addr) and not is_loopback(source[0]):
+            return  # whoever dialled that would dial itself
+        if isinstance(message, Leaving):
+            self._left(message)
+            return
+        if message.reply:
+            answer = msgspec.structs.replace(self._announce(), reply=False)
+            self._send(encode(answer, self._mac_key, self._clock()), source)
+        self._heard(message, source)
+
+    def _complain(self, addr: str, rejected: DatagramRejected) -> None:
+        if rejected.reason == "replay":
+            # Two networks on one cable, or the network itself, may double a datagram: no news.
+            _logger.debug("a datagram from %s %s", addr, rejected.words)
+        elif self._first(addr, rejected.reason):
+            _logger.warning("a datagram from %s %s (not logged again for this address)", addr, rejected.words)
+
+    def _first(self, about: str, reason: str) -> bool:
+        """Return whether this complaint is a new one; never more than a bounded number are."""
+        if (about, reason) in self._complaints or len(self._complaints) >= _COMPLAINTS_MAX:
+            return False
+        self._complaints.add((about, reason))
+        return True
+
+
+def _bound(family: socket.AddressFamily, addr: str, port: int, *, shared: bool) -> socket.socket:
+    """Return a UDP socket that may broadcast, bound to *addr* and *port*; if *shared*, beside others of its kind."""
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if hasattr(socket, "SO_REUSEPORT"):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+        sock.bind((addr, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock

@@ -1,0 +1,210 @@
+"""One TCP connection, with TLS unless the cluster has no secret: connect or accept, shake hands, read, write.
+
+The socket is read in the I/O thread.  It is written by whichever thread has something to say (both under the
+owner's lock): a message that a task sends while the line is free goes out without waking another thread, which
+on an idle machine costs more than all the rest.  What does not fit is finished by the I/O thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from parkcos.errors import PeerError
+from parkcos.net.session import Buffer
+
+_JOIN_BYTES = 16 * 1024
+_WOULD_BLOCK = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+class Link:
+    """A connected, non-blocking socket after its handshake.
+
+    Args:
+        loop: of the I/O thread.
+        sock: a non-blocking `socket.socket`, or an `ssl.SSLSocket` whose handshake is done.
+        dialed: whether this side connected (the other accepted).
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, dialed: bool, peer_text: str) -> None:
+        self.loop = loop
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.dialed = dialed
+        self.peer_text = peer_text
+        self.closed = False
+        self.opened_at = loop.time()
+        self._tls = isinstance(sock, ssl.SSLSocket)
+        self._pending: deque[memoryview] = deque()
+        self._writer_armed = False
+
+    # -- reading: I/O thread only
+
+    def watch(self, on_readable: Callable[[], None]) -> None:
+        """Call `on_readable` whenever there is something to read."""
+        self.loop.add_reader(self.fd, on_readable)
+
+    def read_into(self, buffer: memoryview) -> int | None:
+        """Read once.  Returns the count, 0 at the end of the stream, None if there is nothing now."""
+        try:
+            return self.sock.recv_into(buffer)
+        except _WOULD_BLOCK:
+            return None
+
+    @property
+    def has_more(self) -> bool:
+        """TLS has deciphered more than was read: the selector would not say so."""
+        return self._tls and bool(self.sock.pending())  # type: ignore[attr-defined]
+
+    # -- writing: under the owner's lock
+
+    @property
+    def blocked(self) -> bool:
+        """The socket took less than it was given."""
+        return bool(self._pending)
+
+    def send(self, buffers: Sequence[Buffer]) -> None:
+        """Write `buffers` as far as the socket takes them and keep the rest.  Raises: OSError."""
+        pending = self._pending
+        small: list[Buffer] = []
+        size = 0
+        for buffer in buffers:
+            n = len(buffer)
+            if size + n > _JOIN_BYTES and small:
+                pending.append(memoryview(b"".join(small)))
+                small, size = [], 0
+            if n > _JOIN_BYTES:
+                pending.append(memoryview(buffer))
+            else:
+                small.append(buffer)
+                size += n
+        if small:
+            pending.append(memoryview(b"".join(small) if len(small) > 1 else small[0]))
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what is kept.  Raises: OSError."""
+        pending = self._pending
+        send = self.sock.send
+        try:
+            while pending:
+                view = pending[0]
+                n = send(view)
+                if n == len(view):
+                    pending.popleft()
+                else:
+                    pending[0] = view[n:]
+        except _WOULD_BLOCK:
+            pass
+
+    def arm_writer(self, on_writable: Callable[[], None]) -> None:
+        """I/O thread: call `on_writable` when the socket takes more."""
+        if not self._writer_armed and not self.closed:
+            self._writer_armed = True
+            self.loop.add_writer(self.fd, on_writable)
+
+    def disarm_writer(self) -> None:
+        if self._writer_armed:
+            self._writer_armed = False
+            self.loop.remove_writer(self.fd)
+
+    def close(self) -> None:
+        """I/O thread: close the socket at once; what is kept is dropped."""
+        if self.closed:
+            return
+        self.closed = True
+        self.loop.remove_reader(self.fd)
+        self.disarm_writer()
+        self._pending.clear()
+        with contextlib.suppress(OSError, ValueError):
+            # What TLS has not read yet would make the kernel send a reset that can overtake our last words.
+            self.sock.shutdown(socket.SHUT_WR)
+        self.sock.close()
+
+    async def read_exactly(self, n: int) -> bytes:
+        """Read `n` bytes (before `watch`).  Raises: OSError, PeerError if the stream ends first."""
+        data = bytearray(n)
+        view = memoryview(data)
+        while view:
+            got = self.read_into(view)
+            if got is None:
+                await _wait_for(self.loop, self.fd, read=True)
+            elif got == 0:
+                raise PeerError("it closed the connection during the greeting")
+            else:
+                view = view[got:]
+        return bytes(data)
+
+
+async def connect(addr: str, port: int, context: ssl.SSLContext | None, source: str | None) -> Link:
+    """Dial a process.
+
+    Args:
+        context: for TLS; None for a cluster without a secret.
+        source: own address to dial from, or None for the system's choice.
+    Raises: OSError, ssl.SSLError.
+    """
+    loop = asyncio.get_running_loop()
+    sock = socket.socket(socket.AF_INET6 if ":" in addr else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        if source:
+            sock.bind((source, 0))
+        await loop.sock_connect(sock, (addr, port))
+        return await _secured(loop, sock, context, dialed=True, peer_text=f"{addr}:{port}")
+    except BaseException:
+        sock.close()
+        raise
+
+
+async def accepted(sock: socket.socket, context: ssl.SSLContext | None, peer_text: str) -> Link:
+    """Shake hands on a connection that was just accepted.  Raises: OSError, ssl.SSLError."""
+    loop = asyncio.get_running_loop()
+    try:
+        sock.setblocking(False)
+        return await _secured(loop, sock, context, dialed=False, peer_text=peer_text)
+    except BaseException:
+        sock.close()
+        raise
+
+
+async def _secured(
+    loop: asyncio.AbstractEventLoop,
+    sock: socket.socket,
+    context: ssl.SSLContext | None,
+    *,
+    dialed: bool,
+    peer_text: str,
+) -> Link:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if context is None:
+        return Link(loop, sock, dialed, peer_text)
+    tls = context.wrap_socket(sock, server_side=not dialed, do_handshake_on_connect=False)
+    try:
+        while True:
+            try:
+                tls.do_handshake()
+                return Link(loop, tls, dialed, peer_text)
+            except ssl.SSLWantReadError:
+                await _wait_for(loop, tls.fileno(), read=True)
+            except ssl.SSLWantWriteError:
+                await _wait_for(loop, tls.fileno(), read=False)
+    except BaseException:
+        tls.close()
+        raise
+
+
+async def _wait_for(loop: asyncio.AbstractEventLoop, fd: int, *, read: bool) -> None:
+    if fd < 0:
+        raise PeerError("the connection is closed")
+    ready = loop.create_future()
+    add, remove = (loop.add_reader, loop.remove_reader) if read else (loop.add_writer, loop.remove_writer)
+    add(fd, lambda: ready.done() or ready.set_result(None))
+    try:
+        await ready
+    finally:
+        remove(fd)

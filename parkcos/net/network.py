@@ -1,0 +1,449 @@
+"""A process's presence on the network: its address, its sessions, and what tasks may ask of other processes.
+
+Layers above add services: what they say to each other arrives at `services[name](peer, message)`, in the I/O
+thread, in the order in which it was sent; what is for tasks goes to the kernel thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import socket
+import threading
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+from parkcos.errors import ParkcosError, PeerError, TaskAbandoned
+from parkcos.kernel import Kernel, MonitorStatus, Task, operation
+from parkcos.kernel.wait import Completion
+from parkcos.net import outcomes, wire
+from parkcos.net.addresses import OwnAddress, choose_address
+from parkcos.net.channels import reduce_channel
+from parkcos.net.datagram import Announce, DatagramGate, Leaving
+from parkcos.net.discovery import Discovery
+from parkcos.net.hub import Callbacks, Hub
+from parkcos.net.iothread import IOThread
+from parkcos.net.location import Location
+from parkcos.net.payload import PICKLE, Buffer, loads
+from parkcos.net.peer import GONE, UP, Peer
+from parkcos.net.refs import RemoteTask, restore_task
+from parkcos.net.requests import Requests
+from parkcos.net.router import Router
+from parkcos.net.secret import ClusterKeys
+from parkcos.net.session import PROTOCOL, Hello
+from parkcos.net.tls import TlsIdentity
+
+if TYPE_CHECKING:
+    from parkcos.kernel import Channel
+
+logger = logging.getLogger("parkcos")
+
+CLIENT_UDP_PORT = 9705
+NODE_UDP_PORT = 9706
+LOCATE_AGAIN_S = 0.25
+"""A search that found nothing asks again after this time, while its time-out lasts: names appear late."""
+WAITING_LOG_S = 5.0
+
+OnService = Callable[[Peer, wire.Service], None]
+
+
+@dataclass
+class NetworkOptions:
+    """What a process's presence on the network depends on.
+
+    keys: of the cluster; None for a cluster without a secret.
+    tcp_ports: tried in order, 0 for any.
+    roles: what this process is to others ('node', 'scheduler', 'peer', 'server').
+    dial_roles: others that announce one of these roles are dialled.
+    """
+
+    host: str | None = None
+    ext_host: str | None = None
+    tcp_ports: Sequence[int] = (0,)
+    udp_port: int = CLIENT_UDP_PORT
+    target_udp_ports: Sequence[int] = (CLIENT_UDP_PORT, NODE_UDP_PORT)
+    name: str = ""
+    keys: ClusterKeys | None = None
+    roles: tuple[str, ...] = ("peer",)
+    dial_roles: set[str] = field(default_factory=lambda: {"peer"})
+    discover: bool = True
+    pulse_s: float = 5.0
+    version: str = "0"
+    say_address: bool = True
+
+
+class Network:
+    """The network of one process.
+
+    Raises: ConfigError if the address or port cannot be had.
+    """
+
+    def __init__(self, kernel: Kernel, io: IOThread, options: NetworkOptions) -> None:
+        self.kernel = kernel
+        self.io = io
+        self.options = options
+        self.incarnation = int.from_bytes(random_bytes(8)) >> 1 | 1
+        self.name = options.name or socket.gethostname()
+        self.own: OwnAddress = choose_address(options.host)
+        self.services: dict[str, OnService] = {}
+        self.exposed: WeakValueDictionary[int, Task] = WeakValueDictionary()
+        """Tasks of this process whose references have left it."""
+        self.requests = Requests()
+        self.router = Router(kernel, self.requests, self.name)
+        self._status_tasks: dict[Task, None] = {}
+        hello = Hello(
+            PROTOCOL,
+            options.version,
+            ".".join(platform.python_version_tuple()[:2]),
+            self.incarnation,
+            self.name,
+            options.ext_host or self.own.addr,
+            0,
+            options.roles,
+        )
+        callbacks = Callbacks(self._messages, [self._peer_up], [self._peer_gone])
+        identity = TlsIdentity(options.keys, self.name) if options.keys else None
+        self.hub = Hub(io, hello, identity, callbacks, options.pulse_s)
+        self.hub.on_dirty = self._on_dirty  # type: ignore[method-assign]
+        port = self.hub.listen([self.own.addr], options.tcp_ports)
+        self.location = Location(options.ext_host or self.own.addr, port)
+        mac_key = options.keys.mac_key if options.keys else None
+        self.discovery = Discovery(
+            DatagramGate(mac_key),
+            self.own,
+            options.udp_port,
+            options.target_udp_ports,
+            self._announce,
+            self._heard,
+            self._left,
+            mac_key,
+            enabled=options.discover,
+        )
+        self._flush_asked = False
+        level = logging.INFO if options.say_address else logging.DEBUG
+        logger.log(level, "%s uses address %s, TCP port %d", self.name, self.own.why, port)
+
+    def start(self) -> None:
+        """Begin to accept connections and to announce this process.  Not in the I/O thread."""
+        self.io.run(self._start()).result()
+
+    async def _start(self) -> None:
+        self.hub.start()
+        await self.discovery.start()
+
+    def close(self) -> None:
+        """Say goodbye to all peers and close all sockets.  Not in the I/O thread."""
+        self.io.run(self._close()).result(10)
+
+    async def _close(self) -> None:
+        self.discovery.close()
+        await self.hub.close()
+
+    # -- writing
+
+    def _on_dirty(self) -> None:
+        """Something was posted: in the kernel thread it leaves at the end of the round, elsewhere at once."""
+        kernel = self.kernel
+        if threading.get_ident() == kernel.ident:
+            if not self._flush_asked:
+                self._flush_asked = True
+                kernel.request_flush(self._flush)
+                self.hub.keep_ticking()
+        else:
+            self.io.call(self.hub.flush_dirty)
+
+    def _flush(self) -> None:
+        self._flush_asked = False
+        self.hub.flush_dirty()
+
+    def post_service(
+        self, peer: Peer, service: str, body: bytes, form: int = PICKLE, buffers: Sequence[Buffer] = ()
+    ) -> bool:
+        """Send a message of a layer above.  Any thread.  Returns whether the process is not gone."""
+        message = wire.Service(wire.EMPTY, form, False, service, body)
+        return peer.post_payload(message, buffers) if buffers else peer.post(message, len(body))
+
+    # -- what comes in (I/O thread)
+
+    def _messages(self, peer: Peer, messages: list[wire.Message], bigs: list[bytearray]) -> None:
+        for_tasks: list[wire.Message] = []
+        for message in messages:
+            if isinstance(message, wire.WithPayload) and message.big:
+                message.payload = memoryview(bigs.pop(0))
+            if type(message) is wire.Service:
+                if for_tasks:
+                    self.kernel.post(self.router.handle, peer, for_tasks)
+                    for_tasks = []
+                service = self.services.get(message.service)
+                if service is None:
+                    logger.warning("%r sent a message for a %s, which this process is not", peer, message.service)
+                    continue
+                try:
+                    service(peer, message)
+                except Exception:
+                    logger.exception("a message of %r for the %s could not be handled", peer, message.service)
+            else:
+                for_tasks.append(message)
+        if for_tasks:
+            self.kernel.post(self.router.handle, peer, for_tasks)
+
+    def _peer_up(self, peer: Peer) -> None:
+        self.kernel.post(self._tell_status, peer, PeerStatus.Online)
+
+    def _peer_gone(self, peer: Peer, reason: str) -> None:
+        self.kernel.post(self.requests.gone, peer)
+        if peer.incarnation:
+            self.kernel.post(self._tell_status, peer, PeerStatus.Offline)
+
+    def _announce(self) -> Announce:
+        roles, own = self.options.roles, self.hub.own
+        return Announce(own.addr, own.port, self.incarnation, self.name, roles, PROTOCOL, reply=False)
+
+    def _heard(self, announce: Announce, _: tuple[str, int]) -> None:
+        if announce.incarnation == self.incarnation or not self.options.dial_roles.intersection(announce.roles):
+            return
+        peer = self.hub.by_incarnation.get(announce.incarnation)
+        if peer is None or peer.state is GONE:
+            self.hub.peer_at(Location(announce.addr, announce.port), announce.incarnation)
+
+    def _left(self, leaving: Leaving) -> None:
+        """Its own goodbye comes over the session; a datagram proves nothing."""
+
+    def look_for(self, roles: Sequence[str]) -> None:
+        """From now on dial who has one of these roles, and ask who is there."""
+        self.options.dial_roles.update(roles)
+        self.io.call(self.discovery.probe)
+
+    # -- asking
+
+    def request(
+        self,
+        what: str,
+        reach: Callable[[], Peer | None],
+        ask: Callable[[int], tuple[wire.Message, Sequence[Buffer]]],
+        timeout_s: float | None,
+        alarm_value: Any,
+        gone_value: Any,
+        convert: Callable[[wire.Answer], Any] | None = None,
+    ) -> Completion[Any]:
+        """A question to another process, to be yielded.
+
+        Args:
+            reach: gives the process, None if it is gone.
+            ask: makes the message from the question's number, with its payload's buffers.
+            gone_value: what the yield gives if the process is gone before it answers.
+            convert: makes the result of the answer, whose value it is otherwise.
+        """
+        number = 0
+
+        def start(completion: Completion[Any]) -> None:
+            nonlocal number
+            peer = reach()
+            if peer is None:
+                completion.set_result(gone_value)
+                return
+
+            def answered(answer: wire.Answer | None) -> None:
+                if answer is None:
+                    completion.set_result(gone_value)
+                    return
+                try:
+                    completion.set_result(convert(answer) if convert else answer.value)
+                except Exception as error:
+                    completion.set_exception(error)
+
+            number = self.requests.add(peer, answered)
+            message, buffers = ask(number)
+            if buffers:
+                assert isinstance(message, wire.WithPayload)
+                peer.post_payload(message, buffers)
+            else:
+                peer.post(message)
+
+        return Completion(
+            self.kernel, what, start, timeout_s, alarm_value, on_cancel=lambda: self.requests.drop(number)
+        )
+
+    def when_caught_up(self, peer: Peer) -> Completion[int]:
+        """Wait until `peer` is not behind any more: 0, or -1 if it is gone."""
+
+        def start(completion: Completion[int]) -> None:
+            self.io.call(self.hub.when_caught_up, peer, lambda ok: completion.set_result(0 if ok else -1))
+
+        return Completion(self.kernel, "send", start)
+
+    def observe(self, task: RemoteTask) -> None:
+        """Kernel thread: tell `task` how it ends, when it ends or its process is gone."""
+
+        def answered(answer: wire.Answer | None) -> None:
+            if answer is None:
+                reason = peer.reason if peer is not None else "it is gone"
+                task.ended(outcomes.abandoned(TaskAbandoned(f"{task!r} is lost with its process: {reason}")))
+            elif answer.value < 0:
+                task.ended(outcomes.abandoned(TaskAbandoned(f"{task!r} had ended before anybody watched it")))
+            else:
+                task.ended(outcomes.unpack(answer.error, answer.form, answer.payload, str(task.location)))
+
+        peer = self.hub.peer_at(task.location, task.incarnation)
+        if peer is None:
+            answered(None)
+        else:
+            peer.post(wire.Observe(task.id, 0, self.requests.add(peer, answered)))
+
+    # -- names
+
+    def reduce_task(self, task: Task) -> tuple[Any, ...]:
+        """A reference to a task of this process."""
+        self.exposed[task.id] = task
+        return restore_task, (self.location.addr, self.location.port, self.incarnation, task.id, task.name)
+
+    def reduce_channel(self, channel: Channel) -> tuple[Any, ...]:
+        """A reference to a channel of this process; it must be registered to be found again."""
+        return reduce_channel(self, channel)
+
+    def locate_task(self, name: str, location: Any, timeout: float | None) -> Any:
+        """To be yielded: a reference to the task `name`, or None."""
+        return self._locate("task", name, location, timeout)
+
+    def locate_channel(self, name: str, location: Any, timeout: float | None) -> Any:
+        """To be yielded: a reference to the channel `name`, or None."""
+        return self._locate("channel", name, location, timeout)
+
+    @operation
+    def _locate(
+        self, kind: str, name: str, location: Location | None, timeout: float | None
+    ) -> Generator[Any, Any, Any]:
+        """Ask one process, or all: the first that has it wins.  None when all say no and there is no time-out."""
+        clock = self.kernel.clock
+        end = None if timeout is None else clock() + timeout
+        said = clock()
+        if location is None:
+            self.io.call(self.discovery.probe)
+        while True:
+            peers = self._whom_to_ask(location)
+            left = None if end is None else max(0.0, end - clock())
+            if peers:
+                found = yield self._ask_all(kind, name, peers, left)
+                if found is not None or end is None:
+                    return found
+            if end is not None and clock() >= end:
+                return None
+            yield self.pause(LOCATE_AGAIN_S if left is None else min(LOCATE_AGAIN_S, left))
+            if clock() - said > WAITING_LOG_S:
+                said = clock()
+                where = location or "any peer; none is known yet" if not peers else location or "any peer"
+                logger.info("still looking for the %s %r at %s", kind, name, where)
+
+    def pause(self, seconds_: float) -> Completion[None]:
+        """Wait so long, in whatever task."""
+        return Completion(self.kernel, "pause", None, seconds_)
+
+    def _whom_to_ask(self, location: Location | None) -> list[Peer]:
+        if location is not None:
+            peer = self.hub.peer_at(location)
+            return [peer] if peer is not None else []
+        return [p for p in self.hub.peers() if p.state is UP]
+
+    def _ask_all(self, kind: str, name: str, peers: list[Peer], left: float | None) -> Completion[Any]:
+        numbers: list[int] = []
+
+        def start(completion: Completion[Any]) -> None:
+            waiting = len(peers)
+
+            def answered(answer: wire.Answer | None) -> None:
+                nonlocal waiting
+                waiting -= 1
+                if answer is not None and answer.value > 0:
+                    completion.set_result(loads(answer.form, answer.payload))
+                elif not waiting:
+                    completion.set_result(None)
+
+            for peer in peers:
+                number = self.requests.add(peer, answered)
+                numbers.append(number)
+                if not peer.post(wire.Locate(kind, name, number)):
+                    self.requests.drop(number)
+                    answered(None)
+
+        def cancel() -> None:
+            for number in numbers:
+                self.requests.drop(number)
+
+        return Completion(self.kernel, "locate", start, left, None, cancel)
+
+    # -- peers
+
+    @operation
+    def peer(self, location: Location, timeout: float | None = 10.0) -> Generator[Any, Any, int]:
+        """Connect to the process at `location`.  Yield it.  Returns 0, or -1 with a log line that says why not."""
+        peer = self.hub.peer_at(location)
+
+        def convert(answer: wire.Answer) -> int:
+            return 0
+
+        def ask(number: int) -> tuple[wire.Message, Sequence[Buffer]]:
+            return wire.WhoIs("", number), ()
+
+        done: int = yield self.request("peer", lambda: peer, ask, timeout, -1, -1, convert)
+        if done:
+            reason = (peer.reason if peer is not None else "") or "no answer in time"
+            logger.warning("cannot connect to %s: %s", location, reason)
+        return done
+
+    def peers(self) -> list[Location]:
+        """The locations of all processes that this one is connected to."""
+        return [p.location for p in self.hub.peers() if p.state is UP]
+
+    @operation
+    def locate(self, name: str, timeout: float | None = None) -> Generator[Any, Any, Location | None]:
+        """The location of the peer with this name, or None.  Yield it."""
+        end = None if timeout is None else self.kernel.clock() + timeout
+        while True:
+            for peer in self.hub.peers():
+                if peer.state is UP and peer.name == name:
+                    return peer.location
+            if end is not None and self.kernel.clock() >= end:
+                return None
+            yield self.pause(LOCATE_AGAIN_S)
+
+    def peer_status(self, task: Task | None) -> None:
+        """Send `task` a PeerStatus for every peer now and whenever one comes or goes; None: tell nobody any more."""
+        if task is None:
+            self._status_tasks.clear()
+            return
+        self._status_tasks[task] = None
+        for peer in self.hub.peers():
+            if peer.state is UP:
+                task.send(PeerStatus(peer.location, peer.name, PeerStatus.Online))
+
+    def _tell_status(self, peer: Peer, status: int) -> None:
+        for task in list(self._status_tasks):
+            if task.send(PeerStatus(peer.location, peer.name, status)) < 0:
+                del self._status_tasks[task]
+
+
+class PeerStatus:
+    """A peer came or went: `location`, `name`, `status` (PeerStatus.Online or PeerStatus.Offline)."""
+
+    Online = 1
+    Offline = 0
+
+    def __init__(self, location: Location, name: str, status: int) -> None:
+        self.location = location
+        self.name = name
+        self.status = status
+
+    def __repr__(self) -> str:
+        return f"PeerStatus({self.location}, {self.name!r}, {'Online' if self.status else 'Offline'})"
+
+
+def random_bytes(n: int) -> bytes:
+    """From the operating system: also different in processes that were forked from one."""
+    import os
+
+    return os.urandom(n)
+
+
+__all__ = ["MonitorStatus", "Network", "NetworkOptions", "ParkcosError", "PeerError", "PeerStatus"]

@@ -1,0 +1,91 @@
+"""How a task ended, as bytes: for those who wait for it in another process."""
+
+from __future__ import annotations
+
+import linecache
+import re
+from typing import Any
+
+from parkcos.errors import RemoteTaskError, ShippingError, TaskTerminated
+from parkcos.kernel.outcome import Outcome
+from parkcos.net.payload import PICKLE, Buffer, dumps, loads
+
+FINISHED, FAILED, TERMINATED = "finished", "failed", "terminated"
+
+
+def pack(outcome: Outcome) -> tuple[str, int, list[Buffer]]:
+    """Returns: the kind, and the form and buffers of a payload that `unpack` opens.
+
+    A result that cannot be pickled makes it a failure that says why.
+    """
+    if outcome.kind == FINISHED:
+        try:
+            return FINISHED, *dumps(outcome.value)
+        except ShippingError as error:
+            return pack(Outcome("failed", None, error, f"ShippingError: the task's result: {error}"))
+    exception = outcome.exception
+    name = _type_name(exception)
+    text = outcome.traceback
+    try:
+        form, buffers = dumps((exception, name, text))
+        loads(form, b"".join(buffers))  # many exceptions pickle and cannot be unpickled
+    except Exception:
+        form, buffers = dumps((None, name, text))
+    return outcome.kind, form, buffers
+
+
+def unpack(kind: str, form: int, payload: Buffer, where: str) -> Outcome:
+    """The outcome again.  where: what the notes of an exception say about its origin."""
+    try:
+        content = loads(form, payload)
+    except Exception as error:
+        text = f"the end of a task at {where} cannot be opened here: {type(error).__name__}: {error}"
+        return Outcome("failed", None, RemoteTaskError(text), text)
+    if kind == FINISHED:
+        return Outcome("finished", content)
+    exception, name, text = content
+    if kind == TERMINATED:
+        return Outcome("terminated", None, TaskTerminated(f"the task at {where} was terminated"))
+    if not isinstance(exception, BaseException):
+        exception = RemoteTaskError(f"{name}: {_last_line(text)}")
+    if text:
+        text = with_source(text)
+        exception.add_note(f"remote traceback, at {where}:\n{text}")
+    return Outcome("failed", None, exception, text)
+
+
+def abandoned(error: BaseException) -> Outcome:
+    """The outcome of a task that was lost."""
+    return Outcome("failed", None, error, f"{type(error).__name__}: {error}")
+
+
+_FRAME = re.compile(r'^(\s*)File "(.*)", line (\d+)')
+
+
+def with_source(text: str) -> str:
+    """A traceback's text with the source lines that were missing where it was made and are known here."""
+    lines = text.splitlines()
+    out: list[str] = []
+    for i, line in enumerate(lines):
+        out.append(line)
+        match = _FRAME.match(line)
+        if not match:
+            continue
+        indent = match[1] + "  "
+        following = lines[i + 1] if i + 1 < len(lines) else ""
+        if not following.startswith(indent) and (source := linecache.getline(match[2], int(match[3])).strip()):
+            out.append(indent + source)
+    return "\n".join(out)
+
+
+def _type_name(exception: Any) -> str:
+    kind = type(exception)
+    return kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _last_line(text: str | None) -> str:
+    lines = (text or "").strip().splitlines()
+    return lines[-1].partition(": ")[2] or lines[-1] if lines else ""
+
+
+__all__ = ["PICKLE", "abandoned", "pack", "unpack"]

@@ -1,0 +1,119 @@
+"""Users' objects as bytes: what `send` puts on the wire and what the receiving task finds in its queue.
+
+Only the two ends open a payload, and only what came through an authenticated session is opened.  Large buffers
+(numpy arrays, bytearrays) travel beside the pickle, uncopied; `bytes` travel as they are.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import cloudpickle
+
+from parkcos.errors import ShippingError
+
+Buffer = bytes | bytearray | memoryview
+
+PICKLE, RAW, BUFFERS = 0, 1, 2
+_OUT_OF_BAND_BYTES = 16 * 1024
+_COUNT = struct.Struct("<I")
+
+
+def dumps(obj: Any) -> tuple[int, list[Buffer]]:
+    """Serialise `obj`.
+
+    Returns: its form and a list of buffers whose concatenation is the payload.
+    Raises: ShippingError naming the attribute that cannot be pickled.
+    """
+    if type(obj) is bytes:
+        return RAW, [obj]
+    buffers: list[memoryview] = []
+
+    def keep(buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes < _OUT_OF_BAND_BYTES:
+            return True
+        buffers.append(raw)
+        return False
+
+    try:
+        data = pickle.dumps(obj, 5, buffer_callback=keep)
+    except Exception:
+        buffers.clear()
+        try:
+            data = cloudpickle.dumps(obj, 5)
+        except Exception as error:
+            raise ShippingError(explain(obj, error)) from error
+    if not buffers:
+        return PICKLE, [data]
+    sizes = [len(data), *(b.nbytes for b in buffers)]
+    table = _COUNT.pack(len(sizes)) + struct.pack(f"<{len(sizes)}Q", *sizes)
+    return BUFFERS, [table, data, *buffers]
+
+
+def loads(form: int, payload: Buffer) -> Any:
+    """The object again.  Raises whatever the object's own code raises while it is rebuilt."""
+    if form == PICKLE:
+        return pickle.loads(payload)
+    if form == RAW:
+        return bytes(payload)
+    view = memoryview(payload)
+    (count,) = _COUNT.unpack_from(view)
+    sizes = struct.unpack_from(f"<{count}Q", view, _COUNT.size)
+    at = _COUNT.size + 8 * count
+    parts: list[memoryview] = []
+    for size in sizes:
+        parts.append(view[at : at + size])
+        at += size
+    return pickle.loads(parts[0], buffers=parts[1:])
+
+
+def join(buffers: Sequence[Buffer]) -> Buffer:
+    """The concatenation of `buffers`, without a copy where there is only one."""
+    return buffers[0] if len(buffers) == 1 else b"".join(buffers)
+
+
+def explain(obj: Any, error: BaseException) -> str:
+    """Which part of `obj` cannot be pickled, as a path of attributes and keys, and why."""
+    path, culprit, reason = _culprit(obj, f"<{type(obj).__name__}>", error, 0, set())
+    return f"{path} cannot be sent: {type(culprit).__name__} object: {reason}"
+
+
+def _culprit(obj: Any, path: str, error: BaseException, depth: int, seen: set[int]) -> tuple[str, Any, str]:
+    seen.add(id(obj))
+    if depth < 8:
+        for name, part in _parts(obj):
+            if id(part) in seen:
+                continue
+            try:
+                cloudpickle.Pickler(io.BytesIO(), 5).dump(part)
+            except Exception as inner:
+                return _culprit(part, path + name, inner, depth + 1, seen)
+    return path, obj, f"{type(error).__name__}: {error}"
+
+
+def _parts(obj: Any) -> list[tuple[str, Any]]:
+    if isinstance(obj, dict):
+        return [(f"[{key!r}]", value) for key, value in obj.items()]
+    if isinstance(obj, list | tuple | set | frozenset):
+        return [(f"[{i}]", value) for i, value in enumerate(obj)]
+    closure = getattr(obj, "__closure__", None)
+    parts: list[tuple[str, Any]] = []
+    if closure:
+        for name, cell in zip(obj.__code__.co_freevars, closure, strict=True):
+            try:
+                parts.append((f".<variable {name} of the enclosing function>", cell.cell_contents))
+            except ValueError:  # an empty cell
+                continue
+    if hasattr(obj, "__self__") and hasattr(obj, "__func__"):
+        parts.append((".__self__", obj.__self__))
+    if isinstance(getattr(obj, "__dict__", None), dict) and not isinstance(obj, type):
+        parts += [(f".{name}", value) for name, value in vars(obj).items()]
+    for slot in getattr(type(obj), "__slots__", ()):
+        if isinstance(slot, str) and hasattr(obj, slot):
+            parts.append((f".{slot}", getattr(obj, slot)))
+    return parts

@@ -1,0 +1,141 @@
+"""A process at the other side, as this one knows it: its session, its connection if there is one, what waits for it.
+
+Any thread may `post`.  The lock covers the outgoing half of the session and the socket; it is never held while
+anybody else's code runs.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from parkcos.net import wire
+from parkcos.net.frames import DATA, FRAME_BYTES_MAX
+from parkcos.net.payload import join
+from parkcos.net.session import Buffer, Session
+
+if TYPE_CHECKING:
+    from parkcos.net.link import Link
+    from parkcos.net.location import Location
+
+CONNECTING, UP, DOWN, GONE = "connecting", "up", "down", "gone"
+
+BIG_PAYLOAD_BYTES = 32 * 1024
+"""From here on a payload travels in parts, uncopied; below, in the batch with its message."""
+
+BATCH_BYTES = FRAME_BYTES_MAX // 4
+WRITE_BYTES = 512 * 1024
+BEHIND_BYTES = 8 * 1024 * 1024
+"""With so much not yet acknowledged the far side counts as behind: `yield rtask.send(m)` then waits."""
+
+
+class Peer:
+    """One remote process.  Made by the hub only."""
+
+    def __init__(
+        self, location: Location, incarnation: int, session: Session, dirty: Callable[[Peer], None]
+    ) -> None:
+        self.location = location
+        self.incarnation = incarnation
+        self.name = ""
+        self.roles: tuple[str, ...] = ()
+        self.session = session
+        self.link: Link | None = None
+        self.state = CONNECTING
+        self.reason = ""
+        self.dialing = False
+        self.down_since = time.monotonic()
+        self.lock = threading.Lock()
+        self._dirty = dirty
+        self.queue: deque[wire.Message | tuple[list[Buffer], wire.Message]] = deque()
+        self._queue_bytes = 0
+        self.waiters: list[Callable[[bool], None]] = []
+        """Who waits for the far side to catch up; told True, or False when it is gone.  I/O thread."""
+
+    def __repr__(self) -> str:
+        return f"{self.name or 'process'} at {self.location}"
+
+    @property
+    def behind(self) -> bool:
+        """The far side has not acknowledged so much that senders should wait."""
+        return self.session.unacked_bytes + self._queue_bytes > BEHIND_BYTES
+
+    def post(self, message: wire.Message, size: int = 64) -> bool:
+        """Queue a message of about `size` bytes; it leaves soon.  Returns whether the process is not gone."""
+        if self.state is GONE:
+            return False
+        queue = self.queue
+        queue.append(message)
+        self._queue_bytes += size
+        if len(queue) == 1:
+            self._dirty(self)
+        return True
+
+    def post_payload(self, message: wire.WithPayload, buffers: Sequence[Buffer]) -> bool:
+        """Queue a message whose payload is the concatenation of `buffers`."""
+        size = len(buffers[0]) if len(buffers) == 1 else sum(map(len, buffers))
+        if size < BIG_PAYLOAD_BYTES:
+            message.payload = join(buffers)  # type: ignore[assignment]
+            return self.post(message, size + 64)
+        if self.state is GONE:
+            return False
+        message.big = True
+        self.queue.append(([memoryview(b).cast("B") for b in buffers], message))
+        self._queue_bytes += size
+        if len(self.queue) == 1:
+            self._dirty(self)
+        return True
+
+    def flush(self) -> bool:
+        """Turn the queue into frames and write what the socket takes.
+
+        Returns: whether something is left for the I/O thread to write.
+        Raises: OSError when the connection breaks.
+        """
+        with self.lock:
+            return self._flush()
+
+    def _flush(self) -> bool:
+        queue = self.queue
+        if queue:
+            self._queue_bytes = 0
+            batch: list[wire.Message] = []
+            while queue:  # only atomic steps: other threads append meanwhile
+                item = queue.popleft()
+                if type(item) is tuple:
+                    self._queue_batch(batch)
+                    self.session.queue_big(item[0])
+                    batch = [item[1]]
+                else:
+                    batch.append(item)  # type: ignore[arg-type]
+            self._queue_batch(batch)
+        return self._write()
+
+    def _queue_batch(self, batch: list[wire.Message]) -> None:
+        if not batch:
+            return
+        body = wire.encode(batch)
+        if len(body) <= BATCH_BYTES or len(batch) == 1:
+            self.session.queue(DATA, (body,))
+        else:
+            half = len(batch) // 2
+            self._queue_batch(batch[:half])
+            self._queue_batch(batch[half:])
+
+    def write(self) -> bool:
+        """Write what the session wants written; returns whether something is left.  Raises: OSError."""
+        with self.lock:
+            return self._write()
+
+    def _write(self) -> bool:
+        link, session = self.link, self.session
+        if link is None or link.closed:
+            return False
+        if link.blocked:
+            link.flush()
+        while session.wants_write and not link.blocked:
+            link.send(session.data_to_send(WRITE_BYTES, time.monotonic()))
+        return link.blocked

@@ -1,0 +1,223 @@
+"""Tasks of other processes: the same face as a task next door."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import get_ident
+from typing import TYPE_CHECKING, Any
+
+from parkcos.errors import ParkcosError, UsageError
+from parkcos.kernel import MonitorStatus, Outcome, Task
+from parkcos.kernel.registry import current_kernel
+from parkcos.kernel.task_waits import Act
+from parkcos.kernel.wait import Wait, Waitable, seconds
+from parkcos.net import wire
+from parkcos.net.location import Location
+from parkcos.net.payload import dumps
+from parkcos.net.peer import GONE
+
+if TYPE_CHECKING:
+    from parkcos.net.network import Network
+    from parkcos.net.peer import Peer
+
+
+class Behind(int, Waitable):
+    """The 0 of a `send` to a process that is behind: yielded, it waits until that has caught up."""
+
+    peer: Peer
+    network: Network
+
+    def as_wait(self) -> Wait[int]:
+        return self.network.when_caught_up(self.peer)
+
+
+class RemoteTask(Task):
+    """A reference to a task in another process, named by that process's incarnation and the task's id there.
+
+    `send` puts a message on its way and returns 0, or -1 if its process is gone; ``yield rtask.send(m)`` waits while
+    the far side is behind.  Everything else is as in :class:`Task`; ``throw``, ``resume`` and the like work only
+    where the task runs.
+    """
+
+    __slots__ = ("_location", "_outcome", "_peer", "_watched", "incarnation", "network")
+
+    def __init__(self, network: Network, location: Location, incarnation: int, number: int, name: str) -> None:
+        self.kernel = network.kernel
+        self.network = network
+        self._location = location
+        self.incarnation = incarnation
+        self.id = number
+        self.name = name
+        self._outcome: Outcome | None = None
+        self._watched = False
+        self._callbacks = None
+        self._peer: Peer | None = None
+
+    @property
+    def location(self) -> Location:
+        return self._location
+
+    @property
+    def outcome(self) -> Outcome | None:
+        return self._outcome
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RemoteTask) and (self.incarnation, self.id) == (other.incarnation, other.id)
+
+    def __hash__(self) -> int:
+        return hash((self.incarnation, self.id))
+
+    def __repr__(self) -> str:
+        return f"{self.name}/{self.id}@{self._location}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return restore_task, (self._location.addr, self._location.port, self.incarnation, self.id, self.name)
+
+    def is_alive(self) -> bool:
+        """False once its end is known here."""
+        return self._outcome is None and self._reach() is not None
+
+    def _reach(self) -> Peer | None:
+        peer = self._peer
+        if peer is None or peer.state is GONE:
+            peer = self._peer = self.network.hub.peer_at(self._location, self.incarnation)
+        return peer
+
+    # -- messages
+
+    def send(self, message: Any) -> int:
+        """Put `message` on its way, in order with all others to that process.  May be yielded; never blocks.
+
+        Returns: 0; -1 if the task's end is known or its process is gone.
+        Raises: ShippingError at once if `message` cannot be pickled.
+        """
+        if self._outcome is not None:
+            return -1
+        peer = self._peer
+        if peer is None or peer.state is GONE:
+            peer = self._reach()
+            if peer is None:
+                return -1
+        form, buffers = dumps(message)
+        if not peer.post_payload(wire.ToTask(wire.EMPTY, form, False, self.id), buffers):
+            return -1
+        if peer.behind:
+            behind = Behind(0)
+            behind.peer, behind.network = peer, self.network
+            return behind
+        return 0
+
+    def deliver(self, message: Any, timeout: float | None = None) -> Wait[int]:
+        """Yield it.  Returns: 1 when `message` is in the task's queue, 0 after `timeout` seconds, -1 if it has ended.
+
+        Raises: ShippingError at once if `message` cannot be pickled.
+        """
+        form, buffers = dumps(message)
+        limit = seconds(timeout)
+        if self._outcome is not None:
+            return Act("deliver", lambda: -1)
+
+        def ask(request: int) -> tuple[wire.Message, Any]:
+            return wire.DeliverToTask(wire.EMPTY, form, False, self.id, request), buffers
+
+        return self.network.request("deliver", self._reach, ask, limit, alarm_value=0, gone_value=-1)
+
+    def terminate(self) -> int:
+        if self._outcome is not None or (peer := self._reach()) is None:
+            return -1
+        return 0 if peer.post(wire.End(self.id)) else -1
+
+    def throw(self, *exception: Any) -> int:
+        raise UsageError(f"{self!r} is in another process: only terminate() reaches it there; send it a message")
+
+    def resume(self, update: Any = None) -> int:
+        raise UsageError(f"{self!r} is in another process: send it a message, and receive() there")
+
+    wakeup = resume
+
+    def register(self, name: str | None = None) -> int:
+        return -1
+
+    def unregister(self, name: str | None = None) -> int:
+        return -1
+
+    def set_daemon(self, flag: bool = True) -> int:
+        return -1
+
+    def receive(self, timeout: float | None = None, alarm_value: Any = None) -> Any:
+        raise UsageError(f"{self!r} is in another process: a task can receive only for itself")
+
+    recv = receive
+
+    def suspend(self, timeout: float | None = None, alarm_value: Any = None) -> Any:
+        raise UsageError(f"{self!r} is in another process: a task can sleep only for itself")
+
+    sleep = suspend
+
+    # -- its end
+
+    def add_end_callback(self, fn: Callable[[Task], object]) -> None:
+        if get_ident() != self.kernel.ident:
+            self.kernel.post(self.add_end_callback, fn)
+            return
+        if self._outcome is not None:
+            self.kernel.post(fn, self)
+            return
+        if self._callbacks is None:
+            self._callbacks = []
+        self._callbacks.append(fn)
+        if not self._watched:
+            self._watched = True
+            self.network.observe(self)
+
+    def drop_end_callback(self, fn: Callable[[Task], object]) -> None:
+        if get_ident() != self.kernel.ident:
+            self.kernel.post(self.drop_end_callback, fn)
+        elif self._callbacks and fn in self._callbacks:
+            self._callbacks.remove(fn)
+
+    def ended(self, outcome: Outcome) -> None:
+        """Kernel thread: how the task ended is known."""
+        if self._outcome is not None:
+            return
+        self._outcome = outcome
+        callbacks, self._callbacks = self._callbacks, None
+        for fn in callbacks or ():
+            self.kernel.post(fn, self)
+
+    def notify(self, monitor: Task) -> int:
+        if not isinstance(monitor, Task):
+            return -1
+
+        def tell(_: Task) -> None:
+            assert self._outcome is not None
+            monitor._monitor_ended(MonitorStatus.of(self, self._outcome))
+
+        self.add_end_callback(tell)
+        return 0
+
+    def _add_monitor(self, monitor: Task) -> Wait[int]:
+        return Act("monitor", lambda: self.notify(monitor) if self._reach() or self._outcome else -1)
+
+    def _monitor_ended(self, status: MonitorStatus) -> None:
+        try:
+            self.send(status)
+        except ParkcosError:
+            self.send(MonitorStatus(status.info, status.type, None, None, status.traceback))
+
+
+def restore_task(addr: str, port: int, incarnation: int, number: int, name: str) -> Task | None:
+    """Unpickles a reference: the very task if it has come home, else a RemoteTask."""
+    network: Any = current_kernel().ensure_network()
+    if incarnation == network.incarnation:
+        task = network.kernel.live.get(number) or network.exposed.get(number)
+        return task if task is not None else _ended_task(network, number, name)
+    return RemoteTask(network, Location(addr, port), incarnation, number, name)
+
+
+def _ended_task(network: Network, number: int, name: str) -> Task:
+    """What a reference to a task of this process becomes that has ended meanwhile."""
+    task = RemoteTask(network, network.location, network.incarnation, number, name)
+    task._watched = True
+    task._outcome = Outcome("finished", None)
+    return task

@@ -1,0 +1,169 @@
+"""What comes in for tasks and channels, in the kernel thread: the only place where users' payloads are opened."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from parkcos.errors import ParkcosError
+from parkcos.kernel import Call, Channel, Kernel, Task
+from parkcos.net import outcomes, wire
+from parkcos.net.payload import PICKLE, dumps, loads
+from parkcos.net.peer import Peer
+
+if TYPE_CHECKING:
+    from parkcos.net.requests import Requests
+
+logger = logging.getLogger("parkcos")
+
+
+class Router:
+    """Hands messages to the tasks and channels of one kernel, and answers to those who asked.
+
+    Args:
+        kernel: whose tasks they are.
+        requests: what this process has asked others.
+        name: of this process.
+    """
+
+    def __init__(self, kernel: Kernel, requests: Requests, name: str) -> None:
+        self.kernel = kernel
+        self.requests = requests
+        self.name = name
+
+    def handle(self, peer: Peer, messages: list[wire.Message]) -> None:
+        """Kernel thread: take messages in the order in which they were sent."""
+        live = self.kernel.live
+        for message in messages:
+            if type(message) is wire.ToTask:
+                task = live.get(message.dst)
+                if task is None:
+                    continue  # it ended while the message was on its way
+                try:
+                    content = loads(message.form, message.payload)
+                except Exception as error:
+                    self._unopened(peer, f"a message to {task!r}", error)
+                    continue
+                task.send(content)
+            else:
+                handler = self._HANDLERS.get(type(message))
+                if handler is None:
+                    logger.warning("%r sent a %s, which is not for tasks", peer, type(message).__name__)
+                    continue
+                try:
+                    handler(self, peer, message)
+                except Exception:
+                    logger.exception("a %s of %r could not be handled", type(message).__name__, peer)
+
+    def _unopened(self, peer: Peer, what: str, error: BaseException) -> str:
+        hint = ""
+        if isinstance(error, AttributeError | ImportError):
+            hint = "; if it is of a class of the client's program, list that class in the client's components"
+        text = f"{what} from {peer!r} cannot be opened here: {type(error).__name__}: {error}{hint}"
+        logger.error("%s", text)
+        return text
+
+    def _answer(self, peer: Peer, request: int, value: int, obj: Any = None, error: str = "") -> None:
+        answer = wire.Answer(wire.EMPTY, PICKLE, False, request, value, error)
+        if obj is None:
+            peer.post(answer)
+            return
+        answer.form, buffers = dumps(obj)
+        peer.post_payload(answer, buffers)
+
+    def _deliver_to_task(self, peer: Peer, message: wire.DeliverToTask) -> None:
+        task = self.kernel.live.get(message.dst)
+        if task is None:
+            self._answer(peer, message.request, -1)
+            return
+        try:
+            content = loads(message.form, message.payload)
+        except Exception as error:
+            self._answer(peer, message.request, -1, error=self._unopened(peer, f"a message to {task!r}", error))
+            return
+        self._answer(peer, message.request, 1 if task.send(content) == 0 else -1)
+
+    def _to_channel(self, peer: Peer, message: wire.ToChannel) -> None:
+        channel = self.kernel.names.channels.get(message.name)
+        if channel is not None:
+            channel.send(loads(message.form, message.payload))
+
+    def _deliver_to_channel(self, peer: Peer, message: wire.DeliverToChannel) -> None:
+        channel = self.kernel.names.channels.get(message.name)
+        if channel is None:
+            self._answer(peer, message.request, -1)
+            return
+        content = loads(message.form, message.payload)
+
+        def deliver() -> Any:
+            count = yield channel.deliver(content, message.timeout_s, message.n)
+            self._answer(peer, message.request, count)
+
+        self._spawn(deliver)
+
+    def _spawn(self, fn: Callable[..., Any]) -> None:
+        def daemon(task: Any = None) -> Any:
+            task.set_daemon()
+            yield fn()
+
+        Task(daemon)
+
+    def _answered(self, peer: Peer, message: wire.Answer) -> None:
+        self.requests.answered(message)
+
+    def _locate(self, peer: Peer, message: wire.Locate) -> None:
+        names = self.kernel.names
+        found = (names.tasks if message.kind == "task" else names.channels).get(message.name)
+        self._answer(peer, message.request, 1 if found is not None else 0, found)
+
+    def _observe(self, peer: Peer, message: wire.Observe) -> None:
+        task = self.kernel.live.get(message.dst)
+        if task is None:
+            self._answer(peer, message.request, -1)
+            return
+
+        def tell(_: Task) -> None:
+            outcome = task.outcome
+            assert outcome is not None
+            kind, form, buffers = outcomes.pack(outcome)
+            answer = wire.Answer(wire.EMPTY, form, False, message.request, 1, kind)
+            peer.post_payload(answer, buffers)
+
+        task.add_end_callback(tell)
+
+    def _end(self, peer: Peer, message: wire.End) -> None:
+        task = self.kernel.live.get(message.dst)
+        if task is not None:
+            task.terminate()
+
+    def _subscribe(self, peer: Peer, message: wire.Subscribe) -> None:
+        channel = self.kernel.names.channels.get(message.name)
+        if channel is None:
+            self._answer(peer, message.request, -1)
+            return
+        subscriber = loads(message.form, message.payload)
+
+        def subscribe() -> Any:
+            done = yield (channel.subscribe(subscriber) if message.add else channel.unsubscribe(subscriber))
+            self._answer(peer, message.request, done)
+
+        self._spawn(subscribe)
+
+    def _who_is(self, peer: Peer, message: wire.WhoIs) -> None:
+        self._answer(peer, message.request, int(message.name == self.name))
+
+    _HANDLERS: dict[type, Callable[..., None]] = {
+        wire.DeliverToTask: _deliver_to_task,
+        wire.ToChannel: _to_channel,
+        wire.DeliverToChannel: _deliver_to_channel,
+        wire.Answer: _answered,
+        wire.Locate: _locate,
+        wire.Observe: _observe,
+        wire.End: _end,
+        wire.Subscribe: _subscribe,
+        wire.WhoIs: _who_is,
+    }
+
+
+__all__ = ["Call", "Channel", "ParkcosError", "Router"]

@@ -1,0 +1,282 @@
+"""Parkcos: the one runtime of a process: a kernel thread, an I/O thread, and a network when it is needed.
+
+This is the only place with process-wide state.  A program that makes a Task gets a kernel; one that registers a
+name, looks for another process or schedules a client gets a network, with the options that `Parkcos(...)` was
+given before, or the defaults.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from parkcos.errors import ConfigError, UsageError
+from parkcos.kernel import Kernel, Task, cur_task
+from parkcos.kernel.registry import current_kernel, set_default_kernel_factory
+from parkcos.kernel.wait import Completion
+from parkcos.net.iothread import IOThread
+from parkcos.net.location import Location
+
+if TYPE_CHECKING:
+    from parkcos.net.network import Network, NetworkOptions
+
+logger = logging.getLogger("parkcos")
+
+VERSION = "0.1.0"
+
+_NETWORK_CLOSES = -1000
+
+
+class Parkcos:
+    """The runtime of this process; the first call decides, a later one without arguments gives the same object.
+
+    Args:
+        host: own address or name; None: found from the network interfaces, never from the host name.
+        tcp_port: to listen at; 0 for any free one; or a sequence of ports of which the first free one is taken.
+        udp_port: for discovery.
+        name: of this process, for others; None: the host's name.
+        secret: of the cluster, at least 8 characters; None: the one in `secret_file`.
+        secret_file: None: ``~/.config/parkcos/secret``, made on first use.
+        no_secret: talk without encryption, to anybody; then `host` None means loopback.
+        ext_ip_addr: address that others are told instead of the own one, behind NAT.
+        discover_peers: find other processes by UDP broadcast, and let them find this one.
+        pulse_s: seconds between signs of life; after five without one a peer is gone.
+
+    Raises: ConfigError if the options cannot be used, or differ from those in use.
+
+    Source: chapter 6 (the options that node, scheduler and client share with Pycos).
+    """
+
+    kernel: Kernel
+    _instance: Parkcos | None = None
+    _lock = threading.RLock()
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Parkcos:
+        with cls._lock:
+            this = cls._instance
+            if this is None or this.kernel.stopped:
+                this = cls._instance = super().__new__(cls)
+                this._io = None
+                this._network = None
+                this._configured = None
+                this.kernel = Kernel()
+                this.kernel.network_factory = this._make_network
+                this.kernel.on_register = lambda _: this.network
+            return this
+
+    _io: IOThread | None
+    _network: Network | None
+    _configured: NetworkOptions | None
+
+    def __init__(
+        self,
+        host: str | None = None,
+        tcp_port: int | Sequence[int] = 0,
+        udp_port: int | None = None,
+        name: str | None = None,
+        secret: str | None = None,
+        *,
+        secret_file: str | Path | None = None,
+        no_secret: bool = False,
+        ext_ip_addr: str | None = None,
+        discover_peers: bool = True,
+        pulse_s: float = 5.0,
+    ) -> None:
+        given = (host, tcp_port, udp_port, name, secret, secret_file, no_secret, ext_ip_addr, discover_peers, pulse_s)
+        plain = given == (None, 0, None, None, None, None, False, None, True, 5.0)
+        with self._lock:
+            if plain and (self._configured is not None or self._network is not None):
+                return
+            if self._network is not None:
+                raise ConfigError(
+                    "the network of this process has started with other options: "
+                    "call Parkcos(...) with them before the first client, peer or registered task"
+                )
+            if not plain:
+                from parkcos.net.network import NetworkOptions
+                from parkcos.net.secret import ClusterKeys, load_secret
+
+                if no_secret and secret:
+                    raise ConfigError("give either a secret or no_secret, not both")
+                if secret == "":
+                    raise ConfigError("an empty secret protects nothing: leave it out, or say no_secret=True")
+                options = NetworkOptions(version=VERSION, name=name or "", ext_host=ext_ip_addr)
+                options.host = host or ("127.0.0.1" if no_secret else None)
+                options.tcp_ports = (tcp_port,) if isinstance(tcp_port, int) else tuple(tcp_port)
+                options.discover, options.pulse_s = discover_peers, pulse_s
+                if udp_port is not None:
+                    options.udp_port = udp_port
+                    options.target_udp_ports = (udp_port, udp_port + 1)
+                if not no_secret:
+                    path = Path(secret_file) if secret_file is not None else None
+                    options.keys = ClusterKeys.derive(secret or load_secret(path))
+                self.configure(options)
+                self.network  # noqa: B018  what is wrong with the options is said here, not later
+
+    def configure(self, options: NetworkOptions) -> None:
+        """Set the options of the network before it starts; for programs of parkcos itself."""
+        with self._lock:
+            if self._network is not None:
+                raise ConfigError("the network of this process has started already")
+            self._configured = options
+
+    @classmethod
+    def instance(cls) -> Parkcos:
+        """The runtime of this process, made if there is none."""
+        return cls()
+
+    def start(self) -> None:
+        """Start the kernel in a thread of its own, for which the program waits at its end."""
+        with self._lock:
+            if self.kernel.ident == -1 and not self.kernel.stopped:
+                self.kernel.finish_at_exit()
+                self.kernel.start()
+
+    @property
+    def io(self) -> IOThread:
+        """The I/O thread, started when it is first needed."""
+        with self._lock:
+            if self._io is None:
+                self._io = IOThread()
+                self._io.start()
+                self.kernel.atexit(_NETWORK_CLOSES - 1, self._io.close)
+            return self._io
+
+    @property
+    def network(self) -> Network:
+        """The network, started when it is first needed.  Raises: ConfigError."""
+        with self._lock:
+            if self._network is None:
+                from parkcos.net.network import Network
+
+                network = Network(self.kernel, self.io, self._configured or self._default_options())
+                network.start()
+                self._network = self.kernel.network = network
+                self.kernel.atexit(_NETWORK_CLOSES, network.close)
+            return self._network
+
+    def _make_network(self) -> Any:
+        return self.network
+
+    def _default_options(self) -> NetworkOptions:
+        from parkcos.net.network import NetworkOptions
+        from parkcos.net.secret import ClusterKeys, load_secret
+
+        return NetworkOptions(version=VERSION, keys=ClusterKeys.derive(load_secret()))
+
+    # -- what programs ask of it
+
+    @property
+    def location(self) -> Location:
+        """Where other processes reach this one."""
+        return self.network.location
+
+    @property
+    def name(self) -> str:
+        """What other processes call this one."""
+        return self.network.name
+
+    def peer(self, location: Location, timeout: float | None = 10.0) -> Any:
+        """Connect to the process at `location`.  Yield it.  Returns 0; -1, and why in the log, if that fails."""
+        if not isinstance(location, Location):
+            raise UsageError(f"peer() wants a Location, not {location!r}\n  write: yield parkcos.peer(Location(host, port))")
+        return self.network.peer(location, timeout)
+
+    def peers(self) -> list[Location]:
+        """The locations of all processes that this one is connected to.  Do not yield it."""
+        return self.network.peers()
+
+    def peer_status(self, task: Task | None) -> None:
+        """Send `task` a PeerStatus for every peer now, and whenever one comes or goes; None: to nobody any more."""
+        self.network.peer_status(task)
+
+    def discover_peers(self) -> None:
+        """Ask by broadcast who is there.  Do not yield it."""
+        self.network.look_for(())
+
+    def locate(self, name: str, timeout: float | None = None) -> Any:
+        """The Location of the peer called `name`, or None after `timeout` seconds.  Yield it."""
+        return self.network.locate(name, timeout)
+
+    def atexit(self, priority: float, fn: Callable[..., object], *args: Any, **kwargs: Any) -> None:
+        """Call `fn` when the runtime ends, high priority first, equal ones in the order in which they came."""
+        self.kernel.atexit(priority, fn, *args, **kwargs)
+
+    @staticmethod
+    def cur_task() -> Task | None:
+        """The running task, None outside of one."""
+        return cur_task()
+
+    def join(self, timeout: float | None = None, show_running: bool = False) -> bool:
+        """Wait in a plain thread until all tasks but daemons have ended; whether they have.
+
+        Raises: WouldHang inside a task.
+        """
+        return self.kernel.join(timeout, show_running)
+
+    def finish(self) -> None:
+        """Wait for all tasks but daemons, then end the runtime."""
+        self.kernel.finish()
+
+    def terminate(self) -> None:
+        """End all tasks and the runtime; the next Task starts another."""
+        self.kernel.terminate()
+
+
+def _start_default() -> Kernel:
+    runtime = Parkcos.instance()
+    runtime.start()
+    return runtime.kernel
+
+
+def io(coroutine: Coroutine[Any, Any, Any]) -> Completion[Any]:
+    """Run an asyncio coroutine in the I/O thread.  Yield it: gives its result or raises its exception.
+
+    If the task is ended meanwhile, the coroutine is cancelled.
+
+    Raises: UsageError if `coroutine` is none.
+    """
+    if not asyncio.iscoroutine(coroutine):
+        raise UsageError(f"io() wants a coroutine, not {coroutine!r}\n  write: x = yield parkcos.io(fetch(url))")
+    kernel = current_kernel()
+    thread = Parkcos.instance().io
+    running: list[Any] = []
+
+    def start(completion: Completion[Any]) -> None:
+        future = thread.run(coroutine)
+        running.append(future)
+
+        def done(_: Any) -> None:
+            if future.cancelled():
+                return
+            error = future.exception()
+            if error is not None:
+                completion.set_exception(error)
+            else:
+                completion.set_result(future.result())
+
+        future.add_done_callback(done)
+
+    return Completion(kernel, "io", start, on_cancel=lambda: running and running[0].cancel())
+
+
+def join(timeout: float | None = None, show_running: bool = False) -> bool:
+    """Wait in a plain thread until all tasks but daemons have ended; whether they have within `timeout` seconds."""
+    return Parkcos.instance().join(timeout, show_running)
+
+
+def terminate() -> None:
+    """End all tasks and the runtime; the next Task starts another."""
+    Parkcos.instance().terminate()
+
+
+def atexit(priority: float, fn: Callable[..., object], *args: Any, **kwargs: Any) -> None:
+    """Call `fn(*args, **kwargs)` when the runtime ends, high priority first."""
+    Parkcos.instance().atexit(priority, fn, *args, **kwargs)
+
+
+set_default_kernel_factory(_start_default)

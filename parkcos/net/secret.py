@@ -1,0 +1,209 @@
+"""The cluster's secret: where its file lies, how it is made on first use, and the two keys derived from it.
+
+The secret is the only thing that the processes of a cluster must share.  From it come the seed of the certificate
+authority (``tls.py``) and the key of the datagrams' MAC (``datagram.py``).  The derivation is slow on purpose
+(scrypt), so that a short secret typed by hand cannot be guessed quickly from a recorded datagram: derive once per
+program and hand the :class:`ClusterKeys` down.
+
+What must not live here: certificates, sockets, and anything that prints a secret or a key.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import os
+import secrets
+import stat
+import time
+import unicodedata
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from parkcos.errors import ConfigError
+
+__all__ = ["SECRET_CHARS_MIN", "ClusterKeys", "default_secret_path", "load_secret"]
+
+SECRET_CHARS_MIN: Final = 8
+"""A shorter secret is refused: it could be guessed even through scrypt."""
+
+_FILE_BYTES_MAX: Final = 4096  # somebody named the wrong file
+_HALF_WRITTEN_WAIT_S: Final = 1.0  # how long an empty file may be one that another program is just writing
+
+# Part of the protocol: two processes that differ in any of these do not understand each other.  The salt is fixed
+# because the processes have nothing else in common; what makes the keys of two clusters differ is the secret.
+_SALT: Final = b"parkcos cluster secret, version 1"
+_SCRYPT_N: Final = 2**14
+_SCRYPT_R: Final = 8
+_SCRYPT_P: Final = 1
+_CA_INFO: Final = b"parkcos certificate authority, Ed25519 seed, version 1"
+_MAC_INFO: Final = b"parkcos discovery datagrams, HMAC-SHA256 key, version 1"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterKeys:
+    """The keys of a cluster; every process with the same secret has the same ones.  They are never printed.
+
+    Attributes:
+        ca_seed: 32 bytes, the Ed25519 private key of the certificate authority.
+        mac_key: 32 bytes, the key of the discovery datagrams' HMAC-SHA256.
+    """
+
+    ca_seed: bytes = field(repr=False)
+    mac_key: bytes = field(repr=False)
+
+    @classmethod
+    def derive(cls, secret: str) -> ClusterKeys:
+        """Derive the keys from *secret*: scrypt (about 50 ms and 16 MiB), then HKDF's expand step (RFC 5869) for each.
+
+        White space around the secret does not count, and two Unicode spellings of one text are one secret.
+
+        Raises:
+            ConfigError: the secret is empty or shorter than :data:`SECRET_CHARS_MIN` characters.
+        """
+        secret = unicodedata.normalize("NFC", secret.strip())
+        if len(secret) < SECRET_CHARS_MIN:
+            raise ConfigError(
+                f"the secret is {'empty' if not secret else 'too short'}: it needs at least {SECRET_CHARS_MIN} "
+                'characters; make one with: python -c "import secrets; print(secrets.token_urlsafe(32))"'
+            )
+        try:
+            encoded = secret.encode()
+        except UnicodeEncodeError as exc:  # a command line that wasn't UTF-8
+            raise ConfigError("the secret isn't valid text: use characters that can be written as UTF-8") from exc
+        prk = hashlib.scrypt(encoded, salt=_SALT, n=_SCRYPT_N, r=_SCRYPT_R, p=_SCRYPT_P, dklen=32)
+        return cls(ca_seed=_expand(prk, _CA_INFO), mac_key=_expand(prk, _MAC_INFO))
+
+
+def _expand(prk: bytes, info: bytes) -> bytes:
+    """HKDF-Expand of RFC 5869 for one block of SHA-256 (32 bytes)."""
+    return hmac.digest(prk, info + b"\x01", "sha256")
+
+
+def default_secret_path() -> Path:
+    """Return where the user's cluster secret lies: ``$XDG_CONFIG_HOME/parkcos/secret``, or below ``~/.config``.
+
+    Raises:
+        ConfigError: the user has no home directory.
+    """
+    configured = os.environ.get("XDG_CONFIG_HOME", "")
+    if os.path.isabs(configured):  # the XDG specification: a relative path is to be ignored
+        return Path(configured, "parkcos", "secret")
+    try:
+        home = Path.home()
+    except RuntimeError as exc:
+        raise ConfigError(
+            "this user has no home directory to keep the cluster's secret in: set HOME, or give the secret"
+        ) from exc
+    return home / ".config" / "parkcos" / "secret"
+
+
+def load_secret(path: Path | None = None) -> str:
+    """Return the secret in the file *path* (the user's own by default), and make file and secret on first use.
+
+    A new secret has 256 random bits.  Two programs that start at once agree on one: the file appears complete or
+    not at all.
+
+    Raises:
+        ConfigError: the file can be read by others than its owner, is empty or too short, cannot be read, or cannot
+            be made; the message names the file and the remedy.
+    """
+    path = default_secret_path() if path is None else path
+    text = _read(path)
+    if text is None:
+        _make(path)
+        text = _read(path)
+    give_up = time.monotonic() + _HALF_WRITTEN_WAIT_S
+    while not text and time.monotonic() < give_up:  # only where files cannot be linked, see _make
+        time.sleep(0.01)
+        text = _read(path)
+    if text is None:
+        raise ConfigError(f"the secret file {path} is a link that leads nowhere: remove it, and a new secret is made")
+    if not text:
+        raise ConfigError(f"the secret file {path} is empty: remove it, and a new one is made; or copy the cluster's")
+    if len(text) < SECRET_CHARS_MIN:
+        raise ConfigError(
+            f"the secret in {path} is too short: it needs at least {SECRET_CHARS_MIN} characters; remove the file, "
+            "and a new one is made, or copy the cluster's"
+        )
+    return text
+
+
+def _read(path: Path) -> str | None:
+    """Return the file's text without the white space around it, or ``None`` when there is no file."""
+    try:
+        fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        raise ConfigError(
+            f"the secret file {path} cannot be read ({exc.strerror}): make it readable for this user "
+            "(chown, chmod 600), or give another file"
+        ) from exc
+    try:
+        status = os.fstat(fd)  # of what was opened, not of what lies at the path a moment later
+        if not stat.S_ISREG(status.st_mode):
+            raise ConfigError(f"the secret file {path} is not a regular file: give the path of a text file")
+        mode = stat.S_IMODE(status.st_mode)
+        if os.name == "posix" and mode & 0o077:
+            raise ConfigError(
+                f"the secret file {path} is open to other users (mode {mode:04o}): run  chmod 600 {path}  "
+                "and, if others may have read it, make a new secret"
+            )
+        content = os.read(fd, _FILE_BYTES_MAX + 1)
+    except OSError as exc:
+        raise ConfigError(f"the secret file {path} cannot be read ({exc.strerror}): give another file") from exc
+    finally:
+        os.close(fd)
+    if len(content) > _FILE_BYTES_MAX:
+        raise ConfigError(f"the secret file {path} is larger than {_FILE_BYTES_MAX} bytes: is it the right file?")
+    try:
+        return content.decode().strip()
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"the secret file {path} is not text (UTF-8): is it the right file?") from exc
+
+
+def _make(path: Path) -> None:
+    """Put a new secret at *path*, unless another program was faster.
+
+    It is written to a file of its own, and then linked: ``link`` fails when the path exists, so the first one wins,
+    and nobody can read half a secret.  Where the file system has no links, the path is made exclusively and written
+    at once; a reader that comes between sees an empty file and tries again.
+    """
+    content = (secrets.token_urlsafe(32) + "\n").encode()
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(8)}")
+    try:
+        path.parent.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        try:
+            _write_new(draft, content)
+            _publish(draft, path, content)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as exc:
+        raise ConfigError(
+            f"the secret file {path} cannot be made ({exc.strerror}): make its directory writable for this user, "
+            "or give the secret or another file"
+        ) from exc
+
+
+def _publish(draft: Path, path: Path, content: bytes) -> None:
+    """Let *draft* appear as *path* too; when there is a *path* already, leave it: its secret is the secret."""
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    except (OSError, AttributeError, NotImplementedError):  # no links on this file system or platform
+        with contextlib.suppress(FileExistsError):
+            _write_new(path, content)
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    """Make the file *path* (mode 0600, an error when it exists), with *content* safely on the disk."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
+    with open(fd, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(fd)

@@ -1,0 +1,122 @@
+"""What two processes say to each other over a session: the closed schema of the network layer's messages.
+
+A DATA frame holds a list of these.  Payloads (users' pickled messages) are opaque here.  Messages of the layers
+above (cluster) travel in :class:`Service`, whose body has a closed schema of its own.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+Payload = bytes | bytearray | memoryview
+
+
+class Message(msgspec.Struct, array_like=True, tag=True):
+    """Base of all messages on the wire."""
+
+
+class WithPayload(Message):
+    """Base of the messages that carry users' bytes.  big: they came ahead, in parts."""
+
+    payload: memoryview
+    form: int
+    big: bool
+
+
+class ToTask(WithPayload, tag=1):
+    """A message for a task's queue."""
+
+    dst: int
+
+
+class DeliverToTask(WithPayload, tag=2):
+    """The same, with an answer: Answer(1) when it is in the queue, Answer(-1) if the task has ended."""
+
+    dst: int
+    request: int
+
+
+class ToChannel(WithPayload, tag=3):
+    """A message for a channel, by name."""
+
+    name: str
+
+
+class DeliverToChannel(WithPayload, tag=4):
+    """The same, with an answer: how many tasks it reached."""
+
+    name: str
+    request: int
+    n: int
+    timeout_s: float | None
+
+
+class Service(WithPayload, tag=5):
+    """A message of a layer above: `service` says which, `body` is encoded in that layer's own closed schema."""
+
+    service: str
+    body: bytes
+
+
+class Answer(WithPayload, tag=6):
+    """The answer to a request: a small number, and for some an object."""
+
+    request: int
+    value: int
+    error: str = ""
+
+
+class Locate(Message, tag=7):
+    """Is there a task or channel of this name?  Answered with a payload (a reference), or value 0 if not."""
+
+    kind: str
+    name: str
+    request: int
+
+
+class Observe(Message, tag=8):
+    """Tell `observer` (a task of the sender) how the task `dst` ends."""
+
+    dst: int
+    observer: int
+    request: int
+
+
+class End(Message, tag=9):
+    """End a task: by GeneratorExit if `payload_form` is negative."""
+
+    dst: int
+
+
+class Subscribe(WithPayload, tag=10):
+    """Add (or take away) the subscriber in the payload, a reference, to a channel."""
+
+    name: str
+    request: int
+    add: bool
+
+
+class WhoIs(Message, tag=11):
+    """Ask for the name of this process (answered by value 1 if it is `name`)."""
+
+    name: str
+    request: int
+
+
+AnyMessage = (
+    ToTask
+    | DeliverToTask
+    | ToChannel
+    | DeliverToChannel
+    | Service
+    | Answer
+    | Locate
+    | Observe
+    | End
+    | Subscribe
+    | WhoIs
+)
+
+EMPTY = memoryview(b"")
+encode = msgspec.msgpack.Encoder().encode
+decode = msgspec.msgpack.Decoder(list[AnyMessage]).decode

@@ -1,0 +1,180 @@
+"""A server's work list: which task runs now.  A state machine; the server process around it is its shell.
+
+CPU tasks run one at a time, in the order in which they came; I/O tasks start at once.  A client may send a few CPU
+tasks ahead, so that the next one starts without waiting for the network, and may ask for one back while it has not
+begun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from parkcos.cluster import messages as m
+
+INTERRUPT_GRACE_S = 5.0
+"""A task that is to end gets KeyboardInterrupt and so much time to say what it has to say (chapter 6.4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The client wants a task run."""
+
+    task: int
+    io: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """The client wants a task back that may not have begun."""
+
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A task that was started has ended, or could not be started."""
+
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloseAsked:
+    """The server is to end: when its CPU tasks have (grace_s < 0), else after interrupting everything."""
+
+    grace_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    pass
+
+
+Event = Asked | Recalled | Ended | CloseAsked | TimePassed
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    message: m.TaskRecalled
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """Asked for, never started, and never will be."""
+
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
+class Terminate:
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    pass
+
+
+Effect = Start | Answer | Abandon | Interrupt | Terminate | Exit
+
+
+@dataclass
+class Executor:
+    """The one door is :meth:`handle`.  client: the number that answers carry."""
+
+    client: int
+    cpu_task: int = 0
+    waiting: dict[int, None] = field(default_factory=dict)
+    io_tasks: dict[int, None] = field(default_factory=dict)
+    closing: bool = False
+    interrupted: bool = False
+    terminate_at: float | None = None
+    exited: bool = False
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """Take a fact, return the orders that follow from it."""
+        match event:
+            case Asked(task, io):
+                return list(self._asked(task, io))
+            case Recalled(task):
+                ok = task in self.waiting
+                self.waiting.pop(task, None)
+                return [Answer(m.TaskRecalled(self.client, task, ok))]
+            case Ended(task):
+                return list(self._ended(task, now))
+            case CloseAsked(grace_s):
+                return list(self._close(grace_s, now))
+            case TimePassed():
+                return list(self._time_passed(now))
+
+    def next_deadline(self) -> float | None:
+        """When the machine next wants TimePassed."""
+        return self.terminate_at
+
+    def _asked(self, task: int, io: bool) -> Iterator[Effect]:
+        if self.closing:
+            yield Abandon(task)
+        elif io:
+            self.io_tasks[task] = None
+            yield Start(task)
+        elif self.cpu_task:
+            self.waiting[task] = None
+        else:
+            self.cpu_task = task
+            yield Start(task)
+
+    def _ended(self, task: int, now: float) -> Iterator[Effect]:
+        self.io_tasks.pop(task, None)
+        if task == self.cpu_task:
+            self.cpu_task = 0
+            if self.waiting:
+                self.cpu_task = next(iter(self.waiting))
+                del self.waiting[self.cpu_task]
+                yield Start(self.cpu_task)
+        yield from self._exit_if_done(now)
+
+    def _close(self, grace_s: float, now: float) -> Iterator[Effect]:
+        self.closing = True
+        for task in self.waiting:
+            yield Abandon(task)
+        self.waiting.clear()
+        if grace_s >= 0 and not self.interrupted:
+            yield from self._interrupt(now, min(grace_s, INTERRUPT_GRACE_S))
+        elif grace_s >= 0 and self.terminate_at is not None:
+            self.terminate_at = min(self.terminate_at, now + grace_s)
+        yield from self._exit_if_done(now)
+
+    def _interrupt(self, now: float, grace_s: float) -> Iterator[Effect]:
+        self.interrupted = True
+        self.terminate_at = now + grace_s
+        for task in self._running():
+            yield Interrupt(task)
+
+    def _running(self) -> list[int]:
+        return ([self.cpu_task] if self.cpu_task else []) + list(self.io_tasks)
+
+    def _exit_if_done(self, now: float) -> Iterator[Effect]:
+        if not self.closing or self.exited or self.cpu_task:
+            return
+        if self.io_tasks:
+            if not self.interrupted:  # CPU tasks are done; those that only wait are told, and get their grace
+                yield from self._interrupt(now, INTERRUPT_GRACE_S)
+            return
+        self.exited, self.terminate_at = True, None
+        yield Exit()
+
+    def _time_passed(self, now: float) -> Iterator[Effect]:
+        if self.terminate_at is not None and self.terminate_at <= now:
+            self.terminate_at = None
+            for task in self._running():
+                yield Terminate(task)

@@ -1,0 +1,446 @@
+"""A node: whom it serves and with which servers.  A state machine without clock, socket or process.
+
+    FREE -> ReserveAsked -> RESERVED -> SetupAsked -> SETUP -> SetupDone -> SERVING -> (close) -> CLOSING -> FREE
+
+A node serves one client at a time.  When that client closes, leaves or is lost, its servers are interrupted, after
+a grace killed, its files removed, and every scheduler that the node knows hears that it is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from parkcos.cluster import messages as m
+
+GRACE_S = 6.0
+"""A closing server's tasks get KeyboardInterrupt and five seconds (chapter 6.4); the server then one to end itself."""
+LOST_GRACE_S = 0.5
+"""The same when nobody is left to hear what they would say."""
+SETUP_WAIT_S = 30.0
+"""A client that has reserved the node and does not set it up for so long loses it."""
+RESTART_DELAYS_S = (0.0, 0.2, 1.0, 5.0)
+"""A server that ends at once, again and again, is started with growing pauses."""
+STEADY_S = 10.0
+
+
+# -- events
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerSeen:
+    process: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReserveAsked:
+    process: int
+    """The scheduler's."""
+    client: int
+    client_process: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseAsked:
+    client: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetupAsked:
+    client: int
+    cpus: int
+    restart_servers: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SetupDone:
+    """The zygote has opened the bundle and run node_setup."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetupFailed:
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerListening:
+    index: int
+    port: int
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServerExited:
+    index: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ZygoteExited:
+    """The zygote ended, because it was closed or by accident; with it all its servers."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CloseAsked:
+    client: int
+    terminate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CloseServerAsked:
+    client: int
+    server: int
+    terminate: bool
+    restart: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessLost:
+    process: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """The node program is to end.  terminate: at once; else when its client has closed."""
+
+    terminate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    pass
+
+
+Event = (
+    SchedulerSeen
+    | ReserveAsked
+    | ReleaseAsked
+    | SetupAsked
+    | SetupDone
+    | SetupFailed
+    | ServerListening
+    | ServerExited
+    | ZygoteExited
+    | CloseAsked
+    | CloseServerAsked
+    | ProcessLost
+    | StopAsked
+    | TimePassed
+)
+
+# -- effects
+
+
+@dataclass(frozen=True, slots=True)
+class ToScheduler:
+    process: int
+    message: m.NodeAnswer | None
+    """None: say NodeState."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToClient:
+    process: int
+    message: m.Message
+
+
+@dataclass(frozen=True, slots=True)
+class OpenZygote:
+    client: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForkServer:
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndServer:
+    """Ask a server to end itself."""
+
+    index: int
+    grace_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class KillServer:
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloseZygote:
+    """Kill whatever is left of the client's processes and remove its files; then report ZygoteExited."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The node program may end."""
+
+
+Effect = ToScheduler | ToClient | OpenZygote | ForkServer | EndServer | KillServer | CloseZygote | Stop
+
+# -- state
+
+FREE, RESERVED, SETUP, SERVING, CLOSING, WIPING, STOPPED = (
+    "free",
+    "reserved",
+    "setup",
+    "serving",
+    "closing",
+    "wiping",
+    "stopped",
+)
+
+
+@dataclass(slots=True)
+class ServerRecord:
+    index: int
+    incarnation: int = 0
+    """0 until it listens."""
+    alive: bool = True
+    asked: bool = False
+    """Somebody wanted it to end."""
+    restart: bool = True
+    kill_at: float | None = None
+    fork_at: float | None = None
+    started_at: float = 0.0
+    quick_ends: int = 0
+
+
+@dataclass
+class NodeMachine:
+    """The one door is :meth:`handle`."""
+
+    phase: str = FREE
+    client: int = 0
+    client_process: int = 0
+    client_lost: bool = False
+    cpus: int = 0
+    restart_servers: bool = False
+    servers: dict[int, ServerRecord] = field(default_factory=dict)
+    schedulers: dict[int, None] = field(default_factory=dict)
+    setup_by: float | None = None
+    stopping: bool = False
+    clients_served: int = 0
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """Take a fact, return the orders that follow from it, to be executed in this order."""
+        return list(self._HANDLERS[type(event)](self, event, now))
+
+    def next_deadline(self) -> float | None:
+        """When the machine next wants TimePassed."""
+        times = [t for s in self.servers.values() for t in (s.kill_at, s.fork_at) if t is not None]
+        if self.setup_by is not None:
+            times.append(self.setup_by)
+        return min(times, default=None)
+
+    def check(self) -> None:
+        """The invariants; for tests and simulation."""
+        assert (self.client == 0) == (self.phase in (FREE, STOPPED)), f"{self.phase} with client {self.client}"
+        assert not self.servers or self.phase in (SERVING, CLOSING), f"servers while {self.phase}"
+        assert len(self.servers) <= self.cpus
+
+    # -- whom it serves
+
+    def _scheduler_seen(self, event: SchedulerSeen, now: float) -> Iterator[Effect]:
+        self.schedulers[event.process] = None
+        yield ToScheduler(event.process, None)
+
+    def _tell_schedulers(self) -> Iterator[Effect]:
+        for process in self.schedulers:
+            yield ToScheduler(process, None)
+
+    def _reserve_asked(self, event: ReserveAsked, now: float) -> Iterator[Effect]:
+        if self.stopping:
+            yield ToScheduler(event.process, m.NodeAnswer(event.client, False, "the node is being stopped"))
+        elif self.phase == FREE or (self.client == event.client and self.phase == RESERVED):
+            self.phase, self.client, self.client_process = RESERVED, event.client, event.client_process
+            self.client_lost = False
+            self.setup_by = now + SETUP_WAIT_S
+            yield ToScheduler(event.process, m.NodeAnswer(event.client, True))
+        elif self.client == event.client and self.phase in (SETUP, SERVING):
+            yield ToScheduler(event.process, m.NodeAnswer(event.client, True))
+        else:
+            reason = "the node is serving another client; it is offered again as soon as it is free"
+            yield ToScheduler(event.process, m.NodeAnswer(event.client, False, reason))
+
+    def _release_asked(self, event: ReleaseAsked, now: float) -> Iterator[Effect]:
+        if event.client == self.client:
+            yield from self._close(now, GRACE_S)
+        elif self.phase == FREE:
+            yield from self._tell_schedulers()
+
+    def _setup_asked(self, event: SetupAsked, now: float) -> Iterator[Effect]:
+        if self.client != event.client or self.phase != RESERVED:
+            return
+        self.phase, self.setup_by = SETUP, None
+        self.cpus, self.restart_servers = event.cpus, event.restart_servers
+        yield OpenZygote(event.client)
+
+    def _setup_done(self, event: SetupDone, now: float) -> Iterator[Effect]:
+        if self.phase != SETUP:
+            return
+        self.phase = SERVING
+        yield ToClient(self.client_process, m.NodeReady(self.client))
+        for index in range(self.cpus):
+            self.servers[index] = ServerRecord(index, started_at=now)
+            yield ForkServer(index)
+
+    def _setup_failed(self, event: SetupFailed, now: float) -> Iterator[Effect]:
+        if self.phase == SETUP:
+            yield ToClient(self.client_process, m.NodeFailed(self.client, event.error))
+            yield from self._close(now, LOST_GRACE_S)
+
+    def _close_asked(self, event: CloseAsked, now: float) -> Iterator[Effect]:
+        if event.client == self.client:
+            yield from self._close(now, GRACE_S)
+
+    def _process_lost(self, event: ProcessLost, now: float) -> Iterator[Effect]:
+        self.schedulers.pop(event.process, None)
+        if self.client and event.process == self.client_process:
+            self.client_lost = True
+            yield from self._close(now, LOST_GRACE_S)
+
+    def _close(self, now: float, grace_s: float) -> Iterator[Effect]:
+        if self.phase == RESERVED:
+            yield from self._freed()
+            return
+        if self.phase in (SETUP, SERVING):
+            self.phase = CLOSING
+        if self.phase != CLOSING:
+            return
+        for server in list(self.servers.values()):
+            server.restart, server.fork_at = False, None
+            if not server.alive:
+                del self.servers[server.index]
+                continue
+            kill_at = now + grace_s
+            if server.kill_at is None or kill_at < server.kill_at:
+                server.asked, server.kill_at = True, kill_at
+                yield EndServer(server.index, grace_s)
+        yield from self._wipe_if_empty()
+
+    def _wipe_if_empty(self) -> Iterator[Effect]:
+        if self.phase == CLOSING and not self.servers:
+            self.phase = WIPING
+            yield CloseZygote()
+
+    def _zygote_exited(self, event: ZygoteExited, now: float) -> Iterator[Effect]:
+        if self.phase in (SETUP, SERVING, CLOSING):
+            yield from self._report_all_lost(event.reason)
+        if self.phase in (SETUP, SERVING, CLOSING, WIPING):
+            yield from self._freed()
+
+    def _report_all_lost(self, reason: str) -> Iterator[Effect]:
+        for server in self.servers.values():
+            if server.incarnation and server.alive:
+                yield ToClient(
+                    self.client_process,
+                    m.ServerDown(self.client, server.incarnation, reason, restarts=False, asked=server.asked),
+                )
+        self.servers.clear()
+        if self.phase != CLOSING:
+            yield ToClient(self.client_process, m.NodeFailed(self.client, reason))
+
+    def _freed(self) -> Iterator[Effect]:
+        client, process = self.client, self.client_process
+        self.phase, self.client, self.client_process, self.setup_by = FREE, 0, 0, None
+        self.servers.clear()
+        self.clients_served += 1
+        if not self.client_lost:
+            yield ToClient(process, m.NodeClosed(client))
+        if self.stopping:
+            self.phase = STOPPED
+            yield Stop()
+        else:
+            yield from self._tell_schedulers()
+
+    def _stop_asked(self, event: StopAsked, now: float) -> Iterator[Effect]:
+        self.stopping = True
+        if self.phase == FREE:
+            self.phase = STOPPED
+            yield Stop()
+        elif event.terminate or self.phase == RESERVED:
+            yield from self._close(now, LOST_GRACE_S)
+
+    # -- servers
+
+    def _server_listening(self, event: ServerListening, now: float) -> Iterator[Effect]:
+        server = self.servers.get(event.index)
+        if server is None or not server.alive:
+            return
+        server.incarnation = event.incarnation
+        if self.phase == SERVING and not server.asked:
+            yield ToClient(
+                self.client_process, m.ServerUp(self.client, event.index, "", event.port, event.incarnation)
+            )
+
+    def _server_exited(self, event: ServerExited, now: float) -> Iterator[Effect]:
+        server = self.servers.get(event.index)
+        if server is None or not server.alive:
+            return
+        server.alive, server.kill_at = False, None
+        # Who ends of its own accord, in order, does so because its client's code asked it to.
+        restarts = self.phase == SERVING and server.restart
+        if server.incarnation:
+            yield ToClient(
+                self.client_process,
+                m.ServerDown(self.client, server.incarnation, event.reason, restarts, server.asked),
+            )
+        if restarts:
+            quick = now - server.started_at < STEADY_S and not server.asked
+            server.quick_ends = server.quick_ends + 1 if quick else 0
+            delay = RESTART_DELAYS_S[min(server.quick_ends, len(RESTART_DELAYS_S) - 1)]
+            if server.quick_ends <= 1:
+                delay = 0.0
+            server.fork_at = now + delay
+            if not delay:
+                yield from self._fork(server, now)
+        else:
+            del self.servers[event.index]
+            yield from self._wipe_if_empty()
+
+    def _fork(self, server: ServerRecord, now: float) -> Iterator[Effect]:
+        self.servers[server.index] = ServerRecord(server.index, started_at=now, quick_ends=server.quick_ends)
+        yield ForkServer(server.index)
+
+    def _close_server_asked(self, event: CloseServerAsked, now: float) -> Iterator[Effect]:
+        if event.client != self.client or self.phase != SERVING:
+            return
+        for server in self.servers.values():
+            if server.incarnation == event.server and server.alive:
+                server.asked = True
+                server.restart = event.restart or self.restart_servers
+                if event.terminate:
+                    server.kill_at = now + GRACE_S
+                yield EndServer(server.index, GRACE_S if event.terminate else -1.0)
+
+    def _time_passed(self, event: TimePassed, now: float) -> Iterator[Effect]:
+        if self.setup_by is not None and self.setup_by <= now:
+            yield from self._close(now, LOST_GRACE_S)
+        for server in list(self.servers.values()):
+            if server.kill_at is not None and server.kill_at <= now:
+                server.kill_at = None
+                yield KillServer(server.index)
+            if server.fork_at is not None and server.fork_at <= now:
+                yield from self._fork(server, now)
+
+    _HANDLERS = {
+        SchedulerSeen: _scheduler_seen,
+        ReserveAsked: _reserve_asked,
+        ReleaseAsked: _release_asked,
+        SetupAsked: _setup_asked,
+        SetupDone: _setup_done,
+        SetupFailed: _setup_failed,
+        ServerListening: _server_listening,
+        ServerExited: _server_exited,
+        ZygoteExited: _zygote_exited,
+        CloseAsked: _close_asked,
+        CloseServerAsked: _close_server_asked,
+        ProcessLost: _process_lost,
+        StopAsked: _stop_asked,
+        TimePassed: _time_passed,
+    }

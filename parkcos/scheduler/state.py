@@ -1,0 +1,292 @@
+"""Who gets the nodes: a state machine without clock, socket or thread.
+
+One client at a time has all nodes that it wants; the others wait in the order in which they asked.  An event is a
+fact about a client or a node, an effect an order to send something.  Processes are named by their incarnation.
+
+    Enqueue -> (queue) -> Scheduled -> NodeOffer -> WantNode -> ReserveNode -> NodeAnswer -> NodeGranted
+    ClientLeaves | ClientLost -> ReleaseNode -> the next one is Scheduled; NodeState(client=0) -> NodeOffer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from parkcos.cluster import messages as m
+
+RETRY_S = 1.0
+"""A node that did not answer a reservation is asked again after this time."""
+
+
+# -- events
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReported:
+    info: m.NodeInfo
+    client: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLost:
+    node: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAnswered:
+    node: int
+    client: int
+    ok: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientAsked:
+    client: int
+    process: int
+    addr: str
+    port: int
+    name: str
+    python: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientWanted:
+    client: int
+    node: int
+    cpus: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClientLeft:
+    client: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessLost:
+    """A process that may be running clients is gone."""
+
+    process: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """The deadline that the machine asked for has come."""
+
+
+Event = NodeReported | NodeLost | NodeAnswered | ClientAsked | ClientWanted | ClientLeft | ProcessLost | TimePassed
+
+# -- effects
+
+
+@dataclass(frozen=True, slots=True)
+class ToClient:
+    process: int
+    message: m.Message
+
+
+@dataclass(frozen=True, slots=True)
+class ToNode:
+    node: int
+    message: m.Message
+
+
+Effect = ToClient | ToNode
+
+# -- state
+
+FREE, OFFERED, RESERVING, HELD, UNWANTED, RELEASING = "free", "offered", "reserving", "held", "unwanted", "releasing"
+
+
+@dataclass(slots=True)
+class NodeRecord:
+    info: m.NodeInfo
+    state: str = FREE
+    client: int = 0
+    """Whom it serves or is being asked to serve; may be a client that this scheduler does not know."""
+    retry_at: float | None = None
+
+
+@dataclass(slots=True)
+class ClientRecord:
+    client: int
+    process: int
+    addr: str
+    port: int
+    name: str
+    python: str
+
+
+@dataclass
+class SchedulerMachine:
+    """The one door is :meth:`handle`."""
+
+    nodes: dict[int, NodeRecord] = field(default_factory=dict)
+    queue: dict[int, ClientRecord] = field(default_factory=dict)
+    """In order; the first is the one that runs."""
+    current: int = 0
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """Take a fact, return the orders that follow from it, to be executed in this order."""
+        handler = self._HANDLERS[type(event)]
+        return list(handler(self, event, now))
+
+    def next_deadline(self) -> float | None:
+        """When the machine next wants TimePassed."""
+        return min((n.retry_at for n in self.nodes.values() if n.retry_at is not None), default=None)
+
+    def check(self) -> None:
+        """The invariants; for tests and simulation."""
+        assert self.current == next(iter(self.queue), 0), "the first in the queue runs"
+        for node in self.nodes.values():
+            if node.state in (OFFERED, RESERVING, UNWANTED):
+                assert node.client == self.current, f"{node} is dealt with for a client that does not run"
+            if node.state == FREE:
+                assert node.client == 0, f"{node} is free and serves somebody"
+                assert not self.current, f"{node} is free and was not offered"
+
+    # -- nodes
+
+    def _node_reported(self, event: NodeReported, now: float) -> Iterator[Effect]:
+        node = self.nodes.get(event.info.incarnation)
+        if node is None:
+            node = self.nodes[event.info.incarnation] = NodeRecord(event.info)
+        node.info = event.info
+        if event.client:
+            if node.state not in (HELD, RELEASING) or node.client != event.client:
+                node.state, node.client, node.retry_at = HELD, event.client, None
+            if event.client not in self.queue:
+                # Its client may be another scheduler's: only the node itself knows. It says when it is free.
+                return
+        elif node.state in (RESERVING, OFFERED, UNWANTED):
+            return  # sent before our question reached it
+        elif node.state == HELD and node.client == self.current and node.client:
+            # It gave its client up by itself: the client has been told by the node; do not offer it again and again.
+            node.state, node.client = UNWANTED, self.current
+        else:
+            yield from self._free(node)
+
+    def _free(self, node: NodeRecord) -> Iterator[Effect]:
+        node.state, node.client, node.retry_at = FREE, 0, None
+        if self.current:
+            yield from self._offer(node)
+
+    def _offer(self, node: NodeRecord) -> Iterator[Effect]:
+        client = self.queue[self.current]
+        node.client = self.current
+        if node.info.python != client.python:
+            node.state = UNWANTED
+            reason = f"it runs Python {node.info.python}, this client {client.python}"
+            yield ToClient(client.process, m.NodeUnusable(client.client, node.info, reason))
+            return
+        node.state = OFFERED
+        yield ToClient(client.process, m.NodeOffer(client.client, node.info))
+
+    def _node_lost(self, event: NodeLost, now: float) -> Iterator[Effect]:
+        self.nodes.pop(event.node, None)
+        return
+        yield
+
+    def _node_answered(self, event: NodeAnswered, now: float) -> Iterator[Effect]:
+        node = self.nodes.get(event.node)
+        if node is None:
+            return
+        if node.state == RESERVING and node.client == event.client:
+            node.retry_at = None
+            if event.ok:
+                node.state = HELD
+                yield ToClient(self.queue[event.client].process, m.NodeGranted(event.client, event.node))
+            else:
+                # It serves somebody else, whom we do not know; it reports when it is free again.
+                node.state, node.client = HELD, -1
+                reason = event.reason
+                yield ToClient(
+                    self.queue[event.client].process, m.NodeUnusable(event.client, node.info, reason)
+                )
+        elif event.ok and event.client not in self.queue:
+            yield ToNode(event.node, m.ReleaseNode(event.client))  # it left meanwhile
+
+    def _client_wanted(self, event: ClientWanted, now: float) -> Iterator[Effect]:
+        node = self.nodes.get(event.node)
+        if node is None or event.client != self.current:
+            return
+        if event.cpus <= 0:
+            if node.state == OFFERED:
+                node.state = UNWANTED
+        elif node.state in (OFFERED, UNWANTED):
+            node.state = RESERVING
+            yield from self._reserve(node, now)
+
+    def _reserve(self, node: NodeRecord, now: float) -> Iterator[Effect]:
+        client = self.queue[self.current]
+        node.retry_at = now + RETRY_S
+        yield ToNode(
+            node.info.incarnation, m.ReserveNode(client.client, client.addr, client.port, client.process)
+        )
+
+    # -- clients
+
+    def _client_asked(self, event: ClientAsked, now: float) -> Iterator[Effect]:
+        if event.client in self.queue:
+            return
+        self.queue[event.client] = ClientRecord(
+            event.client, event.process, event.addr, event.port, event.name, event.python
+        )
+        yield ToClient(event.process, m.Queued(event.client, len(self.queue) - 1))
+        yield from self._next()
+
+    def _client_left(self, event: ClientLeft, now: float) -> Iterator[Effect]:
+        if self.queue.pop(event.client, None) is None:
+            return
+        if self.current == event.client:
+            self.current = 0
+            freed = []
+            for node in self.nodes.values():
+                if node.client != event.client:
+                    continue
+                node.retry_at = None
+                if node.state in (OFFERED, UNWANTED):
+                    freed.append(node)
+                elif node.state in (HELD, RESERVING):
+                    node.state = RELEASING
+                    yield ToNode(node.info.incarnation, m.ReleaseNode(event.client))
+            for node in freed:
+                node.state, node.client = FREE, 0
+        yield from self._next()
+
+    def _process_lost(self, event: ProcessLost, now: float) -> Iterator[Effect]:
+        if event.process in self.nodes:
+            yield from self._node_lost(NodeLost(event.process, event.reason), now)
+        for client in [c for c in self.queue.values() if c.process == event.process]:
+            yield from self._client_left(ClientLeft(client.client), now)
+
+    def _next(self) -> Iterator[Effect]:
+        if self.current or not self.queue:
+            return
+        client = next(iter(self.queue.values()))
+        self.current = client.client
+        yield ToClient(client.process, m.Scheduled(client.client))
+        for node in list(self.nodes.values()):
+            if node.state == FREE:
+                yield from self._offer(node)
+        for position, waiting in enumerate(self.queue.values()):
+            if position:
+                yield ToClient(waiting.process, m.Queued(waiting.client, position))
+
+    def _time_passed(self, event: TimePassed, now: float) -> Iterator[Effect]:
+        for node in self.nodes.values():
+            if node.retry_at is not None and node.retry_at <= now:
+                yield from self._reserve(node, now)
+
+    _HANDLERS = {
+        NodeReported: _node_reported,
+        NodeLost: _node_lost,
+        NodeAnswered: _node_answered,
+        ClientAsked: _client_asked,
+        ClientWanted: _client_wanted,
+        ClientLeft: _client_left,
+        ProcessLost: _process_lost,
+        TimePassed: _time_passed,
+    }

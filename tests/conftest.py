@@ -1,0 +1,155 @@
+"""What all tests share: a home of their own, the rules about skips and leaks, and labs of several hosts."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from multiprocessing import resource_tracker
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.lab import Lab, unavailable
+
+IN_CI = bool(os.environ.get("PARKCOS_CI"))
+LEAK_GRACE_S = 3.0
+SESSION_TAG = "PARKCOS_TEST_SESSION"  # inherited by all processes that tests start, so that orphans are found too
+
+
+# A home of its own: no test reads or writes the user's settings and secret.
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # tmp_path outlives the session, as always
+    home = tempfile.mkdtemp(prefix="parkcos-test-")
+    config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
+    for name in [name for name in os.environ if name.startswith("PARKCOS_") and name != "PARKCOS_CI"]:
+        del os.environ[name]
+    folders = {
+        "": ["HOME", "USERPROFILE"],
+        "config": ["XDG_CONFIG_HOME", "APPDATA"],
+        "cache": ["XDG_CACHE_HOME", "LOCALAPPDATA"],
+        "data": ["XDG_DATA_HOME"],
+        "state": ["XDG_STATE_HOME"],
+        "tmp": ["TMPDIR", "TEMP", "TMP"],
+    }
+    for folder, variables in folders.items():
+        path = os.path.join(home, folder).rstrip(os.sep)
+        os.makedirs(path, exist_ok=True)
+        os.environ.update(dict.fromkeys(variables, path))
+    tempfile.tempdir = None
+    os.environ[SESSION_TAG] = os.path.basename(home)
+
+
+# Skips: said in words; in CI, where everything is installed, a skip is a failure.
+
+
+def need_root() -> None:
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        pytest.skip("needs root")
+
+
+def need_namespaces() -> None:
+    if reason := unavailable():
+        pytest.skip(f"needs several hosts on this machine: {reason}")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("root"):
+        need_root()
+    if item.get_closest_marker("netns"):
+        need_namespaces()
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome = "failed"
+        report.longrepr = f"Nothing may be skipped in CI. {reason}"
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport() -> Generator[None, Any, Any]:
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report() -> Generator[None, Any, Any]:
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+# Leaks: what a live test started, it ends.
+
+
+def _processes() -> dict[object, str]:
+    found = dict.fromkeys(psutil.Process().children(recursive=True), "child")
+    tag = os.environ[SESSION_TAG]
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(SESSION_TAG) == tag:
+                found.setdefault(process, "orphan")
+    described: dict[object, str] = {}
+    for process, kind in found.items():
+        with contextlib.suppress(psutil.Error):
+            what = " ".join(process.cmdline()) or process.name()
+            described[process] = f"{kind} process {process.pid} ({process.status()}): {what[:200]}"
+    return described
+
+
+def _threads() -> dict[object, str]:
+    return {t: f"{'daemon ' if t.daemon else ''}thread {t.name!r}" for t in threading.enumerate()}
+
+
+def _descriptors() -> dict[object, str]:
+    found: dict[object, str] = {}
+    if sys.platform == "linux":
+        for fd in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):
+                target = os.readlink(f"/proc/self/fd/{fd}")
+                found[fd, target] = f"file descriptor {fd}: {target}"
+    return found
+
+
+def _census() -> dict[object, str]:
+    return _processes() | _threads() | _descriptors()
+
+
+@pytest.fixture(autouse=True)
+def leak_check(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Around tests marked ``live`` or ``netns``: no process, thread or file descriptor may stay."""
+    if not any(request.node.get_closest_marker(name) for name in ("live", "netns")):
+        yield
+        return
+    if os.name == "posix":
+        resource_tracker.ensure_running()  # multiprocessing's own helper: it comes with first use and stays
+    before = _census()
+    yield
+    gc.collect()
+    deadline = time.monotonic() + LEAK_GRACE_S
+    while leaked := {key: text for key, text in _census().items() if key not in before}:
+        if time.monotonic() > deadline:
+            pytest.fail("left behind by this test:\n  " + "\n  ".join(leaked.values()), pytrace=False)
+        time.sleep(0.02)
+
+
+# Labs
+
+
+@pytest.fixture
+def lab() -> Iterator[Callable[..., Lab]]:
+    """Make a lab of several hosts, ``lab({"a": ["h1", "h2"]})``; it is taken down after the test."""
+    need_namespaces()
+    with contextlib.ExitStack() as labs:
+        yield lambda *args, **kwargs: labs.enter_context(Lab(*args, **kwargs))

@@ -1,0 +1,173 @@
+"""What a user has after ``pip install``: four commands, and a folder of scripts in which ``import parkcos`` works.
+
+The package is built as a wheel and as an editable wheel, and each is installed into a fresh environment. That
+environment borrows this one's site-packages for everything else, so no index is asked.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import textwrap
+import venv
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.live]
+
+ROOT = Path(__file__).parents[2]
+WINDOWS = os.name == "nt"
+
+PYTEST = """\
+#!{python}
+import sys
+from pytest import console_main
+if __name__ == "__main__":
+    sys.exit(console_main())
+"""
+
+NEIGHBOUR = """\
+#!{python}
+import os, sys
+import parkcos.errors
+from parkcos import errors
+import parkcos
+print(parkcos.__file__)
+assert sys.modules["parkcos"] is parkcos and parkcos.errors is errors
+assert os.path.dirname(os.path.abspath(__file__)) in map(os.path.abspath, sys.path), "sys.path was not restored"
+"""
+
+TEST_FILE = """\
+import importlib.util
+import multiprocessing
+import os
+import pickle
+
+import parkcos
+from parkcos import errors
+
+def test_it_is_the_package():
+    assert os.path.basename(parkcos.__file__) == "__init__.py"
+    assert parkcos.__path__ and parkcos.__spec__.submodule_search_locations
+    assert os.path.samefile(importlib.util.find_spec("parkcos").origin, parkcos.__file__)
+
+def test_an_error_is_the_same_class_after_a_round_trip():
+    error = pickle.loads(pickle.dumps(errors.ConfigError("bad")))
+    assert type(error) is errors.ConfigError and error.args == ("bad",)
+
+def test_an_error_passes_through_a_fresh_process():
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        error = pool.apply(errors.ConfigError, ("bad",))
+        pool.close()
+        pool.join()
+    assert type(error) is errors.ConfigError and error.args == ("bad",)
+"""
+
+
+def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST"))}
+    done = subprocess.run([str(part) for part in command], cwd=cwd, env=environ, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+    return done
+
+
+def build(how: str, tmp: Path) -> Path:
+    """Build from a copy of what the wheel needs: a build leaves nothing in the checkout and takes nothing else."""
+    source = tmp / "source"
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, source)
+    for name in ("parkcos", "scripts"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    run(sys.executable, "-c", f"from hatchling import build; build.{how}({str(tmp)!r})", cwd=source)
+    (wheel,) = tmp.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module", params=["build_wheel", "build_editable"])
+def scripts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of scripts of a fresh environment in which parkcos is installed."""
+    pytest.importorskip("hatchling", reason="needs hatchling: pip install 'parkcos[test]'")
+    pytest.importorskip("pip", reason="needs pip: pip install 'parkcos[test]'")
+
+    tmp = tmp_path_factory.mktemp("env")
+    venv.create(tmp / "venv", with_pip=False, symlinks=not WINDOWS)
+    folder = tmp / "venv" / ("Scripts" if WINDOWS else "bin")
+    python = folder / "python"
+    wheel = build(request.param, tmp)
+    pip: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        python,
+        "install",
+        "--no-deps",
+        "--no-index",
+        "--quiet",
+    ]
+    run(*pip, wheel, cwd=tmp)
+    own_packages = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp).stdout.strip()
+    borrowed = dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
+    Path(own_packages, "borrowed.pth").write_text("\n".join(borrowed))
+    return folder
+
+
+COMMANDS = ["parkcosnode.py", "parkcosnode", "parkcos.py", "parkcos"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_tells_its_options(scripts: Path, tmp_path: Path, command: str) -> None:
+    # Windows knows what to do with a .py file only in a shell.
+    start = [scripts / "python", scripts / command] if WINDOWS and command.endswith(".py") else [scripts / command]
+    output = run(*start, "--help", cwd=tmp_path).stdout
+    assert "usage:" in output
+    assert "--daemon" in output
+
+
+@pytest.mark.skipif(WINDOWS, reason="needs scripts that name their interpreter")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_runs_in_the_environment_it_was_installed_into(scripts: Path, command: str) -> None:
+    """Not in that which built the wheel, which may be gone by now."""
+    head = "".join((scripts / command).read_text().splitlines(keepends=True)[:3])
+    assert str(scripts / "python") in head
+
+
+def test_every_way_to_start_pytest_finds_the_package(scripts: Path, tmp_path: Path) -> None:
+    (tmp_path / "test_import.py").write_text(TEST_FILE)
+    python = scripts / "python"
+    bare = scripts / "pytest"
+    bare.write_text(PYTEST.format(python=python))
+    bare.chmod(0o755)
+    for start in ([python, "-m", "pytest"], [python, bare] if WINDOWS else [bare]):
+        output = run(*start, "-p", "no:cacheprovider", "test_import.py", cwd=tmp_path).stdout
+        assert "3 passed" in output
+
+
+def test_a_script_beside_the_commands_finds_the_package(scripts: Path, tmp_path: Path) -> None:
+    script = scripts / "neighbour.py"
+    script.write_text(NEIGHBOUR.format(python=scripts / "python"))
+    assert Path(run(scripts / "python", script, cwd=tmp_path).stdout.strip()).name == "__init__.py"
+    # The same where Python was told the folder in another way.
+    code = "import parkcos.errors as e; print(e.__file__)"
+    assert run(scripts / "python", "-c", code, cwd=scripts).stdout.strip().endswith("errors.py")
+
+
+@pytest.mark.skipif(WINDOWS, reason="needs symbolic links")
+def test_a_link_to_the_command_does_not_hide_that_the_package_is_missing(scripts: Path, tmp_path: Path) -> None:
+    """pipx and uv link commands into one folder, where scripts of other environments lie, too."""
+    (tmp_path / "parkcos.py").symlink_to(scripts / "parkcos.py")
+    script = tmp_path / "other.py"
+    script.write_text(
+        textwrap.dedent("""
+        try:
+            import parkcos
+        except ModuleNotFoundError as error:
+            print(error)
+    """)
+    )
+    assert run(sys.executable, "-S", script, cwd=tmp_path).stdout.strip() == "No module named 'parkcos'"
