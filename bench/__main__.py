@@ -28,7 +28,8 @@ def main() -> None:
     prefixes = tuple(name for name in names if name not in exact)
     rows = [row for row in ROWS if not names or row.name in names or row.name.startswith(prefixes)]
     if options.list or not rows:
-        sys.exit("\n".join(f"{row.name:14} {row.title}" for row in ROWS))
+        print("\n".join(f"{row.name:14} {row.title}" for row in ROWS))
+        return
     repetitions = 1 if options.quick else options.repetitions
     print(f"{report.machine()}\n{report.versions()}\n", flush=True)
     table = []

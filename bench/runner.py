@@ -8,6 +8,7 @@ import tempfile
 import uuid
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Any
 
 import psutil
 
@@ -49,7 +50,7 @@ def _measure(into: Figures, words: str, time_limit_s: float, seconds: float) -> 
     with tempfile.TemporaryDirectory(prefix="pb-", ignore_cleanup_errors=True) as home:  # short: Ray has sockets in it
         places = {"HOME": home, "TMPDIR": home, "IPYTHONDIR": home, "PYTHONPATH": str(ROOT)}
         env = {**os.environ, **places, MARK: mark, "BENCH_SECONDS": str(seconds)}
-        env.pop("PYTHONDONTWRITEBYTECODE", None)
+        env.pop("PYTHONDONTWRITEBYTECODE", None)  # a user has his modules compiled
         with open(os.path.join(home, "out"), "w+") as out, open(os.path.join(home, "err"), "w+") as err:
             process = subprocess.Popen(
                 [PYTHON, "-m", f"bench.rows.{module}", *arguments],
@@ -82,7 +83,7 @@ def _measure(into: Figures, words: str, time_limit_s: float, seconds: float) -> 
                 into.trouble = f"failed: {lines[-1][:200]}"
 
 
-def _result(output: str) -> dict[str, object]:
+def _result(output: str) -> dict[str, Any]:
     """The last line of JSON; some peers log to their standard output."""
     for line in reversed(output.splitlines()):
         if line.startswith("{"):

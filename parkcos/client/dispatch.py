@@ -5,6 +5,12 @@ submitted ends exactly once: with what the server said of it, or as abandoned wi
 
 A server that runs short tasks is sent a few ahead (see `_depth`), so that it need not wait for the network between
 two of them; when another server has nothing to do, those that have not begun are recalled.
+
+What runs at a server that is lost is abandoned.  What was only sent ahead runs elsewhere, if it is certain that it
+had not begun: the session has said its last word, and the node says that the process is no more.
+
+What the shell must know: a task's number comes once, and from 1 on.  The end of a task that is not in `tasks` (it was
+abandoned meanwhile) is not to be reported: look there before `handle(Ended)`.
 """
 
 from __future__ import annotations
@@ -47,6 +53,8 @@ class NodeIsReady:
 
 @dataclass(frozen=True, slots=True)
 class NodeHasFailed:
+    """The node says so; or the scheduler: it cannot be had (NodeUnusable)."""
+
     node: int
     error: str
 
@@ -122,13 +130,25 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
+    """ok: it has not begun and never will there.  Unasked: the server is closing and gives it back."""
+
     task: int
     ok: bool
 
 
 @dataclass(frozen=True, slots=True)
+class SchedulerLost:
+    """No further node will be offered or granted."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class CloseAsked:
+    """terminate: wait for no task; await_io: wait for I/O tasks too."""
+
     terminate: bool
+    await_io: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +172,7 @@ Event = (
     | Refused
     | Ended
     | Recalled
+    | SchedulerLost
     | CloseAsked
     | TimePassed
 )
@@ -255,10 +276,16 @@ class Node:
     info: m.NodeInfo
     cpus: int
     state: str = WANTED
+    left: int = 0
+    """How many servers it has or will have."""
     servers: dict[int, None] = field(default_factory=dict)
     idle: dict[int, None] = field(default_factory=dict)
     waiting: deque[int] = field(default_factory=deque)
     """CPU tasks that must run at this node."""
+    waiting_io: deque[int] = field(default_factory=deque)
+    """I/O tasks that must run at this node, before its first server is open."""
+    io_servers: LoadHeap = field(default_factory=LoadHeap)
+    """Its open servers, by how many I/O tasks are there."""
 
 
 @dataclass(slots=True)
@@ -272,14 +299,21 @@ class Server:
     io: dict[int, None] = field(default_factory=dict)
     waiting: deque[int] = field(default_factory=deque)
     """CPU tasks that must run at this server."""
+    waiting_io: deque[int] = field(default_factory=deque)
+    """I/O tasks that must run at this server, before it is open."""
     mean_s: float = 1.0
     """A running mean of how long CPU tasks take there; at first unknown, that is, long."""
     head_since: float = 0.0
     recalled: bool = False
+    """What is behind the running task was asked for."""
     down: str = ""
-    """Why its node says it ended."""
+    """Why its node says it ended, or why it is of no use."""
     gone: str = ""
     """Why its session ended."""
+    reported: bool = False
+    """Its node has said that it ended."""
+    restarts: bool = False
+    """Its node will start another in its place."""
     asked: bool = False
     end_by: float | None = None
 
@@ -292,6 +326,7 @@ class Task:
     want_server: int = 0
     want_node: int = 0
     started: bool = False
+    recalling: bool = False
 
 
 @dataclass
@@ -305,36 +340,73 @@ class Dispatch:
     pending: deque[int] = field(default_factory=deque)
     pending_io: deque[int] = field(default_factory=deque)
     cpu_tasks: int = 0
+    scheduler_lost: str = ""
     closing: bool = False
     terminate: bool = False
+    await_io: bool = False
     closed: bool = False
     _idle_nodes: LoadHeap = field(default_factory=LoadHeap)
     """Nodes with an idle server, by the share of their servers that is busy."""
     _io_servers: LoadHeap = field(default_factory=LoadHeap)
-    """Open servers, by what runs there."""
+    """Open servers, by how many I/O tasks are there."""
+    _ahead: dict[int, None] = field(default_factory=dict)
+    """Servers with more than one CPU task."""
+    _idle: int = 0
+    """How many servers are idle."""
     _steal_at: float | None = None
     _ending: dict[int, None] = field(default_factory=dict)
+    """In the order of their end_by."""
+    _useless: dict[int, int] = field(default_factory=dict)
+    """Server -> node: given up here, but its node has not said yet whether another one takes its place."""
+    _nodes_told: bool = False
+    """Closing has come so far that the nodes were told: nothing more is sent."""
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take a fact, return the orders that follow from it, to be executed in this order."""
-        return list(self._HANDLERS[type(event)](self, event, now))
+        effects = list(self._HANDLERS[type(event)](self, event, now))
+        if self.closing or self.scheduler_lost:
+            effects += self._give_up()
+            effects += self._wind_up()
+        return effects
 
     def next_deadline(self) -> float | None:
         """When the machine next wants TimePassed."""
-        times = [t for s in self._ending if (t := self.servers[s].end_by) is not None]
-        if self._steal_at is not None:
-            times.append(self._steal_at)
-        return min(times, default=None)
+        end_by = self.servers[next(iter(self._ending))].end_by if self._ending else None
+        if end_by is None or (self._steal_at is not None and self._steal_at < end_by):
+            return self._steal_at
+        return end_by
 
     def check(self) -> None:
         """The invariants; for tests and simulation."""
+        sent, idle = 0, 0
         for number, server in self.servers.items():
             for task in (*server.cpu, *server.io):
                 assert self.tasks[task].server == number, f"task {task} is at two servers"
-        for number, task in self.tasks.items():
-            if task.server:
-                server = self.servers[task.server]
-                assert number in (server.io if task.io else server.cpu), f"task {number} is nowhere"
+                sent += 1
+            assert (len(server.cpu) > 1) == (number in self._ahead), f"server {number} is wrongly known to have more"
+            node = self.nodes.get(server.node)
+            if server.state == OPEN:
+                assert node is not None, f"server {number} is open without a node"
+                assert number in node.servers
+                assert (number in node.idle) == (not server.cpu), f"server {number} is wrongly idle or busy"
+                assert not server.waiting_io, "an open server takes every I/O task"
+                assert server.cpu or not server.waiting, f"server {number} is idle while tasks wait for it"
+            elif node is not None:
+                assert number not in node.idle, f"server {number} is {server.state} and idle"
+        for number, node in self.nodes.items():
+            assert 0 <= node.left <= node.cpus, f"node {number} has {node.left} of {node.cpus} servers left"
+            assert not (node.idle and node.waiting), f"tasks wait at node {number} beside idle servers"
+            idle += len(node.idle)
+        waiting = [*self.pending, *self.pending_io]
+        for holder in (*self.nodes.values(), *self.servers.values()):
+            waiting += holder.waiting
+            waiting += holder.waiting_io
+        for task in waiting:
+            assert not self.tasks[task].server, f"task {task} waits and is at a server"
+        assert len(set(waiting)) == len(waiting), "a task waits twice"
+        assert sent + len(waiting) == len(self.tasks), "a task is nowhere"
+        assert idle == self._idle
+        assert not (self.pending and self._idle), "tasks wait beside idle servers"
         assert self.cpu_tasks == sum(not t.io for t in self.tasks.values())
         if self.closed:
             assert not self.tasks, "closed with tasks that never ended"
@@ -343,12 +415,18 @@ class Dispatch:
 
     def _offered(self, event: Offered, now: float) -> Iterator[Effect]:
         number = event.info.incarnation
-        if self.closing or number in self.nodes:
+        if self._nodes_told or self.scheduler_lost:
             return
-        yield ReportStatus("NodeDiscovered", number)
-        if event.cpus > 0:
-            self.nodes[number] = Node(event.info, event.cpus)
-        yield Want(number, event.cpus)
+        known = self.nodes.get(number)
+        if known is None:
+            yield ReportStatus("NodeDiscovered", number)
+            if event.cpus > 0:
+                self.nodes[number] = Node(event.info, event.cpus, left=event.cpus)
+        elif known.state != WANTED:
+            return  # it is in use
+        else:  # it was not to be had, and now it is
+            known.info = event.info
+        yield Want(number, event.cpus if known is None else known.cpus)
 
     def _granted(self, event: Granted, now: float) -> Iterator[Effect]:
         node = self.nodes.get(event.node)
@@ -370,29 +448,37 @@ class Dispatch:
         yield from self._drop_node(event.node, "NodeClosed", "its node was closed", now)
 
     def _drop_node(self, number: int, status: str, reason: str, now: float) -> Iterator[Effect]:
-        node = self.nodes.pop(number, None)
+        node = self.nodes.get(number)
         if node is None:
             return
-        self._idle_nodes.remove(number)
         for server in list(node.servers):
-            self.servers[server].down = self.servers[server].down or reason
-            if status == "NodeClosed":
-                yield from self._await_end(server, now)
-            else:
-                yield from self._end_server(server, now)
-        for task in list(node.waiting):
+            self.servers[server].down = self.servers[server].down or reason or status
+            self._retire(server)
+        del self.nodes[number]
+        for server in [s for s, at in self._useless.items() if at == number]:
+            del self._useless[server]
+        for server in node.servers:
+            # Their sessions have the last word: what they sent last may still be on its way.
+            yield from self._await_end(server, now)
+        for task in [*node.waiting, *node.waiting_io]:
             yield from self._abandon(task, reason)
         yield ReportStatus(status, number, reason)
-        yield from self._leave_if_closed()
+
+    def _scheduler_lost(self, event: SchedulerLost, now: float) -> Iterator[Effect]:
+        self.scheduler_lost = event.reason or "it ended"
+        reason = f"the scheduler is gone: {self.scheduler_lost}"
+        for number in [n for n, node in self.nodes.items() if node.state == WANTED]:
+            yield from self._drop_node(number, "NodeDisconnected", reason, now)
 
     # -- servers
 
     def _server_is_up(self, event: ServerIsUp, now: float) -> Iterator[Effect]:
         node = self.nodes.get(event.node)
-        if node is None or event.server in self.servers:
+        if node is None or node.state == CLOSING or event.server in self.servers:
             return
         self.servers[event.server] = Server(event.node, event.addr, event.port)
         node.servers[event.server] = None
+        self._weigh(event.node, node)
         yield ReportStatus("ServerDiscovered", event.server)
         yield OpenServer(event.server)
 
@@ -401,23 +487,30 @@ class Dispatch:
         if server is None or server.state != OPENING:
             return
         server.state = OPEN
+        node = self.nodes[server.node]
         yield ReportStatus("ServerInitialized", event.server)
-        self._io_servers.put(event.server, 0.0)
-        while self.pending_io:
-            yield self._send(self.pending_io.popleft(), event.server, now)
+        self._weigh_io(event.server, server)
+        for queue in (server.waiting_io, node.waiting_io, self.pending_io):
+            while queue:
+                yield self._send(queue.popleft(), event.server, now)
         yield from self._fill(event.server, now)
 
     def _server_setup_failed(self, event: ServerSetupFailed, now: float) -> Iterator[Effect]:
         server = self.servers.get(event.server)
         if server is not None:
-            server.down = event.error
+            server.down = server.down or event.error or "server_setup failed"
             yield from self._end_server(event.server, now)
 
     def _server_is_down(self, event: ServerIsDown, now: float) -> Iterator[Effect]:
         server = self.servers.get(event.server)
         if server is not None:
-            server.down, server.asked = event.reason, event.asked
+            server.down, server.asked = event.reason or "it ended", event.asked
+            server.reported, server.restarts = True, event.restarts
             yield from self._await_end(event.server, now)
+            return
+        node = self.nodes.get(self._useless.pop(event.server, 0))
+        if node is not None and event.restarts:
+            node.left += 1
 
     def _process_lost(self, event: ProcessLost, now: float) -> Iterator[Effect]:
         if event.process in self.nodes:
@@ -425,7 +518,7 @@ class Dispatch:
             yield from self._drop_node(event.process, "NodeDisconnected", reason, now)
         server = self.servers.get(event.process)
         if server is not None:
-            server.gone = event.reason
+            server.gone = event.reason or "it ended"
             yield from self._await_end(event.process, now)
 
     def _await_end(self, number: int, now: float) -> Iterator[Effect]:
@@ -445,28 +538,51 @@ class Dispatch:
         self._io_servers.remove(number)
         node = self.nodes.get(server.node)
         if node is not None:
-            node.servers.pop(number, None)
-            node.idle.pop(number, None)
-            self._weigh(server.node)
+            node.io_servers.remove(number)
+            if number in node.idle:
+                del node.idle[number]
+                self._idle -= 1
+            self._weigh(server.node, node)
 
     def _end_server(self, number: int, now: float) -> Iterator[Effect]:
         self._retire(number)
         self._ending.pop(number, None)
+        self._ahead.pop(number, None)
         server = self.servers.pop(number)
-        reason = server.down or server.gone
-        ahead = list(server.cpu)[1:]
-        for task in [*list(server.cpu)[:1], *server.io, *server.waiting]:
-            yield from self._abandon(task, f"its server {server.addr}:{server.port} ended: {reason}")
-        for task in reversed(ahead):  # these had not begun: they run elsewhere
+        why = server.down or server.gone
+        reason = f"its server {server.addr}:{server.port} ended: {why}"
+        # Only then is the word of what had begun complete.
+        certain = bool(server.down and server.gone) and not self._nodes_told
+        back = []
+        for position, task in enumerate(server.cpu):
             record = self.tasks[task]
             record.server = 0
-            if record.started or record.want_server:
-                yield from self._abandon(task, f"its server {server.addr}:{server.port} ended: {reason}")
+            if position and certain and not record.started and not record.want_server:
+                back.append(task)
             else:
-                self.pending.appendleft(task)
-        yield ReportStatus("ServerClosed" if server.asked or self.closing else "ServerDisconnected", number, reason)
-        yield from self._place_pending(now)
-        yield from self._leave_if_closed()
+                yield from self._abandon(task, reason)
+        for task in [*server.io, *server.waiting, *server.waiting_io]:
+            yield from self._abandon(task, reason)
+        closed = server.asked or self.closing
+        yield ReportStatus("ServerClosed" if closed else "ServerDisconnected", number, why)
+        yield from self._put_back(back, reason, now)
+        node = self.nodes.get(server.node)
+        if node is not None:
+            node.servers.pop(number, None)
+            self._weigh(server.node, node)
+            if not server.restarts:
+                node.left -= 1
+                if not server.reported:
+                    self._useless[number] = server.node
+                yield from self._abandon_at(node, why)
+
+    def _abandon_at(self, node: Node, reason: str) -> Iterator[Effect]:
+        """What waits for the servers of a node that has none, and gets none."""
+        if not node.left:
+            for task in [*node.waiting, *node.waiting_io]:
+                yield from self._abandon(task, f"no server is left at that node: {reason}")
+            node.waiting.clear()
+            node.waiting_io.clear()
 
     # -- tasks
 
@@ -480,72 +596,106 @@ class Dispatch:
             server = self.servers.get(event.server)
             if server is None or server.state == ENDING:
                 yield from self._abandon(event.task, "that server has ended")
-            elif event.io and server.state == OPEN:
-                yield self._send(event.task, event.server, now)
-            else:
+            elif not event.io:
                 server.waiting.append(event.task)
                 yield from self._fill(event.server, now)
-        elif event.io:
-            yield from self._place_io(event.task, task, now)
-        else:
-            yield from self._place_cpu(event.task, now)
-
-    def _place_io(self, number: int, task: Task, now: float) -> Iterator[Effect]:
-        if task.want_node:
-            node = self.nodes.get(task.want_node)
-            at = [s for s in node.servers if self.servers[s].state == OPEN] if node else []
-            if at:
-                yield self._send(number, min(at, key=lambda s: len(self.servers[s].io)), now)
+            elif server.state == OPEN:
+                yield self._send(event.task, event.server, now)
             else:
-                yield from self._abandon(number, "no server is open at that node")
-            return
-        server = self._io_servers.lightest()
-        if server is None:
-            self.pending_io.append(number)
-        else:
-            yield self._send(number, server, now)
-
-    def _place_cpu(self, number: int, now: float) -> Iterator[Effect]:
-        wanted = self.tasks[number].want_node
-        if wanted:
-            node = self.nodes.get(wanted)
+                server.waiting_io.append(event.task)
+        elif event.node:
+            node = self.nodes.get(event.node)
             if node is None:
-                yield from self._abandon(number, "that node is not used by this client")
-            elif node.idle:
-                yield self._send(number, next(iter(node.idle)), now)
+                yield from self._abandon(event.task, "that node is not used by this client")
+            elif not node.left:
+                yield from self._abandon(event.task, "no server is left at that node")
             else:
-                node.waiting.append(number)
-            return
-        lightest = self._idle_nodes.lightest()
-        if lightest is None:
-            self.pending.append(number)
+                yield from self._place_at_node(event.task, node, now)
+        elif event.io:
+            lightest = self._idle_nodes.lightest()
+            idle = None if lightest is None else next(iter(self.nodes[lightest].idle))
+            yield from self._place_io(event.task, self._io_servers, idle, self.pending_io, now)
         else:
-            yield self._send(number, next(iter(self.nodes[lightest].idle)), now)
+            lightest = self._idle_nodes.lightest()
+            if lightest is None:
+                self.pending.append(event.task)
+            else:
+                yield self._send(event.task, next(iter(self.nodes[lightest].idle)), now)
 
-    def _place_pending(self, now: float) -> Iterator[Effect]:
+    def _place_at_node(self, number: int, node: Node, now: float) -> Iterator[Effect]:
+        idle = next(iter(node.idle), None)
+        if self.tasks[number].io:
+            yield from self._place_io(number, node.io_servers, idle, node.waiting_io, now)
+        elif idle is None:
+            node.waiting.append(number)
+        else:
+            yield self._send(number, idle, now)
+
+    def _place_io(
+        self, number: int, servers: LoadHeap, idle: int | None, waiting: deque[int], now: float
+    ) -> Iterator[Effect]:
+        """To the server with the fewest I/O tasks; sooner to an idle one than to one whose CPU task may hog it."""
+        at = servers.lightest()
+        if at is None:
+            waiting.append(number)
+            return
+        if idle is not None and self.servers[at].cpu and len(self.servers[idle].io) <= len(self.servers[at].io):
+            at = idle
+        yield self._send(number, at, now)
+
+    def _put_back(self, numbers: list[int], reason: str, now: float) -> Iterator[Effect]:
+        """These were sent to a server that did not begin them: they are first in line again."""
+        nodes: dict[int, Node] = {}
+        for number in reversed(numbers):
+            task = self.tasks[number]
+            task.server, task.recalling = 0, False
+            node = self.nodes.get(task.want_node)
+            if task.want_server or self._nodes_told or (task.want_node and (node is None or not node.left)):
+                yield from self._abandon(number, reason)
+            elif node is not None:
+                nodes[task.want_node] = node
+                (node.waiting_io if task.io else node.waiting).appendleft(number)
+            else:
+                (self.pending_io if task.io else self.pending).appendleft(number)
+        for node in nodes.values():
+            while node.waiting and node.idle:
+                yield self._send(node.waiting.popleft(), next(iter(node.idle)), now)
+            while node.waiting_io and (at := node.io_servers.lightest()) is not None:
+                yield self._send(node.waiting_io.popleft(), at, now)
         while self.pending and (lightest := self._idle_nodes.lightest()) is not None:
             yield self._send(self.pending.popleft(), next(iter(self.nodes[lightest].idle)), now)
+        while self.pending_io and (at := self._io_servers.lightest()) is not None:
+            yield self._send(self.pending_io.popleft(), at, now)
 
     def _send(self, number: int, at: int, now: float) -> Run:
         task, server = self.tasks[number], self.servers[at]
         task.server = at
         if task.io:
             server.io[number] = None
+            self._weigh_io(at, server)
         else:
             if not server.cpu:
                 server.head_since = now
-                self.nodes[server.node].idle.pop(at, None)
-                self._weigh(server.node)
+                node = self.nodes[server.node]
+                if at in node.idle:
+                    del node.idle[at]
+                    self._idle -= 1
+                    self._weigh(server.node, node)
             server.cpu.append(number)
-        self._io_servers.put(at, len(server.io) + len(server.cpu))
+            if len(server.cpu) == 2:
+                self._ahead[at] = None
         return Run(number, at, task.io)
 
-    def _weigh(self, number: int) -> None:
-        node = self.nodes[number]
+    def _weigh(self, number: int, node: Node) -> None:
         if node.idle:
             self._idle_nodes.put(number, 1 - len(node.idle) / max(1, len(node.servers)))
         else:
             self._idle_nodes.remove(number)
+
+    def _weigh_io(self, number: int, server: Server) -> None:
+        if server.state == OPEN:
+            self._io_servers.put(number, len(server.io))
+            self.nodes[server.node].io_servers.put(number, len(server.io))
 
     def _depth(self, server: Server) -> int:
         """How many CPU tasks a server may have, the running one included."""
@@ -559,139 +709,175 @@ class Dispatch:
         node = self.nodes[server.node]
         depth = self._depth(server)
         while len(server.cpu) < depth:
-            for queue in (server.waiting, node.waiting, self.pending):
-                if queue:
-                    yield self._send(queue.popleft(), number, now)
-                    break
-            else:
+            queue = server.waiting or node.waiting or self.pending
+            if not queue:
                 break
+            yield self._send(queue.popleft(), number, now)
         if not server.cpu and number not in node.idle:
             node.idle[number] = None
-            self._weigh(server.node)
-            if self._steal_at is None and any(len(s.cpu) > 1 for s in self.servers.values()):
+            self._idle += 1
+            self._weigh(server.node, node)
+            if self._steal_at is None and self._ahead:
                 self._steal_at = now + STEAL_AFTER_S
 
     def _started(self, event: Started, now: float) -> Iterator[Effect]:
         task = self.tasks.get(event.task)
-        if task is not None and not task.started:
+        if task is not None and task.server and not task.started:
             task.started = True
             yield ReportStarted(event.task, task.server)
 
     def _refused(self, event: Refused, now: float) -> Iterator[Effect]:
-        at = self._forget(event.task)
-        if at is not None:
-            yield ReportRefused(event.task, event.error)
-            yield from self._next(at, now)
+        task = self.tasks.get(event.task)
+        if task is None or not task.server:
+            return
+        self._forget(event.task, task, now)
+        yield ReportRefused(event.task, event.error)
+        yield from self._fill(task.server, now)
 
     def _ended(self, event: Ended, now: float) -> Iterator[Effect]:
         task = self.tasks.get(event.task)
-        if task is None:
+        if task is None or not task.server:
             return
         if not task.started:
             yield ReportStarted(event.task, task.server)
-        server = self.servers[task.server]
         if not task.io:
+            server = self.servers[task.server]
             server.mean_s += 0.3 * (min(event.seconds, 1.0) - server.mean_s)
-        self._forget(event.task)
-        yield from self._next(task.server, now)
+        self._forget(event.task, task, now)
+        yield from self._fill(task.server, now)
 
-    def _next(self, at: int, now: float) -> Iterator[Effect]:
-        """Something ended at a server."""
-        server = self.servers.get(at)
-        if server is not None:
-            server.head_since, server.recalled = now, False
-            if server.state == OPEN:
-                self._io_servers.put(at, len(server.io) + len(server.cpu))
-                yield from self._fill(at, now)
-        yield from self._close_if_done()
-
-    def _forget(self, number: int) -> int | None:
-        """A task has ended.  Returns the server that it was at."""
-        task = self.tasks.pop(number, None)
-        if task is None:
-            return None
+    def _forget(self, number: int, task: Task, now: float) -> None:
+        """A task has ended."""
+        del self.tasks[number]
         if not task.io:
             self.cpu_tasks -= 1
-        server = self.servers.get(task.server)
-        if server is not None:
-            if task.io:
-                server.io.pop(number, None)
-            elif number in server.cpu:
-                server.cpu.remove(number)
-        return task.server
+        if task.server:
+            self._take(number, task, now)
+
+    def _take(self, number: int, task: Task, now: float) -> None:
+        """A task is no longer at its server."""
+        server = self.servers[task.server]
+        if task.io:
+            del server.io[number]
+            self._weigh_io(task.server, server)
+            return
+        if server.cpu[0] == number:
+            server.cpu.popleft()
+            server.head_since, server.recalled = now, False
+        else:
+            server.cpu.remove(number)
+        if len(server.cpu) == 1:
+            del self._ahead[task.server]
 
     def _abandon(self, number: int, reason: str) -> Iterator[Effect]:
-        task = self.tasks.get(number)
-        if task is not None:
-            self._forget(number)
-            yield ReportAbandoned(number, reason, task.started)
-            yield from self._close_if_done()
+        """A task that is at no server, and in no queue from which it could be sent, ends here."""
+        task = self.tasks.pop(number)
+        if not task.io:
+            self.cpu_tasks -= 1
+        yield ReportAbandoned(number, reason, task.started)
 
     def _recalled(self, event: Recalled, now: float) -> Iterator[Effect]:
         task = self.tasks.get(event.task)
-        if task is None or not event.ok:
+        if task is None or not task.server or not event.ok:
             return
-        server = self.servers[task.server]
-        server.cpu.remove(event.task)
-        task.server = 0
-        self.pending.appendleft(event.task)
-        yield from self._place_pending(now)
+        at = task.server
+        server = self.servers[at]
+        self._take(event.task, task, now)
+        if not task.recalling and server.state != ENDING:  # it is closing; its node will say so
+            self._retire(at)
+            for number in [*server.waiting, *server.waiting_io]:
+                yield from self._abandon(number, "that server is being closed")
+            server.waiting.clear()
+            server.waiting_io.clear()
+        yield from self._put_back([event.task], "its server was closed", now)
+        if not server.cpu:
+            yield from self._fill(at, now)
 
     # -- time and end
 
     def _time_passed(self, event: TimePassed, now: float) -> Iterator[Effect]:
         for number in list(self._ending):
             end_by = self.servers[number].end_by
-            if end_by is not None and end_by <= now:
-                yield from self._end_server(number, now)
+            if end_by is None or end_by > now:
+                break
+            yield from self._end_server(number, now)
         if self._steal_at is not None and self._steal_at <= now:
             self._steal_at = None
-            if self._idle_nodes.lightest() is not None:
+            if self._idle:
                 yield from self._steal(now)
 
     def _steal(self, now: float) -> Iterator[Effect]:
-        for number, server in self.servers.items():
-            ahead = [t for t in list(server.cpu)[1:] if not self.tasks[t].want_server and not self.tasks[t].want_node]
-            if not ahead or server.recalled:
+        """Some servers are idle: ask those for what they have not begun that do not get on."""
+        recalled = 0
+        for number in self._ahead:
+            server = self.servers[number]
+            if server.recalled or server.state != OPEN:
                 continue
-            if now - server.head_since >= STEAL_AFTER_S:
-                server.recalled = True
-                server.mean_s = max(server.mean_s, now - server.head_since)
-                for task in ahead:
+            if server.head_since + STEAL_AFTER_S > now:
+                self._steal_at = now + STEAL_AFTER_S
+                continue
+            server.recalled = True
+            server.mean_s = max(server.mean_s, now - server.head_since)
+            for task in list(server.cpu)[1:]:
+                record = self.tasks[task]
+                if not record.want_server and not record.want_node:
+                    record.recalling = True
+                    recalled += 1
                     yield Recall(task, number)
-            else:
-                self._steal_at = server.head_since + STEAL_AFTER_S
+            if recalled >= self._idle:
+                break
 
     def _close_asked(self, event: CloseAsked, now: float) -> Iterator[Effect]:
-        if self.terminate or self.closed or (self.closing and not event.terminate):
-            return
-        self.closing, self.terminate = True, event.terminate
-        if event.terminate:
-            for number in [n for n, t in self.tasks.items() if not t.server]:
-                yield from self._abandon(number, "the client was closed")
-        yield from self._close_if_done()
-        yield from self._leave_if_closed()
+        self.closing = True
+        self.terminate = self.terminate or event.terminate
+        self.await_io = self.await_io or event.await_io
+        return iter(())
 
-    def _close_if_done(self) -> Iterator[Effect]:
-        if not self.closing or (self.cpu_tasks and not self.terminate):
+    def _awaits_tasks(self) -> bool:
+        """Something still runs that closing waits for."""
+        return not self.terminate and bool(self.tasks if self.await_io else self.cpu_tasks)
+
+    def _give_up(self) -> Iterator[Effect]:
+        """What waits for any server, when none is left and none will come."""
+        if not (self.pending or self.pending_io) or not (self.scheduler_lost or self.nodes):
             return
-        for number, node in list(self.nodes.items()):
-            if node.state == WANTED:
-                del self.nodes[number]  # the scheduler releases it when this client leaves
-            elif node.state != CLOSING:
+        if any(n.left and n.state != CLOSING for n in self.nodes.values()):
+            return
+        reason = f"the scheduler is gone: {self.scheduler_lost}" if self.scheduler_lost else "the client is being closed"
+        for task in [*self.pending, *self.pending_io]:
+            yield from self._abandon(task, f"no server is left, and {reason}")
+        self.pending.clear()
+        self.pending_io.clear()
+
+    def _wind_up(self) -> Iterator[Effect]:
+        """Closing, step by step: the CPU tasks, then the nodes, then the place at the scheduler."""
+        if not self.closing or self.closed or self._awaits_tasks():
+            return
+        if not self._nodes_told:
+            self._nodes_told = True
+            yield from self._abandon_unsent()
+            for number, node in list(self.nodes.items()):
+                if node.state == WANTED:
+                    del self.nodes[number]  # the scheduler releases it when this client leaves
+                    continue
                 node.state = CLOSING
-                yield CloseNode(number, self.terminate)
+                for server in node.servers:
+                    self._retire(server)
+                # What CPU tasks there are is not waited for; I/O tasks get their grace in any case.
+                yield CloseNode(number, True)
+        if not self.nodes and not self.servers:
+            self.closed = True
+            yield ReportStatus("ClientClosed", 0)
+            yield LeaveScheduler()
 
-    def _leave_if_closed(self) -> Iterator[Effect]:
-        if not self.closing or self.closed or (self.cpu_tasks and not self.terminate):
-            return
-        if self.nodes or self.servers:
-            return
-        for number in list(self.tasks):
+    def _abandon_unsent(self) -> Iterator[Effect]:
+        for number in [n for n, t in self.tasks.items() if not t.server]:
             yield from self._abandon(number, "the client was closed")
-        self.closed = True
-        yield ReportStatus("ClientClosed", 0)
-        yield LeaveScheduler()
+        self.pending.clear()
+        self.pending_io.clear()
+        for holder in (*self.nodes.values(), *self.servers.values()):
+            holder.waiting.clear()
+            holder.waiting_io.clear()
 
     _HANDLERS = {
         Offered: _offered,
@@ -709,6 +895,7 @@ class Dispatch:
         Refused: _refused,
         Ended: _ended,
         Recalled: _recalled,
+        SchedulerLost: _scheduler_lost,
         CloseAsked: _close_asked,
         TimePassed: _time_passed,
     }

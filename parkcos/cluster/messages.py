@@ -211,10 +211,11 @@ class ServerFailed(Message):
 
 
 class TaskStarted(Message):
-    """From a server."""
+    """From a server.  id: the number of the task in its process."""
 
     client: int
     task: int
+    id: int
 
 
 class TaskRefused(Message):

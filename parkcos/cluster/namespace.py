@@ -97,7 +97,7 @@ def resolve(module: str, qualname: str) -> Any:
 def install(definitions: Iterable[Definition]) -> None:
     """Set these globals, each only if it is new or its client has replaced it."""
     for definition in definitions:
-        if definition.digest == b"" or _installed.get((definition.module, definition.name)) != definition.digest:
+        if _installed.get((definition.module, definition.name)) != definition.digest:
             _pending[definition.module, definition.name] = definition
     while _pending:
         _install(next(iter(_pending.values())))
@@ -109,6 +109,7 @@ def _install(definition: Definition) -> None:
     space = module_globals(module)
     if definition.kind == "missing":
         space.setdefault(name, Unshipped(name, definition.blob.decode()))
+        _installed[module, name] = definition.digest
         return
     try:
         value = pickle.loads(definition.blob)

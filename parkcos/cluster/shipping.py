@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import pickle
 import site
 import sys
 import sysconfig
@@ -26,7 +27,8 @@ import msgspec
 from cloudpickle import cloudpickle as _cp
 
 from parkcos.cluster import namespace
-from parkcos.net.payload import explain
+from parkcos.errors import ShippingError
+from parkcos.net.payload import Buffer, assemble, explain, keep_large
 
 CODE, DATA, MISSING = "code", "data", "missing"
 
@@ -78,8 +80,14 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         by_reference: names of modules that the servers have as files.
     """
 
-    def __init__(self, file: io.BytesIO, root: Any, by_reference: frozenset[str]) -> None:
-        super().__init__(file, protocol=5)
+    def __init__(
+        self,
+        file: io.BytesIO,
+        root: Any,
+        by_reference: frozenset[str],
+        buffer_callback: Callable[[pickle.PickleBuffer], bool] | None = None,
+    ) -> None:
+        super().__init__(file, protocol=5, buffer_callback=buffer_callback)
         self.root = root
         self.by_reference = by_reference
         self.needs: dict[Key, Any] = {}
@@ -139,21 +147,21 @@ class Shipper:
         self.by_reference = frozenset(by_reference)
         self._made: dict[Key, tuple[Any, Definition, tuple[tuple[Key, Any], ...]]] = {}
 
-    def pack(self, obj: Any) -> tuple[bytes, list[Definition]]:
+    def pack(self, obj: Any) -> tuple[int, list[Buffer], list[Definition]]:
         """Pickle arguments or a function.
 
-        Returns: the pickle, and every definition that a server needs in order to open and use it.
+        Returns: form and buffers of the payload, and every definition that a server needs in order to use it.
         Raises: ShippingError naming the attribute that cannot be pickled.
         """
-        from parkcos.errors import ShippingError
-
         file = io.BytesIO()
-        pickler = _Pickler(file, None, self.by_reference)
+        buffers: list[memoryview] = []
+        pickler = _Pickler(file, None, self.by_reference, keep_large(buffers))
         try:
             pickler.dump(obj)
         except Exception as error:
             raise ShippingError(explain(obj, error)) from error
-        return file.getvalue(), self.definitions(pickler.needs) if pickler.needs else []
+        form, parts = assemble(file.getvalue(), buffers)
+        return form, parts, self.definitions(pickler.needs) if pickler.needs else []
 
     def definitions(self, needs: dict[Key, Any]) -> list[Definition]:
         """Definitions of these globals and of all that they need in turn."""
@@ -181,11 +189,14 @@ class Shipper:
         except Exception as error:
             # Perhaps the function never uses it there; if it does, it is told why it cannot.
             reason = explain(value, error).encode()
-            return value, Definition(module, name, MISSING, b"", reason), ()
+            return value, Definition(module, name, MISSING, _digest(reason), reason), ()
         blob = file.getvalue()
-        digest = hashlib.blake2b(blob, digest_size=16).digest()
         kind = CODE if callable(value) or isinstance(value, types.ModuleType) else DATA
-        return value, Definition(module, name, kind, digest, blob), tuple(pickler.needs.items())
+        return value, Definition(module, name, kind, _digest(blob), blob), tuple(pickler.needs.items())
+
+
+def _digest(blob: bytes) -> bytes:
+    return hashlib.blake2b(blob, digest_size=16).digest()
 
 
 def _current(key: Key, value: Any) -> Any:

@@ -164,7 +164,7 @@ class Loop:
                     self.current = None
                 if flushes:
                     self._flush()
-                if not ready and not inbox:
+                if not ready and not inbox and not self._stopping:
                     task = y = None  # type: ignore[assignment]
                     self.idle()
         finally:

@@ -17,7 +17,7 @@ from parkcos.kernel.wait import Call
 if TYPE_CHECKING:
     from parkcos.kernel.task import Task
 
-__all__ = ["make_generator"]
+__all__ = ["check", "make_generator"]
 
 _GENERATOR = 0x20
 _COROUTINE = 0x80
@@ -52,6 +52,12 @@ def make_generator(kinds: dict[CodeType, int], task: Task, fn: Any, args: tuple[
     return gen
 
 
+def check(kinds: dict[CodeType, int], fn: Any) -> None:
+    """Raises: NotATask if `fn` cannot be a task; it is not called."""
+    if getattr(fn, "__code__", None) not in kinds:
+        _kind_of(kinds, fn)
+
+
 def _kind_of(kinds: dict[CodeType, int], fn: Any) -> int:
     """Check `fn`, and say whether it wants its task; cached where it is a function or a method."""
     function = fn
@@ -72,6 +78,7 @@ def _kind_of(kinds: dict[CodeType, int], fn: Any) -> int:
         return KEYWORD_TASK if wants else NO_TASK
     if len(kinds) >= _KINDS_MAX:  # programs that make functions for ever
         kinds.clear()
+    assert code is not None
     kind = kinds[code] = _task_parameter(function, code)
     return kind
 

@@ -177,6 +177,8 @@ class Hub:
             return None  # another process lives there now
         peer = self._new_peer(location, incarnation)
         self.by_location[location] = peer
+        if incarnation:
+            self.by_incarnation[incarnation] = peer
         self.io.call(self._redial, peer)
         return peer
 

@@ -88,6 +88,8 @@ class Network:
         self.name = options.name or socket.gethostname()
         self.own: OwnAddress = choose_address(options.host)
         self.services: dict[str, OnService] = {}
+        self.extensions: dict[type, Any] = {}
+        """One object of a layer above for each process: that layer's class is the key."""
         self.exposed: WeakValueDictionary[int, Task] = WeakValueDictionary()
         """Tasks of this process whose references have left it."""
         self.requests = Requests()
@@ -206,7 +208,7 @@ class Network:
             return
         peer = self.hub.by_incarnation.get(announce.incarnation)
         if peer is None or peer.state is GONE:
-            self.hub.peer_at(Location(announce.addr, announce.port), announce.incarnation)
+            self.hub.peer_at(Location(announce.addr, announce.port))
 
     def _left(self, leaving: Leaving) -> None:
         """Its own goodbye comes over the session; a datagram proves nothing."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import pickle
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cloudpickle
@@ -32,22 +32,35 @@ def dumps(obj: Any) -> tuple[int, list[Buffer]]:
     if type(obj) is bytes:
         return RAW, [obj]
     buffers: list[memoryview] = []
-
-    def keep(buffer: pickle.PickleBuffer) -> bool:
-        raw = buffer.raw()
-        if raw.nbytes < _OUT_OF_BAND_BYTES:
-            return True
-        buffers.append(raw)
-        return False
-
     try:
-        data = pickle.dumps(obj, 5, buffer_callback=keep)
+        data = pickle.dumps(obj, 5, buffer_callback=keep_large(buffers))
     except Exception:
         buffers.clear()
         try:
             data = cloudpickle.dumps(obj, 5)
         except Exception as error:
             raise ShippingError(explain(obj, error)) from error
+    return assemble(data, buffers)
+
+
+def keep_large(buffers: list[memoryview]) -> Callable[[pickle.PickleBuffer], bool]:
+    """A pickler's buffer_callback: large buffers are appended to `buffers` instead of being copied."""
+
+    def keep(buffer: pickle.PickleBuffer) -> bool:
+        try:
+            raw = buffer.raw()
+        except BufferError:  # not contiguous
+            return True
+        if raw.nbytes < _OUT_OF_BAND_BYTES:
+            return True
+        buffers.append(raw)
+        return False
+
+    return keep
+
+
+def assemble(data: bytes, buffers: list[memoryview]) -> tuple[int, list[Buffer]]:
+    """Form and buffers of a payload from a pickle and the buffers that were kept out of it."""
     if not buffers:
         return PICKLE, [data]
     sizes = [len(data), *(b.nbytes for b in buffers)]

@@ -1,0 +1,98 @@
+"""parkcos: generator tasks on many machines.
+
+Ship functions, classes and files once; run them as tasks on server processes of other machines; send messages to
+them and wait for them as if they were next door.  This module only re-exports the public names.
+"""
+
+import logging as _logging
+
+from parkcos.client.allocate import NodeAllocate
+from parkcos.client.client import Client
+from parkcos.client.local import LocalCluster
+from parkcos.client.scheduler import Scheduler
+from parkcos.client.status import NodeAvailInfo, Status, TaskInfo
+from parkcos.errors import (
+    ConfigError,
+    ForgottenYield,
+    HotSwapException,
+    NotATask,
+    ParkcosError,
+    PeerError,
+    RemoteError,
+    RemoteTaskError,
+    ScheduleError,
+    SenselessYield,
+    ShippingError,
+    TaskAbandoned,
+    TaskTerminated,
+    UsageError,
+    WouldHang,
+)
+from parkcos.kernel import (
+    AsyncThreadPool,
+    CategorizeMessages,
+    Channel,
+    Condition,
+    Event,
+    Lock,
+    MonitorStatus,
+    RLock,
+    Semaphore,
+    Task,
+    cur_task,
+)
+from parkcos.net.location import Location
+from parkcos.net.network import PeerStatus
+from parkcos.net.runtime import VERSION as __version__
+from parkcos.net.runtime import Parkcos, atexit, io, join, terminate
+from parkcos.node.server import close_node, close_server
+
+logger = _logging.getLogger("parkcos")
+"""The package's logger: the standard `logging`, silent below WARNING unless the program says otherwise."""
+
+__all__ = [
+    "AsyncThreadPool",
+    "CategorizeMessages",
+    "Channel",
+    "Client",
+    "Condition",
+    "ConfigError",
+    "Event",
+    "ForgottenYield",
+    "HotSwapException",
+    "LocalCluster",
+    "Location",
+    "Lock",
+    "MonitorStatus",
+    "NodeAllocate",
+    "NodeAvailInfo",
+    "NotATask",
+    "Parkcos",
+    "ParkcosError",
+    "PeerError",
+    "PeerStatus",
+    "RLock",
+    "RemoteError",
+    "RemoteTaskError",
+    "ScheduleError",
+    "Scheduler",
+    "Semaphore",
+    "SenselessYield",
+    "ShippingError",
+    "Status",
+    "Task",
+    "TaskAbandoned",
+    "TaskInfo",
+    "TaskTerminated",
+    "UsageError",
+    "WouldHang",
+    "__version__",
+    "atexit",
+    "close_node",
+    "close_server",
+    "cur_task",
+    "io",
+    "join",
+    "logger",
+    "terminate",
+]

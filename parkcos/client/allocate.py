@@ -1,0 +1,101 @@
+"""Which nodes a client wants, and how many of their processors."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Sequence
+
+from parkcos.cluster import messages as m
+from parkcos.errors import ConfigError
+from parkcos.net.location import Location, resolve
+
+NODE_PORT = 9706
+
+
+class NodeAllocate:
+    """What a client asks of a node.  Source: chapter 6.7.
+
+    Args:
+        node: name or address of a node, or a pattern with ``*``; a name or address is dialled, broadcast or not.
+        port: TCP port of the node.
+        platform: a regular expression that must occur in the node's ``platform.platform()``, in whatever case.
+        cpus: processors that it must have at least; None or 0: any number.
+        memory, disk: free bytes that it must have at least; None or 0: any.
+        use: False to leave the node out.
+
+    A subclass may override :meth:`allocate`.
+    """
+
+    def __init__(
+        self,
+        node: str = "*",
+        port: int | None = None,
+        platform: str = "",
+        cpus: int | None = None,
+        memory: int | None = None,
+        disk: int | None = None,
+        *,
+        use: bool = True,
+    ) -> None:
+        self.node = node
+        self.port = port or NODE_PORT
+        self.platform = platform
+        self.cpus = cpus or 0
+        self.memory = memory or 0
+        self.disk = disk or 0
+        self.use = use
+        try:
+            self._platform = re.compile(platform, re.IGNORECASE)
+        except re.error as error:
+            raise ConfigError(f"NodeAllocate(platform={platform!r}) is no regular expression: {error}") from None
+        self._addrs: tuple[str, ...] = () if "*" in node else resolve(node)
+
+    def __repr__(self) -> str:
+        return f"NodeAllocate({self.node!r})"
+
+    @property
+    def location(self) -> Location | None:
+        """Where to dial the node; None for a pattern."""
+        return Location(self._addrs[0], self.port) if self._addrs else None
+
+    def matches(self, ip_addr: str, name: str) -> bool:
+        """Whether this is about the node with that address and name."""
+        if self._addrs:
+            return ip_addr in self._addrs or name == self.node
+        return fnmatch.fnmatchcase(ip_addr, self.node) or fnmatch.fnmatchcase(name, self.node)
+
+    def allocate(
+        self, ip_addr: str, name: str, platform: str, cpus: int, memory: int | None, disk: int | None
+    ) -> int:
+        """How many processors of the node to use: 0 not to use it, a negative number to ask the next allocation."""
+        if not self.matches(ip_addr, name):
+            return -1
+        if not self.use:
+            return 0
+        if self.platform and not self._platform.search(platform):
+            return -1
+        if cpus < self.cpus or (memory or 0) < self.memory or (disk or 0) < self.disk:
+            return -1
+        return cpus
+
+
+def allocations(nodes: Iterable[str | NodeAllocate]) -> list[NodeAllocate]:
+    """What a client's `nodes` means; empty: every node, entirely."""
+    if isinstance(nodes, str):
+        raise ConfigError(f"nodes must be a list\n  write: nodes=[{nodes!r}]")
+    chosen = []
+    for node in nodes:
+        if not isinstance(node, str | NodeAllocate):
+            raise ConfigError(f"nodes may hold names, addresses and NodeAllocate, not {node!r}")
+        chosen.append(NodeAllocate(node) if isinstance(node, str) else node)
+    return chosen or [NodeAllocate("*")]
+
+
+def cpus_wanted(chosen: Sequence[NodeAllocate], info: m.NodeInfo) -> int:
+    """Ask the allocations in turn; 0 if none wants the node."""
+    for allocation in chosen:
+        cpus = allocation.allocate(info.addr, info.name, info.platform, info.cpus, info.memory, info.disk)
+        if cpus >= 0:
+            return min(cpus, info.cpus)
+    return 0

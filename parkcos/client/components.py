@@ -1,0 +1,110 @@
+"""What a client lists as components becomes a bundle: files, modules as files, and definitions."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+import types
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from parkcos.cluster import messages as m
+from parkcos.cluster.shipping import Definition, Shipper, travels_by_value
+from parkcos.errors import ShippingError, UsageError
+
+_SKIPPED = {"__pycache__", ".git"}
+
+
+def bundle(components: Any, node_setup: Any) -> tuple[Shipper, m.Bundle]:
+    """Look at a client's components.
+
+    Returns: the client's shipper, which knows what the servers have as files, and the bundle for the nodes.
+    Raises: UsageError, ShippingError naming the component and what is wrong with it.
+    """
+    files: dict[str, m.File] = {}
+    code: list[Any] = []
+    modules: set[str] = set()
+    for component in _listed(components):
+        if isinstance(component, str | os.PathLike):
+            for file in _files(Path(component)):
+                files[file.path] = file
+        elif isinstance(component, types.ModuleType):
+            modules.add(component.__name__.partition(".")[0])
+            for file in _module_files(component):
+                files[file.path] = file
+        elif callable(component) or isinstance(component, type):
+            code.append(component)
+        else:
+            code.append(type(component))
+    shipper = Shipper(modules)
+    definitions: dict[tuple[str, str], Definition] = {}
+    setup: bytes | None = None
+    if node_setup is not None:
+        code.append(node_setup)
+        _, buffers, _ = shipper.pack((node_setup, (), {}))
+        setup = b"".join(buffers)
+    for component in code:
+        module = getattr(component, "__module__", None)
+        if isinstance(component, type) and not travels_by_value(module):
+            continue  # built in or installed: the servers have it
+        for definition in shipper.pack(component)[2]:
+            definitions[definition.module, definition.name] = definition
+    return shipper, m.Bundle(list(files.values()), list(definitions.values()), setup)
+
+
+def _listed(components: Any) -> Iterable[Any]:
+    if isinstance(components, list | tuple | set | frozenset):
+        return components
+    return [components]
+
+
+def _files(path: Path) -> Iterable[m.File]:
+    if path.is_dir():
+        for inner in sorted(p for p in path.rglob("*") if p.is_file() and not _SKIPPED.intersection(p.parts)):
+            yield _file(inner, _remote_path(inner, path))
+        return
+    if not path.is_file():
+        raise UsageError(f"the component {str(path)!r} is no file (looked in {Path.cwd()}); a function is listed as such")
+    yield _file(path, _remote_path(path, path))
+
+
+def _remote_path(path: Path, root: Path) -> str:
+    """Below the client's current directory files keep their path; elsewhere they lose it."""
+    absolute = path.resolve()
+    here = Path.cwd().resolve()
+    if absolute.is_relative_to(here):
+        return absolute.relative_to(here).as_posix()
+    return absolute.relative_to(root.resolve().parent).as_posix()
+
+
+def _file(path: Path, remote: str) -> m.File:
+    try:
+        return m.File(remote, path.stat().st_mode & 0o777, path.read_bytes())
+    except OSError as error:
+        raise ShippingError(f"the component {path} cannot be read: {error.strerror}") from error
+
+
+def _module_files(module: types.ModuleType) -> Iterable[m.File]:
+    name = module.__name__
+    if name == "__main__":
+        raise UsageError("the program itself cannot be a component: list its functions and classes")
+    if name in sys.builtin_module_names or name.partition(".")[0] in sys.stdlib_module_names:
+        return  # every Python has it
+    parts = name.split(".")
+    paths = getattr(module, "__path__", None)
+    if paths is not None:
+        for directory in map(Path, paths):
+            for path in sorted(p for p in directory.rglob("*") if p.is_file() and not _SKIPPED.intersection(p.parts)):
+                yield _file(path, "/".join([*parts, *path.relative_to(directory).parts]))
+        return
+    source = inspect.getsourcefile(module)
+    if source is None or not Path(source).is_file():
+        raise ShippingError(f"the module {name} has no source file that could travel: install it at the nodes")
+    yield _file(Path(source), "/".join(parts) + Path(source).suffix)
+    for i in range(1, len(parts)):  # the packages above it
+        parent = sys.modules.get(".".join(parts[:i]))
+        init = getattr(parent, "__file__", None)
+        if init:
+            yield _file(Path(init), "/".join([*parts[:i], Path(init).name]))

@@ -1,0 +1,122 @@
+"""What all clients of a process share: where their messages come in, and the private scheduler if there is one."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Generator, Iterable
+from typing import TYPE_CHECKING, Any
+
+from parkcos.cluster.postbox import Postbox
+from parkcos.kernel import operation
+from parkcos.net.location import Location
+from parkcos.net.network import Network
+from parkcos.net.payload import Buffer
+from parkcos.net.peer import UP, Peer
+from parkcos.scheduler.service import SchedulerService
+
+if TYPE_CHECKING:
+    from parkcos.client.client import Client
+
+logger = logging.getLogger("parkcos")
+
+FIND_SHARED_S = 0.3
+"""A shared scheduler on the local network answers within milliseconds; then one of the program's own is used."""
+SCHEDULER_PORT = 9705
+SAY_S = 5.0
+
+
+class ClientSide:
+    """One for each network: `ClientSide.of(network)`."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.box = Postbox.of(network)
+        self.box.serve("client", self._received)
+        self.clients: dict[int, Client] = {}
+        self.scheduler: SchedulerService | None = None
+        self.lock = threading.Lock()
+        self.contacts: dict[Location, None] = {}
+        network.hub.callbacks.gone.append(self._peer_gone)
+
+    @classmethod
+    def of(cls, network: Network) -> ClientSide:
+        """The client side of this network."""
+        side = network.extensions.get(cls)
+        if side is None:
+            side = network.extensions[cls] = cls(network)
+        return side  # type: ignore[no-any-return]
+
+    def private_scheduler(self, contacts: Iterable[Location] = ()) -> SchedulerService:
+        """The scheduler of this program, started if there is none.  contacts: nodes to dial."""
+        with self.lock:
+            if self.scheduler is None:
+                self.scheduler = SchedulerService(self.network, (*self.contacts, *contacts))
+                self.scheduler.start()
+                return self.scheduler
+        self.scheduler.add_contacts(contacts)
+        return self.scheduler
+
+    def add_contact(self, location: Location) -> None:
+        """A node that the private scheduler of this program is to use (a local cluster's)."""
+        self.contacts[location] = None
+        if self.scheduler is not None:
+            self.scheduler.add_contacts([location])
+
+    def drop_contact(self, location: Location) -> None:
+        """The node is not there any more."""
+        self.contacts.pop(location, None)
+        if self.scheduler is not None:
+            self.scheduler.drop_contact(location)
+
+    # -- finding a scheduler (kernel thread)
+
+    @operation
+    def find_scheduler(
+        self, location: Location | str | None, contacts: list[Location], end: float | None
+    ) -> Generator[Any, Any, int]:
+        """The incarnation of the scheduler to use; 0 if the time was over."""
+        if location is not None:
+            return (yield self._at(location if isinstance(location, Location) else Location(location, SCHEDULER_PORT), end))
+        if self.scheduler is None and not self.contacts and self.network.options.discover:
+            self.network.look_for(("scheduler", "node"))
+            found_by = self.network.kernel.clock() + FIND_SHARED_S
+            while self.network.kernel.clock() < found_by:
+                peer = self._shared()
+                if peer is not None:
+                    logger.info("using the shared scheduler at %s", peer.location)
+                    return peer.incarnation
+                yield self.network.pause(0.01)
+        self.private_scheduler(contacts)
+        return self.network.incarnation
+
+    def _shared(self) -> Peer | None:
+        return next((p for p in self.network.hub.peers() if p.state is UP and "scheduler" in p.roles), None)
+
+    @operation
+    def _at(self, location: Location, end: float | None) -> Generator[Any, Any, int]:
+        clock = self.network.kernel.clock
+        said = clock()
+        while end is None or clock() < end:
+            peer = self.network.hub.peer_at(location)
+            if peer is not None and peer.state is UP:
+                if "scheduler" not in peer.roles:
+                    logger.warning("%r is no scheduler: start one with  parkcos.py --daemon", peer)
+                return peer.incarnation
+            yield self.network.pause(0.02)
+            if clock() - said > SAY_S:
+                said = clock()
+                reason = f" ({peer.reason})" if peer is not None and peer.reason else ""
+                logger.info("no scheduler answers at %s%s; start one there with  parkcos.py --daemon", location, reason)
+        return 0
+
+    # -- messages (I/O thread)
+
+    def _received(self, process: int, message: Any, form: int, payload: Buffer) -> None:
+        client = self.clients.get(message.client)
+        if client is not None:
+            client._received(process, message, form, payload)
+
+    def _peer_gone(self, peer: Peer, reason: str) -> None:
+        for client in list(self.clients.values()):
+            client._process_gone(peer.incarnation, reason)

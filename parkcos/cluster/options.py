@@ -1,0 +1,108 @@
+"""Command-line options that node and scheduler share, and what becomes of them."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from parkcos.errors import ConfigError
+from parkcos.net.location import Location
+from parkcos.net.network import NetworkOptions
+from parkcos.net.runtime import VERSION
+from parkcos.net.secret import ClusterKeys, load_secret
+
+
+def add_network_options(parser: argparse.ArgumentParser) -> None:
+    """The options of both programs; each has the names of chapter 6 and those of later versions."""
+    add = parser.add_argument
+    add("-i", "--ip_addr", "--host", dest="host", metavar="ADDR", help="own address or name (default: found)")
+    add("--ext_ip_addr", "--ext_host", dest="ext_host", metavar="ADDR", help="address that others are told, behind NAT")
+    add("-u", "--udp_port", type=int, metavar="PORT", help="UDP port for discovery")
+    add("-n", "--name", default="", help="name of this process (default: the host's)")
+    add("--dest_path", type=Path, metavar="DIR", help="where clients' files are kept (default: below the temp folder)")
+    add("-s", "--secret", help="the cluster's secret; seen by other users of this machine: prefer a file")
+    add("--secret_file", type=Path, metavar="FILE", help="file with the secret (default: ~/.config/parkcos/secret)")
+    add("--no_secret", action="store_true", help="no encryption and no authentication: anybody may run code here")
+    add("--no_discovery", action="store_true", help="neither send nor answer UDP broadcasts")
+    add("--daemon", action="store_true", help="do not read commands from standard input")
+    add("-d", "--debug", action="store_true", help="log debug messages")
+    add("--version", action="version", version=f"parkcos {VERSION}")
+
+
+def network_options(
+    args: argparse.Namespace,
+    *,
+    roles: tuple[str, ...],
+    dial_roles: set[str],
+    udp_port: int,
+    tcp_ports: Sequence[int],
+) -> NetworkOptions:
+    """What the options say about the network.  Raises: ConfigError."""
+    if args.no_secret and (args.secret or args.secret_file):
+        raise ConfigError("give either a secret or --no_secret, not both")
+    if args.secret == "":
+        raise ConfigError("an empty --secret protects nothing: leave it out, or say --no_secret")
+    own_udp = args.udp_port if args.udp_port is not None else udp_port
+    options = NetworkOptions(
+        host=args.host or ("127.0.0.1" if args.no_secret else None),
+        ext_host=args.ext_host,
+        tcp_ports=tcp_ports,
+        udp_port=own_udp,
+        name=args.name,
+        roles=roles,
+        dial_roles=dial_roles,
+        discover=not args.no_discovery,
+        version=VERSION,
+    )
+    if args.udp_port is not None:
+        base = own_udp - udp_port + 9705
+        options.target_udp_ports = (base, base + 1)
+    if args.no_secret:
+        logging.getLogger("parkcos").warning(
+            "no secret: everybody who reaches %s may run code as this user", options.host
+        )
+    else:
+        options.keys = ClusterKeys.derive(args.secret or load_secret(args.secret_file))
+    return options
+
+
+def parse_ports(ranges: Sequence[str], count: int, default: int) -> list[int]:
+    """The ports that `--tcp_ports` names: `n`, `n1-n2`, repeated; then those beyond the highest, up to `count`.
+
+    Raises: ConfigError for what is no port.  Source: chapter 6.2.
+    """
+    ports: list[int] = []
+    for text in ranges:
+        match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", text)
+        if not match:
+            raise ConfigError(f"--tcp_ports {text}: write a port, as 9706, or a range, as 9706-9710")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if not 0 < first <= last <= 65535:
+            raise ConfigError(f"--tcp_ports {text}: ports are 1 to 65535, and a range goes from low to high")
+        ports += [p for p in range(first, last + 1) if p not in ports]
+    if not ports:
+        ports = [default]
+    while len(ports) < count:
+        if max(ports) >= 65535:
+            raise ConfigError(f"--tcp_ports: {count} ports are needed, and beyond {max(ports)} there are none")
+        ports.append(max(ports) + 1)
+    return ports
+
+
+def parse_location(text: str, default_port: int) -> Location:
+    """`host` or `host:port`.  Raises: ConfigError."""
+    if re.search(r"]?:\d+$", text) and text.count(":") == 1 or text.startswith("["):
+        return Location.parse(text)
+    return Location(text, default_port)
+
+
+def set_up_logging(debug: bool) -> None:
+    """To standard error, one line a record."""
+    logging.basicConfig(
+        format="%(asctime)s %(levelname)s %(message)s", level=logging.DEBUG if debug else logging.INFO, stream=sys.stderr
+    )
+    logging.getLogger("asyncio").setLevel(logging.WARNING)

@@ -1,0 +1,71 @@
+"""Messages between the parts of a cluster, wherever they are: over a session, or within this process.
+
+Everything that a postbox hands out is handed out in the I/O thread, one message after the other.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from parkcos.cluster import messages as m
+from parkcos.net import wire
+from parkcos.net.network import Network
+from parkcos.net.payload import PICKLE, Buffer, join
+from parkcos.net.peer import GONE, Peer
+
+logger = logging.getLogger("parkcos")
+
+OnMessage = Callable[[int, Any, int, Buffer], None]
+"""Called with the sender's incarnation, the message, and the form and bytes of its payload."""
+
+
+class Postbox:
+    """One for each network: `Postbox.of(network)`."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self._handlers: dict[str, OnMessage] = {}
+
+    @classmethod
+    def of(cls, network: Network) -> Postbox:
+        """The postbox of this network."""
+        box: Postbox = network.extensions.setdefault(cls, None) or cls(network)
+        network.extensions[cls] = box
+        return box
+
+    def serve(self, part: str, handler: OnMessage) -> None:
+        """Hand what comes for this part ('node', 'scheduler', 'client', 'server') to `handler`."""
+        self._handlers[part] = handler
+        decode = m.DECODERS[part].decode
+        in_thread, call = self.network.io.in_thread, self.network.io.call
+
+        def received(peer: Peer, service: wire.Service) -> None:
+            try:
+                message = decode(service.body)
+            except msgspec.MsgspecError as error:
+                logger.warning("%r sent the %s something that is no message for it: %s", peer, part, error)
+                return
+            if in_thread():
+                handler(peer.incarnation, message, service.form, service.payload)
+            else:
+                call(handler, peer.incarnation, message, service.form, service.payload)
+
+        self.network.services[part] = received
+
+    def send(
+        self, process: int, part: str, message: m.Message, form: int = PICKLE, buffers: Sequence[Buffer] = ()
+    ) -> bool:
+        """Send a message to a part of `process`; any thread.  Returns whether that process is not gone."""
+        if process == self.network.incarnation:
+            handler = self._handlers[part]
+            payload = join(buffers) if buffers else b""
+            self.network.io.call(handler, process, message, form, payload)
+            return True
+        peer = self.network.hub.by_incarnation.get(process)
+        if peer is None or peer.state is GONE:
+            return False
+        return self.network.post_service(peer, part, m.encode(message), form, buffers)

@@ -1,0 +1,133 @@
+"""What node, zygote and servers say to each other, and how none of them outlives its parent.
+
+Node and zygote share a stream socket; every server writes fixed-size reports into one pipe.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import struct
+import sys
+
+import msgspec
+
+LENGTH = struct.Struct("<I")
+
+REPORT = struct.Struct("<BIIQ")
+"""kind, index, port, incarnation: small enough for a pipe to keep in one piece."""
+LISTENING, WANTS_RESTART, NODE_CLOSE = 1, 2, 3
+
+
+class ServerConfig(msgspec.Struct, array_like=True, frozen=True):
+    """What every server of a client needs to know.  ca_seed is empty in a cluster without a secret."""
+
+    host: str
+    ext_host: str
+    node_name: str
+    client: int
+    client_process: int
+    ca_seed: bytes
+    mac_key: bytes
+    pulse_s: float
+    debug: bool
+
+
+class Message(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """Base of what goes through the socket."""
+
+
+class Open(Message):
+    """To the zygote: a client begins.  directory: its own, in which `bundle` lies."""
+
+    config: ServerConfig
+    directory: str
+
+
+class Fork(Message):
+    """To the zygote: start a server.  ports: of which it takes the first free one."""
+
+    index: int
+    ports: list[int]
+
+
+class Signal(Message):
+    """To the zygote: a signal for a server, if it still lives."""
+
+    index: int
+    number: int
+
+
+class Close(Message):
+    """To the zygote: kill whatever is left, and end."""
+
+
+class Opened(Message):
+    """From the zygote: the bundle is open, node_setup is done."""
+
+
+class OpenFailed(Message):
+    """From the zygote."""
+
+    error: str
+
+
+class Exited(Message):
+    """From the zygote: a server has ended, and how."""
+
+    index: int
+    reason: str
+
+
+encode = msgspec.msgpack.Encoder().encode
+decode_order = msgspec.msgpack.Decoder(Open | Fork | Signal | Close).decode
+decode_news = msgspec.msgpack.Decoder(Opened | OpenFailed | Exited).decode
+
+
+def frame(message: Message) -> bytes:
+    """A message with its length in front."""
+    body = encode(message)
+    return LENGTH.pack(len(body)) + body
+
+
+class Unframer:
+    """Cuts a stream into the bodies of messages."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The bodies that are whole now."""
+        self._buffer += data
+        bodies = []
+        while len(self._buffer) >= LENGTH.size:
+            (length,) = LENGTH.unpack_from(self._buffer)
+            if len(self._buffer) < LENGTH.size + length:
+                break
+            bodies.append(bytes(self._buffer[LENGTH.size : LENGTH.size + length]))
+            del self._buffer[: LENGTH.size + length]
+        return bodies
+
+
+def die_with_parent(number: int, parent: int) -> None:
+    """Have the kernel send this process the signal `number` when its parent ends (Linux; elsewhere nothing)."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, number, 0, 0, 0)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), number)
+
+
+def describe_exit(status: int) -> str:
+    """How a process ended, from its wait status, in words."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        try:
+            name = signal.Signals(number).name
+        except ValueError:
+            name = "unknown"
+        hint = " (perhaps the system ran out of memory)" if number == signal.SIGKILL else ""
+        return f"it was killed by signal {number}, {name}{hint}"
+    code = os.waitstatus_to_exitcode(status)
+    return "it ended" if code == 0 else f"it ended with exit code {code}"

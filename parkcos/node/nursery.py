@@ -1,0 +1,136 @@
+"""The node's hold on a zygote: starts it, gives it orders, hears from it and from its servers.  I/O thread only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import parkcos
+from parkcos.node import family
+
+logger = logging.getLogger("parkcos")
+
+_CODE = "from parkcos.node.zygote import main; main()"
+
+
+class Nursery:
+    """One zygote and its servers.
+
+    Args:
+        news: called with Opened, OpenFailed and Exited.
+        report: called with kind, index, port, incarnation.
+        ended: called once, with the reason, when the zygote and its directory are gone.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        news: Callable[[family.Message], None],
+        report: Callable[[int, int, int, int], None],
+        ended: Callable[[str], None],
+    ) -> None:
+        self.loop = loop
+        self.directory: Path | None = None
+        self._news = news
+        self._report = report
+        self._ended = ended
+        self._unframer = family.Unframer()
+        self._unsent = bytearray()
+        self._orders, theirs = socket.socketpair()
+        self._orders.setblocking(False)
+        self._reports, reports_end = os.pipe()
+        os.set_blocking(self._reports, False)
+        env = dict(os.environ)
+        # The zygote must find this very package, however this program found it.
+        package = str(Path(parkcos.__file__).resolve().parent.parent)
+        env["PYTHONPATH"] = os.pathsep.join(p for p in (package, env.get("PYTHONPATH", "")) if p)
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _CODE, str(theirs.fileno()), str(reports_end), str(os.getpid())],
+                pass_fds=(theirs.fileno(), reports_end),
+                stdin=subprocess.DEVNULL,
+                env=env,
+                cwd="/",
+            )
+        finally:
+            theirs.close()
+            os.close(reports_end)
+        loop.add_reader(self._orders.fileno(), self._readable)
+        loop.add_reader(self._reports, self._reported)
+
+    @property
+    def pid(self) -> int:
+        """The zygote's process id."""
+        return self._process.pid
+
+    def order(self, order: family.Message) -> None:
+        """Send an order; it may be on its way for a while."""
+        self._unsent += family.frame(order)
+        self._write()
+
+    def _write(self) -> None:
+        try:
+            while self._unsent:
+                n = self._orders.send(self._unsent)
+                del self._unsent[:n]
+        except BlockingIOError:
+            self.loop.add_writer(self._orders.fileno(), self._write)
+            return
+        except OSError:
+            self._unsent.clear()
+        with contextlib.suppress(ValueError, OSError):
+            self.loop.remove_writer(self._orders.fileno())
+
+    def _readable(self) -> None:
+        try:
+            data = self._orders.recv(1 << 16)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        for body in self._unframer.feed(data):
+            self._news(family.decode_news(body))
+        if not data:
+            self.loop.remove_reader(self._orders.fileno())
+            self._reported()
+            self._task = self.loop.create_task(self._bury())
+
+    def _reported(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            data = os.read(self._reports, family.REPORT.size * 256)
+            if not data:
+                self.loop.remove_reader(self._reports)
+            for kind, index, port, incarnation in family.REPORT.iter_unpack(data):
+                self._report(kind, index, port, incarnation)
+
+    async def _bury(self) -> None:
+        status = await asyncio.to_thread(self._process.wait)
+        self._close_fds()
+        if self.directory is not None:
+            await asyncio.to_thread(shutil.rmtree, self.directory, ignore_errors=True)
+        how = f"was killed by signal {-status}" if status < 0 else f"ended with exit code {status}"
+        self._ended(f"the process that starts the servers {how}")
+
+    def _close_fds(self) -> None:
+        with contextlib.suppress(ValueError, OSError):
+            self.loop.remove_reader(self._reports)
+        self._orders.close()
+        os.close(self._reports)
+
+    def kill(self) -> None:
+        """At the very end, for a zygote that no client ever used."""
+        with contextlib.suppress(ValueError, OSError):
+            self.loop.remove_reader(self._orders.fileno())
+        self._process.kill()
+        self._process.wait()
+        self._close_fds()
+        if self.directory is not None:
+            shutil.rmtree(self.directory, ignore_errors=True)

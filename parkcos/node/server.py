@@ -1,0 +1,296 @@
+"""A server process: runs a client's tasks.  Forked from the zygote; the kernel has the main thread.
+
+The executor decides which task runs when; it is asked from the I/O thread (a task asked for, recalled, to be ended)
+and from the kernel thread (a task has ended), under one lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from parkcos.cluster import messages as m
+from parkcos.cluster import namespace
+from parkcos.cluster.postbox import Postbox
+from parkcos.cluster.timer import DeadlineTimer
+from parkcos.errors import ParkcosError
+from parkcos.kernel import MonitorStatus, Task
+from parkcos.net import outcomes
+from parkcos.net.network import NetworkOptions
+from parkcos.net.payload import Buffer, loads
+from parkcos.net.peer import Peer
+from parkcos.net.runtime import VERSION, Parkcos
+from parkcos.net.secret import ClusterKeys
+from parkcos.node import executor as ex
+from parkcos.node import family
+
+logger = logging.getLogger("parkcos")
+
+BUNDLE = ".bundle"
+"""Where the node leaves the client's bundle for the zygote, in the client's directory."""
+
+SWITCH_INTERVAL_S = 0.0005
+"""How long a computing task may keep the I/O thread waiting; the default of 5 ms would delay every message by that."""
+
+_server: Server | None = None
+
+
+class Server:
+    """The shell around the executor of this process."""
+
+    def __init__(self, config: family.ServerConfig, index: int, runtime: Parkcos, reports: int) -> None:
+        self.config = config
+        self.index = index
+        self.runtime = runtime
+        self.kernel = runtime.kernel
+        self.network = runtime.network
+        self.reports = reports
+        self.lock = threading.RLock()
+        self.executor = ex.Executor(config.client)
+        self.box = Postbox.of(self.network)
+        self.box.serve("server", self._received)
+        self.network.hub.callbacks.gone.append(self._peer_gone)
+        self.timer = DeadlineTimer(
+            self.network.io.loop, self.executor.next_deadline, lambda: self.handle(ex.TimePassed())
+        )
+        self.asked: dict[int, tuple[m.RunTask, int, Buffer]] = {}
+        self.tasks: dict[int, Task] = {}
+        self.started_at: dict[int, float] = {}
+        self.to_interrupt: set[Task] = set()
+
+    # -- from the client
+
+    def _received(self, process: int, message: Any, form: int, payload: Buffer) -> None:
+        if process != self.config.client_process or message.client != self.config.client:
+            logger.warning("server %d was sent a message by a process that is not its client", self.index + 1)
+            return
+        match message:
+            case m.RunTask():
+                self.asked[message.task] = (message, form, payload)
+                self.handle(ex.Asked(message.task, message.io))
+            case m.RecallTask():
+                self.handle(ex.Recalled(message.task))
+            case m.EndServer():
+                self.handle(ex.CloseAsked(ex.INTERRUPT_GRACE_S if message.terminate else -1.0))
+            case m.OpenServer():
+                self.kernel.post(self._open, message, form, payload)
+
+    def _peer_gone(self, peer: Peer, reason: str) -> None:
+        if peer.incarnation == self.config.client_process:
+            # The node sees the same and ends this process; this is for a node that does not.
+            self.handle(ex.CloseAsked(0.5))
+
+    def to_client(self, message: m.Message, form: int = 0, buffers: Any = ()) -> None:
+        """Send a message to the client."""
+        self.box.send(self.config.client_process, "client", message, form, buffers)
+
+    def handle(self, event: ex.Event) -> None:
+        """Tell the executor a fact and do what it says; any thread."""
+        with self.lock:
+            effects = self.executor.handle(event, time.monotonic())
+            for effect in effects:
+                self._execute(effect)
+        if self.executor.terminate_at is not None:
+            self.network.io.call(self.timer.rearm)
+
+    def _execute(self, effect: ex.Effect) -> None:
+        match effect:
+            case ex.Start(task):
+                self.kernel.post(self._start, task)
+            case ex.Answer(message):
+                if message.ok:
+                    self.asked.pop(message.task, None)
+                self.to_client(message)
+            case ex.Abandon(task):
+                self.asked.pop(task, None)
+                self.to_client(m.TaskRecalled(self.config.client, task, ok=True))
+            case ex.Interrupt(task):
+                self._interrupt(task)
+            case ex.Terminate(_):
+                self._give_up()
+            case ex.Exit():
+                self.kernel.post(self.kernel.terminate)
+
+    # -- tasks (kernel thread)
+
+    def _open(self, message: m.OpenServer, form: int, payload: Buffer) -> None:
+        try:
+            namespace.install(message.definitions)
+            if not message.has_setup:
+                self.to_client(m.ServerReady(self.config.client))
+                return
+            fn, args, kwargs = loads(form, payload)
+            task = self.kernel.spawn(fn, *args, **kwargs)
+        except Exception as error:
+            self.to_client(m.ServerFailed(self.config.client, _explained("server_setup cannot be run", error)))
+            return
+
+        def ended(_: Task) -> None:
+            value = task._value_of_end()
+            if isinstance(value, MonitorStatus):
+                error = f"server_setup failed: {value.traceback or value.type.__name__}"
+            elif value != 0 or value is False:
+                error = f"server_setup returned {value!r}; it must return 0 when the server is ready"
+            else:
+                self.to_client(m.ServerReady(self.config.client))
+                return
+            self.to_client(m.ServerFailed(self.config.client, error))
+
+        task.add_end_callback(ended)
+
+    def _start(self, number: int) -> None:
+        message, form, payload = self.asked.pop(number)
+        client = self.config.client
+        try:
+            if message.definitions:
+                namespace.install(message.definitions)
+            fn, args, kwargs = loads(form, payload)
+            task = self.kernel.spawn(fn, *args, **kwargs)
+        except Exception as error:
+            self.to_client(m.TaskRefused(client, number, _explained(f"{message.name} cannot be run", error)))
+            self.handle(ex.Ended(number))
+            return
+        task.name = message.name
+        self.tasks[number] = task
+        self.started_at[number] = time.monotonic()
+        self.to_client(m.TaskStarted(client, number, task.id))
+        task.add_end_callback(lambda _: self._ended(number, task))
+
+    def _ended(self, number: int, task: Task) -> None:
+        del self.tasks[number]
+        self.to_interrupt.discard(task)
+        seconds = time.monotonic() - self.started_at.pop(number)
+        assert task.outcome is not None
+        kind, form, buffers = outcomes.pack(task.outcome)
+        self.to_client(m.TaskEnded(self.config.client, number, kind, seconds), form, buffers)
+        self.handle(ex.Ended(number))
+
+    # -- ending
+
+    def _interrupt(self, number: int) -> None:
+        """KeyboardInterrupt at the task's yield; a task that is computing gets it where it is."""
+        task = self.tasks.get(number)
+        if task is None:
+            return
+        if self.kernel.current is task:
+            self.to_interrupt.add(task)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+        task.throw(KeyboardInterrupt)
+
+    def interrupted(self, number: int, frame: FrameType | None) -> None:
+        """Signal handler, in the main thread, which is the kernel's."""
+        task = self.kernel.current
+        if task is not None and task in self.to_interrupt:
+            self.to_interrupt.discard(task)
+            raise KeyboardInterrupt
+
+    def asked_to_end(self, number: int, frame: FrameType | None) -> None:
+        """Signal handler: the node wants this server to end; a lock may be held here, so elsewhere."""
+        self.network.io.call(self.handle, ex.CloseAsked(ex.INTERRUPT_GRACE_S))
+
+    def _give_up(self) -> None:
+        """The grace is over: what still runs is reported as terminated, and this process ends."""
+        for number in list(self.tasks):
+            text = "terminated: it went on for longer than the grace that it had to end itself"
+            kind, form, buffers = outcomes.pack(outcomes.Outcome("terminated", None, None, text))
+            self.to_client(m.TaskEnded(self.config.client, number, kind, 0.0), form, buffers)
+        self.tasks.clear()
+        self.network.io.loop.create_task(self._leave())
+
+    async def _leave(self) -> None:
+        with contextlib.suppress(Exception):
+            await self.network._close()
+        os._exit(0)
+
+    def report(self, kind: int) -> None:
+        """Tell the node something."""
+        os.write(
+            self.reports, family.REPORT.pack(kind, self.index, self.network.location.port, self.network.incarnation)
+        )
+
+
+def main(
+    config: family.ServerConfig, index: int, ports: list[int], reports: int, lifeline: int, directory: Path
+) -> int:
+    """Be server number `index`; returns the exit code."""
+    global _server
+    logging.basicConfig(
+        format=f"%(asctime)s server {index + 1} %(levelname)s %(message)s",
+        level=logging.DEBUG if config.debug else logging.INFO,
+    )
+    home = directory / f"parkcosproc-{index + 1}"
+    home.mkdir(exist_ok=True)
+    os.chdir(home)
+    sys.path.insert(0, str(home))
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    runtime = Parkcos.instance()
+    runtime.configure(
+        NetworkOptions(
+            host=config.host,
+            ext_host=config.ext_host or None,
+            tcp_ports=ports,
+            name=f"{config.node_name}/{index + 1}",
+            keys=ClusterKeys(config.ca_seed, config.mac_key) if config.ca_seed else None,
+            roles=("server",),
+            discover=False,
+            pulse_s=config.pulse_s,
+            version=VERSION,
+            say_address=False,
+        )
+    )
+    server = _server = Server(config, index, runtime, reports)
+    signal.signal(signal.SIGUSR1, server.interrupted)
+    signal.signal(signal.SIGTERM, server.asked_to_end)
+    runtime.io.call(runtime.io.loop.add_reader, lifeline, lambda: os._exit(1))
+    server.report(family.LISTENING)
+    runtime.kernel.run()
+    return 0
+
+
+def close_server(terminate: bool = False, restart: bool = False) -> None:
+    """In a task at a server: end this server once its CPU tasks (or, with `terminate`, at once) have ended.
+
+    Args:
+        restart: start a fresh server in its place.
+
+    Raises: ParkcosError if this process is not a server.  Do not yield it.  Source: chapter 6.4.
+    """
+    server = _this_server("close_server")
+    if restart:
+        server.report(family.WANTS_RESTART)
+    server.network.io.call(server.handle, ex.CloseAsked(ex.INTERRUPT_GRACE_S if terminate else -1.0))
+
+
+def close_node(terminate: bool = False) -> None:
+    """In a task at a server: end all servers of its node once their CPU tasks (or at once) have ended.
+
+    Raises: ParkcosError if this process is not a server.  Do not yield it.  Source: chapter 6.4.
+    """
+    _this_server("close_node").report(family.NODE_CLOSE)
+
+
+def _this_server(what: str) -> Server:
+    if _server is None:
+        raise ParkcosError(f"{what}() works in a task at a server, and this process is none")
+    return _server
+
+
+def _explained(what: str, error: BaseException) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return (
+            f"{what}: there is no module {error.name!r} here: install it at this node, "
+            "or list it in the client's components"
+        )
+    if isinstance(error, pickle.UnpicklingError | AttributeError | ImportError):
+        return f"{what}: {type(error).__name__}: {error}; what it needs must be in the client's components"
+    return f"{what}: {type(error).__name__}: {error}"

@@ -1,0 +1,225 @@
+"""The zygote: a process with one thread and no network, from which the servers of one client are forked.
+
+It opens the client's bundle and runs node_setup; what that loads is shared by all servers, copy on write.  When its
+node closes it, or dies, it kills whatever is left of the client's processes and removes the client's directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import pickle
+import select
+import shutil
+import signal
+import socket
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from parkcos.cluster import messages as m
+from parkcos.cluster import namespace
+from parkcos.kernel import Kernel, MonitorStatus
+from parkcos.net import tls
+from parkcos.node import family, server
+
+_NODE_SETUP_FAILED = "node_setup"
+
+
+class Zygote:
+    """The loop around `fork`.
+
+    Args:
+        orders: the socket to the node.
+        reports: the pipe into which servers report, handed on to them.
+        parent: the node's process id.
+    """
+
+    def __init__(self, orders: socket.socket, reports: int, parent: int) -> None:
+        self.orders = orders
+        self.reports = reports
+        self.parent = parent
+        self.children: dict[int, int] = {}
+        """Server index by process id."""
+        self.config: family.ServerConfig | None = None
+        self.directory: Path | None = None
+        # The servers hold the reading end; it ends when this process does, also where there is no prctl.
+        self.lifeline, self._lifeline_end = os.pipe()
+
+    def run(self) -> NoReturn:
+        """Serve until the node says Close or is gone."""
+        family.die_with_parent(signal.SIGTERM, self.parent)
+        signal.signal(signal.SIGTERM, self._terminated)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        wake_read, wake_write = os.pipe()
+        os.set_blocking(wake_read, False)
+        os.set_blocking(wake_write, False)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        unframer = family.Unframer()
+        poll = select.poll()
+        poll.register(self.orders, select.POLLIN)
+        poll.register(wake_read, select.POLLIN)
+        while True:
+            for fd, _ in poll.poll():
+                if fd == wake_read:
+                    with contextlib.suppress(BlockingIOError):
+                        os.read(wake_read, 4096)
+                    self._reap()
+                else:
+                    data = self.orders.recv(1 << 16)
+                    if not data:
+                        self._end()
+                    for body in unframer.feed(data):
+                        self._obey(family.decode_order(body))
+
+    def _obey(self, order: family.Open | family.Fork | family.Signal | family.Close) -> None:
+        match order:
+            case family.Open(config, directory):
+                self.config, self.directory = config, Path(directory)
+                self._tell(self._open())
+            case family.Fork(index, ports):
+                self._fork(index, ports)
+            case family.Signal(index, number):
+                for pid, i in self.children.items():
+                    if i == index:
+                        os.kill(pid, number)
+            case family.Close():
+                self._end()
+
+    def _tell(self, news: family.Message) -> None:
+        with contextlib.suppress(OSError):
+            self.orders.sendall(family.frame(news))
+
+    def _open(self) -> family.Message:
+        assert self.directory is not None
+        try:
+            os.chdir(self.directory)
+            sys.path[0:0] = [str(self.directory)]
+            os.environ["PATH"] = f"{self.directory}{os.pathsep}{os.environ.get('PATH', '')}"
+            sys.modules["__main__"] = namespace.fresh_module("__main__")
+            path = self.directory / server.BUNDLE
+            bundle = m.decode_bundle(path.read_bytes())
+            path.unlink()
+            for file in bundle.files:
+                self._write(file)
+            namespace.install(bundle.definitions)
+            if bundle.node_setup is not None:
+                error = self._node_setup(bundle.node_setup)
+                if error:
+                    return family.OpenFailed(error)
+        except Exception as error:
+            return family.OpenFailed(f"the client's components cannot be opened: {type(error).__name__}: {error}")
+        gc.collect()
+        gc.freeze()  # what is there now is not looked at again, so its pages stay shared
+        return family.Opened()
+
+    def _write(self, file: m.File) -> None:
+        assert self.directory is not None
+        path = (self.directory / file.path).resolve()
+        if not path.is_relative_to(self.directory.resolve()):
+            raise ValueError(f"the file {file.path} would lie outside of the client's directory")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(file.data)
+        path.chmod(file.mode & 0o755 | 0o600)
+
+    def _node_setup(self, pickled: bytes) -> str:
+        fn, args, kwargs = pickle.loads(pickled)
+        kernel = Kernel("node_setup")
+        task = kernel.spawn(fn, *args, **kwargs)
+        task.add_end_callback(lambda _: kernel.terminate())
+        kernel.run()
+        value = task._value_of_end()
+        if isinstance(value, MonitorStatus):
+            return f"{_NODE_SETUP_FAILED} failed: {value.traceback or value.type.__name__}"
+        if value != 0 or value is False:
+            return f"{_NODE_SETUP_FAILED} returned {value!r}; it must return 0 when the node is ready"
+        return ""
+
+    def _fork(self, index: int, ports: list[int]) -> None:
+        assert self.config is not None and self.directory is not None
+        here = os.getpid()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid:
+            self.children[pid] = index
+            return
+        try:
+            family.die_with_parent(signal.SIGKILL, here)
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGTERM, signal.SIGCHLD):
+                signal.signal(number, signal.SIG_DFL)
+            self.orders.close()
+            os.close(self._lifeline_end)
+            code = server.main(self.config, index, ports, self.reports, self.lifeline, self.directory)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            code = 1
+        finally:
+            with contextlib.suppress(Exception):
+                sys.stdout.flush()
+                sys.stderr.flush()
+        os._exit(code)
+
+    def _reap(self) -> None:
+        while self.children:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            index = self.children.pop(pid, None)
+            if index is not None:
+                self._tell(family.Exited(index, family.describe_exit(status)))
+
+    def _terminated(self, number: int, frame: FrameType | None) -> None:
+        self._end()
+
+    def _end(self) -> NoReturn:
+        for pid in self.children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if self.directory is not None:
+            os.chdir("/")
+            shutil.rmtree(self.directory, ignore_errors=True)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(os.getpgid(0), signal.SIGKILL)  # what the client's tasks have started, and this process
+        os._exit(0)
+
+
+def main() -> NoReturn:
+    """Entry: ``python -c ... orders_fd reports_fd parent_pid``."""
+    orders, reports, parent = (int(a) for a in sys.argv[1:4])
+    os.setsid()  # a process group of its own, to which the terminal's Ctrl-C does not come
+    devnull = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(devnull, 0)
+    os.close(devnull)
+    sys.argv[:] = ["parkcos"]
+    sys.path[:] = [p for p in sys.path if p]
+    tls.preload()
+    _warm_up()
+    gc.collect()
+    Zygote(socket.socket(fileno=orders), reports, parent).run()
+
+
+def _warm_up() -> None:
+    """Import what every server needs, before the fork."""
+    import asyncio
+    import multiprocessing.connection
+    import traceback
+
+    import psutil
+
+    import parkcos
+    import parkcos.net.network
+
+    _: tuple[Any, ...] = (asyncio, multiprocessing, traceback, psutil, parkcos)
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        _ = (uvloop,)

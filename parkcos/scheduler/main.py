@@ -1,0 +1,71 @@
+"""The command `parkcos.py`: the shared scheduler, which gives the nodes to one queued client after the other."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+from parkcos.cluster.options import add_network_options, network_options, parse_location, set_up_logging
+from parkcos.errors import ParkcosError
+from parkcos.net.runtime import Parkcos
+from parkcos.scheduler.service import SchedulerService
+
+DEFAULT_PORT = 9705
+NODE_PORT = 9706
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="parkcos.py", description="Run the shared scheduler of a parkcos cluster: clients queue, and take turns."
+    )
+    parser.add_argument(
+        "-t",
+        "--tcp_port",
+        "--scheduler_port",
+        type=int,
+        default=DEFAULT_PORT,
+        metavar="PORT",
+        help=f"TCP port (default: {DEFAULT_PORT})",
+    )
+    parser.add_argument(
+        "--node", action="append", default=[], metavar="HOST[:PORT]", help="a node to connect to; repeatable"
+    )
+    add_network_options(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a scheduler until it is told to end.  Returns the exit code."""
+    args = _parser().parse_args(argv)
+    set_up_logging(args.debug)
+    try:
+        options = network_options(
+            args,
+            roles=("scheduler",),
+            dial_roles={"node"},
+            udp_port=DEFAULT_PORT,
+            tcp_ports=[args.tcp_port],
+        )
+        nodes = [parse_location(text, NODE_PORT) for text in args.node]
+        runtime = Parkcos.instance()
+        runtime.configure(options)
+        service = SchedulerService(runtime.network, nodes)
+    except ParkcosError as error:
+        print(f"parkcos.py: {error}", file=sys.stderr)
+        return 1
+    stopped = threading.Event()
+    signal.signal(signal.SIGINT, lambda *_: stopped.set())
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    service.start()
+    try:
+        stopped.wait()
+    finally:
+        runtime.terminate()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

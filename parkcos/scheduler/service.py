@@ -1,0 +1,119 @@
+"""The scheduler: the shell around its state machine.  Private, in a client's program, or shared, a program of its own.
+
+Everything here happens in the I/O thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from parkcos.cluster import messages as m
+from parkcos.cluster.postbox import Postbox
+from parkcos.cluster.timer import DeadlineTimer
+from parkcos.net.location import Location
+from parkcos.net.network import Network
+from parkcos.net.payload import Buffer
+from parkcos.net.peer import Peer
+from parkcos.scheduler import state as st
+
+logger = logging.getLogger("parkcos")
+
+CONTACT_AGAIN_S = 2.0
+"""Nodes that were named and are not there are dialled again after this time: they may start later."""
+
+
+class SchedulerService:
+    """One for each network that schedules.
+
+    Args:
+        contacts: nodes to dial, beside those found by broadcast.
+    """
+
+    def __init__(self, network: Network, contacts: Iterable[Location] = ()) -> None:
+        self.network = network
+        self.machine = st.SchedulerMachine()
+        self.box = Postbox.of(network)
+        self.contacts: dict[Location, None] = dict.fromkeys(contacts)
+        self._timer = DeadlineTimer(
+            network.io.loop, self.machine.next_deadline, lambda: self.handle(st.TimePassed())
+        )
+        self._contacting = False
+
+    def start(self) -> None:
+        """Begin to look for nodes.  Any thread."""
+        self.box.serve("scheduler", self._received)
+        self.network.io.call(self._start)
+
+    def _start(self) -> None:
+        callbacks = self.network.hub.callbacks
+        callbacks.up.append(self._peer_up)
+        callbacks.gone.append(self._peer_gone)
+        for peer in self.network.hub.peers():
+            if peer.incarnation:
+                self._peer_up(peer)
+        self.network.look_for(("node",))
+        self._contact()
+
+    def add_contacts(self, locations: Iterable[Location]) -> None:
+        """Dial these nodes too, now and until they are there.  Any thread."""
+        self.contacts.update(dict.fromkeys(locations))
+        self.network.io.call(self._contact)
+
+    def drop_contact(self, location: Location) -> None:
+        """Do not dial this node any more.  Any thread."""
+        self.contacts.pop(location, None)
+
+    def _contact(self) -> None:
+        for location in list(self.contacts):
+            self.network.hub.peer_at(location)
+        if self.contacts and not self._contacting:
+            self._contacting = True
+            self.network.io.loop.call_later(CONTACT_AGAIN_S, self._contact_again)
+
+    def _contact_again(self) -> None:
+        self._contacting = False
+        if not self.network.hub.closing:
+            self._contact()
+
+    # -- events
+
+    def _peer_up(self, peer: Peer) -> None:
+        if "node" in peer.roles:
+            self.box.send(peer.incarnation, "node", m.AskState())
+
+    def _peer_gone(self, peer: Peer, reason: str) -> None:
+        self.handle(st.ProcessLost(peer.incarnation, reason))
+
+    def _received(self, process: int, message: Any, form: int, payload: Buffer) -> None:
+        match message:
+            case m.NodeState(info, client):
+                self.handle(st.NodeReported(info, client))
+            case m.NodeAnswer(client, ok, reason):
+                self.handle(st.NodeAnswered(process, client, ok, reason))
+            case m.Enqueue(client, name, python):
+                location = self._location_of(process)
+                if location is not None:
+                    self.handle(st.ClientAsked(client, process, location.addr, location.port, name, python))
+            case m.WantNode(client, node, cpus):
+                self.handle(st.ClientWanted(client, node, cpus))
+            case m.ClientLeaves(client):
+                self.handle(st.ClientLeft(client))
+
+    def _location_of(self, process: int) -> Location | None:
+        if process == self.network.incarnation:
+            return self.network.location
+        peer = self.network.hub.by_incarnation.get(process)
+        return peer.location if peer is not None else None
+
+    def handle(self, event: st.Event) -> None:
+        """Tell the machine a fact and do what it says."""
+        for effect in self.machine.handle(event, time.monotonic()):
+            match effect:
+                case st.ToClient(process, message):
+                    self.box.send(process, "client", message)
+                case st.ToNode(node, message):
+                    self.box.send(node, "node", message)
+        self._timer.rearm()
