@@ -93,13 +93,17 @@ def pytest_make_collect_report() -> Generator[None, Any, Any]:
 # Leaks: what a live test started, it ends.
 
 
-def _processes() -> dict[object, str]:
+def _processes(shared_pids: set[int]) -> dict[object, str]:
     found = dict.fromkeys(psutil.Process().children(recursive=True), "child")
     tag = os.environ[SESSION_TAG]
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             if process.environ().get(SESSION_TAG) == tag:
                 found.setdefault(process, "orphan")
+    for process in list(found):
+        with contextlib.suppress(psutil.Error):
+            if shared_pids.intersection([process.pid, *(p.pid for p in process.parents())]):
+                del found[process]
     described: dict[object, str] = {}
     for process, kind in found.items():
         with contextlib.suppress(psutil.Error):
@@ -116,32 +120,51 @@ def _descriptors() -> dict[object, str]:
     found: dict[object, str] = {}
     if sys.platform == "linux":
         for fd in os.listdir("/proc/self/fd"):
+            if int(fd) <= 2:  # pytest changes them
+                continue
             with contextlib.suppress(OSError):
                 target = os.readlink(f"/proc/self/fd/{fd}")
                 found[fd, target] = f"file descriptor {fd}: {target}"
     return found
 
 
-def _census() -> dict[object, str]:
-    return _processes() | _threads() | _descriptors()
+def _census(shared_pids: set[int]) -> dict[object, str]:
+    return _processes(shared_pids) | _threads() | _descriptors()
+
+
+@contextlib.contextmanager
+def no_leaks(what: str, shared_pids: set[int]) -> Iterator[None]:
+    """Around something: no process, thread or file descriptor may stay.  shared_pids: whose families do not count."""
+    if os.name == "posix":
+        resource_tracker.ensure_running()  # multiprocessing's own helper: it comes with first use and stays
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        uvloop.new_event_loop().close()  # so does libuv's pipe for signals
+    before = _census(shared_pids)
+    yield
+    gc.collect()
+    deadline = time.monotonic() + LEAK_GRACE_S
+    while leaked := {key: text for key, text in _census(shared_pids).items() if key not in before}:
+        if time.monotonic() > deadline:
+            pytest.fail(f"left behind by {what}:\n  " + "\n  ".join(leaked.values()), pytrace=False)
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def shared_pids() -> set[int]:
+    """The processes that the tests of a module share: what they start in turn is their business."""
+    return set()
 
 
 @pytest.fixture(autouse=True)
-def leak_check(request: pytest.FixtureRequest) -> Iterator[None]:
+def leak_check(request: pytest.FixtureRequest, shared_pids: set[int]) -> Iterator[None]:
     """Around tests marked ``live`` or ``netns``: no process, thread or file descriptor may stay."""
     if not any(request.node.get_closest_marker(name) for name in ("live", "netns")):
         yield
         return
-    if os.name == "posix":
-        resource_tracker.ensure_running()  # multiprocessing's own helper: it comes with first use and stays
-    before = _census()
-    yield
-    gc.collect()
-    deadline = time.monotonic() + LEAK_GRACE_S
-    while leaked := {key: text for key, text in _census().items() if key not in before}:
-        if time.monotonic() > deadline:
-            pytest.fail("left behind by this test:\n  " + "\n  ".join(leaked.values()), pytrace=False)
-        time.sleep(0.02)
+    with no_leaks("this test", shared_pids):
+        yield
 
 
 # Labs

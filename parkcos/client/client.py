@@ -21,9 +21,10 @@ from parkcos.client.rtasks import Submission, name_of
 from parkcos.client.side import SAY_S, ClientSide
 from parkcos.client.status import NodeAvailInfo, Status, Statuses, TaskInfo
 from parkcos.cluster import messages as m
+from parkcos.cluster.shipping import Definition
 from parkcos.cluster.timer import DeadlineTimer
 from parkcos.errors import ParkcosError, RemoteError, ScheduleError, TaskAbandoned, UsageError
-from parkcos.kernel import Completion, MonitorStatus, Task, operation
+from parkcos.kernel import Completion, MonitorStatus, Outcome, Task, operation
 from parkcos.kernel import target as targets
 from parkcos.kernel.registry import current_kernel
 from parkcos.kernel.wait import seconds
@@ -91,7 +92,7 @@ class Client:
         self._infos: dict[int, m.NodeInfo] = {}
         self._locations: dict[int, Location] = {}
         self._unusable: dict[str, str] = {}
-        self._packed: dict[Any, tuple[int, list[Buffer], list[m.Definition]]] = {}
+        self._packed: dict[Any, tuple[int, list[Buffer], list[Definition]]] = {}
         self._turn: Completion[int] | None = None
         self._closing: list[Completion[None]] = []
         self._scheduler = 0
@@ -152,7 +153,8 @@ class Client:
             self._to_scheduler(m.ClientLeaves(self._id))
             self._forget()
 
-        return (yield Completion(self._kernel, "schedule", start, left, -1, give_up))
+        done: int = yield Completion(self._kernel, "schedule", start, left, -1, give_up)
+        return done
 
     def _to_scheduler(self, message: m.Message) -> bool:
         return self._side.box.send(self._scheduler, "scheduler", message)
@@ -422,7 +424,7 @@ class Client:
 
     def _run(self, effect: d.Run) -> None:
         submission = self._submissions[effect.task]
-        definitions: list[m.Definition] = []
+        definitions: list[Definition] = []
         if submission.definitions:
             known = self._known[effect.server]
             for definition in submission.definitions:
@@ -471,7 +473,7 @@ class Client:
             where = str(submission.rtask.location)
             self._finish(submission, outcomes.unpack(kind, form, payload, where))
 
-    def _finish(self, submission: Submission, outcome: outcomes.Outcome) -> None:
+    def _finish(self, submission: Submission, outcome: Outcome) -> None:
         rtask = submission.rtask
         assert rtask is not None
         rtask.ended(outcome)
@@ -519,7 +521,9 @@ class Client:
         self._known[effect.server] = set(self._bundle_digests)
         location = self._locations[effect.server]
         self._network.hub.peer_at(location, effect.server)
-        form, buffers, definitions = PICKLE, [], []
+        form = PICKLE
+        buffers: list[Buffer] = []
+        definitions: list[Definition] = []
         if self._server_setup is not None:
             form, buffers, definitions = self._shipper.pack((self._server_setup, (), {}))
             self._known[effect.server].update(definition.digest for definition in definitions)

@@ -16,8 +16,9 @@ abandoned meanwhile) is not to be reported: look there before `handle(Ended)`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from parkcos.client.load import LoadHeap
 from parkcos.cluster import messages as m
@@ -398,7 +399,7 @@ class Dispatch:
             assert not (node.idle and node.waiting), f"tasks wait at node {number} beside idle servers"
             idle += len(node.idle)
         waiting = [*self.pending, *self.pending_io]
-        for holder in (*self.nodes.values(), *self.servers.values()):
+        for holder in self._holders():
             waiting += holder.waiting
             waiting += holder.waiting_io
         for task in waiting:
@@ -474,7 +475,7 @@ class Dispatch:
 
     def _server_is_up(self, event: ServerIsUp, now: float) -> Iterator[Effect]:
         node = self.nodes.get(event.node)
-        if node is None or node.state == CLOSING or event.server in self.servers:
+        if node is None or node.state != READY or event.server in self.servers:
             return
         self.servers[event.server] = Server(event.node, event.addr, event.port)
         node.servers[event.server] = None
@@ -587,7 +588,7 @@ class Dispatch:
     # -- tasks
 
     def _submitted(self, event: Submitted, now: float) -> Iterator[Effect]:
-        task = self.tasks[event.task] = Task(event.io, want_server=event.server, want_node=event.node)
+        self.tasks[event.task] = Task(event.io, want_server=event.server, want_node=event.node)
         if not event.io:
             self.cpu_tasks += 1
         if self.closing:
@@ -843,9 +844,10 @@ class Dispatch:
             return
         if any(n.left and n.state != CLOSING for n in self.nodes.values()):
             return
-        reason = f"the scheduler is gone: {self.scheduler_lost}" if self.scheduler_lost else "the client is being closed"
+        lost = self.scheduler_lost
+        reason = f"no server is left, and {f'the scheduler is gone: {lost}' if lost else 'the client is being closed'}"
         for task in [*self.pending, *self.pending_io]:
-            yield from self._abandon(task, f"no server is left, and {reason}")
+            yield from self._abandon(task, reason)
         self.pending.clear()
         self.pending_io.clear()
 
@@ -875,11 +877,14 @@ class Dispatch:
             yield from self._abandon(number, "the client was closed")
         self.pending.clear()
         self.pending_io.clear()
-        for holder in (*self.nodes.values(), *self.servers.values()):
+        for holder in self._holders():
             holder.waiting.clear()
             holder.waiting_io.clear()
 
-    _HANDLERS = {
+    def _holders(self) -> list[Node | Server]:
+        return [*self.nodes.values(), *self.servers.values()]
+
+    _HANDLERS: ClassVar[dict[type, Callable[..., Iterator[Effect]]]] = {
         Offered: _offered,
         Granted: _granted,
         NodeIsReady: _node_is_ready,

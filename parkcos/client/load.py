@@ -14,7 +14,10 @@ class LoadHeap:
         self._count = 0
 
     def put(self, number: int, load: float) -> None:
-        """Set the load of `number`."""
+        """Set the load of `number`; it keeps its turn if that is not new."""
+        known = self._load.get(number)
+        if known is not None and known[0] == load:
+            return
         self._count += 1
         self._load[number] = (load, self._count)
         heapq.heappush(self._heap, (load, self._count, number))

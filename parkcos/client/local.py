@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Self
 
-import parkcos
+import parkcos.errors
 from parkcos.client.side import ClientSide
 from parkcos.errors import ConfigError, ParkcosError, UsageError
 from parkcos.kernel import cur_task
@@ -74,7 +74,7 @@ class LocalCluster:
         theirs: socket.socket
         self._control, theirs = socket.socketpair()
         env = dict(os.environ)
-        package = str(Path(parkcos.__file__).resolve().parent.parent)
+        package = str(Path(parkcos.errors.__file__).resolve().parent.parent)
         env["PYTHONPATH"] = os.pathsep.join(p for p in (package, env.get("PYTHONPATH", "")) if p)
         command = [sys.executable, "-m", "parkcos.node.main", "--local_cluster", str(theirs.fileno())]
         with theirs:

@@ -42,10 +42,10 @@ class ClientSide:
     @classmethod
     def of(cls, network: Network) -> ClientSide:
         """The client side of this network."""
-        side = network.extensions.get(cls)
+        side: ClientSide | None = network.extensions.get(cls)
         if side is None:
             side = network.extensions[cls] = cls(network)
-        return side  # type: ignore[no-any-return]
+        return side
 
     def private_scheduler(self, contacts: Iterable[Location] = ()) -> SchedulerService:
         """The scheduler of this program, started if there is none.  contacts: nodes to dial."""
@@ -77,7 +77,10 @@ class ClientSide:
     ) -> Generator[Any, Any, int]:
         """The incarnation of the scheduler to use; 0 if the time was over."""
         if location is not None:
-            return (yield self._at(location if isinstance(location, Location) else Location(location, SCHEDULER_PORT), end))
+            if not isinstance(location, Location):
+                location = Location(location, SCHEDULER_PORT)
+            found: int = yield self._at(location, end)
+            return found
         if self.scheduler is None and not self.contacts and self.network.options.discover:
             self.network.look_for(("scheduler", "node"))
             found_by = self.network.kernel.clock() + FIND_SHARED_S

@@ -11,7 +11,7 @@ import msgspec
 from parkcos.cluster.shipping import Definition
 
 
-class Message(msgspec.Struct, array_like=True, tag=True, frozen=True):
+class Message(msgspec.Struct, array_like=True, tag=True):
     """Base of all messages between the parts of a cluster."""
 
 

@@ -5,6 +5,7 @@ Used in the zygote and in servers only: it changes `sys.modules` of its process,
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import sys
 import types
@@ -68,11 +69,10 @@ def module_globals(name: str) -> dict[str, Any]:
 
 def fresh_module(name: str) -> types.ModuleType:
     """A module with the names that chapter 6 promises to a client's code."""
-    import parkcos
-
     module = types.ModuleType(name)
     module.__dict__["__builtins__"] = __builtins__
-    module.__dict__["parkcos"] = parkcos
+    # By name: this layer must not know the ones above, which the package as a whole imports.
+    module.__dict__["parkcos"] = importlib.import_module("parkcos")
     return module
 
 

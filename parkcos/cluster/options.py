@@ -100,9 +100,8 @@ def parse_location(text: str, default_port: int) -> Location:
     return Location(text, default_port)
 
 
-def set_up_logging(debug: bool) -> None:
-    """To standard error, one line a record."""
-    logging.basicConfig(
-        format="%(asctime)s %(levelname)s %(message)s", level=logging.DEBUG if debug else logging.INFO, stream=sys.stderr
-    )
+def set_up_logging(debug: bool, quiet: bool = False) -> None:
+    """To standard error, one line a record.  quiet: only what is worth a warning."""
+    level = logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=level, stream=sys.stderr)
     logging.getLogger("asyncio").setLevel(logging.WARNING)

@@ -5,7 +5,7 @@ a pool of threads for what blocks.  Everything above stands on ``Kernel.post`` (
 ``Completion`` (results from anywhere) and the ports in ports.py.
 
 kernel.py    Kernel: start, join, stop            loop.py      which task runs next: the hot loop
-task.py      Task                                 wait.py      Wait, Completion, @operation: what can be yielded
+task.py      Task (inside: task_core, _waits)     wait.py      Wait, Completion, @operation: what can be yielded
 outcome.py   Outcome, MonitorStatus               explain.py   messages that show the wrong line and the right one
 locks.py     Lock, RLock, Condition, Event, ...   channel.py   Channel: one message to many
 pool.py      AsyncThreadPool                      messages.py  CategorizeMessages

@@ -21,7 +21,7 @@ from threading import get_ident
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
-from parkcos.errors import ConfigError, TaskTerminated, UsageError, WouldHang
+from parkcos.errors import ConfigError, HotSwapException, TaskTerminated, UsageError, WouldHang
 from parkcos.kernel import registry
 from parkcos.kernel.loop import Loop
 from parkcos.kernel.names import Names
@@ -174,6 +174,7 @@ class Kernel(Loop):
             value = Outcome("terminated", None, TaskTerminated(f"{task!r} was terminated"))
         task._value = value
         task._state = state
+        pending = task._pending
         task._gen = task._send = task._messages = task._pending = task._stack = None  # type: ignore[assignment]
         self.live.pop(task.id, None)
         if task._daemon:
@@ -183,8 +184,9 @@ class Kernel(Loop):
             if rare.named:
                 for name in self.names.tasks.names_of(task):
                     self.names.tasks.unregister(name, task)
-            if rare.swap is not None:
-                rare.swap.args[0].close()
+            for swap in (rare.swap, *(pending or ())):
+                if isinstance(swap, HotSwapException):
+                    task._refused(swap)
             task._rare = None
         callbacks = task._callbacks
         if callbacks is not None:

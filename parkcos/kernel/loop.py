@@ -36,6 +36,7 @@ from parkcos.kernel.wait import RECEIVE, Call, Receive, Wait, Waitable
 
 if TYPE_CHECKING:
     from parkcos.kernel.task import Task
+    from parkcos.kernel.task_core import TaskCore
 
 __all__ = ["Loop"]
 
@@ -57,7 +58,7 @@ class Loop:
         self.ident = -1
         self.stopped = False
         self.timers = Timers()
-        self._ready: list[Task] = []
+        self._ready: list[Any] = []  # of Task
         self._inbox: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._flushes: list[Callable[[], object]] = []
         self._sleeping = False
@@ -107,14 +108,14 @@ class Loop:
 
     # ---- waking -------------------------------------------------------------------------------------------------
 
-    def wake(self, task: Task, value: Any) -> None:
+    def wake(self, task: TaskCore, value: Any) -> None:
         """The wait of `task` is over and its yield gives `value`.  Only for a task that waits."""
         task._wait = None
         task._state = HANDED
         task._value = value
         self._ready.append(task)
 
-    def wake_error(self, task: Task, exception: BaseException) -> None:
+    def wake_error(self, task: TaskCore, exception: BaseException) -> None:
         """The wait of `task` is over and its yield raises `exception`."""
         task._wait = None
         task._throw_ready(exception)
@@ -165,7 +166,7 @@ class Loop:
                 if flushes:
                     self._flush()
                 if not ready and not inbox and not self._stopping:
-                    task = y = None  # type: ignore[assignment]
+                    task = y = None
                     self.idle()
         finally:
             last, self.current = self.current, None
@@ -304,6 +305,9 @@ class Loop:
                 exception = another
                 _cut(exception)
             else:
+                if task._pending is not None:
+                    task._discard(y)
+                    y = None
                 if y is None:
                     task._value = None
                     self._ready.append(task)
@@ -329,7 +333,7 @@ def _cut(exception: BaseException) -> None:
         exception.__traceback__ = trace
 
 
-_OWN = (__name__, "parkcos.kernel.task")
+_OWN = (__name__, "parkcos.kernel.task_core")
 
 
 def _senseless(y: Any) -> str | None:

@@ -6,6 +6,7 @@ it runs in loop.py.
 Extension points.  Networking has a subclass of Task that stands for a task in another process.  It does not call
 ``Task.__init__`` but sets ``kernel``, ``id`` and ``name``, and overrides
 
+- ``is_local`` (a class attribute: False);
 - ``location``, ``outcome``, ``is_alive``, ``send``, ``deliver``, ``throw``, ``terminate``, ``resume``;
 - ``add_end_callback(fn)`` and ``drop_end_callback(fn)``: ``finish``, ``result``, ``value``, ``future`` and
   ``await task`` are made of these two and ``outcome``, and need not be overridden;
@@ -15,7 +16,7 @@ Extension points.  Networking has a subclass of Task that stands for a task in a
   it is a message;
 - ``__reduce__``, if the network's ``reduce_task`` does not do.
 
-A throw into a task is a list of exceptions on their way (``_pending``) and another ``_send``; see states.py.
+What the kernel does to a task (throwing, closing, swapping) is in task_core.py.
 """
 
 from __future__ import annotations
@@ -23,14 +24,11 @@ from __future__ import annotations
 import concurrent.futures
 import itertools
 import logging
-from collections import deque
 from collections.abc import Callable, Generator
 from threading import Lock, get_ident
-from types import CodeType, CoroutineType, GeneratorType
-from typing import TYPE_CHECKING, Any, SupportsFloat
+from typing import TYPE_CHECKING, Any, ClassVar, SupportsFloat
 
-from parkcos.errors import ForgottenYield, HotSwapException, NotATask, UsageError, WouldHang
-from parkcos.kernel import explain
+from parkcos.errors import HotSwapException, NotATask, WouldHang
 from parkcos.kernel.outcome import MonitorStatus, Outcome
 from parkcos.kernel.registry import cur_task, current_kernel
 from parkcos.kernel.states import (
@@ -38,12 +36,10 @@ from parkcos.kernel.states import (
     HANDED,
     READY,
     RECEIVING,
-    RECEIVING_TIMED,
     TERMINATE,
-    WAITING,
-    Terminate,
 )
 from parkcos.kernel.target import make_generator
+from parkcos.kernel.task_core import TaskCore, as_exception
 from parkcos.kernel.task_waits import Act, EndOf, ReceiveWait, Suspend
 from parkcos.kernel.wait import RECEIVE, Wait, operation, seconds
 
@@ -54,22 +50,9 @@ __all__ = ["Task"]
 
 logger = logging.getLogger("parkcos")
 _next_id = itertools.count(1).__next__
-_CLOSE_TRIES = 3
 
 
-class _Rare:
-    """What few tasks have: kept apart, so that the others do not carry it."""
-
-    __slots__ = ("named", "swap", "swappable", "swapping")
-
-    def __init__(self) -> None:
-        self.named = False  # it has (or had) a name in kernel.names
-        self.swappable = False
-        self.swap: HotSwapException | None = None  # asked for, not yet thrown
-        self.swapping = False  # thrown
-
-
-class Task:
+class Task(TaskCore):
     """A generator function or an ``async def`` that runs as a task, beside the others of its kernel.
 
     Args:
@@ -87,21 +70,9 @@ class Task:
     ``add_end_callback`` may be called from any thread.  Numbers as results: 0 accepted, -1 refused.
     """
 
-    __slots__ = ("__weakref__", "_callbacks", "_daemon", "_gen", "_messages", "_op", "_pending", "_rare", "_send",
-                 "_stack", "_state", "_value", "_wait", "id", "kernel", "name")  # fmt: skip
+    __slots__ = ()
 
-    kernel: Kernel
-    id: int
-    name: str
-    _send: Callable[[Any], Any]
-    _state: int
-    _wait: Any
-    _stack: list[Any] | None
-    _messages: deque[Any] | None
-    _pending: deque[BaseException] | None
-    _callbacks: list[Callable[[Task], object]] | None
-    _rare: _Rare | None
-    _op: Any  # None, True after a bare receive() that is not yet yielded, or a ForgottenYield on its way
+    is_local: ClassVar[bool] = True
 
     def __init__(self, fn: Any = None, /, *args: Any, **kwargs: Any) -> None:
         if fn is None:
@@ -178,21 +149,6 @@ class Task:
         kernel.post(self._put, message)
         return 0
 
-    def _put(self, message: Any) -> int:
-        state = self._state
-        if state is RECEIVING:
-            self.kernel.wake(self, message)
-        elif state is RECEIVING_TIMED:
-            self._wait.disarm(self.kernel)
-            self.kernel.wake(self, message)
-        elif state >= FINISHED:
-            return -1
-        elif self._messages is None:
-            self._messages = deque((message,))
-        else:
-            self._messages.append(message)
-        return 0
-
     def deliver(self, message: Any, timeout: float | None = None) -> Wait[int]:
         """Yield it.  Send, and know that it arrived.
 
@@ -237,7 +193,7 @@ class Task:
         """
         if self.kernel.current is not self:
             raise self._not_own("suspend")
-        return Suspend(self, timeout if type(timeout) is float else seconds(timeout), alarm_value)
+        return Suspend(self, seconds(timeout), alarm_value)
 
     sleep = suspend
 
@@ -269,7 +225,7 @@ class Task:
 
         Returns: 0; -1 if the task has ended.  Raises: UsageError if it is not an exception.
         """
-        return self._throw_from_anywhere(_as_exception(exception))
+        return self._throw_from_anywhere(as_exception(exception))
 
     def terminate(self) -> int:
         """End the task: GeneratorExit at its yield, in the innermost sub-call first, in the kernel thread.
@@ -289,107 +245,6 @@ class Task:
         else:
             self._interrupt(exception)
         return 0
-
-    def _interrupt(self, exception: BaseException) -> None:
-        """Throw, in the kernel thread, while this task is not running."""
-        state = self._state
-        if state >= FINISHED:
-            return
-        pending = self._pending
-        if pending is None:
-            pending = self._pending = deque()
-        elif pending and pending[0] is TERMINATE:
-            return
-        if exception is TERMINATE:
-            pending.clear()
-        pending.append(exception)
-        if state is READY:
-            self._send = self._throw_step
-        elif state is HANDED:
-            self._send = self._late_step
-        else:
-            wait, self._wait = self._wait, None
-            if wait is not None:
-                self.kernel.guard(wait.cancel, self)
-            self._state = READY
-            self._value = None
-            self._send = self._throw_step
-            self.kernel._ready.append(self)
-
-    def _throw_ready(self, exception: BaseException) -> None:
-        """Throw into a task that is neither ready nor waiting any more, and make it ready."""
-        if self._pending is None:
-            self._pending = deque()
-        if not self._pending or self._pending[0] is not TERMINATE:
-            self._pending.appendleft(exception)
-        self._state = READY
-        self._value = None
-        self._send = self._throw_step
-        self.kernel._ready.append(self)
-
-    def _throw_step(self, _value: Any) -> Any:
-        """A turn in which the first pending exception is raised at the yield."""
-        pending = self._pending
-        assert pending is not None
-        exception = pending.popleft()
-        if not pending:
-            self._pending = None
-            self._send = self._gen.send
-        if exception is TERMINATE:
-            self._close()
-            raise Terminate
-        self._state = READY
-        y = self._gen.throw(exception)
-        if self._rare is not None:
-            if isinstance(exception, HotSwapException):
-                self._rare.swapping = False
-                exception.args[0].close()
-            self.kernel.post(self._try_swap)
-        return y
-
-    def _late_step(self, value: Any) -> Any:
-        """A turn in which the task gets the result that was on its way; the exception comes at its next yield, and
-        what it wanted to do there is not begun."""
-        self._send = self._throw_step
-        self._state = READY
-        self._discard(self._gen.send(value))
-
-    def _enter(self, gen: Any) -> None:
-        self._gen = gen
-        self._send = gen.send if self._pending is None else self._late_step
-
-    def _enter_throwing(self, gen: Any) -> None:
-        self._gen = gen
-        self._send = gen.send if self._pending is None else self._throw_step
-
-    def _discard(self, y: Any) -> None:
-        """What the task yielded will not be done."""
-        if isinstance(y, Wait):
-            y._begun = True
-            y = getattr(y, "_gen", None) if type(y).__name__ == "Call" else None
-        elif y is RECEIVE and self._op is True:
-            self._op = None
-        if isinstance(y, (GeneratorType, CoroutineType)):
-            y.close()
-
-    def _close(self) -> None:
-        """GeneratorExit into the sub-calls, innermost first.  The task is running, or the kernel is stopping."""
-        stack = self._stack or []
-        for gen in (self._gen, *reversed(stack)):
-            for _ in range(_CLOSE_TRIES):
-                try:
-                    gen.close()
-                    break
-                except RuntimeError as exception:
-                    if "ignored GeneratorExit" not in str(exception):
-                        logger.exception("%r failed while it was terminated", self)
-                        break
-                    logger.debug("%r yielded while it was terminated, and is dropped", self)
-                except BaseException as exception:
-                    if not isinstance(exception, (SystemExit, KeyboardInterrupt)):
-                        logger.exception("%r failed while it was terminated", self)
-                    break
-        self._stack = None
 
     def set_daemon(self, flag: bool = True) -> int:
         """Nobody waits for a daemon task at the program's end.  From inside the task.  Do not yield it.
@@ -595,92 +450,3 @@ class Task:
             return -1
         self.kernel.post(self._want_swap, HotSwapException(gen))
         return 0
-
-    def _rarely(self) -> _Rare:
-        if self._rare is None:
-            self._rare = _Rare()
-        return self._rare
-
-    def _want_swap(self, swap: HotSwapException) -> None:
-        rare = self._rarely()
-        if rare.swap is not None:
-            rare.swap.args[0].close()
-        rare.swap = swap
-        self._try_swap()
-
-    def _try_swap(self) -> None:
-        """Throw the HotSwapException if there is one and the task stands where it may be swapped."""
-        rare = self._rare
-        if rare is None or rare.swap is None or not rare.swappable or self._stack or self._state >= FINISHED:
-            return
-        if self._pending is not None:
-            return  # tried again after the exceptions
-        if self._state is WAITING and type(self._wait) is not Suspend:
-            self._send = self._swap_later_step
-        else:
-            swap, rare.swap, rare.swapping = rare.swap, None, True
-            self._interrupt(swap)
-
-    def _swap_later_step(self, value: Any) -> Any:
-        self._send = self._gen.send
-        self.kernel.post(self._try_swap)
-        return self._gen.send(value)
-
-    def _swap_in(self, exception: HotSwapException) -> bool:
-        """The task let a HotSwapException pass: go on with its generator.  False if that was not a swap."""
-        rare = self._rare
-        new = exception.args[0] if exception.args else None
-        if rare is None or not rare.swapping or not isinstance(new, (GeneratorType, CoroutineType)):
-            return False
-        rare.swapping = False
-        self._enter(new)
-        self.name = new.__name__
-        self._op = None
-        self._value = None
-        self._state = READY
-        return True
-
-    # ---- mistakes -----------------------------------------------------------------------------------------------
-
-    def _code(self) -> CodeType | None:
-        return getattr(self._gen, "gi_code", None) or getattr(self._gen, "cr_code", None)
-
-    def _forgot(self, exception: ForgottenYield) -> None:
-        """An operation of this task, which is running, was dropped without having been yielded."""
-        if self._op is None:
-            self._op = exception
-            self.kernel.post(self._raise_forgotten, exception)
-
-    def _raise_forgotten(self, exception: ForgottenYield) -> None:
-        if self._op is exception:
-            self._op = None
-            self._interrupt(exception)
-
-    def _take_forgotten(self) -> ForgottenYield:
-        """The exception for what this task forgot to yield."""
-        noted, self._op = self._op, None
-        if noted is not True:
-            assert isinstance(noted, ForgottenYield)
-            return noted
-        names = ("receive", "recv")
-        code = self._code()
-        return ForgottenYield(explain.scan_forgotten(code, names) if code is not None else f"{self!r}: receive()")
-
-    def _not_own(self, what: str) -> UsageError:
-        return UsageError(
-            f"{what}() of {self!r} was called by {cur_task() or 'a thread'}: a task can {what} only for itself"
-        )
-
-
-def _as_exception(given: tuple[Any, ...]) -> BaseException:
-    if len(given) == 1 and isinstance(given[0], tuple):
-        given = given[0]
-    if given and isinstance(given[0], BaseException):
-        return given[0]
-    if given and isinstance(given[0], type) and issubclass(given[0], BaseException):
-        value = given[1] if len(given) > 1 else None
-        if isinstance(value, given[0]):
-            return value
-        return given[0]() if value is None else given[0](*value) if isinstance(value, tuple) else given[0](value)
-    raise UsageError(f"throw() wants an exception, or a class and a value, not {given!r}")
-

@@ -7,8 +7,8 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from parkcos.errors import WouldHang
-from parkcos.kernel.registry import cur_task
-from parkcos.kernel.states import RECEIVING_TIMED
+from parkcos.kernel.registry import _kernels, cur_task
+from parkcos.kernel.states import FINISHED, RECEIVING_TIMED
 from parkcos.kernel.wait import TimedWait, Wait
 
 if TYPE_CHECKING:
@@ -91,7 +91,8 @@ class EndOf(TimedWait[Any]):
     __slots__ = ("_raises", "_target", "_timeout_s", "_waiting")
 
     def __init__(self, target: Task, timeout_s: float | None, raises: bool) -> None:
-        self._task = cur_task()
+        kernel = _kernels.get(get_ident())
+        self._task = None if kernel is None else kernel.current
         self._begun = False
         self._timer = 0
         self._target = target
@@ -105,6 +106,9 @@ class EndOf(TimedWait[Any]):
     def begin(self, task: Task) -> None:
         if self._target is task:
             raise WouldHang(f"{task!r} waits for its own end")
+        if self._target.is_local and self._target._state is FINISHED:  # the usual case, without detours
+            task.kernel.wake(task, self._target._value)
+            return
         self._task = task
         self._waiting = True
         self._target.add_end_callback(self._ended)
@@ -135,6 +139,9 @@ class EndOf(TimedWait[Any]):
         elif self._waiting:
             self._waiting = False
             self.disarm(kernel)
+            if target.is_local and target._state is FINISHED:
+                kernel.wake(task, target._value)
+                return
             outcome = target.outcome
             assert outcome is not None
             if self._raises and outcome.kind != "finished":

@@ -14,6 +14,7 @@ raises ForgottenYield into that task.  Nothing here starts anything before it is
 from __future__ import annotations
 
 import functools
+import math
 import sys
 from collections.abc import Callable, Coroutine, Generator
 from threading import get_ident
@@ -42,10 +43,10 @@ def seconds(timeout: Any, name: str = "timeout") -> float | None:
         return None
     if isinstance(timeout, (int, float)) and timeout == timeout:
         return timeout
-    try:
-        return float(timeout.__float__())
-    except (AttributeError, TypeError, ValueError):
-        raise UsageError(f"{name} must be a number of seconds or None, not {timeout!r}") from None
+    value = getattr(timeout, "__float__", lambda: math.nan)()
+    if value != value:
+        raise UsageError(f"{name} must be a number of seconds or None, not {timeout!r}")
+    return float(value)
 
 
 def _misused(name: str, what: str, names: tuple[str, ...]) -> NoReturn:
@@ -114,22 +115,23 @@ class Wait(Generic[T]):
         _misused("getitem", "a wait", self.names())
 
     def __del__(self, _finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        if self._begun or self._task is None or _finalizing():
-            return
         try:
-            task = self._task
-            if task is cur_task():
-                task._forgot(_forgotten_in_del(self, task))
-        except Exception:  # a finalizer has nobody to tell
-            pass
+            if not self._begun and self._task is not None and not _finalizing():
+                task = self._task
+                if task is cur_task():
+                    task._forgot(_forgotten_in_del(self, task))
+        except Exception:  # its __init__ failed, or the process is half gone: a finalizer has nobody to tell
+            return
 
 
 def _forgotten_in_del(wait: Wait[Any], task: Task) -> ForgottenYield:
     """The exception for a Wait that dies now: the line is in the frame that drops it, if that is a user's frame;
     it is not where a whole function's variables go because it ends, then the source is searched."""
     frame = sys._getframe(2)
+    while frame.f_code.co_name == "__del__" and frame.f_back is not None:
+        frame = frame.f_back
     code = task._code()
-    if "/kernel/" in frame.f_code.co_filename and frame.f_globals.get("__name__", "").startswith("parkcos.kernel."):
+    if frame.f_globals.get("__name__", "").startswith("parkcos.kernel."):
         if code is None:
             return ForgottenYield(f"{wait.names()[0]}() was called without 'yield' in {task!r}")
         return ForgottenYield(explain.scan_forgotten(code, wait.names()))
@@ -191,8 +193,7 @@ class Completion(TimedWait[T]):
         alarm_value: Any = None,
         on_cancel: Callable[[], None] | None = None,
     ) -> None:
-        self._task = kernel.current if get_ident() == kernel.ident else None
-        self._begun = False
+        self._begun = True  # until all is well: what raises here is no forgotten yield
         self._timer = 0
         self._kernel = kernel
         self.what = what
@@ -204,6 +205,8 @@ class Completion(TimedWait[T]):
         self._waiting = False
         self._result: Any = None
         self._error: BaseException | None = None
+        self._task = kernel.current if get_ident() == kernel.ident else None
+        self._begun = False
 
     @property
     def done(self) -> bool:
@@ -310,9 +313,12 @@ class Call(Wait[T]):
         return (getattr(self._gen, "__name__", "operation"),)
 
     def __del__(self, _finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        if not self._begun and not _finalizing():
-            super().__del__()
-            self._gen.close()  # a coroutine would warn that it was never awaited
+        try:
+            if not self._begun and not _finalizing():
+                Wait.__del__(self)
+                self._gen.close()  # a coroutine would warn that it was never awaited
+        except Exception:  # as above
+            return
 
 
 @overload

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from parkcos.errors import UsageError
 from parkcos.kernel import Channel, Task
 from parkcos.kernel.registry import current_kernel
+from parkcos.kernel.task_waits import Act
 from parkcos.kernel.wait import Wait, seconds
 from parkcos.net import wire
 from parkcos.net.location import Location
@@ -60,6 +61,9 @@ class RemoteChannel(Channel):
     def deliver(self, message: Any, timeout: float | None = None, n: int = 0) -> Any:
         form, buffers = dumps(message)
         limit = seconds(timeout)
+        if not isinstance(n, int) or n < 0:
+            return Act("deliver", lambda: -1)
+        limit = None if limit is None else float(limit)  # not a subclass, which the wire would not take
 
         def ask(request: int) -> tuple[wire.Message, Sequence[Buffer]]:
             return wire.DeliverToChannel(wire.EMPTY, form, False, self.name, request, n, limit), buffers

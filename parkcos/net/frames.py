@@ -70,6 +70,11 @@ class FrameReader:
         self._part_left = 0
         self.trusted = False
 
+    def release(self) -> None:
+        """Nothing will be read any more: let go of the buffers."""
+        self._view, self._buffer, self._big = memoryview(b""), bytearray(), None
+        self.reset()
+
     def get_buffer(self) -> memoryview:
         """Where to put the next bytes: the payload itself in the middle of a part, else the common buffer."""
         if self._part_left and self._start == self._end:
@@ -147,7 +152,8 @@ class FrameReader:
             space[:n] = view[:n]
             for frame in self.received(n, last_seq):
                 frames.append(frame)
-                last_seq = max(last_seq, frame.seq)
+                if frame.kind in RELIABLE:  # an acknowledgement has the other side's number
+                    last_seq = frame.seq
             view = view[n:]
         return frames
 

@@ -18,6 +18,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from parkcos.errors import ConfigError, PeerError, ProtocolError
 from parkcos.net import link as links
 from parkcos.net import session as sessions
@@ -112,7 +114,7 @@ class Hub:
                     continue
                 raise ConfigError(f"cannot listen at {addrs[0]} port {port}: {error.strerror}") from None
             self._listeners = bound
-            self.own = sessions.msgspec.structs.replace(self.own, port=port)
+            self.own = msgspec.structs.replace(self.own, port=port)
             return port
         shown = ", ".join(map(str, ports[:5]))
         raise ConfigError(
@@ -229,6 +231,8 @@ class Hub:
         if self._idle_ticks > TICKS_IDLE or self.closing:
             self._ticking = False
             self._idle_ticks = 0
+            if self._dirty and not self.closing:  # posted by somebody who saw it ticking
+                self.keep_ticking()
         else:
             self.io.loop.call_later(TICK_S, self._tick)
 
@@ -280,7 +284,12 @@ class Hub:
                 del self._greetings[oldest]
             task = self.io.loop.create_task(self._greet_accepted(sock, f"{addr[0]}:{addr[1]}"))
             self._greetings[task] = self.io.loop.time()
-            task.add_done_callback(lambda t: self._greetings.pop(t, None))
+            task.add_done_callback(lambda t, sock=sock: self._greeted(t, sock))  # type: ignore[misc]
+
+    def _greeted(self, task: asyncio.Task[None], sock: socket.socket) -> None:
+        self._greetings.pop(task, None)
+        if task.cancelled() and sock.fileno() >= 0:  # before it began
+            sock.close()
 
     async def _greet_accepted(self, sock: socket.socket, text: str) -> None:
         link: Link | None = None
@@ -345,6 +354,14 @@ class Hub:
             self._warned.add(key)
             logger.warning("refused a connection from %s: %s", text, reason)
 
+    def _not_accepted(self, peer: Peer, reason: str) -> None:
+        """One line for a process that was dialled and with which this one cannot talk; once for each and reason."""
+        key = (str(peer.location), reason)
+        if key not in self._warned and len(self._warned) < 1000 and reason != GIVEN_UP:
+            self._warned.add(key)
+            peer.reported = True
+            logger.warning("no connection to %r: %s", peer, reason)
+
     async def _read_hello(self, link: Link) -> Hello:
         length, kind, _ = HEADER.unpack(await link.read_exactly(HEADER.size))
         if length > HELLO_BYTES_MAX:
@@ -376,12 +393,12 @@ class Hub:
                 attempt += 1
                 try:
                     async with asyncio.timeout(DIAL_TIMEOUT_S):
-                        if await self._dial_once(peer):
-                            return
+                        await self._dial_once(peer)  # connected, merged, or crossed; or lost again at once
                 except (OSError, PeerError, TimeoutError) as error:
-                    reason = _in_words(error)
+                    peer.reason = reason = _in_words(error)
                     refused = refused + 1 if isinstance(error, ConnectionRefusedError) else 0
-                    if isinstance(error, PeerError | ssl.SSLError) and CROSSED not in reason:
+                    if _is_final(error) and CROSSED not in reason:
+                        self._not_accepted(peer, reason)
                         self._gone(peer, reason)
                 if refused >= REFUSED_MAX:
                     self._gone(peer, f"no process listens at {peer.location} (connection refused)")
@@ -400,14 +417,16 @@ class Hub:
             if hello.incarnation == self.own.incarnation:
                 reason = "this is the own process"
             if reason:
+                with contextlib.suppress(OSError):
+                    link.send([sessions.encode_hello(self.own)])  # so that it knows why, too
                 raise PeerError(reason)
+            if peer.incarnation not in (0, hello.incarnation):
+                self._gone(peer, f"it was restarted: another process is at {peer.location} now")
+                link.close()
+                return True
             known = self.by_incarnation.get(hello.incarnation)
             if known is not None and known is not peer and known.state is not GONE:
                 self._merge(peer, known)  # reached by another of its addresses
-                link.close()
-                return True
-            if peer.incarnation not in (0, hello.incarnation):
-                self._gone(peer, f"it was restarted: another process is at {peer.location} now")
                 link.close()
                 return True
             link.send([peer.session.greeting()])
@@ -430,15 +449,20 @@ class Hub:
                 self._merge(there, peer)
             else:
                 self._gone(there, f"it was restarted: another process is at {location} now")
-        with peer.lock:
-            if peer.link is not None:
-                peer.link.close()
-                peer.session.detach()
-            peer.session.attach(time.monotonic())
-            if not link.dialed:
-                peer.session.greet(hello)
-            peer.session.welcome(hello)
-            peer.link = link
+        try:
+            with peer.lock:
+                if peer.link is not None:
+                    peer.link.close()
+                    peer.session.detach()
+                peer.session.attach(time.monotonic())
+                if not link.dialed:
+                    peer.session.greet(hello)
+                peer.session.welcome(hello)
+                peer.link = link
+        except ProtocolError as error:
+            link.close()
+            self._gone(peer, str(error))
+            raise
         fresh = peer.state is CONNECTING
         peer.incarnation, peer.name, peer.roles = hello.incarnation, hello.name, hello.roles
         peer.location = location
@@ -454,17 +478,20 @@ class Hub:
 
     def _merge(self, other: Peer, into: Peer) -> None:
         """What waited for a location turns out to be for a process that is known already."""
-        other.state, other.reason = GONE, "merged"
+        other.state, other.reason, other.merged = GONE, "merged", into
         self.by_location[other.location] = into
         if other.queue:
             into.queue += other.queue
             self._mark_dirty(into)
+        into.waiters += other.waiters
+        other.waiters = []
 
     def _readable(self, peer: Peer, link: Link) -> None:
         if peer.link is not link or link.closed:
             return
         session = peer.session
         lost: str | None = None
+        broken = False
         events: list[sessions.Event] = []
         try:
             with peer.lock:
@@ -479,10 +506,14 @@ class Hub:
                 again = link.has_more
         except (OSError, ProtocolError) as error:
             lost, again = _in_words(error), False
-            if isinstance(error, ProtocolError):
+            broken = isinstance(error, ProtocolError)
+            if broken:
                 self._reject(link.peer_text, error)
         if events:
             self._deliver(peer, events)
+        if broken:  # what it says next time would be no better
+            self._gone(peer, f"it sent what no parkcos sends: {lost}")
+            return
         if lost is not None:
             self._lost(peer, link, lost)
             return
@@ -500,7 +531,7 @@ class Hub:
             if kind == DATA:
                 try:
                     messages += wire.decode(body)  # type: ignore[arg-type]
-                except sessions.msgspec.MsgspecError as error:
+                except (ValueError, RecursionError) as error:  # msgspec's own are ValueErrors
                     self._reject(str(peer), ProtocolError(f"a message of no known kind: {error}"))
                     self._gone(peer, "it sent a message of no known kind")
                     return
@@ -553,19 +584,26 @@ class Hub:
             if peer.link is not None:
                 peer.link.close()
                 peer.link = None
-            lost = len(peer.queue)
+            lost = len(peer.queue) + peer.session.release()
             peer.queue.clear()
         self._bigs.pop(peer, None)
         self._release(peer, False)
-        if self.by_location.get(peer.location) is peer:
-            del self.by_location[peer.location]
+        for location in [at for at, there in self.by_location.items() if there is peer]:
+            del self.by_location[location]
         if self.closing:
             return
         logger.log(logging.DEBUG if clean or was is CONNECTING else logging.INFO, "%r is gone: %s", peer, reason)
         if lost and not clean:
-            logger.warning("%d messages to %r could not be delivered: %s", lost, peer, reason)
+            logger.warning("%d messages (or batches) to %r could not be delivered: %s", lost, peer, reason)
         for callback in self.callbacks.gone:
             callback(peer, reason)
+
+
+def _is_final(error: BaseException) -> bool:
+    """Whether dialling again would end in the same way: the other side, or this one, has said no."""
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return False
+    return isinstance(error, PeerError | ssl.SSLError)
 
 
 CROSSED = "crossed"

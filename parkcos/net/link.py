@@ -126,7 +126,7 @@ class Link:
         self.sock.close()
 
     async def read_exactly(self, n: int) -> bytes:
-        """Read `n` bytes (before `watch`).  Raises: OSError, PeerError if the stream ends first."""
+        """Read `n` bytes (before `watch`).  Raises: OSError, also if the stream ends first."""
         data = bytearray(n)
         view = memoryview(data)
         while view:
@@ -134,7 +134,7 @@ class Link:
             if got is None:
                 await _wait_for(self.loop, self.fd, read=True)
             elif got == 0:
-                raise PeerError("it closed the connection during the greeting")
+                raise ConnectionAbortedError("it closed the connection during the greeting")
             else:
                 view = view[got:]
         return bytes(data)
@@ -203,8 +203,13 @@ async def _wait_for(loop: asyncio.AbstractEventLoop, fd: int, *, read: bool) -> 
         raise PeerError("the connection is closed")
     ready = loop.create_future()
     add, remove = (loop.add_reader, loop.remove_reader) if read else (loop.add_writer, loop.remove_writer)
-    add(fd, lambda: ready.done() or ready.set_result(None))
+    add(fd, _settle, ready)
     try:
         await ready
     finally:
         remove(fd)
+
+
+def _settle(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from parkcos.errors import ParkcosError, PeerError, TaskAbandoned
+from parkcos.errors import ParkcosError, PeerError, TaskAbandoned, UsageError
 from parkcos.kernel import Kernel, MonitorStatus, Task, operation
 from parkcos.kernel.wait import Completion
 from parkcos.net import outcomes, wire
@@ -25,7 +25,7 @@ from parkcos.net.datagram import Announce, DatagramGate, Leaving
 from parkcos.net.discovery import Discovery
 from parkcos.net.hub import Callbacks, Hub
 from parkcos.net.iothread import IOThread
-from parkcos.net.location import Location
+from parkcos.net.location import Location, resolve
 from parkcos.net.payload import PICKLE, Buffer, loads
 from parkcos.net.peer import GONE, UP, Peer
 from parkcos.net.refs import RemoteTask, restore_task
@@ -87,6 +87,7 @@ class Network:
         self.incarnation = int.from_bytes(random_bytes(8)) >> 1 | 1
         self.name = options.name or socket.gethostname()
         self.own: OwnAddress = choose_address(options.host)
+        told_addr = resolve(options.ext_host)[0] if options.ext_host else self.own.addr
         self.services: dict[str, OnService] = {}
         self.extensions: dict[type, Any] = {}
         """One object of a layer above for each process: that layer's class is the key."""
@@ -95,13 +96,14 @@ class Network:
         self.requests = Requests()
         self.router = Router(kernel, self.requests, self.name)
         self._status_tasks: dict[Task, None] = {}
+        self._online: dict[Peer, None] = {}  # as the kernel thread knows it, and so as tasks were told
         hello = Hello(
             PROTOCOL,
             options.version,
             ".".join(platform.python_version_tuple()[:2]),
             self.incarnation,
             self.name,
-            options.ext_host or self.own.addr,
+            told_addr,
             0,
             options.roles,
         )
@@ -110,7 +112,7 @@ class Network:
         self.hub = Hub(io, hello, identity, callbacks, options.pulse_s)
         self.hub.on_dirty = self._on_dirty  # type: ignore[method-assign]
         port = self.hub.listen([self.own.addr], options.tcp_ports)
-        self.location = Location(options.ext_host or self.own.addr, port)
+        self.location = Location(told_addr, port)
         mac_key = options.keys.mac_key if options.keys else None
         self.discovery = Discovery(
             DatagramGate(mac_key),
@@ -196,8 +198,7 @@ class Network:
 
     def _peer_gone(self, peer: Peer, reason: str) -> None:
         self.kernel.post(self.requests.gone, peer)
-        if peer.incarnation:
-            self.kernel.post(self._tell_status, peer, PeerStatus.Offline)
+        self.kernel.post(self._tell_status, peer, PeerStatus.Offline)
 
     def _announce(self) -> Announce:
         roles, own = self.options.roles, self.hub.own
@@ -260,9 +261,12 @@ class Network:
             message, buffers = ask(number)
             if buffers:
                 assert isinstance(message, wire.WithPayload)
-                peer.post_payload(message, buffers)
+                posted = peer.post_payload(message, buffers)
             else:
-                peer.post(message)
+                posted = peer.post(message)
+            if not posted:  # it has gone just now
+                self.requests.drop(number)
+                completion.set_result(gone_value)
 
         return Completion(
             self.kernel, what, start, timeout_s, alarm_value, on_cancel=lambda: self.requests.drop(number)
@@ -291,8 +295,11 @@ class Network:
         peer = self.hub.peer_at(task.location, task.incarnation)
         if peer is None:
             answered(None)
-        else:
-            peer.post(wire.Observe(task.id, 0, self.requests.add(peer, answered)))
+            return
+        number = self.requests.add(peer, answered)
+        if not peer.post(wire.Observe(task.id, 0, number)):
+            self.requests.drop(number)
+            answered(None)
 
     # -- names
 
@@ -318,6 +325,8 @@ class Network:
         self, kind: str, name: str, location: Location | None, timeout: float | None
     ) -> Generator[Any, Any, Any]:
         """Ask one process, or all: the first that has it wins.  None when all say no and there is no time-out."""
+        if not isinstance(name, str):
+            raise UsageError(f"a {kind} is located by its name, a str, not by {name!r}")
         clock = self.kernel.clock
         end = None if timeout is None else clock() + timeout
         said = clock()
@@ -391,7 +400,8 @@ class Network:
         done: int = yield self.request("peer", lambda: peer, ask, timeout, -1, -1, convert)
         if done:
             reason = (peer.reason if peer is not None else "") or "no answer in time"
-            logger.warning("cannot connect to %s: %s", location, reason)
+            level = logging.DEBUG if peer is not None and peer.reported else logging.WARNING
+            logger.log(level, "cannot connect to %s: %s", location, reason)
         return done
 
     def peers(self) -> list[Location]:
@@ -412,15 +422,23 @@ class Network:
 
     def peer_status(self, task: Task | None) -> None:
         """Send `task` a PeerStatus for every peer now and whenever one comes or goes; None: tell nobody any more."""
+        if threading.get_ident() != self.kernel.ident:
+            self.kernel.post(self.peer_status, task)
+            return
         if task is None:
             self._status_tasks.clear()
             return
         self._status_tasks[task] = None
-        for peer in self.hub.peers():
-            if peer.state is UP:
-                task.send(PeerStatus(peer.location, peer.name, PeerStatus.Online))
+        for peer in self._online:
+            task.send(PeerStatus(peer.location, peer.name, PeerStatus.Online))
 
     def _tell_status(self, peer: Peer, status: int) -> None:
+        if status == PeerStatus.Online:
+            self._online[peer] = None
+        elif peer in self._online:
+            del self._online[peer]
+        else:
+            return  # it was dialled and never there
         for task in list(self._status_tasks):
             if task.send(PeerStatus(peer.location, peer.name, status)) < 0:
                 del self._status_tasks[task]

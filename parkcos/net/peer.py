@@ -6,6 +6,7 @@ anybody else's code runs.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -20,6 +21,8 @@ from parkcos.net.session import Buffer, Session
 if TYPE_CHECKING:
     from parkcos.net.link import Link
     from parkcos.net.location import Location
+
+logger = logging.getLogger("parkcos")
 
 CONNECTING, UP, DOWN, GONE = "connecting", "up", "down", "gone"
 
@@ -46,12 +49,15 @@ class Peer:
         self.link: Link | None = None
         self.state = CONNECTING
         self.reason = ""
+        self.reported = False  # that and why it cannot be reached stands in the log
         self.dialing = False
         self.down_since = time.monotonic()
         self.lock = threading.Lock()
         self._dirty = dirty
         self.queue: deque[wire.Message | tuple[list[Buffer], wire.Message]] = deque()
         self._queue_bytes = 0
+        self._marked = False  # it is on the hub's list of those with something to flush, or about to be
+        self.merged: Peer | None = None  # the same process, known under another address
         self.waiters: list[Callable[[bool], None]] = []
         """Who waits for the far side to catch up; told True, or False when it is gone.  I/O thread."""
 
@@ -67,10 +73,10 @@ class Peer:
         """Queue a message of about `size` bytes; it leaves soon.  Returns whether the process is not gone."""
         if self.state is GONE:
             return False
-        queue = self.queue
-        queue.append(message)
-        self._queue_bytes += size
-        if len(queue) == 1:
+        self._queue_bytes += size  # before the message is there to be flushed, so that a flush leaves 0
+        self.queue.append(message)
+        if not self._marked:
+            self._marked = True
             self._dirty(self)
         return True
 
@@ -83,9 +89,11 @@ class Peer:
         if self.state is GONE:
             return False
         message.big = True
-        self.queue.append(([memoryview(b).cast("B") for b in buffers], message))
+        views = [memoryview(b).cast("B") for b in buffers]
         self._queue_bytes += size
-        if len(self.queue) == 1:
+        self.queue.append((views, message))
+        if not self._marked:
+            self._marked = True
             self._dirty(self)
         return True
 
@@ -99,8 +107,9 @@ class Peer:
             return self._flush()
 
     def _flush(self) -> bool:
+        self._marked = False  # first: who posts from now on marks again
         queue = self.queue
-        if queue:
+        if queue and self.state is not CONNECTING:  # a peer that turns out to be another one gives its queue to that
             self._queue_bytes = 0
             batch: list[wire.Message] = []
             while queue:  # only atomic steps: other threads append meanwhile
@@ -117,8 +126,14 @@ class Peer:
     def _queue_batch(self, batch: list[wire.Message]) -> None:
         if not batch:
             return
-        body = wire.encode(batch)
-        if len(body) <= BATCH_BYTES or len(batch) == 1:
+        try:
+            body = wire.encode(batch)
+        except (TypeError, ValueError, OverflowError):
+            if len(batch) == 1:
+                logger.exception("a %s for %r cannot be encoded and is dropped", type(batch[0]).__name__, self)
+                return
+            body = b""
+        if body and (len(body) <= BATCH_BYTES or len(batch) == 1):
             self.session.queue(DATA, (body,))
         else:
             half = len(batch) // 2

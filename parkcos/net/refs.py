@@ -41,6 +41,8 @@ class RemoteTask(Task):
 
     __slots__ = ("_location", "_outcome", "_peer", "_watched", "incarnation", "network")
 
+    is_local = False
+
     def __init__(self, network: Network, location: Location, incarnation: int, number: int, name: str) -> None:
         self.kernel = network.kernel
         self.network = network

@@ -37,5 +37,5 @@ class Requests:
 
     def gone(self, peer: Peer) -> None:
         """`peer` will not answer any more."""
-        for number in [n for n, (asked, _) in self._open.items() if asked is peer]:
+        for number in [n for n, (asked, _) in self._open.items() if asked is peer or asked.merged is peer]:
             self._open.pop(number)[1](None)

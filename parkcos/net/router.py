@@ -53,8 +53,14 @@ class Router:
                     continue
                 try:
                     handler(self, peer, message)
-                except Exception:
-                    logger.exception("a %s of %r could not be handled", type(message).__name__, peer)
+                except Exception as error:
+                    self._not_handled(peer, message, error)
+
+    def _not_handled(self, peer: Peer, message: wire.Message, error: BaseException) -> None:
+        logger.exception("a %s of %r could not be handled", type(message).__name__, peer)
+        request = getattr(message, "request", 0)
+        if request and not isinstance(message, wire.Answer):  # somebody waits
+            self._answer(peer, request, -1, error=f"{type(error).__name__}: {error}")
 
     def _unopened(self, peer: Peer, what: str, error: BaseException) -> str:
         hint = ""

@@ -12,7 +12,7 @@ import logging
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from parkcos.errors import ConfigError, UsageError
 from parkcos.kernel import Kernel, Task, cur_task
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from parkcos.net.network import Network, NetworkOptions
 
 logger = logging.getLogger("parkcos")
+
+T = TypeVar("T")
 
 VERSION = "0.1.0"
 
@@ -63,6 +65,7 @@ class Parkcos:
                 this._io = None
                 this._network = None
                 this._configured = None
+                this._prepare = None
                 this.kernel = Kernel()
                 this.kernel.network_factory = this._make_network
                 this.kernel.on_register = lambda _: this.network
@@ -71,6 +74,8 @@ class Parkcos:
     _io: IOThread | None
     _network: Network | None
     _configured: NetworkOptions | None
+    _prepare: Callable[[Network], Any] | None
+    _prepared: Any
 
     def __init__(
         self,
@@ -124,6 +129,18 @@ class Parkcos:
                 raise ConfigError("the network of this process has started already")
             self._configured = options
 
+    def start_network(self, options: NetworkOptions, make: Callable[[Network], T]) -> T:
+        """Start the network with what `make` adds to it, which is returned; for programs of parkcos itself.
+
+        Nothing comes in before `make` has returned: others dial a program as soon as it listens.
+        """
+        with self._lock:
+            self.configure(options)
+            self._prepare = make
+            self.network  # noqa: B018  starts it
+            made: T = self._prepared
+            return made
+
     @classmethod
     def instance(cls) -> Parkcos:
         """The runtime of this process, made if there is none."""
@@ -154,6 +171,8 @@ class Parkcos:
                 from parkcos.net.network import Network
 
                 network = Network(self.kernel, self.io, self._configured or self._default_options())
+                if self._prepare is not None:
+                    self._prepared = self._prepare(network)
                 network.start()
                 self._network = self.kernel.network = network
                 self.kernel.atexit(_NETWORK_CLOSES, network.close)
@@ -261,7 +280,11 @@ def io(coroutine: Coroutine[Any, Any, Any]) -> Completion[Any]:
 
         future.add_done_callback(done)
 
-    return Completion(kernel, "io", start, on_cancel=lambda: running and running[0].cancel())
+    def cancel() -> None:
+        for future in running:
+            future.cancel()
+
+    return Completion(kernel, "io", start, on_cancel=cancel)
 
 
 def join(timeout: float | None = None, show_running: bool = False) -> bool:

@@ -21,6 +21,7 @@ import msgspec
 from parkcos.errors import ProtocolError
 from parkcos.net import frames
 from parkcos.net.frames import ACK, BIG, BYE, DATA, HELLO, PART, PULSE, Frame, FrameReader, header
+from parkcos.net.location import numeric_address
 
 PROTOCOL = 1
 """Counted up with every change of the wire; two processes talk only if it is equal."""
@@ -191,6 +192,16 @@ class Session:
         self._unsent.extendleft(reversed(self._unacked))
         self._unacked.clear()
 
+    def release(self) -> int:
+        """The session is over: let go of all it holds.  Returns how many frames were waiting to be sent."""
+        waiting = len(self._unsent)
+        self.detach()
+        self._unsent.clear()
+        self._urgent.clear()
+        self.unacked_bytes = 0
+        self._reader.release()
+        return waiting
+
     def welcome(self, hello: Hello) -> None:
         """The other side is who it should be: drop what it has, send the rest.
 
@@ -270,9 +281,12 @@ def encode_hello(hello: Hello) -> bytes:
 def decode_hello(body: bytes | bytearray) -> Hello:
     """Read a HELLO.  Raises: ProtocolError if it is none, or of another version of the protocol."""
     try:
-        return _hello_decoder.decode(body)
-    except msgspec.MsgspecError as error:
+        hello = _hello_decoder.decode(body)
+    except (ValueError, RecursionError) as error:  # msgspec's own are ValueErrors, as is UnicodeDecodeError
         raise ProtocolError(f"a malformed greeting: {error}") from None
+    if numeric_address(hello.addr) != hello.addr or not 0 <= hello.port <= 65535:
+        raise ProtocolError(f"a malformed greeting: {hello.addr!r} port {hello.port} is no address")
+    return hello
 
 
 def refusal(own: Hello, peer: Hello) -> str | None:

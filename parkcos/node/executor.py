@@ -101,6 +101,14 @@ class Executor:
     terminate_at: float | None = None
     exited: bool = False
 
+    def check(self) -> None:
+        """The invariants; for tests and simulation."""
+        assert self.cpu_task or not self.waiting, "tasks wait for nothing"
+        assert not self.closing or not self.waiting, "a closing server begins nothing"
+        assert self.cpu_task not in self.waiting, "a task runs and waits"
+        assert not self.exited or (self.closing and not self.cpu_task and not self.io_tasks), "it ended with its tasks"
+        assert self.terminate_at is None or self.interrupted
+
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take a fact, return the orders that follow from it."""
         match event:

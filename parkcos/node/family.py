@@ -34,7 +34,7 @@ class ServerConfig(msgspec.Struct, array_like=True, frozen=True):
     debug: bool
 
 
-class Message(msgspec.Struct, array_like=True, tag=True, frozen=True):
+class Message(msgspec.Struct, array_like=True, tag=True):
     """Base of what goes through the socket."""
 
 

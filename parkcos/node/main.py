@@ -64,7 +64,7 @@ def count_cpus(asked: int) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a node until it is told to end.  Returns the exit code."""
     args = _parser().parse_args(argv)
-    set_up_logging(args.debug)
+    set_up_logging(args.debug, quiet=args.local_cluster is not None)
     try:
         if args.local_cluster is not None:
             return _run_local(args)
@@ -83,8 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(network: NetworkOptions, node: NodeOptions, ready: socket.socket | None = None) -> int:
     """Be a node with these options; returns the exit code.  ready: is told the port, and ends the node when it closes."""
     runtime = Parkcos.instance()
-    runtime.configure(network)
-    program = NodeProgram(runtime.network, node)
+    program = runtime.start_network(network, lambda started: NodeProgram(started, node))
     if ready is not None:
         ready.sendall(json.dumps({"port": runtime.location.port}).encode() + b"\n")
 

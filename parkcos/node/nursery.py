@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import parkcos
+import parkcos.errors
 from parkcos.node import family
 
 logger = logging.getLogger("parkcos")
@@ -50,7 +50,7 @@ class Nursery:
         os.set_blocking(self._reports, False)
         env = dict(os.environ)
         # The zygote must find this very package, however this program found it.
-        package = str(Path(parkcos.__file__).resolve().parent.parent)
+        package = str(Path(parkcos.errors.__file__).resolve().parent.parent)
         env["PYTHONPATH"] = os.pathsep.join(p for p in (package, env.get("PYTHONPATH", "")) if p)
         try:
             self._process = subprocess.Popen(

@@ -56,7 +56,7 @@ def default_dest_path() -> Path:
 
 
 class NodeProgram:
-    """A node on a network that is already there."""
+    """A node on a network that has not started yet: whoever finds it asks at once, and only once."""
 
     def __init__(self, network: Network, options: NodeOptions) -> None:
         self.network = network
@@ -74,6 +74,8 @@ class NodeProgram:
         self._bundle: Buffer = b""
         self._client_name = ""
         self._timer = DeadlineTimer(self.loop, self.machine.next_deadline, lambda: self.handle(st.TimePassed()))
+        self.box.serve("node", self._received)
+        network.hub.callbacks.gone.append(self._peer_gone)
 
     def _prepare_directory(self) -> None:
         try:
@@ -84,9 +86,7 @@ class NodeProgram:
             raise ConfigError(f"cannot use {self.directory} for clients' files: {error.strerror}") from None
 
     def start(self) -> None:
-        """I/O thread: offer this node."""
-        self.box.serve("node", self._received)
-        self.network.hub.callbacks.gone.append(self._peer_gone)
+        """I/O thread: get ready for the first client."""
         self._warm = self._hatch()
         self._keep_peers()
 

@@ -23,7 +23,7 @@ from parkcos.cluster import namespace
 from parkcos.cluster.postbox import Postbox
 from parkcos.cluster.timer import DeadlineTimer
 from parkcos.errors import ParkcosError
-from parkcos.kernel import MonitorStatus, Task
+from parkcos.kernel import MonitorStatus, Outcome, Task
 from parkcos.net import outcomes
 from parkcos.net.network import NetworkOptions
 from parkcos.net.payload import Buffer, loads
@@ -201,7 +201,7 @@ class Server:
         """The grace is over: what still runs is reported as terminated, and this process ends."""
         for number in list(self.tasks):
             text = "terminated: it went on for longer than the grace that it had to end itself"
-            kind, form, buffers = outcomes.pack(outcomes.Outcome("terminated", None, None, text))
+            kind, form, buffers = outcomes.pack(Outcome("terminated", None, None, text))
             self.to_client(m.TaskEnded(self.config.client, number, kind, 0.0), form, buffers)
         self.tasks.clear()
         self.network.io.loop.create_task(self._leave())

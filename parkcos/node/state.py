@@ -8,8 +8,9 @@ a grace killed, its files removed, and every scheduler that the node knows hears
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from parkcos.cluster import messages as m
 
@@ -17,6 +18,8 @@ GRACE_S = 6.0
 """A closing server's tasks get KeyboardInterrupt and five seconds (chapter 6.4); the server then one to end itself."""
 LOST_GRACE_S = 0.5
 """The same when nobody is left to hear what they would say."""
+PATIENT = -1.0
+"""No grace: the CPU tasks run to their end."""
 SETUP_WAIT_S = 30.0
 """A client that has reserved the node and does not set it up for so long loses it."""
 RESTART_DELAYS_S = (0.0, 0.2, 1.0, 5.0)
@@ -77,7 +80,10 @@ class ServerExited:
 
 @dataclass(frozen=True, slots=True)
 class ZygoteExited:
-    """The zygote ended, because it was closed or by accident; with it all its servers."""
+    """The zygote ended, because it was closed or by accident; with it all its servers.
+
+    Exactly once for each OpenZygote, and the last that is said of that zygote and its servers.
+    """
 
     reason: str
 
@@ -159,7 +165,10 @@ class ForkServer:
 
 @dataclass(frozen=True, slots=True)
 class EndServer:
-    """Ask a server to end itself."""
+    """Ask a server to end itself.
+
+    grace_s: how long its tasks have for it; negative: its CPU tasks may run to their end.
+    """
 
     index: int
     grace_s: float
@@ -264,7 +273,8 @@ class NodeMachine:
         elif self.client == event.client and self.phase in (SETUP, SERVING):
             yield ToScheduler(event.process, m.NodeAnswer(event.client, True))
         else:
-            reason = "the node is serving another client; it is offered again as soon as it is free"
+            doing = "ending this client's servers" if event.client == self.client else "serving another client"
+            reason = f"the node is {doing}; it is offered again as soon as it is free"
             yield ToScheduler(event.process, m.NodeAnswer(event.client, False, reason))
 
     def _release_asked(self, event: ReleaseAsked, now: float) -> Iterator[Effect]:
@@ -296,7 +306,7 @@ class NodeMachine:
 
     def _close_asked(self, event: CloseAsked, now: float) -> Iterator[Effect]:
         if event.client == self.client:
-            yield from self._close(now, GRACE_S)
+            yield from self._close(now, GRACE_S if event.terminate else PATIENT)
 
     def _process_lost(self, event: ProcessLost, now: float) -> Iterator[Effect]:
         self.schedulers.pop(event.process, None)
@@ -317,9 +327,12 @@ class NodeMachine:
             if not server.alive:
                 del self.servers[server.index]
                 continue
-            kill_at = now + grace_s
-            if server.kill_at is None or kill_at < server.kill_at:
-                server.asked, server.kill_at = True, kill_at
+            if grace_s < 0:
+                if not server.asked:
+                    server.asked = True
+                    yield EndServer(server.index, PATIENT)
+            elif server.kill_at is None or now + grace_s < server.kill_at:
+                server.asked, server.kill_at = True, now + grace_s
                 yield EndServer(server.index, grace_s)
         yield from self._wipe_if_empty()
 
@@ -347,9 +360,10 @@ class NodeMachine:
 
     def _freed(self) -> Iterator[Effect]:
         client, process = self.client, self.client_process
+        if self.phase != RESERVED:
+            self.clients_served += 1
         self.phase, self.client, self.client_process, self.setup_by = FREE, 0, 0, None
         self.servers.clear()
-        self.clients_served += 1
         if not self.client_lost:
             yield ToClient(process, m.NodeClosed(client))
         if self.stopping:
@@ -393,9 +407,7 @@ class NodeMachine:
         if restarts:
             quick = now - server.started_at < STEADY_S and not server.asked
             server.quick_ends = server.quick_ends + 1 if quick else 0
-            delay = RESTART_DELAYS_S[min(server.quick_ends, len(RESTART_DELAYS_S) - 1)]
-            if server.quick_ends <= 1:
-                delay = 0.0
+            delay = RESTART_DELAYS_S[min(max(server.quick_ends - 1, 0), len(RESTART_DELAYS_S) - 1)]
             server.fork_at = now + delay
             if not delay:
                 yield from self._fork(server, now)
@@ -414,9 +426,9 @@ class NodeMachine:
             if server.incarnation == event.server and server.alive:
                 server.asked = True
                 server.restart = event.restart or self.restart_servers
-                if event.terminate:
+                if event.terminate and server.kill_at is None:
                     server.kill_at = now + GRACE_S
-                yield EndServer(server.index, GRACE_S if event.terminate else -1.0)
+                yield EndServer(server.index, GRACE_S if event.terminate else PATIENT)
 
     def _time_passed(self, event: TimePassed, now: float) -> Iterator[Effect]:
         if self.setup_by is not None and self.setup_by <= now:
@@ -428,7 +440,7 @@ class NodeMachine:
             if server.fork_at is not None and server.fork_at <= now:
                 yield from self._fork(server, now)
 
-    _HANDLERS = {
+    _HANDLERS: ClassVar[dict[type, Callable[..., Iterator[Effect]]]] = {
         SchedulerSeen: _scheduler_seen,
         ReserveAsked: _reserve_asked,
         ReleaseAsked: _release_asked,

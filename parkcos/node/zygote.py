@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import os
 import pickle
 import select
@@ -17,7 +18,7 @@ import socket
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from parkcos.cluster import messages as m
 from parkcos.cluster import namespace
@@ -209,17 +210,6 @@ def main() -> NoReturn:
 
 def _warm_up() -> None:
     """Import what every server needs, before the fork."""
-    import asyncio
-    import multiprocessing.connection
-    import traceback
-
-    import psutil
-
-    import parkcos
-    import parkcos.net.network
-
-    _: tuple[Any, ...] = (asyncio, multiprocessing, traceback, psutil, parkcos)
-    with contextlib.suppress(ImportError):
-        import uvloop
-
-        _ = (uvloop,)
+    for name in ("asyncio", "traceback", "psutil", "parkcos", "parkcos.net.network", "uvloop"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)

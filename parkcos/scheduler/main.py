@@ -51,8 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         nodes = [parse_location(text, NODE_PORT) for text in args.node]
         runtime = Parkcos.instance()
-        runtime.configure(options)
-        service = SchedulerService(runtime.network, nodes)
+        service = runtime.start_network(options, lambda network: SchedulerService(network, nodes))
     except ParkcosError as error:
         print(f"parkcos.py: {error}", file=sys.stderr)
         return 1

@@ -41,10 +41,10 @@ class SchedulerService:
             network.io.loop, self.machine.next_deadline, lambda: self.handle(st.TimePassed())
         )
         self._contacting = False
+        self.box.serve("scheduler", self._received)
 
     def start(self) -> None:
         """Begin to look for nodes.  Any thread."""
-        self.box.serve("scheduler", self._received)
         self.network.io.call(self._start)
 
     def _start(self) -> None:

@@ -9,13 +9,19 @@ fact about a client or a node, an effect an order to send something.  Processes 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import heapq
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from parkcos.cluster import messages as m
 
 RETRY_S = 1.0
 """A node that did not answer a reservation is asked again after this time."""
+
+
+TAKEN = "it serves another client; it is offered again as soon as it is free"
+LOST = "it is gone"
 
 
 # -- events
@@ -127,6 +133,10 @@ class SchedulerMachine:
     queue: dict[int, ClientRecord] = field(default_factory=dict)
     """In order; the first is the one that runs."""
     current: int = 0
+    lost: dict[int, m.NodeInfo] = field(default_factory=dict)
+    """Nodes that were lost after they had been offered, and before the client's answer."""
+    _retries: list[tuple[float, int]] = field(default_factory=list)
+    """A heap of (retry_at, node); what is not the node's retry_at any more does not count."""
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take a fact, return the orders that follow from it, to be executed in this order."""
@@ -135,7 +145,13 @@ class SchedulerMachine:
 
     def next_deadline(self) -> float | None:
         """When the machine next wants TimePassed."""
-        return min((n.retry_at for n in self.nodes.values() if n.retry_at is not None), default=None)
+        while self._retries:
+            at, number = self._retries[0]
+            node = self.nodes.get(number)
+            if node is not None and node.retry_at == at:
+                return at
+            heapq.heappop(self._retries)
+        return None
 
     def check(self) -> None:
         """The invariants; for tests and simulation."""
@@ -143,6 +159,7 @@ class SchedulerMachine:
         for node in self.nodes.values():
             if node.state in (OFFERED, RESERVING, UNWANTED):
                 assert node.client == self.current, f"{node} is dealt with for a client that does not run"
+            assert (node.retry_at is not None) == (node.state == RESERVING), f"{node} is asked again without need"
             if node.state == FREE:
                 assert node.client == 0, f"{node} is free and serves somebody"
                 assert not self.current, f"{node} is free and was not offered"
@@ -155,11 +172,12 @@ class SchedulerMachine:
             node = self.nodes[event.info.incarnation] = NodeRecord(event.info)
         node.info = event.info
         if event.client:
-            if node.state not in (HELD, RELEASING) or node.client != event.client:
-                node.state, node.client, node.retry_at = HELD, event.client, None
-            if event.client not in self.queue:
-                # Its client may be another scheduler's: only the node itself knows. It says when it is free.
+            # Its client may be another scheduler's: only the node itself knows. It says when it is free.
+            if node.client == event.client and node.state in (HELD, RELEASING, RESERVING):
                 return
+            if node.state == RESERVING:
+                yield from self._unusable(node.info, TAKEN)
+            node.state, node.client, node.retry_at = HELD, event.client, None
         elif node.state in (RESERVING, OFFERED, UNWANTED):
             return  # sent before our question reached it
         elif node.state == HELD and node.client == self.current and node.client:
@@ -173,21 +191,30 @@ class SchedulerMachine:
         if self.current:
             yield from self._offer(node)
 
+    def _unusable(self, info: m.NodeInfo, reason: str) -> Iterator[Effect]:
+        """The current client cannot have it; unless another Python is the reason, that answers its WantNode."""
+        client = self.queue[self.current]
+        yield ToClient(client.process, m.NodeUnusable(client.client, info, reason))
+
     def _offer(self, node: NodeRecord) -> Iterator[Effect]:
         client = self.queue[self.current]
         node.client = self.current
         if node.info.python != client.python:
             node.state = UNWANTED
-            reason = f"it runs Python {node.info.python}, this client {client.python}"
-            yield ToClient(client.process, m.NodeUnusable(client.client, node.info, reason))
+            yield from self._unusable(node.info, f"it runs Python {node.info.python}, this client {client.python}")
             return
         node.state = OFFERED
         yield ToClient(client.process, m.NodeOffer(client.client, node.info))
 
     def _node_lost(self, event: NodeLost, now: float) -> Iterator[Effect]:
-        self.nodes.pop(event.node, None)
-        return
-        yield
+        node = self.nodes.pop(event.node, None)
+        if node is None:
+            return
+        if node.state == OFFERED:
+            self.lost[event.node] = node.info  # for the answer that is on its way
+        elif node.state == RESERVING:
+            yield from self._unusable(node.info, LOST)
+        # A client that has been granted it has a session with it, and sees by itself that it is gone.
 
     def _node_answered(self, event: NodeAnswered, now: float) -> Iterator[Effect]:
         node = self.nodes.get(event.node)
@@ -201,27 +228,31 @@ class SchedulerMachine:
             else:
                 # It serves somebody else, whom we do not know; it reports when it is free again.
                 node.state, node.client = HELD, -1
-                reason = event.reason
-                yield ToClient(
-                    self.queue[event.client].process, m.NodeUnusable(event.client, node.info, reason)
-                )
+                yield from self._unusable(node.info, event.reason)
         elif event.ok and event.client not in self.queue:
             yield ToNode(event.node, m.ReleaseNode(event.client))  # it left meanwhile
 
     def _client_wanted(self, event: ClientWanted, now: float) -> Iterator[Effect]:
-        node = self.nodes.get(event.node)
-        if node is None or event.client != self.current:
+        if event.client != self.current:
             return
+        node = self.nodes.get(event.node)
+        lost = self.lost.pop(event.node, None)
         if event.cpus <= 0:
-            if node.state == OFFERED:
+            if node is not None and node.state == OFFERED:
                 node.state = UNWANTED
+        elif node is None:
+            if lost is not None:
+                yield from self._unusable(lost, LOST)
         elif node.state in (OFFERED, UNWANTED):
             node.state = RESERVING
             yield from self._reserve(node, now)
+        elif node.client != event.client:  # it was taken while the client thought about it
+            yield from self._unusable(node.info, TAKEN)
 
     def _reserve(self, node: NodeRecord, now: float) -> Iterator[Effect]:
         client = self.queue[self.current]
         node.retry_at = now + RETRY_S
+        heapq.heappush(self._retries, (node.retry_at, node.info.incarnation))
         yield ToNode(
             node.info.incarnation, m.ReserveNode(client.client, client.addr, client.port, client.process)
         )
@@ -238,29 +269,33 @@ class SchedulerMachine:
         yield from self._next()
 
     def _client_left(self, event: ClientLeft, now: float) -> Iterator[Effect]:
-        if self.queue.pop(event.client, None) is None:
+        if event.client not in self.queue:
             return
+        place = list(self.queue).index(event.client)
+        del self.queue[event.client]
         if self.current == event.client:
             self.current = 0
-            freed = []
-            for node in self.nodes.values():
-                if node.client != event.client:
-                    continue
-                node.retry_at = None
-                if node.state in (OFFERED, UNWANTED):
-                    freed.append(node)
-                elif node.state in (HELD, RESERVING):
-                    node.state = RELEASING
-                    yield ToNode(node.info.incarnation, m.ReleaseNode(event.client))
-            for node in freed:
+            self.lost.clear()
+        for node in self.nodes.values():
+            if node.client != event.client:
+                continue
+            node.retry_at = None
+            if node.state in (OFFERED, UNWANTED):
                 node.state, node.client = FREE, 0
+            elif node.state in (HELD, RESERVING):
+                node.state = RELEASING
+                yield ToNode(node.info.incarnation, m.ReleaseNode(event.client))
         yield from self._next()
+        for position, waiting in enumerate(self.queue.values()):
+            if position and position >= place:
+                yield ToClient(waiting.process, m.Queued(waiting.client, position))
 
     def _process_lost(self, event: ProcessLost, now: float) -> Iterator[Effect]:
         if event.process in self.nodes:
             yield from self._node_lost(NodeLost(event.process, event.reason), now)
-        for client in [c for c in self.queue.values() if c.process == event.process]:
-            yield from self._client_left(ClientLeft(client.client), now)
+        # The last first: none of them is to get its turn in between.
+        for client in [c.client for c in reversed(self.queue.values()) if c.process == event.process]:
+            yield from self._client_left(ClientLeft(client), now)
 
     def _next(self) -> Iterator[Effect]:
         if self.current or not self.queue:
@@ -271,16 +306,12 @@ class SchedulerMachine:
         for node in list(self.nodes.values()):
             if node.state == FREE:
                 yield from self._offer(node)
-        for position, waiting in enumerate(self.queue.values()):
-            if position:
-                yield ToClient(waiting.process, m.Queued(waiting.client, position))
 
     def _time_passed(self, event: TimePassed, now: float) -> Iterator[Effect]:
-        for node in self.nodes.values():
-            if node.retry_at is not None and node.retry_at <= now:
-                yield from self._reserve(node, now)
+        while (at := self.next_deadline()) is not None and at <= now:
+            yield from self._reserve(self.nodes[heapq.heappop(self._retries)[1]], now)
 
-    _HANDLERS = {
+    _HANDLERS: ClassVar[dict[type, Callable[..., Iterator[Effect]]]] = {
         NodeReported: _node_reported,
         NodeLost: _node_lost,
         NodeAnswered: _node_answered,

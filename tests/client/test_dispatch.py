@@ -1,0 +1,610 @@
+"""parkcos/client/dispatch.py"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from parkcos.client.dispatch import (
+    AHEAD_MAX,
+    END_WAIT_S,
+    STEAL_AFTER_S,
+    CloseAsked,
+    CloseNode,
+    Dispatch,
+    Ended,
+    Granted,
+    LeaveScheduler,
+    NodeHasClosed,
+    NodeHasFailed,
+    NodeIsReady,
+    Offered,
+    OpenServer,
+    ProcessLost,
+    Recall,
+    Recalled,
+    Refused,
+    ReportAbandoned,
+    ReportRefused,
+    ReportStarted,
+    ReportStatus,
+    Run,
+    SchedulerLost,
+    ServerIsDown,
+    ServerIsReady,
+    ServerIsUp,
+    ServerSetupFailed,
+    SetupNode,
+    Started,
+    Submitted,
+    TimePassed,
+    Want,
+)
+from parkcos.cluster import messages as m
+
+N, M = 1000, 2000  # nodes; their servers are N + 1, ...
+
+
+def info(node: int) -> m.NodeInfo:
+    return m.NodeInfo(node, f"n{node}", "10.0.0.1", 9706, 8, "Linux", "3.11", "0")
+
+
+class Driven:
+    """Statuses are kept apart: most tests are not about them."""
+
+    def __init__(self, servers: int = 0, nodes: int = 1) -> None:
+        self.machine = Dispatch()
+        self.statuses: list[tuple[str, int]] = []
+        self.now = 0.0
+        if servers:
+            for node in [N, M][:nodes]:
+                self.bring(node, servers)
+
+    def __call__(self, event: Any, now: float | None = None) -> list[Any]:
+        self.now = self.now if now is None else now
+        effects = self.machine.handle(event, self.now)
+        self.machine.check()
+        self.statuses += [(e.name, e.subject) for e in effects if isinstance(e, ReportStatus)]
+        return [e for e in effects if not isinstance(e, ReportStatus)]
+
+    def bring(self, node: int, servers: int, opened: bool = True) -> None:
+        self(Offered(info(node), servers))
+        self(Granted(node))
+        self(NodeIsReady(node))
+        for server in range(node + 1, node + 1 + servers):
+            self(ServerIsUp(node, server, "10.0.0.1", server))
+            if opened:
+                self(ServerIsReady(server))
+
+    def run(self, task: int, seconds: float = 0.0) -> list[Any]:
+        self(Started(task))
+        return self(Ended(task, seconds))
+
+    def warm(self) -> None:
+        """Many short tasks: the servers are found to be quick."""
+        for task in range(10_000, 10_060):
+            (run,) = self(Submitted(task, False))
+            assert isinstance(run, Run)
+            self.run(task)
+
+
+def abandoned(effects: list[Any]) -> dict[int, str]:
+    return {e.task: e.reason for e in effects if isinstance(e, ReportAbandoned)}
+
+
+# nodes and servers
+
+
+def test_from_an_offer_to_an_open_server() -> None:
+    c = Driven()
+    assert c(Offered(info(N), 2)) == [Want(N, 2)]
+    assert c(Granted(N)) == [SetupNode(N, 2)]
+    assert c(Granted(N)) == []
+    assert c(NodeIsReady(N)) == []
+    assert c(ServerIsUp(N, 1001, "10.0.0.1", 9707)) == [OpenServer(1001)]
+    assert c(ServerIsUp(N, 1001, "10.0.0.1", 9707)) == []
+    assert c(ServerIsReady(1001)) == []
+    assert c(ServerIsReady(1001)) == []
+    assert c(ServerIsReady(99)) == []
+    assert c(ServerIsUp(M, 99, "10.0.0.1", 9707)) == []
+    assert c.statuses == [
+        ("NodeDiscovered", N), ("NodeInitialized", N), ("ServerDiscovered", 1001), ("ServerInitialized", 1001)
+    ]  # fmt: skip
+
+
+def test_an_unwanted_node() -> None:
+    c = Driven()
+    assert c(Offered(info(N), 0)) == [Want(N, 0)]
+    assert c(Granted(N)) == []
+    assert not c.machine.nodes
+
+
+def test_a_node_that_could_not_be_had_and_is_offered_again() -> None:
+    c = Driven()
+    c(Offered(info(N), 2))
+    assert c(Offered(info(N), 2)) == [Want(N, 2)]
+    c(Granted(N))
+    assert c(Offered(info(N), 2)) == [], "it is in use"
+    assert c.statuses == [("NodeDiscovered", N)]
+    c(Offered(info(M), 2))
+    c(NodeHasFailed(M, "it serves another client"))
+    assert c(Offered(info(M), 2)) == [Want(M, 2)]
+
+
+def test_tasks_for_a_node_that_is_never_had() -> None:
+    c = Driven()
+    c(Offered(info(N), 2))
+    assert c(Submitted(1, False, node=N)) == []
+    assert c(Submitted(2, True, node=N)) == []
+    assert abandoned(c(NodeHasFailed(N, "it is gone"))) == {1: "it is gone", 2: "it is gone"}
+
+
+def test_server_setup_that_fails() -> None:
+    c = Driven()
+    c.bring(N, 2, opened=False)
+    c(Submitted(1, False, server=1001))
+    c(Submitted(2, True, server=1001))
+    c(Submitted(3, False, node=N))
+    effects = c(ServerSetupFailed(1001, "no such file"))
+    assert set(abandoned(effects)) == {1, 2}
+    assert "no such file" in abandoned(effects)[1]
+    assert abandoned(c(ServerSetupFailed(1002, "no such file"))) == {
+        3: "no server is left at that node: no such file"
+    }
+    assert abandoned(c(Submitted(4, False, node=N))) == {4: "no server is left at that node"}
+    c(Submitted(5, False))
+    c(ServerIsDown(1002, "killed", restarts=True, asked=False))
+    assert c(Submitted(6, False, node=N)) == [], "its node starts another"
+    c(ServerIsUp(N, 1003, "10.0.0.1", 1))
+    assert c(ServerIsReady(1003)) == [Run(6, 1003, False)]
+
+
+# where tasks run
+
+
+def test_one_cpu_task_at_a_server_at_the_least_loaded_node() -> None:
+    c = Driven(servers=2, nodes=2)
+    servers = [c(Submitted(task, False))[0].server for task in (1, 2, 3, 4)]
+    assert sorted(servers) == [1001, 1002, 2001, 2002]
+    assert {servers[0] // 1000, servers[1] // 1000} == {1, 2}, "to the node with less to do"
+    assert c(Submitted(5, False)) == []
+    assert c(Submitted(6, False)) == []
+    assert c.run(2, 1.0) == [Run(5, servers[1], False)], "in order"
+    assert c.run(1, 1.0) == [Run(6, servers[0], False)]
+
+
+def test_io_tasks_run_beside_others_and_spread() -> None:
+    c = Driven(servers=2)
+    (cpu,) = c(Submitted(1, False))
+    (io,) = c(Submitted(2, True))
+    assert io.server != cpu.server, "a CPU task may hog its server"
+    assert sorted(c(Submitted(t, True))[0].server for t in (3, 4, 5)) in ([1001, 1001, 1002], [1001, 1002, 1002])
+    assert c.machine.cpu_tasks == 1
+
+
+def test_tasks_wait_for_the_first_server() -> None:
+    c = Driven()
+    assert c(Submitted(1, False)) == []
+    assert c(Submitted(2, True)) == []
+    c.bring(N, 1, opened=False)
+    assert c(Submitted(3, True, node=N)) == []
+    assert c(Submitted(4, True, server=1001)) == []
+    assert c(Submitted(5, False, server=1001)) == []
+    assert c(ServerIsReady(1001)) == [
+        Run(4, 1001, True), Run(3, 1001, True), Run(2, 1001, True), Run(5, 1001, False)
+    ]  # fmt: skip
+    assert c.run(5, 1.0) == [Run(1, 1001, False)]
+
+
+def test_tasks_for_a_node_or_server() -> None:
+    c = Driven(servers=1, nodes=2)
+    assert c(Submitted(1, False, node=M)) == [Run(1, 2001, False)]
+    assert c(Submitted(2, False, node=M)) == []
+    assert c(Submitted(3, False, server=2001)) == []
+    assert c(Submitted(4, True, node=M)) == [Run(4, 2001, True)]
+    assert c(Submitted(5, True, server=2001)) == [Run(5, 2001, True)]
+    assert c.run(1, 1.0) == [Run(3, 2001, False)], "the other server is idle and is not theirs"
+    assert c.run(3, 1.0) == [Run(2, 2001, False)]
+    assert abandoned(c(Submitted(6, False, node=77))) == {6: "that node is not used by this client"}
+    assert abandoned(c(Submitted(7, True, node=77))) == {7: "that node is not used by this client"}
+    assert abandoned(c(Submitted(8, False, server=77))) == {8: "that server has ended"}
+
+
+def test_what_is_reported() -> None:
+    c = Driven(servers=1)
+    c(Submitted(1, False))
+    assert c(Started(1)) == [ReportStarted(1, 1001)]
+    assert c(Started(1)) == []
+    assert c(Ended(1, 0.1)) == []
+    assert c(Ended(1, 0.1)) == []
+    assert c(Started(1)) == []
+    c(Submitted(2, False))
+    assert c(Ended(2, 0.1)) == [ReportStarted(2, 1001)], "its start was not heard"
+    c(Submitted(3, False))
+    c(Submitted(4, False))
+    assert c(Refused(3, "no such module")) == [ReportRefused(3, "no such module"), Run(4, 1001, False)]
+    assert c(Refused(3, "no such module")) == []
+
+
+# ahead, and back
+
+
+def test_short_tasks_are_sent_ahead_long_ones_are_not() -> None:
+    c = Driven(servers=1)
+    for task in range(1, 6):
+        c(Submitted(task, False))
+    assert c.run(1, 1.0) == [Run(2, 1001, False)]
+    for task in range(2, 6):
+        c.run(task, 1.0)
+    c.warm()
+    for task in range(100, 200):
+        c(Submitted(task, False))
+    assert c.run(100) == [Run(task, 1001, False) for task in range(101, 102 + AHEAD_MAX)]
+    assert c.run(101) == [Run(102 + AHEAD_MAX, 1001, False)]
+
+
+def ahead() -> Driven:
+    """1001 runs task 100 and has 101, 102; 1002 runs 99."""
+    c = Driven(servers=1)
+    c.warm()
+    c.bring(M, 1)
+    (run,) = c(Submitted(99, False, node=M))
+    assert run.server == 2001
+    for task in (90, 100, 101, 102):
+        c(Submitted(task, False))
+    assert c.run(90) == [Run(task, 1001, False) for task in (100, 101, 102)]
+    return c
+
+
+def test_an_idle_server_gets_what_another_has_not_begun() -> None:
+    c = ahead()
+    c(Started(100))
+    assert c.machine.next_deadline() is None
+    assert c(Ended(99, 1.0), 1.0) == [ReportStarted(99, 2001)]
+    assert c.machine.next_deadline() == 1.0 + STEAL_AFTER_S
+    assert c(TimePassed(), 1.0 + STEAL_AFTER_S) == [Recall(101, 1001), Recall(102, 1001)]
+    assert c.machine.next_deadline() is None, "once is enough"
+    assert c(Recalled(101, True)) == [Run(101, 2001, False)]
+    assert c(Recalled(102, False)) == [], "it had begun"
+    assert c(Ended(100, 1.1)) == []
+    assert c(Ended(102, 0.1)) == [ReportStarted(102, 1001)]
+
+
+def test_nothing_is_recalled_from_a_server_that_gets_on() -> None:
+    c = ahead()
+    c(Ended(99, 1.0), 1.0)
+    assert c(Ended(100, 0.0), 1.004) != []
+    assert c(TimePassed(), 1.0 + STEAL_AFTER_S) == []
+    again = c.machine.next_deadline()
+    assert again is not None
+    assert again > 1.0 + STEAL_AFTER_S, "time goes on"
+    c(Ended(101, 0.0), again)
+    c(Ended(102, 0.0), again)
+    assert c(TimePassed(), again) == []
+    assert c.machine.next_deadline() is None
+
+
+def test_tasks_that_must_run_there_are_not_recalled() -> None:
+    c = Driven(servers=1)
+    c.warm()
+    for task in (1, 2):
+        c(Submitted(task, False, server=1001))
+    c(Submitted(3, False, node=N))
+    c(Started(1))
+    c(Ended(1, 0.0))
+    c.bring(M, 1)
+    assert c(TimePassed(), 9.0) == []
+    assert c.machine.next_deadline() is None
+
+
+def test_a_server_that_closes_gives_its_tasks_back() -> None:
+    c = Driven(servers=1, nodes=2)
+    (first,) = c(Submitted(1, False))
+    closing, other = first.server, 3002 - first.server
+    c(Submitted(2, False, server=closing))
+    effects = c(Recalled(1, True))
+    assert abandoned(effects) == {2: "that server is being closed"}
+    assert [e for e in effects if isinstance(e, Run)] == [Run(1, other, False)]
+    assert abandoned(c(Submitted(3, False, server=closing))) == {3: "that server has ended"}
+    (io,) = c(Submitted(4, True))
+    assert io.server == other
+
+
+def test_io_tasks_and_tasks_bound_to_a_place_are_given_back_too() -> None:
+    c = Driven(servers=2)
+    c(Submitted(1, True, server=1001))
+    assert set(abandoned(c(Recalled(1, True)))) == {1}, "it must run there and cannot"
+    (run,) = c(Submitted(2, True, node=N))
+    assert run.server == 1002
+    c.bring(M, 1)
+    assert c(Recalled(2, True)) == [], "it waits for a server of its node"
+    c(ServerIsUp(N, 1003, "10.0.0.1", 1))
+    assert c(ServerIsReady(1003)) == [Run(2, 1003, True)]
+
+
+# losses
+
+
+@pytest.mark.parametrize("first", ["node", "session"])
+def test_a_server_that_dies(first: str) -> None:
+    c = ahead()
+    c(Started(100))
+    words = [ServerIsDown(1001, "signal 9", restarts=True, asked=False), ProcessLost(1001, "reset")]
+    if first == "session":
+        words.reverse()
+    assert c(words[0], 1.0) == [], "its other word is waited for"
+    assert c.machine.next_deadline() == 1.0 + END_WAIT_S
+    effects = c(words[1], 1.1)
+    assert abandoned(effects) == {100: "its server 10.0.0.1:1001 ended: signal 9"}
+    assert effects[0].started
+    assert list(c.machine.pending) == [101, 102], "these had not begun"
+    assert c.run(99, 1.0) == [Run(101, 2001, False)]
+    assert c.machine.next_deadline() is None
+    assert ("ServerDisconnected", 1001) in c.statuses
+
+
+@pytest.mark.parametrize("word", [ServerIsDown(1001, "signal 9", True, False), ProcessLost(1001, "reset")])
+def test_without_the_second_word_nothing_runs_twice(word: Any) -> None:
+    c = ahead()
+    c(word, 1.0)
+    assert c(TimePassed(), 1.5) == []
+    effects = c(TimePassed(), 1.0 + END_WAIT_S)
+    assert set(abandoned(effects)) == {100, 101, 102}, "perhaps they run there still"
+    assert c(Started(101)) == []
+    assert c(Ended(101, 0.1)) == [], "its late word does not count"
+
+
+def test_what_it_sent_last_counts() -> None:
+    c = ahead()
+    c(ServerIsDown(1001, "signal 9", restarts=True, asked=False))
+    assert c(Ended(100, 0.0)) == [ReportStarted(100, 1001)]
+    assert c(Started(101)) == [ReportStarted(101, 1001)]
+    assert set(abandoned(c(ProcessLost(1001, "reset")))) == {101}
+    assert list(c.machine.pending) == [102]
+
+
+def test_a_lost_node_waits_for_the_last_words_of_its_servers() -> None:
+    c = ahead()
+    c(Started(100))
+    assert c(ProcessLost(N, "reset")) == []
+    assert ("NodeDisconnected", N) in c.statuses
+    assert c(Submitted(7, False)) == [], "nothing more is sent there"
+    effects = c(ProcessLost(1001, "reset"))
+    assert abandoned(effects) == {100: "its server 10.0.0.1:1001 ended: its node is gone: reset"}
+    assert list(c.machine.pending) == [101, 102, 7]
+
+
+def test_a_server_closed_for_good_leaves_its_node_without() -> None:
+    c = Driven(servers=1)
+    c(Submitted(1, False, node=N))
+    c(Submitted(2, False, node=N))
+    c(ServerIsDown(1001, "exit code 0", restarts=False, asked=True))
+    effects = c(ProcessLost(1001, "closed"))
+    assert abandoned(effects)[2] == "no server is left at that node: exit code 0"
+    assert ("ServerClosed", 1001) in c.statuses
+
+
+def test_a_node_that_closes() -> None:
+    c = Driven(servers=1)
+    c(Submitted(1, False))
+    assert c(NodeHasClosed(N)) == []
+    assert set(abandoned(c(TimePassed(), END_WAIT_S))) == {1}
+    assert c.machine.next_deadline() is None
+    assert c(NodeHasClosed(N)) == []
+
+
+def test_the_scheduler_is_gone() -> None:
+    c = Driven(servers=1)
+    c(Offered(info(M), 1))
+    c(Submitted(1, False, node=M))
+    assert abandoned(c(SchedulerLost("killed"))) == {1: "the scheduler is gone: killed"}
+    assert c(Offered(info(3000), 1)) == []
+    assert c(Submitted(2, False)) == [Run(2, 1001, False)], "it goes on with the nodes it has"
+    assert c(Submitted(3, False)) == []
+    effects = c(ProcessLost(N, "reset"))
+    assert abandoned(effects) == {3: "no server is left, and the scheduler is gone: killed"}
+    assert set(abandoned(c(Submitted(4, False)))) == {4}
+
+
+# closing
+
+
+def test_close_waits_for_cpu_tasks_not_for_io_tasks() -> None:
+    c = Driven(servers=1)
+    for task in (1, 2):
+        c(Submitted(task, False))
+    c(Submitted(3, True))
+    assert c(CloseAsked(False)) == []
+    assert abandoned(c(Submitted(4, False))) == {4: "the client is being closed"}
+    assert c.run(1, 1.0) == [Run(2, 1001, False)]
+    assert c.run(2, 1.0) == [CloseNode(N, True)]
+    assert c(CloseAsked(True)) == []
+    assert c(Offered(info(M), 1)) == []
+    c(ServerIsDown(1001, "exit code 0", restarts=False, asked=True))
+    assert c(Ended(3, 1.0)) == [ReportStarted(3, 1001)], "it said something in its grace"
+    assert c(ProcessLost(1001, "closed")) == []
+    assert c(NodeHasClosed(N)) == [LeaveScheduler()]
+    assert c.machine.closed
+    assert c.statuses[-3:] == [("ServerClosed", 1001), ("NodeClosed", N), ("ClientClosed", 0)]
+    assert c(CloseAsked(True)) == []
+    assert set(abandoned(c(Submitted(9, False)))) == {9}
+
+
+def test_close_waits_for_io_tasks_if_asked() -> None:
+    c = Driven(servers=1)
+    c(Submitted(1, True))
+    assert c(CloseAsked(False, await_io=True)) == []
+    assert c.run(1) == [CloseNode(N, True)]
+
+
+def test_close_with_terminate() -> None:
+    c = Driven(servers=1)
+    for task in (1, 2):
+        c(Submitted(task, False))
+    effects = c(CloseAsked(True))
+    assert abandoned(effects) == {2: "the client was closed"}
+    assert effects[-1] == CloseNode(N, True)
+    assert c.run(1, 1.0) == [], "interrupted, it has ended"
+    c(NodeHasClosed(N))
+    assert c(TimePassed(), 9.0) == [LeaveScheduler()]
+
+
+def test_patience_that_ends() -> None:
+    c = Driven(servers=1)
+    c(Submitted(1, False))
+    assert c(CloseAsked(False)) == []
+    assert c(CloseAsked(False)) == []
+    assert c(CloseAsked(True)) == [CloseNode(N, True)]
+    assert c(Recalled(1, True)) == [ReportAbandoned(1, "its server was closed", False)]
+
+
+def test_close_without_any_node() -> None:
+    c = Driven()
+    assert c(CloseAsked(False)) == [LeaveScheduler()]
+
+
+def test_close_with_tasks_before_any_node_is_there() -> None:
+    c = Driven()
+    c(Submitted(1, False))
+    assert c(CloseAsked(False)) == []
+    c.bring(N, 1, opened=False)
+    assert c(ServerIsReady(1001)) == [Run(1, 1001, False)]
+    assert c.run(1) == [CloseNode(N, True)]
+
+
+def test_close_drops_nodes_that_are_not_granted_yet() -> None:
+    c = Driven()
+    c(Offered(info(N), 1))
+    assert c(CloseAsked(False)) == [LeaveScheduler()]
+    assert c(Granted(N)) == [], "the scheduler releases it"
+
+
+def test_close_when_no_server_can_be_used() -> None:
+    c = Driven()
+    c.bring(N, 1, opened=False)
+    c(Submitted(1, False))
+    c(Submitted(2, True))
+    c(ServerSetupFailed(1001, "no such file"))
+    effects = c(CloseAsked(False))
+    assert set(abandoned(effects)) == {1, 2}
+    assert effects[-1] == CloseNode(N, True)
+
+
+def test_a_server_that_comes_up_while_its_node_closes_is_not_opened() -> None:
+    c = Driven()
+    c.bring(N, 1, opened=False)
+    assert c(CloseAsked(False)) == [CloseNode(N, True)]
+    assert c(ServerIsReady(1001)) == []
+    assert c(ServerIsUp(N, 1002, "10.0.0.1", 1)) == []
+    assert c(NodeHasFailed(N, "its zygote was killed")) == []
+    assert c(TimePassed(), 9.0) == [LeaveScheduler()]
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Whatever comes, in whatever order: each task is reported once, and is at one server at a time."""
+
+    nodes = st.sampled_from([N, M])
+    tasks = st.integers(1, 40)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.machine = Dispatch()
+        self.now = 0.0
+        self.count = 0
+        self.at: dict[int, int] = {}
+        self.over: set[int] = set()
+        self.left = False
+
+    def tell(self, event: Any) -> None:
+        for effect in self.machine.handle(event, self.now):
+            match effect:
+                case Run(task, server, _):
+                    assert task not in self.over
+                    assert self.machine.tasks[task].server == server
+                case ReportAbandoned(task, reason, _) | ReportRefused(task, reason):
+                    assert task not in self.over
+                    assert reason
+                    self.over.add(task)
+                case LeaveScheduler():
+                    assert not self.left
+                    self.left = True
+
+    @rule(io=st.booleans(), server=st.sampled_from([0, 0, 0, 1001, 2002]), node=st.sampled_from([0, 0, N, M]))
+    def submit(self, io: bool, server: int, node: int) -> None:
+        self.count += 1
+        self.tell(Submitted(self.count, io, server, 0 if server else node))
+
+    @rule(node=nodes, cpus=st.integers(0, 3))
+    def offer(self, node: int, cpus: int) -> None:
+        self.tell(Offered(info(node), cpus))
+
+    @rule(node=nodes, kind=st.sampled_from([Granted, NodeIsReady, NodeHasClosed]))
+    def of_node(self, node: int, kind: Any) -> None:
+        self.tell(kind(node))
+
+    @rule(node=nodes, index=st.integers(1, 3))
+    def server(self, node: int, index: int) -> None:
+        record = self.machine.nodes.get(node)
+        if record is not None and len(record.servers) < record.left:
+            self.tell(ServerIsUp(node, node + index, "10.0.0.1", 1))
+
+    @rule(node=nodes, index=st.integers(1, 3), what=st.sampled_from(["ready"] * 6 + ["failed", "down", "lost"]))
+    def of_server(self, node: int, index: int, what: str) -> None:
+        server = node + index
+        events = {"ready": ServerIsReady(server), "failed": ServerSetupFailed(server, "no")}
+        events |= {"down": ServerIsDown(server, "", True, False), "lost": ProcessLost(server, "")}
+        self.tell(events[what])
+
+    @rule(node=nodes)
+    def lose(self, node: int) -> None:
+        self.tell(ProcessLost(node, "reset"))
+
+    @precondition(lambda self: self.machine.tasks)
+    @rule(data=st.data(), what=st.sampled_from(["started", "ended", "ended", "ended", "refused", "given", "kept"]))
+    def of_task(self, data: st.DataObject, what: str) -> None:
+        task = data.draw(st.sampled_from(list(self.machine.tasks)))
+        if what == "ended" and self.machine.tasks[task].server:
+            self.over.add(task)
+        events = {"started": Started(task), "ended": Ended(task, 0.0), "refused": Refused(task, "no")}
+        events |= {"given": Recalled(task, True), "kept": Recalled(task, False)}
+        self.tell(events[what])
+
+    @rule(seconds=st.floats(0, 2))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        self.tell(TimePassed())
+        deadline = self.machine.next_deadline()
+        assert deadline is None or deadline > self.now
+
+    @precondition(lambda self: self.count > 5)
+    @rule(terminate=st.booleans())
+    def close(self, terminate: bool) -> None:
+        self.tell(CloseAsked(terminate))
+
+    @precondition(lambda self: self.count > 8)
+    @rule()
+    def lose_scheduler(self) -> None:
+        self.tell(SchedulerLost("killed"))
+
+    @invariant()
+    def holds(self) -> None:
+        self.machine.check()
+        assert set(self.machine.tasks) == set(range(1, self.count + 1)) - self.over
+        assert self.left == self.machine.closed
+
+    def teardown(self) -> None:
+        self.tell(CloseAsked(True))
+        for node in (N, M):
+            self.tell(NodeHasClosed(node))
+        self.now += 10
+        self.tell(TimePassed())
+        assert self.left
+        assert len(self.over) == self.count
+
+
+AnyOrder.TestCase.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
+TestAnyOrder = AnyOrder.TestCase

@@ -1,0 +1,195 @@
+"""Each example as its user runs it: against a node that somebody started, and on a cluster of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import re
+import runpy
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.live]
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+ENVIRON = os.environ | {"PYTHONPATH": str(ROOT)}
+TIMEOUT_S = 40.0
+SERVERS = 2
+
+
+def free_ports(count: int) -> int:
+    """The first of so many successive TCP and UDP ports, below those that the system gives away."""
+    while True:
+        first = random.randrange(10_000, 32_000)
+        with contextlib.ExitStack() as sockets, contextlib.suppress(OSError):
+            for port in range(first, first + count):
+                for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                    sockets.enter_context(socket.socket(socket.AF_INET, kind)).bind(("127.0.0.1", port))
+            return first
+
+
+def run(name: str, *options: str) -> str:
+    """Run an example to its end; what it prints.  A good run says nothing on standard error."""
+    command = [sys.executable, str(EXAMPLES / name), *options]
+    done = subprocess.run(command, env=ENVIRON, capture_output=True, text=True, timeout=TIMEOUT_S)
+    assert (done.returncode, done.stderr) == (0, ""), f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+class Cluster:
+    """How the examples are told where to run, and where they may be seen to run."""
+
+    def __init__(self, options: list[str], ports: set[int] | None) -> None:
+        self.options = options
+        self.ports = ports
+
+    def run(self, name: str) -> str:
+        output = run(name, *self.options)
+        if self.ports is not None:
+            assert {int(port) for port in re.findall(r"127\.0\.0\.1:(\d+)", output)} == self.ports
+        return output
+
+
+@pytest.fixture(params=["node", "local"])
+def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]:
+    if request.param == "local":
+        yield Cluster(["--local"], None)
+        return
+    (tmp_path / "secret").write_text("the secret of this test\n")
+    (tmp_path / "secret").chmod(0o600)
+    port = free_ports(SERVERS + 1)
+    common = ["-i", "127.0.0.1", "-u", str(port), "--secret_file", str(tmp_path / "secret")]
+    node = [sys.executable, str(ROOT / "scripts" / "parkcosnode.py"), "--daemon", "-c", str(SERVERS)]
+    with open(tmp_path / "node.log", "w") as log:
+        process = subprocess.Popen([*node, "--tcp_ports", str(port), *common], env=ENVIRON, stdout=log, stderr=log)
+        try:
+            # The node is not waited for: the examples find it however long it takes to start.
+            yield Cluster(common, set(range(port + 1, port + 1 + SERVERS)))
+        finally:
+            process.terminate()
+            ended = process.wait(TIMEOUT_S)
+    print((tmp_path / "node.log").read_text())
+    assert ended == 0
+
+
+def load(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The functions of an example, in this process."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    return runpy.run_path(str(EXAMPLES / name))
+
+
+def finish(generator: Any) -> Any:
+    """Run a generator that only gives others a turn."""
+    try:
+        while True:
+            next(generator)
+    except StopIteration as end:
+        return end.value
+
+
+def sieve(limit: int) -> list[bool]:
+    prime = [False, False, *[True] * (limit - 2)]
+    for n in range(2, int(limit**0.5) + 1):
+        prime[n * n :: n] = [False] * len(range(n * n, limit, n))
+    return prime
+
+
+def test_demo_prints_each_result_as_it_comes_and_where_from() -> None:
+    lines = run("demo.py").splitlines()
+    found = [re.fullmatch(r"\[ *(\d+) of 20\] +([\d,]+) to +([\d,]+): +([\d,]+) primes, from server (\S+)", line)
+             for line in lines[1:-1]]  # fmt: skip
+    assert all(found), lines
+    rows = [[int(text.replace(",", "")) for text in match.groups()[:4]] for match in found if match]
+    prime = sieve(1_000_000)
+    assert [row[0] for row in rows] == list(range(1, 21))
+    assert sorted(row[1] for row in rows) == list(range(0, 1_000_000, 50_000))
+    assert all(sum(prime[first : last + 1]) == primes for _, first, last, primes in rows)
+    servers = len({match[5] for match in found if match})
+    assert re.fullmatch(rf"78,498 primes below 1,000,000, counted by {servers} server\(s\) in [\d.]+ s\.", lines[-1])
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
+def test_demo_shows_its_progress_on_a_terminal() -> None:
+    ours, theirs = os.openpty()
+    with open(ours, "rb", buffering=0) as terminal:
+        demo = subprocess.Popen([sys.executable, EXAMPLES / "demo.py"], env=ENVIRON, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        output = b""
+        with contextlib.suppress(OSError):  # that is how its end looks from here
+            while data := terminal.read(4096):
+                output += data
+        assert demo.wait(TIMEOUT_S) == 0
+    assert re.findall(rb"(\d+) of 20\r\033\[K", output) == [b"%d" % n for n in range(1, 20)]
+    assert b"[#####...............] 5 of 20\r\033[K" in output
+    assert b"\r\n78,498 primes" in output
+
+
+def test_client1_tells_its_progress_and_its_status(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Observer:
+        def __init__(self) -> None:
+            self.said: list[str] = []
+
+        def send(self, message: tuple[int, float, float]) -> None:
+            self.said.append("task {}: {:4.0%}, pi is about {:.4f}".format(*message))
+
+    estimate_pi = load("client1.py", monkeypatch)["estimate_pi"]
+    lines = cluster.run("client1.py").splitlines()
+    results = []
+    for number in range(1, 5):
+        observer = Observer()
+        results.append(finish(estimate_pi(number, observer)))
+        assert [line for line in lines if line.startswith(f"task {number}:")] == observer.said
+        (started,) = (line for line in lines if re.fullmatch(rf"    estimate_pi/\S+ has started with {number}", line))
+        rtask = started.split()[0]
+        assert f"    {rtask} returned {results[-1]}" in lines
+    assert sum(line.endswith(" is ready") for line in lines) == len({at for line in lines for at in line.split() if ":" in at and at[0].isdigit()})
+    assert lines[-1] == f"The mean of 4 tasks is {sum(results) / 4:.4f}."
+
+
+def test_client2_gets_its_results(cluster: Cluster) -> None:
+    lines = cluster.run("client2.py").splitlines()
+    starts = [int(line.split()[0]) for line in lines if " at server " in line]
+    assert starts == list(range(1, 100_000, 10_000))
+    assert lines[-1] == "77031 takes 350 steps."  # as is known
+
+
+def test_client3_exchanges_objects(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    walker_class: Callable[[str], Any] = load("client3.py", monkeypatch)["Walker"]
+    lines = cluster.run("client3.py").splitlines()
+    for number in range(6):
+        walker = walker_class(f"walker {number}")
+        for _ in range(3):
+            walker.walk(20_000)
+        mine = [line for line in lines if line.startswith(f"walker {number}")]
+        assert [line.partition(", from")[0] for line in mine[:3]] == [f"walker {number}: leg {n} of 3" for n in (1, 2, 3)]
+        assert mine[3:] == [f"walker {number} ends at ({walker.x}, {walker.y}), {walker.distance:.1f} from its start"]
+    assert sum(int(line.split()[2]) for line in lines if " guided " in line) == 18
+
+
+def test_client8_messages_queue_while_it_computes(cluster: Cluster) -> None:
+    lines = cluster.run("client8.py").splitlines()
+    received = ", ".join(f"message {number}" for number in range(1, 6))
+    assert sum(line.endswith(f" it had received: {received}.") for line in lines) == 2
+    pairs = re.findall(r"was sent 5 messages in ([\d.]+) s, and computed for ([\d.]+) s\.", "\n".join(lines))
+    assert [float(computed) for _, computed in pairs] == [1.0, 1.5]
+    assert all(float(sent) < float(computed) for sent, computed in pairs)
+
+
+def test_every_example_is_tested() -> None:
+    here = Path(__file__).read_text()
+    programs = [path.name for path in EXAMPLES.glob("*.py") if not path.name.startswith("_")]
+    assert programs
+    assert [name for name in programs if f'("{name}")' not in here] == []
+
+
+@pytest.mark.parametrize("name", ["client1.py", "client2.py", "client3.py", "client8.py"])
+def test_examples_say_what_they_take(name: str) -> None:
+    assert "--local" in run(name, "--help")

@@ -1,0 +1,342 @@
+"""parkcos/kernel/loop.py: order, fairness, posted calls, flushes, and senseless yields."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import functools
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parkcos.errors import SenselessYield
+from parkcos.kernel import Event, Kernel, Task
+from tests.kernel.virtual import VirtualKernel
+
+
+def test_a_plain_value_comes_back_after_others_had_a_turn(kernel):
+    order = []
+
+    def one():
+        order.append("one")
+        assert (yield 5) == 5
+        order.append("one again")
+        for value in ((1, 2), "x", [], None, 0, kernel, {"a": 1}):
+            assert (yield value) is value
+        assert (yield) is None
+
+    def two():
+        order.append("two")
+        yield
+
+    def main():
+        first = Task(one)
+        Task(two)
+        yield first.result()
+
+    kernel.main(main)
+    assert order == ["one", "two", "one again"]
+
+
+@given(st.lists(st.integers(min_value=0, max_value=5), min_size=1, max_size=8))
+def test_tasks_run_in_the_order_in_which_they_became_ready(turns):
+    kernel = VirtualKernel()
+    seen, expected = [], []
+
+    def worker(name, count):
+        for turn in range(count):
+            seen.append((turn, name))
+            yield
+
+    def main():
+        for task in [Task(worker, name, count) for name, count in enumerate(turns)]:
+            yield task()
+
+    kernel.main(main)
+    for turn in range(max(turns)):
+        expected += [(turn, name) for name, count in enumerate(turns) if turn < count]
+    assert seen == expected
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 100))))
+def test_messages_stay_in_order_per_receiver(sends):
+    kernel = VirtualKernel()
+
+    def receiver(task=None):
+        got = []
+        while (message := (yield task.receive())) is not None:
+            got.append(message)
+            if message % 3 == 0:
+                yield
+        return got
+
+    def main():
+        receivers = [Task(receiver) for _ in range(4)]
+        for to, message in sends:
+            receivers[to].send(message)
+            if message % 2:
+                yield
+        result = []
+        for task in receivers:
+            task.send(None)
+            result.append((yield task()))
+        return result
+
+    assert kernel.main(main) == [[m for to, m in sends if to == i] for i in range(4)]
+
+
+@pytest.mark.parametrize("busy", ["yield", "sub", "event", "message"])
+def test_nobody_starves(kernel, busy):
+    def sub():
+        return 1
+        yield
+
+    def hog(task=None):
+        event = Event()
+        event.set()
+        while True:
+            if busy == "yield":
+                yield
+            elif busy == "sub":
+                yield sub()
+            elif busy == "event":
+                yield event.wait()
+            else:
+                task.send(1)
+                yield task.receive()
+
+    def main(task=None):
+        other = Task(hog)
+        for _ in range(10):
+            yield
+        yield task.sleep(0)
+        event = Event()
+        kernel.call_later(0, event.set)
+        kernel.post(event.set)
+        yield event.wait()
+        other.terminate()
+        yield other()
+
+    kernel.main(main)
+
+
+def test_timers_are_not_starved_by_ready_tasks():
+    kernel = VirtualKernel()
+
+    def hog(task=None):
+        task.set_daemon()
+        while True:
+            kernel.now += 1
+            yield
+
+    def main(task=None):
+        Task(hog)
+        start = kernel.now
+        yield task.sleep(5)
+        assert kernel.now <= start + 7
+
+    kernel.main(main)
+
+
+def test_post_keeps_the_order_and_survives_exceptions(kernel, caplog):
+    seen = []
+
+    def main(task=None):
+        kernel.post(seen.append, 1)
+        kernel.post(lambda: 1 / 0)
+        kernel.post(seen.append, 2)
+        assert seen == []
+        yield
+        assert seen == [1, 2]
+
+    kernel.main(main)
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_post_from_many_threads_loses_nothing(threaded):
+    seen = []
+    everything = threading.Event()
+
+    def note(item):
+        seen.append(item)
+        if len(seen) == 4000:
+            everything.set()
+
+    def poster(name):
+        for i in range(1000):
+            threaded.post(note, (name, i))
+
+    threads = [threading.Thread(target=poster, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    assert everything.wait(30)
+    for thread in threads:
+        thread.join()
+    for name in range(4):
+        assert [i for who, i in seen if who == name] == list(range(1000))
+
+
+def test_a_sleeping_kernel_is_woken_each_time(threaded):
+    for i in range(2000):
+        done = threading.Event()
+        threaded.post(done.set)
+        assert done.wait(30), i
+
+
+def test_only_a_sleeping_kernel_is_woken():
+    class Counting:
+        def __init__(self, lock):
+            self.lock, self.releases = lock, 0
+
+        def acquire(self, *args):
+            return self.lock.acquire(*args)
+
+        def release(self):
+            self.releases += 1
+            self.lock.release()
+
+    kernel = Kernel()
+    kernel._lock = Counting(kernel._lock)
+    for _ in range(100):
+        kernel.post(lambda: None)
+    assert kernel._lock.releases == 0
+    kernel.terminate()
+
+
+def test_flushes_run_once_at_the_end_of_the_round(kernel):
+    seen = []
+
+    def flusher(name):
+        kernel.request_flush(lambda: seen.append(f"flush {name}"))
+        seen.append(name)
+        yield
+
+    def main():
+        tasks = [Task(flusher, name) for name in "ab"]
+        for task in tasks:
+            yield task()
+        kernel.request_flush(lambda: 1 / 0)
+        kernel.post(kernel.request_flush, lambda: seen.append("from a post"))
+        yield
+        yield
+        yield
+
+    kernel.main(main)
+    assert seen == ["a", "b", "flush a", "flush b", "from a post"]
+
+
+def test_current_and_the_thread(kernel):
+    def main(task=None):
+        assert kernel.current is task
+        assert kernel.in_kernel_thread()
+        yield
+        assert kernel.current is task
+
+    assert not kernel.in_kernel_thread()
+    kernel.main(main)
+    assert kernel.current is None
+
+
+# ---- senseless yields -------------------------------------------------------------------------------------------
+
+
+def plain():
+    return 1
+
+
+class Some:
+    def method(self):
+        return 1
+
+
+async def agen():
+    yield 1
+
+
+@pytest.mark.parametrize(
+    ("value", "right"),
+    [
+        (plain, "x = yield value(...)"),
+        (Some().method, "x = yield value(...)"),
+        (functools.partial(plain), "x = yield value(...)"),
+        (len, "x = yield value(...)"),
+        (Some, "x = yield value(...)"),
+        (concurrent.futures.Future(), "pool.async_task"),
+    ],
+)
+def test_senseless_yields_show_the_wrong_line_and_the_right_one(kernel, value, right):
+    def main():
+        with pytest.raises(SenselessYield) as caught:
+            yield value
+        return str(caught.value)
+
+    text = kernel.main(main)
+    assert f"{__file__}:" in text
+    assert ": yield value\n" in text
+    assert right in text
+
+
+def test_senseless_yields_of_things_made_in_the_task(kernel):
+    def main():
+        task = Task(sub)
+        with pytest.raises(SenselessYield, match=r"yield task\.finish\(\)"):
+            yield task
+        with pytest.raises(SenselessYield, match=r"async for item in agen\(\)"):
+            yield agen()
+        loop = asyncio.new_event_loop()
+        future = loop.create_future()
+        with pytest.raises(SenselessYield, match=r"parkcos\.io\(future\)"):
+            yield future
+        loop.close()
+        with pytest.raises(SenselessYield, match="in_a_sub_call"):
+            yield sub_call()
+
+    def sub():
+        yield
+
+    def sub_call():
+        in_a_sub_call = plain
+        yield in_a_sub_call
+
+    kernel.main(main)
+
+
+def test_a_failing_wait_is_raised_at_its_yield(kernel):
+    from parkcos.kernel import Wait
+
+    class Broken(Wait):
+        def begin(self, task):
+            raise ValueError("begin")
+
+    def main():
+        with pytest.raises(ValueError, match="begin"):
+            yield Broken()
+
+    kernel.main(main)
+
+
+def test_a_keyboard_interrupt_in_the_kernel_interrupts_the_tasks(caplog):
+    kernel = VirtualKernel()
+    ended = []
+
+    def waits(task=None):
+        try:
+            yield task.receive()
+        except KeyboardInterrupt:
+            ended.append(task.name)
+            yield
+
+    def main():
+        task = Task(waits)
+        kernel.call_later(1, interrupt)
+        yield task()
+        return ended
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        kernel.main(main)
+    assert ended == ["waits"] or kernel.stopped

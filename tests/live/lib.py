@@ -1,0 +1,184 @@
+"""What the live tests share: programs of parkcos as subprocesses, and clients in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from parkcos import Client, Task
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SECRET = "a secret of the tests"
+LIMIT_S = 40.0
+"""Nothing here takes so long, on however busy a machine; what does, hangs."""
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that are free for TCP and UDP now, each with the next lower one."""
+    ports: list[int] = []
+    with contextlib.ExitStack() as socks:
+        while len(ports) < count:
+            sock = socks.enter_context(socket.socket())
+            sock.bind(("127.0.0.1", 0))
+            port = sock.getsockname()[1]
+            with contextlib.suppress(OSError):
+                socks.enter_context(socket.socket()).bind(("127.0.0.1", port - 1))
+                ports.append(port)
+    return ports
+
+
+class Program:
+    """A program of this Python; its output, both streams, is collected line by line.
+
+    Ended by the `with` block at the latest.
+    """
+
+    def __init__(self, *args: str | os.PathLike[str], cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
+        self.lines: list[str] = []
+        self._news = threading.Condition()
+        self._ended = False
+        self.process = subprocess.Popen(
+            [sys.executable, "-u", *map(str, args)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=cwd,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
+        )
+        self.pid = self.process.pid
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._news:
+                self.lines.append(line.rstrip("\n"))
+                self._news.notify_all()
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+    def find(self, pattern: str) -> list[str]:
+        """The lines so far in which `pattern` occurs."""
+        return [line for line in list(self.lines) if re.search(pattern, line)]
+
+    def wait_for(self, pattern: str, times: int = 1) -> re.Match[str]:
+        """Wait until a line has come in which `pattern` occurs; the match in the last such line."""
+        with self._news:
+            self._news.wait_for(lambda: len(self.find(pattern)) >= times or self._ended, LIMIT_S)
+        found = self.find(pattern)
+        assert len(found) >= times, f"no line with {pattern!r} ({times} times) in:\n{self.text}"
+        match = re.search(pattern, found[-1])
+        assert match is not None
+        return match
+
+    def say(self, text: str) -> None:
+        """Type `text`."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(text)
+        self.process.stdin.flush()
+
+    def family(self) -> list[psutil.Process]:
+        """This process and all that it has started."""
+        try:
+            me = psutil.Process(self.pid)
+            return [me, *me.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end; the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for the end; the exit code (negative: of the signal).  Its whole output is there then."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+        try:
+            code = self.process.wait(LIMIT_S)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.process.args} does not end:\n{self.text}") from None
+        self._reader.join(LIMIT_S)
+        assert not self._reader.is_alive(), f"somebody still has the output of {self.process.args}:\n{self.text}"
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return code
+
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        self.wait()
+
+
+def gone(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Wait until these processes have ended; those that have not."""
+    _, alive = psutil.wait_procs(list(processes), timeout=10)
+    return [p for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+# -- in this process
+
+
+def run(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Run a task of this process to its end; gives its result or raises what it raised."""
+    task = Task(fn, *args, **kwargs)
+    try:
+        return task.future().result(LIMIT_S)
+    except TimeoutError:
+        task.terminate()
+        raise AssertionError(f"{task!r} hangs") from None
+
+
+Body = Callable[[Client], Generator[Any, Any, Any]]
+
+
+def with_client(body: Body, components: Any = (), **options: Any) -> Any:
+    """Run ``body(client)``, with a client that is scheduled before and closed after."""
+
+    def main() -> Generator[Any, Any, Any]:
+        client = Client(components, **options)
+        assert (yield client.schedule(timeout=LIMIT_S)) == 0
+        try:
+            result = yield body(client)
+        except BaseException:
+            yield client.close(terminate=True)
+            raise
+        yield client.close()
+        return result
+
+    return run(main)
+
+
+def ends(rtasks: Iterable[Task]) -> Generator[Any, Any, list[Any]]:
+    """To be yielded: what finish() of each task gives."""
+    values = []
+    for rtask in rtasks:
+        values.append((yield rtask.finish()))
+    return values

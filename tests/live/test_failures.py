@@ -1,0 +1,341 @@
+"""What goes wrong reaches the client, soon and in words, and nothing is lost that need not be."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Generator
+from typing import Any
+
+import psutil
+import pytest
+
+import parkcos
+from parkcos import (
+    Client,
+    LocalCluster,
+    MonitorStatus,
+    NodeAllocate,
+    NotATask,
+    RemoteError,
+    ScheduleError,
+    ShippingError,
+    Task,
+    TaskAbandoned,
+)
+from tests.live.lib import LIMIT_S, ends, gone, run, with_client
+
+pytestmark = [pytest.mark.live, pytest.mark.usefixtures("cluster")]
+
+Gen = Generator[Any, Any, Any]
+
+
+def waits(to: Any = None, task: Any = None) -> Gen:
+    if to is not None:
+        to.send((task, os.getpid()))
+    return (yield task.receive())
+
+
+def pid() -> Gen:
+    yield
+    return os.getpid()
+
+
+def square(n: int) -> Gen:
+    yield
+    return n * n
+
+
+def exits(code: int) -> Gen:
+    yield
+    os._exit(code)
+
+
+def crashes() -> Gen:
+    yield
+    ctypes.string_at(0)
+
+
+def quits() -> Gen:
+    yield
+    sys.exit("enough")
+
+
+def test_killed_server_is_reported_with_the_signal_and_replaced() -> None:
+    def body(client: Client) -> Gen:
+        me = parkcos.cur_task()
+        assert me is not None
+        rtask = yield client.rtask(waits, me)
+        _, victim = yield me.receive(LIMIT_S)
+        os.kill(victim, signal.SIGKILL)
+        with pytest.raises(TaskAbandoned, match="SIGKILL"):
+            yield rtask.result()
+        assert not rtask.is_alive()
+        assert (yield rtask.deliver("late", timeout=5)) == -1
+        pids = set()
+        tasks = []
+        for _ in range(2):
+            tasks.append((yield client.rtask(waits, me)))
+            _, p = yield me.receive(LIMIT_S)
+            pids.add(p)
+        for t in tasks:
+            t.send("done")
+            assert (yield t()) == "done"
+        assert len(pids) == 2
+        assert victim not in pids
+
+    with_client(body, [waits])
+
+
+@pytest.mark.parametrize(
+    ("fn", "args", "how"), [(exits, (3,), "exit code 3"), (exits, (0,), "ended"), (crashes, (), "SIGSEGV")]
+)
+def test_server_that_dies_of_its_task(fn: Any, args: Any, how: str) -> None:
+    def body(client: Client) -> Gen:
+        rtask = yield client.rtask(fn, *args)
+        end = yield rtask()
+        assert isinstance(end, MonitorStatus)
+        assert end.type is TaskAbandoned
+        assert how in str(end.exception)
+        values = []
+        for n in range(6):
+            values.append((yield client.rtask(square, n)))
+        assert (yield ends(values)) == [n * n for n in range(6)]
+
+    with_client(body)
+
+
+def test_tasks_behind_one_that_kills_its_server_are_not_lost() -> None:
+    """Many short tasks, some of which kill their server: those end as abandoned, all others give their result."""
+
+    def body(client: Client) -> Gen:
+        rtasks = []
+        for n in range(200):
+            try:
+                rtasks.append((n, (yield client.rtask(exits, 7) if n % 50 == 25 else client.rtask(square, n))))
+            except TaskAbandoned:
+                assert n % 50 == 25
+        for n, rtask in rtasks:
+            end = yield rtask()
+            if n % 50 == 25:
+                assert end.type is TaskAbandoned
+            else:
+                assert end == n * n
+
+    with_client(body)
+
+
+def test_sys_exit_ends_that_task_only() -> None:
+    def body(client: Client) -> Gen:
+        (server, *_) = yield client.servers()
+        before = yield (yield client.rtask_at(server, pid))()
+        end = yield (yield client.rtask_at(server, quits))()
+        assert end.type is SystemExit
+        assert "enough" in end.traceback
+        assert (yield (yield client.rtask_at(server, pid))()) == before
+
+    def main() -> Gen:
+        client = Client()
+        yield client.schedule()
+        yield (yield client.rtask(square, 1))()
+        yield body(client)
+        yield client.close()
+
+    run(main)
+
+
+def test_killed_node() -> None:
+    """Zygote and servers are gone with it, and the client's tasks are abandoned."""
+
+    def main(other: LocalCluster, victims: list[psutil.Process]) -> Gen:
+        me = parkcos.cur_task()
+        assert me is not None
+        assert other._process is not None
+        class Only(NodeAllocate):
+            def allocate(self, ip_addr: str, name: str, platform: str, cpus: int, memory: Any, disk: Any) -> int:
+                return cpus if name == "victim" else 0
+
+        client = Client(nodes=[Only()])
+        yield client.schedule()
+        rtasks = []
+        for _ in range(2):
+            rtasks.append((yield client.rtask(waits, me)))
+            yield me.receive(LIMIT_S)
+        pending = Task(submits, client)
+        yield me.sleep(0)
+        victims += [psutil.Process(other._process.pid), *psutil.Process(other._process.pid).children(recursive=True)]
+        assert len(victims) == 5, "node, zygote, two servers, and the zygote for the next client"
+        other._process.kill()
+        for rtask in rtasks:
+            with pytest.raises(TaskAbandoned):
+                yield rtask.result()
+        pending.terminate()
+        yield client.close()
+
+    def submits(client: Client) -> Gen:
+        yield client.rtask(square, 3)
+
+    victims: list[psutil.Process] = []
+    with LocalCluster(cpus=2, name="victim") as other:
+        run(main, other, victims)
+        assert gone(victims) == []
+
+
+# -- what cannot be run at all
+
+
+class Holder:
+    def __init__(self) -> None:
+        self.inner = {"lock": threading.Lock()}
+
+
+def test_argument_that_cannot_be_pickled_is_named() -> None:
+    def body(client: Client) -> Gen:
+        with pytest.raises(ShippingError, match=r"inner.*lock"):
+            yield client.rtask(square, Holder())
+        assert (yield (yield client.rtask(square, 5))()) == 25
+
+    with_client(body)
+
+
+def test_result_that_cannot_be_pickled_is_named() -> None:
+    def returns_lock() -> Gen:
+        yield
+        return {"the_lock": threading.Lock()}
+
+    def body(client: Client) -> Gen:
+        with pytest.raises(ShippingError, match="the_lock"):
+            yield (yield client.rtask(returns_lock)).result()
+
+    with_client(body)
+
+
+def test_message_that_cannot_be_pickled_raises_at_send() -> None:
+    def body(client: Client) -> Gen:
+        rtask = yield client.rtask(waits)
+        with pytest.raises(ShippingError, match="lock"):
+            rtask.send(Holder())
+        rtask.send("fine")
+        assert (yield rtask()) == "fine"
+
+    with_client(body)
+
+
+def plain(n: int) -> int:
+    return n
+
+
+def test_plain_function_shows_the_right_line() -> None:
+    def body(client: Client) -> Gen:
+        with pytest.raises(NotATask, match=r"plain is a plain function.*\n.*\n.*async def plain"):
+            yield client.rtask(plain, 3)
+
+    with_client(body)
+
+
+def test_wrong_arguments_raise_in_the_clients_task() -> None:
+    def body(client: Client) -> Gen:
+        with pytest.raises((RemoteError, TypeError), match=r"square.*(missing|argument)"):
+            yield client.rtask(square)
+        with pytest.raises((RemoteError, TypeError), match="unexpected keyword"):
+            yield client.rtask(square, 3, wrong=4)
+        assert (yield (yield client.rtask(square, 5))()) == 25
+
+    with_client(body)
+
+
+def test_class_that_the_server_lacks() -> None:
+    """An instance of a class of an installed-looking module that is not there."""
+
+    class Thing:
+        def __reduce__(self) -> Any:
+            return _lookup, ("a_module_of_nobody",)
+
+    def body(client: Client) -> Gen:
+        with pytest.raises(RemoteError, match=r"a_module_of_nobody.*components"):
+            yield client.rtask(square, Thing())
+
+    with_client(body)
+
+
+def _lookup(name: str) -> Any:
+    return __import__(name)
+
+
+def test_client_that_is_not_scheduled() -> None:
+    def main() -> Gen:
+        client = Client()
+        with pytest.raises(ScheduleError, match="schedule"):
+            yield client.rtask(square, 3)
+        yield client.close()
+        with pytest.raises(ScheduleError):
+            yield client.rtask(square, 3)
+
+    run(main)
+
+
+def test_unknown_server() -> None:
+    def body(client: Client) -> Gen:
+        yield client.rtask(square, 3)
+        with pytest.raises(ScheduleError, match="no server or node at"):
+            yield client.rtask_at(parkcos.Location("127.0.0.1", 1), square, 3)
+        with pytest.raises(ScheduleError, match="no server or node at"):
+            yield client.rtask_at("127.0.0.9", square, 3)
+
+    with_client(body)
+
+
+# -- computing without a yield
+
+
+def hogs(to: Any, seconds: float, task: Any = None) -> Gen:
+    to.send("starts")
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+    got = []
+    while len(got) < 100:
+        got.append((yield task.receive()))
+    return got
+
+
+def test_computing_task_gets_its_messages_in_order_afterwards() -> None:
+    def body(client: Client) -> Gen:
+        me = parkcos.cur_task()
+        assert me is not None
+        rtask = yield client.rtask(hogs, me, 2.0)
+        assert (yield me.receive(LIMIT_S)) == "starts"
+        for n in range(100):
+            assert (yield rtask.deliver(n, timeout=LIMIT_S)) == 1 if n == 50 else rtask.send(n) == 0
+        assert rtask.is_alive()
+        assert (yield rtask()) == list(range(100))
+
+    with_client(body)
+
+
+def reports(to: Any, go_on: str, task: Any = None) -> Gen:
+    """Computes, without a yield, until a file is there that its client writes when it has the messages."""
+    for n in range(5):
+        to.send(n)
+    deadline = time.monotonic() + LIMIT_S
+    while not os.path.exists(go_on) and time.monotonic() < deadline:
+        pass
+    yield
+    return os.path.exists(go_on)
+
+
+def test_progress_messages_arrive_while_the_task_computes(tmp_path: Any) -> None:
+    def body(client: Client) -> Gen:
+        me = parkcos.cur_task()
+        assert me is not None
+        rtask = yield client.rtask(reports, me, str(tmp_path / "go_on"))
+        for n in range(5):
+            assert (yield me.receive(LIMIT_S)) == n
+        (tmp_path / "go_on").touch()
+        assert (yield rtask()) is True
+
+    with_client(body)

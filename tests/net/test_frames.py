@@ -1,0 +1,186 @@
+"""parkcos/net/frames.py: however the stream is split, the same frames come out."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parkcos.errors import ProtocolError
+from parkcos.net import frames
+from parkcos.net.frames import ACK, BIG, BIG_SIZE, BYE, DATA, HELLO, PART, PULSE, Frame, FrameReader, header
+
+
+def frame(kind: int, body: bytes = b"", seq: int = 0) -> bytes:
+    return header(kind, len(body), seq) + body
+
+
+def trusting() -> FrameReader:
+    reader = FrameReader()
+    reader.trusted = True
+    return reader
+
+
+def read(reader: FrameReader, data: bytes, cuts: list[int], last_seq: int = 0) -> list[Frame]:
+    """Feed `data` in pieces that end at `cuts`."""
+    found: list[Frame] = []
+    edges = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
+    for start, end in zip(edges, edges[1:], strict=False):
+        for got in reader.feed(data[start:end], last_seq):
+            found.append(got)
+            last_seq = max(last_seq, got.seq)
+    return found
+
+
+BIG_BODY = bytes(range(256)) * 5
+STREAM = b"".join(
+    [
+        frame(HELLO, b"who"),
+        frame(DATA, b"one", 1),
+        frame(PULSE),
+        frame(DATA, b"", 2),
+        frame(BIG, BIG_SIZE.pack(len(BIG_BODY)), 3),
+        frame(ACK, b"", 7),
+        frame(PART, BIG_BODY[:500], 4),
+        frame(PULSE),
+        frame(PART, BIG_BODY[500:501], 5),
+        frame(ACK, b"", 8),
+        frame(PART, BIG_BODY[501:], 6),
+        frame(DATA, b"last", 7),
+        frame(BYE, b"gone"),
+    ]
+)
+FRAMES = [
+    (HELLO, 0, b"who"),
+    (DATA, 1, b"one"),
+    (PULSE, 0, b""),
+    (DATA, 2, b""),
+    (BIG, 3, BIG_SIZE.pack(len(BIG_BODY))),
+    (ACK, 7, b""),
+    (PART, 4, b""),
+    (PULSE, 0, b""),
+    (PART, 5, b""),
+    (ACK, 8, b""),
+    (PART, 6, BIG_BODY),
+    (DATA, 7, b"last"),
+    (BYE, 0, b"gone"),
+]
+
+
+def test_every_single_split() -> None:
+    for at in range(len(STREAM)):
+        reader = FrameReader()
+        assert [tuple(f) for f in read_acks(reader, STREAM[:at], STREAM[at:])] == FRAMES, at
+
+
+def read_acks(reader: FrameReader, *pieces: bytes) -> list[Frame]:
+    """As `read`; only reliable frames count as numbers, an ACK's is somebody else's."""
+    found: list[Frame] = []
+    last_seq = 0
+    for piece in pieces:
+        view = memoryview(piece)
+        while view:
+            space = reader.get_buffer()
+            n = min(len(space), len(view))
+            space[:n] = view[:n]
+            view = view[n:]
+            for got in reader.received(n, last_seq):
+                found.append(got)
+                if got.kind in frames.RELIABLE:
+                    last_seq = got.seq
+    return found
+
+
+@given(st.lists(st.integers(0, len(STREAM)), max_size=40))
+def test_random_splits(cuts: list[int]) -> None:
+    edges = sorted({0, len(STREAM), *cuts})
+    pieces = [STREAM[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    assert [tuple(f) for f in read_acks(FrameReader(), *pieces)] == FRAMES
+
+
+def test_feed_tells_an_acknowledgement_from_a_number() -> None:
+    reader = trusting()
+    got = reader.feed(frame(ACK, b"", 5) + frame(DATA, b"x", 1), 0)
+    assert [(f.kind, f.seq) for f in got] == [(ACK, 5), (DATA, 1)]
+
+
+@given(st.lists(st.binary(max_size=3000), min_size=1, max_size=30), st.lists(st.integers(0, 1 << 20), max_size=30))
+def test_any_bodies(bodies: list[bytes], cuts: list[int]) -> None:
+    data = b"".join(frame(DATA, body, i) for i, body in enumerate(bodies, 1))
+    assert [f.body for f in read(trusting(), data, cuts)] == bodies
+
+
+def test_more_than_the_buffer_in_many_frames() -> None:
+    bodies = [bytes([i]) * (frames.FRAME_BYTES_MAX - i) for i in range(8)]
+    data = b"".join(frame(DATA, body, i) for i, body in enumerate(bodies, 1))
+    for step in (1000, 65537, frames.BUFFER_BYTES - 1):
+        reader = trusting()
+        assert [f.body for f in read(reader, data, list(range(0, len(data), step)))] == bodies
+
+
+def test_what_came_twice_is_dropped() -> None:
+    reader = trusting()
+    data = frame(DATA, b"a", 1) + frame(DATA, b"b", 2) + frame(DATA, b"c", 3)
+    assert [f.body for f in reader.feed(data, 2)] == [b"c"]
+
+
+def test_parts_that_came_whole_are_kept_over_a_redial_and_half_a_part_comes_again() -> None:
+    body = b"0123456789" * 30
+    big = frame(BIG, BIG_SIZE.pack(len(body)), 1)
+    parts = [frame(PART, body[:100], 2), frame(PART, body[100:200], 3), frame(PART, body[200:], 4)]
+    everything = big + b"".join(parts)
+    for cut in range(len(everything) + 1):
+        reader = trusting()
+        found = reader.feed(everything[:cut], 0)
+        last = max((f.seq for f in found), default=0)
+        reader.reset()
+        reader.trusted = True
+        found += reader.feed(everything, last)
+        assert [f.seq for f in found] == [1, 2, 3, 4]
+        assert found[-1].body == body
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (header(DATA, frames.FRAME_BYTES_MAX + 1, 1), "larger than any"),
+        (header(PART, 0xFFFFFFFF, 1), "larger than any"),
+        (frame(DATA, b"x", 2), "missing"),
+        (frame(PART, b"x", 1), "not announced"),
+        (frame(PART, b"x", 5), "missing"),
+        (frame(BIG, b"short", 1), "malformed"),
+        (frame(BIG, BIG_SIZE.pack(0), 1), "not accepted"),
+        (frame(BIG, BIG_SIZE.pack(frames.BIG_BYTES_MAX + 1), 1), "not accepted"),
+        (frame(BIG, BIG_SIZE.pack(5), 1) + frame(PART, b"123456", 2), "not announced"),
+        (frame(BIG, BIG_SIZE.pack(5), 1) + frame(PART, b"", 2), "not announced"),
+    ],
+)
+def test_what_no_honest_peer_sends(data: bytes, words: str) -> None:
+    with pytest.raises(ProtocolError, match=words):
+        trusting().feed(data, 0)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (header(HELLO, frames.HELLO_BYTES_MAX + 1), "larger than any"),
+        (header(DATA, frames.HELLO_BYTES_MAX + 1, 1), "larger than any"),
+        (frame(DATA, b"x", 1), "before the peer said who it is"),
+        (frame(BIG, BIG_SIZE.pack(5), 1), "before the peer said who it is"),
+        (frame(PART, b"x", 1), "not announced"),
+    ],
+)
+def test_before_the_greeting(data: bytes, words: str) -> None:
+    with pytest.raises(ProtocolError, match=words):
+        FrameReader().feed(data, 0)
+
+
+@given(st.binary(min_size=1, max_size=4000), st.booleans())
+def test_garbage_gives_frames_or_a_protocol_error_and_nothing_else(data: bytes, trusted: bool) -> None:
+    reader = FrameReader()
+    reader.trusted = trusted
+    try:
+        for got in reader.feed(data, 0):
+            assert len(got.body) <= len(data)
+    except ProtocolError:
+        pass

@@ -1,0 +1,379 @@
+"""parkcos/node/state.py"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from parkcos.cluster import messages as m
+from parkcos.node import state as ns
+from parkcos.node.state import (
+    CLOSING,
+    FREE,
+    GRACE_S,
+    LOST_GRACE_S,
+    PATIENT,
+    RESERVED,
+    SERVING,
+    SETUP,
+    SETUP_WAIT_S,
+    STEADY_S,
+    STOPPED,
+    WIPING,
+    CloseAsked,
+    CloseServerAsked,
+    CloseZygote,
+    EndServer,
+    ForkServer,
+    KillServer,
+    NodeMachine,
+    OpenZygote,
+    ProcessLost,
+    ReleaseAsked,
+    ReserveAsked,
+    SchedulerSeen,
+    ServerExited,
+    ServerListening,
+    SetupAsked,
+    SetupDone,
+    SetupFailed,
+    Stop,
+    StopAsked,
+    TimePassed,
+    ToClient,
+    ToScheduler,
+    ZygoteExited,
+)
+
+S, A, PA, B, PB = 1, 10, 11, 20, 21  # a scheduler; clients and their processes
+FREED = [ToClient(PA, m.NodeClosed(A)), ToScheduler(S, None)]
+
+
+class Driven:
+    def __init__(self, *events: Any) -> None:
+        self.machine = NodeMachine()
+        for event in events:
+            self(event)
+
+    def __call__(self, event: Any, now: float = 0.0) -> list[Any]:
+        effects: list[Any] = list(self.machine.handle(event, now))
+        self.machine.check()
+        return effects
+
+    @property
+    def phase(self) -> str:
+        return self.machine.phase
+
+
+def down(server: int, reason: str = "killed", restarts: bool = False, asked: bool = False) -> ToClient:
+    return ToClient(PA, m.ServerDown(A, server, reason, restarts, asked))
+
+
+def serving(cpus: int = 2, restart_servers: bool = False) -> Driven:
+    """It serves A with servers 100, 101, ..., which have been up for long."""
+    node = Driven(SchedulerSeen(S), ReserveAsked(S, A, PA), SetupAsked(A, cpus, restart_servers), SetupDone())
+    for index in range(cpus):
+        node(ServerListening(index, 9707 + index, 100 + index))
+    return node
+
+
+def test_from_free_to_serving_and_back() -> None:
+    node = Driven()
+    assert node(SchedulerSeen(S)) == [ToScheduler(S, None)]
+    assert node(ReserveAsked(S, A, PA)) == [ToScheduler(S, m.NodeAnswer(A, True))]
+    assert node.phase == RESERVED
+    assert node(SetupAsked(A, 2, False)) == [OpenZygote(A)]
+    assert node.phase == SETUP
+    assert node(SetupDone()) == [ToClient(PA, m.NodeReady(A)), ForkServer(0), ForkServer(1)]
+    assert node(ServerListening(0, 9707, 100)) == [ToClient(PA, m.ServerUp(A, 0, "", 9707, 100))]
+    assert node(ServerListening(1, 9708, 101)) == [ToClient(PA, m.ServerUp(A, 1, "", 9708, 101))]
+    assert node.phase == SERVING
+    assert node(CloseAsked(A, True), 50.0) == [EndServer(0, GRACE_S), EndServer(1, GRACE_S)]
+    assert node.phase == CLOSING
+    assert node(ServerExited(0, "exit code 0"), 51.0) == [down(100, "exit code 0", asked=True)]
+    assert node(ServerExited(1, "exit code 0"), 51.0) == [down(101, "exit code 0", asked=True), CloseZygote()]
+    assert node.phase == WIPING
+    assert node(ZygoteExited("closed"), 51.1) == FREED
+    assert node.phase == FREE
+    assert node.machine.clients_served == 1
+    assert node.machine.next_deadline() is None
+
+
+def test_one_client_at_a_time() -> None:
+    node = serving()
+    assert node(ReserveAsked(S, A, PA)) == [ToScheduler(S, m.NodeAnswer(A, True))], "asked again"
+    (refusal,) = node(ReserveAsked(S, B, PB))
+    assert not refusal.message.ok
+    assert "another client" in refusal.message.reason
+    for event in (SetupAsked(B, 1, False), CloseAsked(B, True), ReleaseAsked(B), CloseServerAsked(B, 100, True, False)):
+        assert node(event) == []
+    node(CloseAsked(A, True))
+    (refusal,) = node(ReserveAsked(S, A, PA))
+    assert "this client" in refusal.message.reason
+    assert node(SetupAsked(A, 2, False)) == [], "it is closing"
+
+
+def test_a_reservation_lapses() -> None:
+    node = Driven(SchedulerSeen(S), ReserveAsked(S, A, PA))
+    assert node.machine.next_deadline() == SETUP_WAIT_S
+    assert node(ReserveAsked(S, A, PA), 5.0) == [ToScheduler(S, m.NodeAnswer(A, True))]
+    assert node(TimePassed(), SETUP_WAIT_S) == []
+    assert node(TimePassed(), 5.0 + SETUP_WAIT_S) == FREED
+    assert node.machine.clients_served == 0, "nobody was served"
+    assert node(SetupAsked(A, 1, False)) == []
+
+
+def test_release() -> None:
+    node = Driven(SchedulerSeen(S), ReserveAsked(S, A, PA))
+    assert node(ReleaseAsked(A)) == FREED
+    assert node(ReleaseAsked(A)) == [ToScheduler(S, None)], "said again, for a scheduler that waits for it"
+    node = serving(1)
+    assert node(ReleaseAsked(A)) == [EndServer(0, GRACE_S)]
+    node = Driven(ReserveAsked(S, A, PA), SetupAsked(A, 1, False))
+    assert node(ReleaseAsked(A)) == [CloseZygote()]
+    assert node(SetupDone()) == [], "too late"
+    assert node(ZygoteExited("closed")) == [ToClient(PA, m.NodeClosed(A))]
+
+
+def test_setup_that_fails() -> None:
+    node = Driven(SchedulerSeen(S), ReserveAsked(S, A, PA), SetupAsked(A, 2, False))
+    assert node(SetupFailed("no such file")) == [ToClient(PA, m.NodeFailed(A, "no such file")), CloseZygote()]
+    assert node(SetupFailed("again")) == []
+    assert node(ZygoteExited("closed")) == FREED
+
+
+def test_a_zygote_that_dies() -> None:
+    node = serving()
+    assert node(ZygoteExited("killed")) == [down(100), down(101), ToClient(PA, m.NodeFailed(A, "killed")), *FREED]
+    assert node(ServerExited(0, "killed")) == []
+    node = Driven(SchedulerSeen(S), ReserveAsked(S, A, PA), SetupAsked(A, 2, False))
+    assert node(ZygoteExited("killed")) == [ToClient(PA, m.NodeFailed(A, "killed")), *FREED]
+    node = serving(1)
+    node(CloseAsked(A, True))
+    assert node(ZygoteExited("killed")) == [down(100, asked=True), *FREED]
+    assert node(ZygoteExited("killed")) == []
+
+
+def test_a_lost_client_is_closed_soon_and_told_nothing_at_the_end() -> None:
+    node = serving(1)
+    assert node(ProcessLost(PA, "killed"), 7.0) == [EndServer(0, LOST_GRACE_S)]
+    assert node.machine.next_deadline() == 7.0 + LOST_GRACE_S
+    assert node(TimePassed(), 7.5) == [KillServer(0)]
+    assert node(TimePassed(), 8.0) == []
+    node(ServerExited(0, "killed"))
+    assert node(ZygoteExited("closed")) == [ToScheduler(S, None)]
+    node = Driven(SchedulerSeen(S), ReserveAsked(S, A, PA))
+    assert node(ProcessLost(PA, "killed")) == [ToScheduler(S, None)]
+    assert node(ReserveAsked(S, B, PB)) == [ToScheduler(S, m.NodeAnswer(B, True))]
+    assert node(ReleaseAsked(B)) == [ToClient(PB, m.NodeClosed(B)), ToScheduler(S, None)], "another client"
+
+
+def test_a_lost_scheduler_changes_nothing_but_who_is_told() -> None:
+    node = serving(1)
+    assert node(ProcessLost(S, "killed")) == []
+    node(SchedulerSeen(2))
+    node(CloseAsked(A, True))
+    node(ServerExited(0, "exit code 0"))
+    assert node(ZygoteExited("closed")) == [FREED[0], ToScheduler(2, None)]
+
+
+def test_a_patient_close_kills_nobody_until_it_is_urgent() -> None:
+    node = serving(2)
+    assert node(CloseAsked(A, False)) == [EndServer(0, PATIENT), EndServer(1, PATIENT)]
+    assert node.machine.next_deadline() is None
+    assert node(CloseAsked(A, False)) == []
+    assert node(ServerExited(0, "exit code 0"), 99.0) == [down(100, "exit code 0", asked=True)]
+    assert node(CloseAsked(A, True), 100.0) == [EndServer(1, GRACE_S)]
+    assert node(CloseAsked(A, True), 101.0) == []
+    assert node.machine.next_deadline() == 100.0 + GRACE_S
+    assert node(ProcessLost(PA, "killed"), 102.0) == [EndServer(1, LOST_GRACE_S)]
+    assert node(TimePassed(), 102.0 + LOST_GRACE_S) == [KillServer(1)]
+
+
+def test_a_server_that_dies_is_replaced_with_growing_pauses() -> None:
+    node = serving(1)
+    now, server = STEADY_S + 1, 100
+    assert node(ServerExited(0, "killed"), now) == [down(server, restarts=True), ForkServer(0)]
+    for pause in (0.0, 0.2, 1.0, 5.0, 5.0):
+        server += 1
+        now += 1.0
+        node(ServerListening(0, 9707, server), now)
+        effects = node(ServerExited(0, "killed"), now)
+        assert effects[0] == down(server, restarts=True)
+        assert effects[1:] == ([] if pause else [ForkServer(0)])
+        assert node.machine.next_deadline() == (now + pause if pause else None)
+        if pause:
+            assert node(TimePassed(), now + pause / 2) == []
+            now += pause
+            assert node(TimePassed(), now) == [ForkServer(0)]
+    now += STEADY_S
+    assert node(ServerExited(0, "killed"), now) == [ForkServer(0)], "it never listened: nobody knew it"
+
+
+def test_while_a_server_waits_to_be_replaced_the_node_closes() -> None:
+    node = serving(1)
+    node(ServerExited(0, "killed"), 1.0)
+    node(ServerExited(0, "killed"), 2.0)
+    assert node.machine.next_deadline() is not None
+    assert node(CloseAsked(A, True), 2.1) == [CloseZygote()]
+    assert node.machine.next_deadline() is None
+
+
+def test_closing_one_server() -> None:
+    node = serving(2)
+    assert node(CloseServerAsked(A, 100, False, False)) == [EndServer(0, PATIENT)]
+    assert node.machine.next_deadline() is None
+    assert node(CloseServerAsked(A, 100, True, False), 3.0) == [EndServer(0, GRACE_S)]
+    node(CloseServerAsked(A, 100, True, False), 4.0)
+    assert node.machine.next_deadline() == 3.0 + GRACE_S, "asked twice is not longer"
+    assert node(ServerExited(0, "exit code 0"), 5.0) == [down(100, "exit code 0", asked=True)]
+    assert node(CloseServerAsked(A, 101, False, True)) == [EndServer(1, PATIENT)]
+    assert node(ServerExited(1, "exit code 0"), 6.0) == [
+        down(101, "exit code 0", restarts=True, asked=True), ForkServer(1)
+    ]  # fmt: skip
+    assert node(CloseServerAsked(A, 101, False, True)) == [], "it has ended"
+    assert node.phase == SERVING
+
+
+def test_restart_servers() -> None:
+    node = serving(1, restart_servers=True)
+    node(CloseServerAsked(A, 100, False, False))
+    assert ForkServer(0) in node(ServerExited(0, "exit code 0"), 5.0)
+
+
+def test_a_server_that_comes_up_while_it_is_closed() -> None:
+    node = Driven(ReserveAsked(S, A, PA), SetupAsked(A, 1, False), SetupDone())
+    assert node(CloseAsked(A, True)) == [EndServer(0, GRACE_S)]
+    assert node(ServerListening(0, 9707, 100)) == [], "nobody is to use it"
+    assert node(ServerListening(5, 9707, 105)) == []
+    assert node(ServerExited(5, "?")) == []
+
+
+def test_stopping() -> None:
+    node = Driven()
+    assert node(StopAsked(False)) == [Stop()]
+    assert node.phase == STOPPED
+    assert node(StopAsked(True)) == []
+    node = Driven(SchedulerSeen(S), ReserveAsked(S, A, PA))
+    assert node(StopAsked(False)) == [FREED[0], Stop()]
+    node = serving(1)
+    assert node(StopAsked(False)) == []
+    (refusal,) = node(ReserveAsked(S, B, PB))
+    assert refusal.message == m.NodeAnswer(B, False, "the node is being stopped")
+    assert node(StopAsked(True)) == [EndServer(0, LOST_GRACE_S)]
+    node(ServerExited(0, "exit code 0"))
+    assert node(ZygoteExited("closed")) == [FREED[0], Stop()]
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """A node with fake processes: one client's servers live at a time, and every close comes to its end."""
+
+    clients = st.sampled_from([(A, PA), (B, PB)])
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.machine = NodeMachine()
+        self.now = 0.0
+        self.zygote = 0
+        self.servers: dict[int, int] = {}
+        self.numbers = 1000
+        self.stopped = False
+        self.tell(SchedulerSeen(S))
+
+    def tell(self, event: Any) -> None:
+        for effect in self.machine.handle(event, self.now):
+            match effect:
+                case OpenZygote(client):
+                    assert not self.zygote
+                    self.zygote = client
+                case ForkServer(index):
+                    assert self.zygote
+                    assert index not in self.servers
+                    self.servers[index] = 0
+                case EndServer(index, _) | KillServer(index):
+                    assert index in self.servers
+                case CloseZygote():
+                    assert self.zygote
+                case Stop():
+                    assert not self.zygote
+                    self.stopped = True
+
+    @rule(client=clients)
+    def reserve(self, client: tuple[int, int]) -> None:
+        self.tell(ReserveAsked(S, *client))
+
+    @rule(client=clients, cpus=st.integers(1, 3), restart=st.booleans())
+    def setup(self, client: tuple[int, int], cpus: int, restart: bool) -> None:
+        self.tell(SetupAsked(client[0], cpus, restart))
+
+    @rule(client=clients, what=st.sampled_from(["close", "patient", "release", "lost"]))
+    def close(self, client: tuple[int, int], what: str) -> None:
+        events = {"close": CloseAsked(client[0], True), "patient": CloseAsked(client[0], False)}
+        events |= {"release": ReleaseAsked(client[0]), "lost": ProcessLost(client[1], "killed")}
+        self.tell(events[what])
+
+    @precondition(lambda self: self.zygote and self.machine.phase == SETUP)
+    @rule(ok=st.booleans())
+    def set_up(self, ok: bool) -> None:
+        self.tell(SetupDone() if ok else SetupFailed("no"))
+
+    @precondition(lambda self: self.servers)
+    @rule(data=st.data(), what=st.sampled_from(["listen", "exit", "exit", "close", "restart"]))
+    def server(self, data: st.DataObject, what: str) -> None:
+        index = data.draw(st.sampled_from(list(self.servers)))
+        if what == "exit":
+            del self.servers[index]
+            self.tell(ServerExited(index, "killed"))
+        elif what == "listen" and not self.servers[index]:
+            self.numbers += 1
+            self.servers[index] = self.numbers
+            self.tell(ServerListening(index, 1, self.numbers))
+        elif self.servers[index]:
+            self.tell(CloseServerAsked(self.zygote, self.servers[index], data.draw(st.booleans()), what == "restart"))
+
+    @precondition(lambda self: self.zygote)
+    @rule()
+    def zygote_exits(self) -> None:
+        self.zygote = 0
+        self.servers.clear()
+        self.tell(ZygoteExited("it"))
+
+    @rule(seconds=st.floats(0, 20))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        self.tell(TimePassed())
+        deadline = self.machine.next_deadline()
+        assert deadline is None or deadline > self.now
+
+    @rule(terminate=st.booleans())
+    def stop(self, terminate: bool) -> None:
+        self.tell(StopAsked(terminate))
+
+    @invariant()
+    def holds(self) -> None:
+        self.machine.check()
+        assert bool(self.zygote) == (self.machine.phase in (SETUP, SERVING, CLOSING, WIPING))
+        if self.zygote:
+            assert set(self.servers) == {s.index for s in self.machine.servers.values() if s.alive}
+        assert self.stopped == (self.machine.phase == ns.STOPPED)
+
+    def teardown(self) -> None:
+        """Everything that must end does, in bounded time."""
+        if self.machine.client:
+            self.tell(ReleaseAsked(self.machine.client))
+        for _ in range(20):
+            self.now += 10
+            self.tell(TimePassed())
+            for index in list(self.servers):
+                del self.servers[index]
+                self.tell(ServerExited(index, "killed"))
+            if self.machine.phase == WIPING:
+                self.zygote_exits()
+        assert self.machine.phase in (FREE, STOPPED)
+
+
+AnyOrder.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestAnyOrder = AnyOrder.TestCase
