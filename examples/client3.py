@@ -4,7 +4,8 @@
     parkcosnode.py             on one machine or more; then, on any machine:
     python client3.py          or, without any node:  python client3.py --local
 
-Walkers walk at random.  Each is sent from one remote task to the next by way of this program, and walks a while at each.
+Walkers walk at random.  Each goes from one remote task to the other and back, by way of this program, and walks a while
+at each.
 """
 
 import math
@@ -64,7 +65,7 @@ def main(task=None):
     arrived = 0
     while arrived < WALKERS:
         sender, walker = yield task.receive()
-        assert type(walker) is Walker and sender in guides
+        assert type(walker) is Walker  # of this very class
         print(f"{walker.name}: leg {walker.legs} of {LEGS}, from {sender.location}", flush=True)
         if walker.legs < LEGS:
             guides[1 - guides.index(sender)].send(walker)

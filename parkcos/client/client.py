@@ -223,7 +223,10 @@ class Client:
             raise ScheduleError(f"{self!r} runs no tasks\n  write: yield client.schedule()  first, and close() last")
         targets.check(self._kernel.kinds, fn)
 
+        number = 0
+
         def start(completion: Completion[Task]) -> None:
+            nonlocal number
             form, buffers, definitions = self._shipper.pack((fn, args, kwargs))
             server, node = self._place(where)
             number = self._numbers()
@@ -232,7 +235,7 @@ class Client:
             )
             self._handle(d.Submitted(number, io, server, node))
 
-        return Completion(self._kernel, what, start)
+        return Completion(self._kernel, what, start, on_cancel=lambda: self._handle(d.Withdrawn(number)))
 
     def _place(self, where: Any) -> tuple[int, int]:
         """(server, node) numbers that `where` means.  Raises: ScheduleError if there is none of them."""
@@ -370,6 +373,7 @@ class Client:
                 self._network.hub.peer_at(Location(info.addr, info.port), info.incarnation)
                 self._handle(d.Granted(message.node))
             case m.NodeUnusable():
+                self._handle(d.NodeHasFailed(message.info.incarnation, message.reason))
                 self._unusable[f"{message.info.name} ({message.info.addr}:{message.info.port})"] = message.reason
                 logger.log(
                     logging.INFO if "another client" in message.reason else logging.WARNING,
@@ -404,6 +408,7 @@ class Client:
                 self._forget()
             elif self._state is RUNNING:
                 logger.warning("%s: the scheduler is gone (%s); the client goes on with its nodes", self.name, reason)
+                self._handle(d.SchedulerLost(reason))
         if self._state is RUNNING:
             self._handle(d.ProcessLost(process, reason))
 

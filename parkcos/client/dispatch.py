@@ -113,6 +113,13 @@ class Submitted:
 
 
 @dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """Nobody waits any more for a task to start: it need not, if it has not been sent yet."""
+
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
     task: int
 
@@ -169,6 +176,7 @@ Event = (
     | ServerIsDown
     | ProcessLost
     | Submitted
+    | Withdrawn
     | Started
     | Refused
     | Ended
@@ -359,6 +367,8 @@ class Dispatch:
     """In the order of their end_by."""
     _useless: dict[int, int] = field(default_factory=dict)
     """Server -> node: given up here, but its node has not said yet whether another one takes its place."""
+    _had_nodes: bool = False
+    """A client that closes waits for its first node, but not for another when all are lost."""
     _nodes_told: bool = False
     """Closing has come so far that the nodes were told: nothing more is sent."""
 
@@ -434,6 +444,7 @@ class Dispatch:
         if node is None or node.state != WANTED:
             return
         node.state = SETUP
+        self._had_nodes = True
         yield SetupNode(event.node, node.cpus)
 
     def _node_is_ready(self, event: NodeIsReady, now: float) -> Iterator[Effect]:
@@ -622,6 +633,19 @@ class Dispatch:
                 self.pending.append(event.task)
             else:
                 yield self._send(event.task, next(iter(self.nodes[lightest].idle)), now)
+
+    def _withdrawn(self, event: Withdrawn, now: float) -> Iterator[Effect]:
+        task = self.tasks.get(event.task)
+        if task is None or task.server:
+            return
+        for holder in [self.nodes.get(task.want_node), self.servers.get(task.want_server)]:
+            for queue in (holder.waiting, holder.waiting_io) if holder is not None else ():
+                if event.task in queue:
+                    queue.remove(event.task)
+        for queue in (self.pending, self.pending_io):
+            if event.task in queue:
+                queue.remove(event.task)
+        yield from self._abandon(event.task, "nobody waits for it to start")
 
     def _place_at_node(self, number: int, node: Node, now: float) -> Iterator[Effect]:
         idle = next(iter(node.idle), None)
@@ -840,7 +864,7 @@ class Dispatch:
 
     def _give_up(self) -> Iterator[Effect]:
         """What waits for any server, when none is left and none will come."""
-        if not (self.pending or self.pending_io) or not (self.scheduler_lost or self.nodes):
+        if not (self.pending or self.pending_io) or not (self.scheduler_lost or self._had_nodes):
             return
         if any(n.left and n.state != CLOSING for n in self.nodes.values()):
             return
@@ -896,6 +920,7 @@ class Dispatch:
         ServerIsDown: _server_is_down,
         ProcessLost: _process_lost,
         Submitted: _submitted,
+        Withdrawn: _withdrawn,
         Started: _started,
         Refused: _refused,
         Ended: _ended,

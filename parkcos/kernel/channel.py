@@ -155,7 +155,7 @@ class Channel:
             self.kernel.post(self.send, message)
             return 0
         message = self._transformed(message)
-        if message is not None:
+        if message is not _DROPPED:
             for subscriber in list(self._subscribers):
                 if subscriber.send(message) != 0:
                     self._subscribers.pop(subscriber, None)
@@ -185,7 +185,7 @@ class Channel:
             finally:
                 self._waiting.pop(waiting, None)
         message = self._transformed(message)
-        if message is None:
+        if message is _DROPPED:
             return 0
         reached = 0
         elsewhere: list[tuple[Task | Channel, Task]] = []
@@ -211,10 +211,11 @@ class Channel:
         if self._transform is None:
             return message
         try:
-            return self._transform(self.name, message)
+            transformed = self._transform(self.name, message)
         except Exception:
             logger.exception("the transform of %r failed; the message is dropped", self)
-            return None
+            return _DROPPED
+        return _DROPPED if transformed is None else transformed
 
     # ---- names --------------------------------------------------------------------------------------------------
 
@@ -255,6 +256,7 @@ class Channel:
 
 
 _EXPIRED = object()
+_DROPPED = object()
 
 
 def _deliver_to(subscriber: Task | Channel, message: Any, timeout_s: float | None) -> Generator[Any, Any, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit as _atexit
 import contextlib
+import importlib
 import itertools
 import logging
 import sys
@@ -200,6 +201,8 @@ class Kernel(Loop):
             self._tell_joiners()
 
     def _failure(self, task: Task, exception: BaseException) -> Outcome:
+        if isinstance(exception, RuntimeError) and str(exception) == "no running event loop":
+            exception.add_note("asyncio's calls need its loop\n  write: x = yield parkcos.io(coroutine)")
         text = format_failure(exception)
         if isinstance(exception, SystemExit):
             logger.warning("%r ended itself by sys.exit(%s)", task, exception.code)
@@ -313,9 +316,15 @@ class Kernel(Loop):
 
         A KeyboardInterrupt, before or during that wait, interrupts the tasks; the next one ends the program.
         """
-        _atexit.register(self._program_ends)
+        # Before Python shuts its thread pools: a program whose main part has ended goes on in its tasks, and those
+        # may resolve names or read files in a pool. The pools' own hook must be registered first to be called last.
+        importlib.import_module("concurrent.futures.thread")
+        register = getattr(threading, "_register_atexit", _atexit.register)
+        register(self._program_ends)
 
     def _program_ends(self) -> None:
+        if self.stopped:
+            return
         try:
             if getattr(sys, "last_type", None) is KeyboardInterrupt:
                 self.interrupt()
@@ -346,7 +355,6 @@ class Kernel(Loop):
         self._close_all(daemons=True)
         self._daemons = 0
         self._tell_joiners()
-        _atexit.unregister(self._program_ends)
         registry.unbind(self)
         self.ident = -1
         self._gone.set()

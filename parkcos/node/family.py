@@ -17,7 +17,7 @@ LENGTH = struct.Struct("<I")
 
 REPORT = struct.Struct("<BIIQ")
 """kind, index, port, incarnation: small enough for a pipe to keep in one piece."""
-LISTENING, WANTS_RESTART, NODE_CLOSE = 1, 2, 3
+LISTENING, CLOSES, RESTARTS, CLOSE_NODE = 1, 2, 3, 4
 
 
 class ServerConfig(msgspec.Struct, array_like=True, frozen=True):

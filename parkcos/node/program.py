@@ -118,11 +118,11 @@ class NodeProgram:
                 return
             if kind == family.LISTENING:
                 self.handle(st.ServerListening(index, port, incarnation))
-            elif kind == family.WANTS_RESTART:
+            elif kind in (family.CLOSES, family.RESTARTS):
                 self.handle(
-                    st.CloseServerAsked(self.machine.client, incarnation, terminate=False, restart=True)
+                    st.CloseServerAsked(self.machine.client, incarnation, terminate=False, restart=kind == family.RESTARTS)
                 )
-            elif kind == family.NODE_CLOSE:
+            elif kind == family.CLOSE_NODE:
                 self.handle(st.CloseAsked(self.machine.client, terminate=False))
 
         def ended(reason: str) -> None:
@@ -196,8 +196,8 @@ class NodeProgram:
                 self._open_zygote(client)
             case st.ForkServer(index):
                 self._order(family.Fork(index, self._ports(index)))
-            case st.EndServer(index, _):
-                self._order(family.Signal(index, signal.SIGTERM))
+            case st.EndServer(index, grace_s):
+                self._order(family.Signal(index, signal.SIGTERM if grace_s >= 0 else signal.SIGUSR2))
             case st.KillServer(index):
                 logger.warning("server %d did not end in time and is killed", index + 1)
                 self._order(family.Signal(index, signal.SIGKILL))

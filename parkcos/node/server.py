@@ -7,6 +7,7 @@ and from the kernel thread (a task has ended), under one lock.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import pickle
@@ -40,6 +41,8 @@ BUNDLE = ".bundle"
 
 SWITCH_INTERVAL_S = 0.0005
 """How long a computing task may keep the I/O thread waiting; the default of 5 ms would delay every message by that."""
+
+INTERRUPT_AGAIN_S = 0.001
 
 _server: Server | None = None
 
@@ -177,25 +180,42 @@ class Server:
     # -- ending
 
     def _interrupt(self, number: int) -> None:
-        """KeyboardInterrupt at the task's yield; a task that is computing gets it where it is."""
+        """KeyboardInterrupt, once: where the task is computing, or at its yield."""
         task = self.tasks.get(number)
-        if task is None:
-            return
-        if self.kernel.current is task:
+        if task is not None:
             self.to_interrupt.add(task)
+            self._signal_main_thread()
+            self.kernel.post(self._interrupt_waiting, task)
+
+    def _signal_main_thread(self) -> None:
+        if self.to_interrupt:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
-        task.throw(KeyboardInterrupt)
 
     def interrupted(self, number: int, frame: FrameType | None) -> None:
         """Signal handler, in the main thread, which is the kernel's."""
         task = self.kernel.current
-        if task is not None and task in self.to_interrupt:
+        if task is None or task not in self.to_interrupt:
+            return
+        match _whose_code(frame):
+            case "user":
+                self.to_interrupt.discard(task)
+                raise KeyboardInterrupt
+            case "parkcos":  # a call into this package must not be cut in two
+                self.network.io.call(self.network.io.loop.call_later, INTERRUPT_AGAIN_S, self._signal_main_thread)
+
+    def _interrupt_waiting(self, task: Task) -> None:
+        """Kernel thread: the task is at a yield now."""
+        if task in self.to_interrupt:
             self.to_interrupt.discard(task)
-            raise KeyboardInterrupt
+            task.throw(KeyboardInterrupt)
 
     def asked_to_end(self, number: int, frame: FrameType | None) -> None:
-        """Signal handler: the node wants this server to end; a lock may be held here, so elsewhere."""
-        self.network.io.call(self.handle, ex.CloseAsked(ex.INTERRUPT_GRACE_S))
+        """Signal handler: the node wants this server to end, SIGUSR2: when its CPU tasks have.
+
+        A lock may be held here, so it is done elsewhere.
+        """
+        grace_s = -1.0 if number == signal.SIGUSR2 else ex.INTERRUPT_GRACE_S
+        self.network.io.call(self.handle, ex.CloseAsked(grace_s))
 
     def _give_up(self) -> None:
         """The grace is over: what still runs is reported as terminated, and this process ends."""
@@ -251,6 +271,7 @@ def main(
     server = _server = Server(config, index, runtime, reports)
     signal.signal(signal.SIGUSR1, server.interrupted)
     signal.signal(signal.SIGTERM, server.asked_to_end)
+    signal.signal(signal.SIGUSR2, server.asked_to_end)
     runtime.io.call(runtime.io.loop.add_reader, lifeline, lambda: os._exit(1))
     server.report(family.LISTENING)
     runtime.kernel.run()
@@ -266,8 +287,7 @@ def close_server(terminate: bool = False, restart: bool = False) -> None:
     Raises: ParkcosError if this process is not a server.  Do not yield it.  Source: chapter 6.4.
     """
     server = _this_server("close_server")
-    if restart:
-        server.report(family.WANTS_RESTART)
+    server.report(family.RESTARTS if restart else family.CLOSES)
     server.network.io.call(server.handle, ex.CloseAsked(ex.INTERRUPT_GRACE_S if terminate else -1.0))
 
 
@@ -276,13 +296,25 @@ def close_node(terminate: bool = False) -> None:
 
     Raises: ParkcosError if this process is not a server.  Do not yield it.  Source: chapter 6.4.
     """
-    _this_server("close_node").report(family.NODE_CLOSE)
+    _this_server("close_node").report(family.CLOSE_NODE)
 
 
 def _this_server(what: str) -> Server:
     if _server is None:
         raise ParkcosError(f"{what}() works in a task at a server, and this process is none")
     return _server
+
+
+def _whose_code(frame: FrameType | None) -> str:
+    """What the main thread is at: a task's own code ("user"), its call into this package, or the kernel between tasks."""
+    outwards: list[bool] = []
+    while frame is not None and frame.f_code.co_name != "_run_rounds":
+        outwards.append(frame.f_globals.get("__name__", "").startswith("parkcos."))
+        frame = frame.f_back
+    inwards = list(itertools.dropwhile(bool, reversed(outwards)))
+    if not inwards:
+        return "kernel"
+    return "parkcos" if any(inwards) else "user"
 
 
 def _explained(what: str, error: BaseException) -> str:

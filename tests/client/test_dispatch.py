@@ -494,6 +494,17 @@ def test_close_when_no_server_can_be_used() -> None:
     assert effects[-1] == CloseNode(N, True)
 
 
+def test_close_when_all_nodes_are_lost() -> None:
+    c = Driven(servers=1)
+    for task in (1, 2):
+        c(Submitted(task, False))
+    c(ProcessLost(N, "reset"))
+    assert set(abandoned(c(ProcessLost(1001, "reset")))) == {1}
+    effects = c(CloseAsked(False))
+    assert abandoned(effects) == {2: "no server is left, and the client is being closed"}
+    assert effects[-1] == LeaveScheduler()
+
+
 def test_a_server_that_comes_up_while_its_node_closes_is_not_opened() -> None:
     c = Driven()
     c.bring(N, 1, opened=False)

@@ -54,7 +54,9 @@ class Cluster:
     def run(self, name: str) -> str:
         output = run(name, *self.options)
         if self.ports is not None:
-            assert {int(port) for port in re.findall(r"127\.0\.0\.1:(\d+)", output)} == self.ports
+            used = {int(port) for port in re.findall(r"127\.0\.0\.1:(\d+)", output)}
+            assert used, output
+            assert used <= self.ports  # perhaps not all: the example may have done its work before all were ready
         return output
 
 
@@ -150,7 +152,8 @@ def test_client1_tells_its_progress_and_its_status(cluster: Cluster, monkeypatch
         (started,) = (line for line in lines if re.fullmatch(rf"    estimate_pi/\S+ has started with {number}", line))
         rtask = started.split()[0]
         assert f"    {rtask} returned {results[-1]}" in lines
-    assert sum(line.endswith(" is ready") for line in lines) == len({at for line in lines for at in line.split() if ":" in at and at[0].isdigit()})
+    ready = {line.split()[1] for line in lines if line.endswith(" is ready")}
+    assert ready >= {line.split()[0].partition("@")[2] for line in lines if " has started with " in line}
     assert lines[-1] == f"The mean of 4 tasks is {sum(results) / 4:.4f}."
 
 
@@ -168,9 +171,11 @@ def test_client3_exchanges_objects(cluster: Cluster, monkeypatch: pytest.MonkeyP
         walker = walker_class(f"walker {number}")
         for _ in range(3):
             walker.walk(20_000)
-        mine = [line for line in lines if line.startswith(f"walker {number}")]
-        assert [line.partition(", from")[0] for line in mine[:3]] == [f"walker {number}: leg {n} of 3" for n in (1, 2, 3)]
-        assert mine[3:] == [f"walker {number} ends at ({walker.x}, {walker.y}), {walker.distance:.1f} from its start"]
+        mine = [line.partition(", from ")[0] for line in lines if line.startswith(f"walker {number}")]
+        assert mine[:3] == [f"walker {number}: leg {leg} of 3" for leg in (1, 2, 3)]
+        assert (
+            lines.count(f"walker {number} ends at ({walker.x}, {walker.y}), {walker.distance:.1f} from its start") == 1
+        )
     assert sum(int(line.split()[2]) for line in lines if " guided " in line) == 18
 
 

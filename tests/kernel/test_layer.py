@@ -93,5 +93,6 @@ def test_a_sleeping_task_costs_at_most_a_kib(kernel):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_million_sleeping_tasks(kernel):
     assert sleeping_bytes(kernel, 1_000_000) <= 1024

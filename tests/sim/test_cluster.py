@@ -69,7 +69,9 @@ def test_the_same_seed_is_the_same_world() -> None:
 def test_a_thousand_nodes(only_seed: int | None) -> None:
     if only_seed is not None:
         return
-    plan = Plan(nodes=1000, clients=2, tasks_max=4000, faults=300, clients_die=False, scheduler_dies=0.0, check_every=99)
+    plan = Plan(
+        nodes=1000, clients=2, tasks_max=4000, faults=300, clients_die=False, scheduler_dies=0.0, check_every=99
+    )
     world = World(2, plan)
     try:
         world.run(world.plan.fault_span_s)
