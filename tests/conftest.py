@@ -147,7 +147,8 @@ def no_leaks(what: str, shared_pids: set[int]) -> Iterator[None]:
     deadline = time.monotonic() + LEAK_GRACE_S
     while leaked := {key: text for key, text in _census(shared_pids).items() if key not in before}:
         if time.monotonic() > deadline:
-            pytest.fail(f"left behind by {what}:\n  " + "\n  ".join(leaked.values()), pytrace=False)
+            sockets = "".join(f"\n  {c.fd}: {c.laddr} {c.raddr} {c.status}" for c in psutil.Process().net_connections())
+            pytest.fail(f"left behind by {what}:\n  " + "\n  ".join(leaked.values()) + sockets, pytrace=False)
         time.sleep(0.02)
 
 

@@ -66,7 +66,7 @@ def _files(path: Path) -> Iterable[m.File]:
             yield _file(inner, _remote_path(inner, path))
         return
     if not path.is_file():
-        raise UsageError(f"the component {str(path)!r} is no file (looked in {Path.cwd()}); a function is listed as such")
+        raise UsageError(f"the component {str(path)!r} is no file (looked in {Path.cwd()}); list functions as such")
     yield _file(path, _remote_path(path, path))
 
 

@@ -15,362 +15,66 @@ abandoned meanwhile) is not to be reported: look there before `handle(Ended)`.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
-from parkcos.client.load import LoadHeap
-from parkcos.cluster import messages as m
+from parkcos.client.dispatch_events import (
+    CloseAsked,
+    CloseNode,
+    Effect,
+    Ended,
+    Event,
+    Granted,
+    LeaveScheduler,
+    NodeHasClosed,
+    NodeHasFailed,
+    NodeIsReady,
+    Offered,
+    OpenServer,
+    ProcessLost,
+    Recall,
+    Recalled,
+    Refused,
+    ReportAbandoned,
+    ReportRefused,
+    ReportStarted,
+    ReportStatus,
+    Run,
+    SchedulerLost,
+    ServerIsDown,
+    ServerIsReady,
+    ServerIsUp,
+    ServerSetupFailed,
+    SetupNode,
+    Started,
+    Submitted,
+    TimePassed,
+    Want,
+    Withdrawn,
+)
+from parkcos.client.placing import (
+    CLOSING,
+    ENDING,
+    OPEN,
+    OPENING,
+    READY,
+    SETUP,
+    STEAL_AFTER_S,
+    WANTED,
+    Node,
+    Placing,
+    Server,
+    Task,
+)
 
-AHEAD_S = 0.002
-"""So much work may wait at a server behind the running task."""
-AHEAD_MAX = 32
-STEAL_AFTER_S = 0.005
 END_WAIT_S = 1.0
 """A server is known to be gone from its node and from its session; the second word is awaited so long."""
 
 
-# -- events
-
-
-@dataclass(frozen=True, slots=True)
-class Offered:
-    """The scheduler offers a node, and the client's allocations say how many servers it wants there."""
-
-    info: m.NodeInfo
-    cpus: int
-
-
-@dataclass(frozen=True, slots=True)
-class Granted:
-    node: int
-
-
-@dataclass(frozen=True, slots=True)
-class NodeIsReady:
-    node: int
-
-
-@dataclass(frozen=True, slots=True)
-class NodeHasFailed:
-    """The node says so; or the scheduler: it cannot be had (NodeUnusable)."""
-
-    node: int
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
-class NodeHasClosed:
-    node: int
-
-
-@dataclass(frozen=True, slots=True)
-class ServerIsUp:
-    node: int
-    server: int
-    addr: str
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
-class ServerIsReady:
-    server: int
-
-
-@dataclass(frozen=True, slots=True)
-class ServerSetupFailed:
-    server: int
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
-class ServerIsDown:
-    """Its node says that it ended."""
-
-    server: int
-    reason: str
-    restarts: bool
-    asked: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessLost:
-    """A session ended for good."""
-
-    process: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Submitted:
-    """server, node: where it must run, 0 for anywhere."""
-
-    task: int
-    io: bool
-    server: int = 0
-    node: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Withdrawn:
-    """Nobody waits any more for a task to start: it need not, if it has not been sent yet."""
-
-    task: int
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    task: int
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    task: int
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    task: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Recalled:
-    """ok: it has not begun and never will there.  Unasked: the server is closing and gives it back."""
-
-    task: int
-    ok: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SchedulerLost:
-    """No further node will be offered or granted."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class CloseAsked:
-    """terminate: wait for no task; await_io: wait for I/O tasks too."""
-
-    terminate: bool
-    await_io: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class TimePassed:
-    pass
-
-
-Event = (
-    Offered
-    | Granted
-    | NodeIsReady
-    | NodeHasFailed
-    | NodeHasClosed
-    | ServerIsUp
-    | ServerIsReady
-    | ServerSetupFailed
-    | ServerIsDown
-    | ProcessLost
-    | Submitted
-    | Withdrawn
-    | Started
-    | Refused
-    | Ended
-    | Recalled
-    | SchedulerLost
-    | CloseAsked
-    | TimePassed
-)
-
-# -- effects
-
-
-@dataclass(frozen=True, slots=True)
-class Want:
-    """Answer an offer."""
-
-    node: int
-    cpus: int
-
-
-@dataclass(frozen=True, slots=True)
-class SetupNode:
-    node: int
-    cpus: int
-
-
-@dataclass(frozen=True, slots=True)
-class CloseNode:
-    node: int
-    terminate: bool
-
-
-@dataclass(frozen=True, slots=True)
-class OpenServer:
-    server: int
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    task: int
-    server: int
-    io: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Recall:
-    task: int
-    server: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReportStarted:
-    task: int
-    server: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReportRefused:
-    task: int
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReportAbandoned:
-    task: int
-    reason: str
-    started: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ReportStatus:
-    """For the client's status_task.  name: of the status in chapter 6.5; subject: a node's or server's number."""
-
-    name: str
-    subject: int
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class LeaveScheduler:
-    """Everything is closed: the next client's turn."""
-
-
-Effect = (
-    Want
-    | SetupNode
-    | CloseNode
-    | OpenServer
-    | Run
-    | Recall
-    | ReportStarted
-    | ReportRefused
-    | ReportAbandoned
-    | ReportStatus
-    | LeaveScheduler
-)
-
-# -- state
-
-WANTED, SETUP, READY, CLOSING = "wanted", "setup", "ready", "closing"
-OPENING, OPEN, ENDING = "opening", "open", "ending"
-
-
-@dataclass(slots=True)
-class Node:
-    info: m.NodeInfo
-    cpus: int
-    state: str = WANTED
-    left: int = 0
-    """How many servers it has or will have."""
-    servers: dict[int, None] = field(default_factory=dict)
-    idle: dict[int, None] = field(default_factory=dict)
-    waiting: deque[int] = field(default_factory=deque)
-    """CPU tasks that must run at this node."""
-    waiting_io: deque[int] = field(default_factory=deque)
-    """I/O tasks that must run at this node, before its first server is open."""
-    io_servers: LoadHeap = field(default_factory=LoadHeap)
-    """Its open servers, by how many I/O tasks are there."""
-
-
-@dataclass(slots=True)
-class Server:
-    node: int
-    addr: str
-    port: int
-    state: str = OPENING
-    cpu: deque[int] = field(default_factory=deque)
-    """CPU tasks sent there, the running one first."""
-    io: dict[int, None] = field(default_factory=dict)
-    waiting: deque[int] = field(default_factory=deque)
-    """CPU tasks that must run at this server."""
-    waiting_io: deque[int] = field(default_factory=deque)
-    """I/O tasks that must run at this server, before it is open."""
-    mean_s: float = 1.0
-    """A running mean of how long CPU tasks take there; at first unknown, that is, long."""
-    head_since: float = 0.0
-    recalled: bool = False
-    """What is behind the running task was asked for."""
-    down: str = ""
-    """Why its node says it ended, or why it is of no use."""
-    gone: str = ""
-    """Why its session ended."""
-    reported: bool = False
-    """Its node has said that it ended."""
-    restarts: bool = False
-    """Its node will start another in its place."""
-    asked: bool = False
-    end_by: float | None = None
-
-
-@dataclass(slots=True)
-class Task:
-    io: bool
-    server: int = 0
-    """Where it was sent, 0: it waits."""
-    want_server: int = 0
-    want_node: int = 0
-    started: bool = False
-    recalling: bool = False
-
-
 @dataclass
-class Dispatch:
+class Dispatch(Placing):
     """The one door is :meth:`handle`."""
-
-    nodes: dict[int, Node] = field(default_factory=dict)
-    servers: dict[int, Server] = field(default_factory=dict)
-    tasks: dict[int, Task] = field(default_factory=dict)
-    """Submitted and not ended."""
-    pending: deque[int] = field(default_factory=deque)
-    pending_io: deque[int] = field(default_factory=deque)
-    cpu_tasks: int = 0
-    scheduler_lost: str = ""
-    closing: bool = False
-    terminate: bool = False
-    await_io: bool = False
-    closed: bool = False
-    _idle_nodes: LoadHeap = field(default_factory=LoadHeap)
-    """Nodes with an idle server, by the share of their servers that is busy."""
-    _io_servers: LoadHeap = field(default_factory=LoadHeap)
-    """Open servers, by how many I/O tasks are there."""
-    _ahead: dict[int, None] = field(default_factory=dict)
-    """Servers with more than one CPU task."""
-    _idle: int = 0
-    """How many servers are idle."""
-    _steal_at: float | None = None
-    _ending: dict[int, None] = field(default_factory=dict)
-    """In the order of their end_by."""
-    _useless: dict[int, int] = field(default_factory=dict)
-    """Server -> node: given up here, but its node has not said yet whether another one takes its place."""
-    _had_nodes: bool = False
-    """A client that closes waits for its first node, but not for another when all are lost."""
-    _nodes_told: bool = False
-    """Closing has come so far that the nodes were told: nothing more is sent."""
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take a fact, return the orders that follow from it, to be executed in this order."""
@@ -543,19 +247,6 @@ class Dispatch:
             server.end_by = now + END_WAIT_S
             self._ending[number] = None
 
-    def _retire(self, number: int) -> None:
-        """Nothing more is sent there."""
-        server = self.servers[number]
-        server.state = ENDING
-        self._io_servers.remove(number)
-        node = self.nodes.get(server.node)
-        if node is not None:
-            node.io_servers.remove(number)
-            if number in node.idle:
-                del node.idle[number]
-                self._idle -= 1
-            self._weigh(server.node, node)
-
     def _end_server(self, number: int, now: float) -> Iterator[Effect]:
         self._retire(number)
         self._ending.pop(number, None)
@@ -595,228 +286,6 @@ class Dispatch:
                 yield from self._abandon(task, f"no server is left at that node: {reason}")
             node.waiting.clear()
             node.waiting_io.clear()
-
-    # -- tasks
-
-    def _submitted(self, event: Submitted, now: float) -> Iterator[Effect]:
-        self.tasks[event.task] = Task(event.io, want_server=event.server, want_node=event.node)
-        if not event.io:
-            self.cpu_tasks += 1
-        if self.closing:
-            yield from self._abandon(event.task, "the client is being closed")
-        elif event.server:
-            server = self.servers.get(event.server)
-            if server is None or server.state == ENDING:
-                yield from self._abandon(event.task, "that server has ended")
-            elif not event.io:
-                server.waiting.append(event.task)
-                yield from self._fill(event.server, now)
-            elif server.state == OPEN:
-                yield self._send(event.task, event.server, now)
-            else:
-                server.waiting_io.append(event.task)
-        elif event.node:
-            node = self.nodes.get(event.node)
-            if node is None:
-                yield from self._abandon(event.task, "that node is not used by this client")
-            elif not node.left:
-                yield from self._abandon(event.task, "no server is left at that node")
-            else:
-                yield from self._place_at_node(event.task, node, now)
-        elif event.io:
-            lightest = self._idle_nodes.lightest()
-            idle = None if lightest is None else next(iter(self.nodes[lightest].idle))
-            yield from self._place_io(event.task, self._io_servers, idle, self.pending_io, now)
-        else:
-            lightest = self._idle_nodes.lightest()
-            if lightest is None:
-                self.pending.append(event.task)
-            else:
-                yield self._send(event.task, next(iter(self.nodes[lightest].idle)), now)
-
-    def _withdrawn(self, event: Withdrawn, now: float) -> Iterator[Effect]:
-        task = self.tasks.get(event.task)
-        if task is None or task.server:
-            return
-        for holder in [self.nodes.get(task.want_node), self.servers.get(task.want_server)]:
-            for queue in (holder.waiting, holder.waiting_io) if holder is not None else ():
-                if event.task in queue:
-                    queue.remove(event.task)
-        for queue in (self.pending, self.pending_io):
-            if event.task in queue:
-                queue.remove(event.task)
-        yield from self._abandon(event.task, "nobody waits for it to start")
-
-    def _place_at_node(self, number: int, node: Node, now: float) -> Iterator[Effect]:
-        idle = next(iter(node.idle), None)
-        if self.tasks[number].io:
-            yield from self._place_io(number, node.io_servers, idle, node.waiting_io, now)
-        elif idle is None:
-            node.waiting.append(number)
-        else:
-            yield self._send(number, idle, now)
-
-    def _place_io(
-        self, number: int, servers: LoadHeap, idle: int | None, waiting: deque[int], now: float
-    ) -> Iterator[Effect]:
-        """To the server with the fewest I/O tasks; sooner to an idle one than to one whose CPU task may hog it."""
-        at = servers.lightest()
-        if at is None:
-            waiting.append(number)
-            return
-        if idle is not None and self.servers[at].cpu and len(self.servers[idle].io) <= len(self.servers[at].io):
-            at = idle
-        yield self._send(number, at, now)
-
-    def _put_back(self, numbers: list[int], reason: str, now: float) -> Iterator[Effect]:
-        """These were sent to a server that did not begin them: they are first in line again."""
-        nodes: dict[int, Node] = {}
-        for number in reversed(numbers):
-            task = self.tasks[number]
-            task.server, task.recalling = 0, False
-            node = self.nodes.get(task.want_node)
-            if task.want_server or self._nodes_told or (task.want_node and (node is None or not node.left)):
-                yield from self._abandon(number, reason)
-            elif node is not None:
-                nodes[task.want_node] = node
-                (node.waiting_io if task.io else node.waiting).appendleft(number)
-            else:
-                (self.pending_io if task.io else self.pending).appendleft(number)
-        for node in nodes.values():
-            while node.waiting and node.idle:
-                yield self._send(node.waiting.popleft(), next(iter(node.idle)), now)
-            while node.waiting_io and (at := node.io_servers.lightest()) is not None:
-                yield self._send(node.waiting_io.popleft(), at, now)
-        while self.pending and (lightest := self._idle_nodes.lightest()) is not None:
-            yield self._send(self.pending.popleft(), next(iter(self.nodes[lightest].idle)), now)
-        while self.pending_io and (at := self._io_servers.lightest()) is not None:
-            yield self._send(self.pending_io.popleft(), at, now)
-
-    def _send(self, number: int, at: int, now: float) -> Run:
-        task, server = self.tasks[number], self.servers[at]
-        task.server = at
-        if task.io:
-            server.io[number] = None
-            self._weigh_io(at, server)
-        else:
-            if not server.cpu:
-                server.head_since = now
-                node = self.nodes[server.node]
-                if at in node.idle:
-                    del node.idle[at]
-                    self._idle -= 1
-                    self._weigh(server.node, node)
-            server.cpu.append(number)
-            if len(server.cpu) == 2:
-                self._ahead[at] = None
-        return Run(number, at, task.io)
-
-    def _weigh(self, number: int, node: Node) -> None:
-        if node.idle:
-            self._idle_nodes.put(number, 1 - len(node.idle) / max(1, len(node.servers)))
-        else:
-            self._idle_nodes.remove(number)
-
-    def _weigh_io(self, number: int, server: Server) -> None:
-        if server.state == OPEN:
-            self._io_servers.put(number, len(server.io))
-            self.nodes[server.node].io_servers.put(number, len(server.io))
-
-    def _depth(self, server: Server) -> int:
-        """How many CPU tasks a server may have, the running one included."""
-        return 1 + min(AHEAD_MAX, int(AHEAD_S / max(server.mean_s, 1e-5)))
-
-    def _fill(self, number: int, now: float) -> Iterator[Effect]:
-        """Give a server what it has room for."""
-        server = self.servers[number]
-        if server.state != OPEN:
-            return
-        node = self.nodes[server.node]
-        depth = self._depth(server)
-        while len(server.cpu) < depth:
-            queue = server.waiting or node.waiting or self.pending
-            if not queue:
-                break
-            yield self._send(queue.popleft(), number, now)
-        if not server.cpu and number not in node.idle:
-            node.idle[number] = None
-            self._idle += 1
-            self._weigh(server.node, node)
-            if self._steal_at is None and self._ahead:
-                self._steal_at = now + STEAL_AFTER_S
-
-    def _started(self, event: Started, now: float) -> Iterator[Effect]:
-        task = self.tasks.get(event.task)
-        if task is not None and task.server and not task.started:
-            task.started = True
-            yield ReportStarted(event.task, task.server)
-
-    def _refused(self, event: Refused, now: float) -> Iterator[Effect]:
-        task = self.tasks.get(event.task)
-        if task is None or not task.server:
-            return
-        self._forget(event.task, task, now)
-        yield ReportRefused(event.task, event.error)
-        yield from self._fill(task.server, now)
-
-    def _ended(self, event: Ended, now: float) -> Iterator[Effect]:
-        task = self.tasks.get(event.task)
-        if task is None or not task.server:
-            return
-        if not task.started:
-            yield ReportStarted(event.task, task.server)
-        if not task.io:
-            server = self.servers[task.server]
-            server.mean_s += 0.3 * (min(event.seconds, 1.0) - server.mean_s)
-        self._forget(event.task, task, now)
-        yield from self._fill(task.server, now)
-
-    def _forget(self, number: int, task: Task, now: float) -> None:
-        """A task has ended."""
-        del self.tasks[number]
-        if not task.io:
-            self.cpu_tasks -= 1
-        if task.server:
-            self._take(number, task, now)
-
-    def _take(self, number: int, task: Task, now: float) -> None:
-        """A task is no longer at its server."""
-        server = self.servers[task.server]
-        if task.io:
-            del server.io[number]
-            self._weigh_io(task.server, server)
-            return
-        if server.cpu[0] == number:
-            server.cpu.popleft()
-            server.head_since, server.recalled = now, False
-        else:
-            server.cpu.remove(number)
-        if len(server.cpu) == 1:
-            del self._ahead[task.server]
-
-    def _abandon(self, number: int, reason: str) -> Iterator[Effect]:
-        """A task that is at no server, and in no queue from which it could be sent, ends here."""
-        task = self.tasks.pop(number)
-        if not task.io:
-            self.cpu_tasks -= 1
-        yield ReportAbandoned(number, reason, task.started)
-
-    def _recalled(self, event: Recalled, now: float) -> Iterator[Effect]:
-        task = self.tasks.get(event.task)
-        if task is None or not task.server or not event.ok:
-            return
-        at = task.server
-        server = self.servers[at]
-        self._take(event.task, task, now)
-        if not task.recalling and server.state != ENDING:  # it is closing; its node will say so
-            self._retire(at)
-            for number in [*server.waiting, *server.waiting_io]:
-                yield from self._abandon(number, "that server is being closed")
-            server.waiting.clear()
-            server.waiting_io.clear()
-        yield from self._put_back([event.task], "its server was closed", now)
-        if not server.cpu:
-            yield from self._fill(at, now)
 
     # -- time and end
 
@@ -919,13 +388,60 @@ class Dispatch:
         ServerSetupFailed: _server_setup_failed,
         ServerIsDown: _server_is_down,
         ProcessLost: _process_lost,
-        Submitted: _submitted,
-        Withdrawn: _withdrawn,
-        Started: _started,
-        Refused: _refused,
-        Ended: _ended,
-        Recalled: _recalled,
+        Submitted: Placing._submitted,
+        Withdrawn: Placing._withdrawn,
+        Started: Placing._started,
+        Refused: Placing._refused,
+        Ended: Placing._ended,
+        Recalled: Placing._recalled,
         SchedulerLost: _scheduler_lost,
         CloseAsked: _close_asked,
         TimePassed: _time_passed,
     }
+
+
+__all__ = [
+    "CLOSING",
+    "ENDING",
+    "OPEN",
+    "OPENING",
+    "READY",
+    "SETUP",
+    "WANTED",
+    "CloseAsked",
+    "CloseNode",
+    "Dispatch",
+    "Effect",
+    "Ended",
+    "Event",
+    "Granted",
+    "LeaveScheduler",
+    "Node",
+    "NodeHasClosed",
+    "NodeHasFailed",
+    "NodeIsReady",
+    "Offered",
+    "OpenServer",
+    "ProcessLost",
+    "Recall",
+    "Recalled",
+    "Refused",
+    "ReportAbandoned",
+    "ReportRefused",
+    "ReportStarted",
+    "ReportStatus",
+    "Run",
+    "SchedulerLost",
+    "Server",
+    "ServerIsDown",
+    "ServerIsReady",
+    "ServerIsUp",
+    "ServerSetupFailed",
+    "SetupNode",
+    "Started",
+    "Submitted",
+    "Task",
+    "TimePassed",
+    "Want",
+    "Withdrawn",
+]

@@ -45,7 +45,7 @@ class LocalCluster:
 
     def __init__(self, cpus: int = 0, name: str = "local", *, debug: bool = False) -> None:
         if not isinstance(cpus, int) or cpus < 0:
-            raise UsageError(f"LocalCluster(cpus={cpus!r}): give the number of server processes, or 0 for all processors")
+            raise UsageError(f"LocalCluster(cpus={cpus!r}): give the number of servers, or 0 for all processors")
         self.cpus = cpus or len(os.sched_getaffinity(0))
         self.name = name
         self.debug = debug
@@ -57,7 +57,7 @@ class LocalCluster:
     def location(self) -> Location:
         """Where the node listens; waits until it does.  Raises: ParkcosError if it did not start."""
         if self._ready is None:
-            raise UsageError("the LocalCluster has not been started\n  write: with LocalCluster(cpus=2) as cluster: ...")
+            raise UsageError("the LocalCluster was not started\n  write: with LocalCluster(cpus=2) as cluster: ...")
         return self._ready.result(START_TIMEOUT_S)
 
     def start(self) -> None:

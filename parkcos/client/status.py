@@ -44,7 +44,8 @@ class Status:
 
     def __repr__(self) -> str:
         names = [n for n, v in vars(Statuses).items() if v == self.status and n[0] != "_"]
-        return f"Status({names[-1] if names else self.status}, {self.info!r}{', ' + self.reason if self.reason else ''})"
+        reason = f", {self.reason}" if self.reason else ""
+        return f"Status({names[-1] if names else self.status}, {self.info!r}{reason})"
 
 
 @dataclass(frozen=True)

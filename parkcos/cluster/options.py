@@ -95,7 +95,7 @@ def parse_ports(ranges: Sequence[str], count: int, default: int) -> list[int]:
 
 def parse_location(text: str, default_port: int) -> Location:
     """`host` or `host:port`.  Raises: ConfigError."""
-    if re.search(r"]?:\d+$", text) and text.count(":") == 1 or text.startswith("["):
+    if (re.search(r"]?:\d+$", text) and text.count(":") == 1) or text.startswith("["):
         return Location.parse(text)
     return Location(text, default_port)
 

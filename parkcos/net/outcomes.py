@@ -80,7 +80,9 @@ def with_source(text: str) -> str:
 
 def _type_name(exception: Any) -> str:
     kind = type(exception)
-    return kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+    if kind.__module__ in ("builtins", "__main__"):
+        return kind.__qualname__
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _last_line(text: str | None) -> str:

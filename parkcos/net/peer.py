@@ -89,7 +89,7 @@ class Peer:
         if self.state is GONE:
             return False
         message.big = True
-        views = [memoryview(b).cast("B") for b in buffers]
+        views: list[Buffer] = [memoryview(b).cast("B") for b in buffers]
         self._queue_bytes += size
         self.queue.append((views, message))
         if not self._marked:

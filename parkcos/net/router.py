@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from parkcos.errors import ParkcosError
 from parkcos.kernel import Call, Channel, Kernel, Task
@@ -159,7 +159,7 @@ class Router:
     def _who_is(self, peer: Peer, message: wire.WhoIs) -> None:
         self._answer(peer, message.request, int(message.name == self.name))
 
-    _HANDLERS: dict[type, Callable[..., None]] = {
+    _HANDLERS: ClassVar[dict[type, Callable[..., None]]] = {
         wire.DeliverToTask: _deliver_to_task,
         wire.ToChannel: _to_channel,
         wire.DeliverToChannel: _deliver_to_channel,

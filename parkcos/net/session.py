@@ -5,7 +5,8 @@ connections: each side numbers what it sends and keeps it until the other side h
 redial it goes on where the other side stopped.  A process that restarted has another incarnation and gets
 another session.
 
-    greeting() -> HELLO out; attach(); welcome(HELLO in) -> resend what the other side lacks; DATA, BIG, PART in order; ACK, PULSE, BYE
+    greeting() -> HELLO out; attach(); welcome(HELLO in) -> resend what the other side lacks;
+    then DATA, BIG, PART in order, and ACK, PULSE, BYE between them
 
 The two halves, what comes in and what goes out, may be used by two threads if both hold the shell's lock.
 """

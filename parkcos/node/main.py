@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="N1[-N2]",
-        help=f"TCP ports: the first for the node, the others for its servers (default: {DEFAULT_PORT} and up); repeatable",
+        help=f"TCP ports: the first for the node, the others for its servers (default: from {DEFAULT_PORT}); repeatable",
     )
     parser.add_argument(
         "--peer", action="append", default=[], metavar="HOST[:PORT]", help="connect to this process; repeatable"
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(network: NetworkOptions, node: NodeOptions, ready: socket.socket | None = None) -> int:
-    """Be a node with these options; returns the exit code.  ready: is told the port, and ends the node when it closes."""
+    """Be a node with these options; returns the exit code.  ready: is told the port; when it closes, the node ends."""
     runtime = Parkcos.instance()
     program = runtime.start_network(network, lambda started: NodeProgram(started, node))
     if ready is not None:
@@ -109,11 +109,12 @@ def _run_local(args: argparse.Namespace) -> int:
             return 1
         line += data
     config = json.loads(line)
+    keys = ClusterKeys(bytes.fromhex(config["ca_seed"]), bytes.fromhex(config["mac_key"]))
     options = NetworkOptions(
         host=config["host"],
         tcp_ports=(0,),
         name=config["name"],
-        keys=ClusterKeys(bytes.fromhex(config["ca_seed"]), bytes.fromhex(config["mac_key"])) if config["ca_seed"] else None,
+        keys=keys if keys.ca_seed else None,
         roles=("node",),
         dial_roles=set(),
         discover=False,

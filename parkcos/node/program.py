@@ -119,9 +119,8 @@ class NodeProgram:
             if kind == family.LISTENING:
                 self.handle(st.ServerListening(index, port, incarnation))
             elif kind in (family.CLOSES, family.RESTARTS):
-                self.handle(
-                    st.CloseServerAsked(self.machine.client, incarnation, terminate=False, restart=kind == family.RESTARTS)
-                )
+                restart = kind == family.RESTARTS
+                self.handle(st.CloseServerAsked(self.machine.client, incarnation, terminate=False, restart=restart))
             elif kind == family.CLOSE_NODE:
                 self.handle(st.CloseAsked(self.machine.client, terminate=False))
 

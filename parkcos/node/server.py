@@ -306,7 +306,7 @@ def _this_server(what: str) -> Server:
 
 
 def _whose_code(frame: FrameType | None) -> str:
-    """What the main thread is at: a task's own code ("user"), its call into this package, or the kernel between tasks."""
+    """What the main thread is at: a task's code ("user"), its call into this package, or the kernel between tasks."""
     outwards: list[bool] = []
     while frame is not None and frame.f_code.co_name != "_run_rounds":
         outwards.append(frame.f_globals.get("__name__", "").startswith("parkcos."))

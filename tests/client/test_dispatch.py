@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from parkcos.client.dispatch import (
-    AHEAD_MAX,
     END_WAIT_S,
-    STEAL_AFTER_S,
     CloseAsked,
     CloseNode,
     Dispatch,
@@ -44,6 +42,7 @@ from parkcos.client.dispatch import (
     TimePassed,
     Want,
 )
+from parkcos.client.placing import AHEAD_MAX, STEAL_AFTER_S
 from parkcos.cluster import messages as m
 
 N, M = 1000, 2000  # nodes; their servers are N + 1, ...

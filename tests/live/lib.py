@@ -44,7 +44,7 @@ class Program:
     Ended by the `with` block at the latest.
     """
 
-    def __init__(self, *args: str | os.PathLike[str], cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
+    def __init__(self, *args: str | os.PathLike[str], cwd: Path | None = None) -> None:
         self.lines: list[str] = []
         self._news = threading.Condition()
         self._ended = False
@@ -55,7 +55,7 @@ class Program:
             stderr=subprocess.STDOUT,
             text=True,
             cwd=cwd,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
         self.pid = self.process.pid
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from parkcos.errors import ProtocolError
 from parkcos.net import frames, session
-from parkcos.net.frames import ACK, BIG, BIG_SIZE, BYE, DATA, HEADER, HELLO, PART, PULSE, FrameReader, header
+from parkcos.net.frames import ACK, BIG, BYE, DATA, HEADER, HELLO, PART, PULSE, FrameReader, header
 from parkcos.net.session import PROTOCOL, Hello, Session
 
 NOW = 100.0

@@ -1,0 +1,253 @@
+"""Events and effects of the dispatch machine: what happens to a client's nodes, servers, tasks; what is to be done.
+
+An event is a past fact, an effect an order.  Nodes and servers are named by their incarnation, tasks by a number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from parkcos.cluster import messages as m
+
+# -- events
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """The scheduler offers a node, and the client's allocations say how many servers it wants there."""
+
+    info: m.NodeInfo
+    cpus: int
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    node: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeIsReady:
+    node: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeHasFailed:
+    """The node says so; or the scheduler: it cannot be had (NodeUnusable)."""
+
+    node: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeHasClosed:
+    node: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServerIsUp:
+    node: int
+    server: int
+    addr: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServerIsReady:
+    server: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSetupFailed:
+    server: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerIsDown:
+    """Its node says that it ended."""
+
+    server: int
+    reason: str
+    restarts: bool
+    asked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessLost:
+    """A session ended for good."""
+
+    process: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """server, node: where it must run, 0 for anywhere."""
+
+    task: int
+    io: bool
+    server: int = 0
+    node: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """Nobody waits any more for a task to start: it need not, if it has not been sent yet."""
+
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    task: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    task: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """ok: it has not begun and never will there.  Unasked: the server is closing and gives it back."""
+
+    task: int
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerLost:
+    """No further node will be offered or granted."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CloseAsked:
+    """terminate: wait for no task; await_io: wait for I/O tasks too."""
+
+    terminate: bool
+    await_io: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    pass
+
+
+Event = (
+    Offered
+    | Granted
+    | NodeIsReady
+    | NodeHasFailed
+    | NodeHasClosed
+    | ServerIsUp
+    | ServerIsReady
+    | ServerSetupFailed
+    | ServerIsDown
+    | ProcessLost
+    | Submitted
+    | Withdrawn
+    | Started
+    | Refused
+    | Ended
+    | Recalled
+    | SchedulerLost
+    | CloseAsked
+    | TimePassed
+)
+
+# -- effects
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """Answer an offer."""
+
+    node: int
+    cpus: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetupNode:
+    node: int
+    cpus: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloseNode:
+    node: int
+    terminate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OpenServer:
+    server: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    task: int
+    server: int
+    io: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    task: int
+    server: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReportStarted:
+    task: int
+    server: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRefused:
+    task: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportAbandoned:
+    task: int
+    reason: str
+    started: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReportStatus:
+    """For the client's status_task.  name: of the status in chapter 6.5; subject: a node's or server's number."""
+
+    name: str
+    subject: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveScheduler:
+    """Everything is closed: the next client's turn."""
+
+
+Effect = (
+    Want
+    | SetupNode
+    | CloseNode
+    | OpenServer
+    | Run
+    | Recall
+    | ReportStarted
+    | ReportRefused
+    | ReportAbandoned
+    | ReportStatus
+    | LeaveScheduler
+)

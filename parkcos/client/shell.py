@@ -1,0 +1,339 @@
+"""The shell around a client's dispatch machine: messages in, effects out.
+
+Events come from the kernel thread (a task submitted, an offer answered) and from the I/O thread (what nodes and
+servers say), under one lock; what they lead to is sent from there.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+from parkcos.client import dispatch as d
+from parkcos.client.allocate import NodeAllocate, cpus_wanted
+from parkcos.client.rtasks import Submission
+from parkcos.client.side import SAY_S, ClientSide
+from parkcos.client.status import NodeAvailInfo, Status, Statuses, TaskInfo
+from parkcos.cluster import messages as m
+from parkcos.cluster.shipping import Definition, Shipper
+from parkcos.cluster.timer import DeadlineTimer
+from parkcos.errors import RemoteError, ScheduleError, TaskAbandoned
+from parkcos.kernel import Completion, Kernel, MonitorStatus, Outcome, Task
+from parkcos.net import outcomes
+from parkcos.net.location import Location
+from parkcos.net.network import Network
+from parkcos.net.payload import PICKLE, Buffer
+from parkcos.net.refs import RemoteTask
+
+logger = logging.getLogger("parkcos")
+
+NEW, WAITING, RUNNING, CLOSED = "new", "waiting", "running", "closed"
+
+
+class ClientShell:
+    """What a client does behind its public face.  `schedule` fills in what is only declared here."""
+
+    status_task: Task | None = None
+    restart_servers = False
+    _server_setup: Callable[..., Any] | None = None
+    _kernel: Kernel
+    _network: Network
+    _side: ClientSide
+    _shipper: Shipper
+    _encoded_bundle: bytes
+    _bundle_digests: set[bytes]
+    _timer: DeadlineTimer
+
+    def __init__(self, allocations: Sequence[NodeAllocate], name: str) -> None:
+        self.name = name
+        self._allocations = allocations
+        self._id = int.from_bytes(os.urandom(8)) >> 1 | 1
+        self._state = NEW
+        self._machine = d.Dispatch()
+        self._lock = threading.RLock()
+        self._submissions: dict[int, Submission] = {}
+        self._numbers = itertools.count(1).__next__
+        self._known: dict[int, set[bytes]] = {}
+        """The digests of the definitions that each server has."""
+        self._infos: dict[int, m.NodeInfo] = {}
+        self._locations: dict[int, Location] = {}
+        self._unusable: dict[str, str] = {}
+        self._turn: Completion[int] | None = None
+        self._closing: list[Completion[None]] = []
+        self._scheduler = 0
+        self._position = 0
+        self._ready_servers = 0
+
+    def _to_scheduler(self, message: m.Message) -> bool:
+        return self._side.box.send(self._scheduler, "scheduler", message)
+
+    def _forget(self) -> None:
+        self._state = CLOSED
+        self._side.clients.pop(self._id, None)
+
+    def _say(self) -> None:
+        """I/O thread: every few seconds, what this client waits for."""
+        if self._state is CLOSED:
+            return
+        self._network.io.loop.call_later(SAY_S, self._waits_for)
+
+    def _waits_for(self) -> None:
+        machine = self._machine
+        if self._state is WAITING:
+            logger.info("%s waits for its turn: %d clients are before it", self.name, max(1, self._position))
+        elif self._state is RUNNING and not self._ready_servers and not machine.closing:
+            if machine.nodes:
+                logger.info("%s waits for the servers of %d nodes to be ready", self.name, len(machine.nodes))
+            else:
+                seen = "; ".join(f"{name}: {why}" for name, why in self._unusable.items())
+                logger.warning(
+                    "%s has no node yet. Start one on each machine with  parkcosnode.py  (the same secret, UDP port %d "
+                    "open), or name one: Client(nodes=['HOST']). %s",
+                    self.name,
+                    self._network.options.udp_port,
+                    f"Seen, but not usable: {seen}" if seen else "None was seen on the network",
+                )
+        elif machine.closing and self._state is RUNNING:
+            tasks, nodes = len(machine.tasks), len(machine.nodes)
+            logger.info("%s is closing: waits for %d tasks and %d nodes", self.name, tasks, nodes)
+        self._say()
+
+    # -- what comes in (I/O thread)
+
+    def _received(self, process: int, message: Any, form: int, payload: Buffer) -> None:
+        match message:
+            case m.TaskStarted():
+                submission = self._submissions.get(message.task)
+                if submission is not None:
+                    submission.remote_id = message.id
+                    self._handle(d.Started(message.task))
+            case m.TaskEnded():
+                if message.task in self._submissions:
+                    self._handle(d.Ended(message.task, message.seconds))
+                    self._kernel.post(self._end, message.task, message.kind, form, payload)
+            case m.TaskRefused():
+                self._handle(d.Refused(message.task, message.error))
+            case m.TaskRecalled():
+                self._handle(d.Recalled(message.task, message.ok))
+            case m.ServerUp():
+                node = self._infos[process]
+                location = Location(message.addr or node.addr, message.port)
+                self._locations[message.incarnation] = location
+                self._handle(d.ServerIsUp(process, message.incarnation, location.addr, location.port))
+            case m.ServerReady():
+                self._handle(d.ServerIsReady(process))
+            case m.ServerFailed():
+                at = self._locations.get(process)
+                logger.error("%s: a server at %s cannot be used: %s", self.name, at, message.error)
+                self._handle(d.ServerSetupFailed(process, message.error))
+            case m.ServerDown():
+                if not message.asked and not self._machine.closing:
+                    at = self._locations.get(message.incarnation)
+                    logger.warning("%s: server %s: %s", self.name, at, message.reason)
+                self._handle(d.ServerIsDown(message.incarnation, message.reason, message.restarts, message.asked))
+            case m.NodeReady():
+                self._handle(d.NodeIsReady(process))
+            case m.NodeFailed():
+                info = self._infos.get(process)
+                node_name = info.name if info else process
+                logger.error("%s: the node %s cannot be used: %s", self.name, node_name, message.error)
+                self._handle(d.NodeHasFailed(process, message.error))
+            case m.NodeClosed():
+                self._handle(d.NodeHasClosed(process))
+            case m.NodeOffer():
+                self._infos[message.info.incarnation] = message.info
+                self._kernel.post(self._offered, message.info)
+            case m.NodeGranted():
+                # A node found by the shared scheduler is dialled here for the first time.
+                info = self._infos[message.node]
+                self._network.hub.peer_at(Location(info.addr, info.port), info.incarnation)
+                self._handle(d.Granted(message.node))
+            case m.NodeUnusable():
+                self._handle(d.NodeHasFailed(message.info.incarnation, message.reason))
+                self._unusable[f"{message.info.name} ({message.info.addr}:{message.info.port})"] = message.reason
+                logger.log(
+                    logging.INFO if "another client" in message.reason else logging.WARNING,
+                    "%s: the node %s at %s is not used: %s",
+                    self.name,
+                    message.info.name,
+                    message.info.addr,
+                    message.reason,
+                )
+            case m.Queued():
+                self._position = message.position
+            case m.Scheduled():
+                if self._state is WAITING:
+                    self._state = RUNNING
+                    self._tell(Statuses.ClientScheduled, None)
+                    if self._turn is not None:
+                        self._turn.set_result(0)
+
+    def _offered(self, info: m.NodeInfo) -> None:
+        """Kernel thread: `allocate` may be the user's."""
+        try:
+            cpus = cpus_wanted(self._allocations, info)
+        except Exception:
+            logger.exception("an allocate() of %s failed; the node %s is not used", self.name, info.name)
+            cpus = 0
+        self._handle(d.Offered(info, cpus))
+
+    def _process_gone(self, process: int, reason: str) -> None:
+        if process == self._scheduler:
+            if self._state is WAITING and self._turn is not None:
+                self._turn.set_exception(ScheduleError(f"the scheduler is gone: {reason}"))
+                self._forget()
+            elif self._state is RUNNING:
+                logger.warning("%s: the scheduler is gone (%s); the client goes on with its nodes", self.name, reason)
+                self._handle(d.SchedulerLost(reason))
+        if self._state is RUNNING:
+            self._handle(d.ProcessLost(process, reason))
+
+    def _time_passed(self) -> None:
+        self._handle(d.TimePassed())
+
+    # -- the machine
+
+    def _handle(self, event: d.Event) -> None:
+        """Tell the machine a fact and do what it says; any thread."""
+        with self._lock:
+            effects = self._machine.handle(event, time.monotonic())
+            for effect in effects:
+                self._EXECUTE[type(effect)](self, effect)
+            deadline = self._machine.next_deadline()
+        if deadline != self._timer._armed_for:
+            self._network.io.call(self._timer.rearm)
+
+    def _run(self, effect: d.Run) -> None:
+        submission = self._submissions[effect.task]
+        definitions: list[Definition] = []
+        if submission.definitions:
+            known = self._known[effect.server]
+            for definition in submission.definitions:
+                if definition.digest not in known:
+                    known.add(definition.digest)
+                    definitions.append(definition)
+        message = m.RunTask(self._id, effect.task, submission.name, effect.io, definitions)
+        self._side.box.send(effect.server, "server", message, submission.form, submission.buffers)
+
+    def _recall(self, effect: d.Recall) -> None:
+        self._side.box.send(effect.server, "server", m.RecallTask(self._id, effect.task))
+
+    def _report_started(self, effect: d.ReportStarted) -> None:
+        submission = self._submissions[effect.task]
+        rtask = RemoteTask(
+            self._network, self._locations[effect.server], effect.server, submission.remote_id, submission.name
+        )
+        rtask._watched = True
+        submission.rtask = rtask
+        submission.start_time = time.time()
+        if submission.completion is not None:
+            submission.completion.set_result(rtask)
+            submission.completion = None
+        if self.status_task is not None:
+            self._tell(
+                Statuses.TaskStarted, TaskInfo(rtask, submission.args, submission.kwargs, submission.start_time)
+            )
+
+    def _report_refused(self, effect: d.ReportRefused) -> None:
+        submission = self._submissions.pop(effect.task)
+        if submission.completion is not None:
+            submission.completion.set_exception(RemoteError(effect.error))
+
+    def _report_abandoned(self, effect: d.ReportAbandoned) -> None:
+        submission = self._submissions.pop(effect.task)
+        error = TaskAbandoned(f"{submission.name}: {effect.reason}")
+        if submission.completion is not None:
+            submission.completion.set_exception(error)
+        elif submission.rtask is not None:
+            self._kernel.post(self._finish, submission, outcomes.abandoned(error))
+
+    def _end(self, number: int, kind: str, form: int, payload: Buffer) -> None:
+        """Kernel thread: open a task's result, and tell those who wait for it."""
+        submission = self._submissions.pop(number, None)
+        if submission is not None and submission.rtask is not None:
+            where = str(submission.rtask.location)
+            self._finish(submission, outcomes.unpack(kind, form, payload, where))
+
+    def _finish(self, submission: Submission, outcome: Outcome) -> None:
+        rtask = submission.rtask
+        assert rtask is not None
+        rtask.ended(outcome)
+        if self.status_task is not None:
+            self.status_task.send(MonitorStatus.of(rtask, outcome))
+
+    def _tell(self, status: int, info: Any, reason: str = "") -> None:
+        if self.status_task is not None:
+            self.status_task.send(Status(status, info, reason))
+
+    def _report_status(self, effect: d.ReportStatus) -> None:
+        if effect.name == "ServerInitialized":
+            self._ready_servers += 1
+        elif effect.name in ("ServerClosed", "ServerDisconnected"):
+            self._ready_servers = max(0, self._ready_servers - 1)
+            self._known.pop(effect.subject, None)
+        if self.status_task is None:
+            return
+        info: Any = None
+        if effect.name.startswith("Server"):
+            info = self._locations[effect.subject]
+        elif effect.name.startswith("Node"):
+            node = self._infos[effect.subject]
+            info = NodeAvailInfo(
+                Location(node.addr, node.port),
+                memory=node.memory,
+                disk=node.disk,
+                name=node.name,
+                cpus=node.cpus,
+                platform=node.platform,
+            )
+        self._tell(getattr(Statuses, effect.name), info, effect.reason)
+
+    def _want(self, effect: d.Want) -> None:
+        self._to_scheduler(m.WantNode(self._id, effect.node, effect.cpus))
+
+    def _setup_node(self, effect: d.SetupNode) -> None:
+        message = m.SetupNode(self._id, effect.cpus, self.restart_servers)
+        self._side.box.send(effect.node, "node", message, PICKLE, [self._encoded_bundle])
+
+    def _close_node(self, effect: d.CloseNode) -> None:
+        self._side.box.send(effect.node, "node", m.CloseNode(self._id, effect.terminate))
+
+    def _open_server(self, effect: d.OpenServer) -> None:
+        self._known[effect.server] = set(self._bundle_digests)
+        location = self._locations[effect.server]
+        self._network.hub.peer_at(location, effect.server)
+        form = PICKLE
+        buffers: list[Buffer] = []
+        definitions: list[Definition] = []
+        if self._server_setup is not None:
+            form, buffers, definitions = self._shipper.pack((self._server_setup, (), {}))
+            self._known[effect.server].update(definition.digest for definition in definitions)
+        message = m.OpenServer(self._id, self._server_setup is not None, definitions)
+        self._side.box.send(effect.server, "server", message, form, buffers)
+
+    def _leave(self, effect: d.LeaveScheduler) -> None:
+        self._to_scheduler(m.ClientLeaves(self._id))
+        self._forget()
+        self._network.io.call(self._timer.cancel)
+        closing, self._closing = self._closing, []
+        for completion in closing:
+            completion.set_result(None)
+
+    _EXECUTE: ClassVar[dict[type, Callable[..., None]]] = {
+        d.Run: _run,
+        d.Recall: _recall,
+        d.ReportStarted: _report_started,
+        d.ReportRefused: _report_refused,
+        d.ReportAbandoned: _report_abandoned,
+        d.ReportStatus: _report_status,
+        d.Want: _want,
+        d.SetupNode: _setup_node,
+        d.CloseNode: _close_node,
+        d.OpenServer: _open_server,
+        d.LeaveScheduler: _leave,
+    }
