@@ -25,20 +25,21 @@ def bundle(components: Any, node_setup: Any) -> tuple[Shipper, m.Bundle]:
     """
     files: dict[str, m.File] = {}
     code: list[Any] = []
-    modules: set[str] = set()
+    modules: list[str] = []
+    packages: list[str] = []
     for component in _listed(components):
         if isinstance(component, str | os.PathLike):
             for file in _files(Path(component)):
                 files[file.path] = file
         elif isinstance(component, types.ModuleType):
-            modules.add(component.__name__.partition(".")[0])
+            (packages if hasattr(component, "__path__") else modules).append(component.__name__)
             for file in _module_files(component):
                 files[file.path] = file
         elif callable(component) or isinstance(component, type):
             code.append(component)
         else:
             code.append(type(component))
-    shipper = Shipper(modules)
+    shipper = Shipper(modules, packages)
     definitions: dict[tuple[str, str], Definition] = {}
     setup: bytes | None = None
     if node_setup is not None:

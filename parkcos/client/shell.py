@@ -165,6 +165,8 @@ class ClientShell:
                     message.reason,
                 )
             case m.Queued():
+                if message.position and not self._position:
+                    logger.info("%s waits for its turn: %d clients are before it", self.name, message.position)
                 self._position = message.position
             case m.Scheduled():
                 if self._state is WAITING:
@@ -301,6 +303,10 @@ class ClientShell:
         self._side.box.send(effect.node, "node", message, PICKLE, [self._encoded_bundle])
 
     def _close_node(self, effect: d.CloseNode) -> None:
+        for server, at in self._machine.servers.items():
+            peer = self._network.hub.by_incarnation.get(server) if at.node == effect.node else None
+            if peer is not None:
+                peer.dismissed = True  # perhaps it is still being dialled
         self._side.box.send(effect.node, "node", m.CloseNode(self._id, effect.terminate))
 
     def _open_server(self, effect: d.OpenServer) -> None:

@@ -12,7 +12,7 @@ from parkcos.kernel import operation
 from parkcos.net.location import Location
 from parkcos.net.network import Network
 from parkcos.net.payload import Buffer
-from parkcos.net.peer import UP, Peer
+from parkcos.net.peer import CONNECTING, UP, Peer
 from parkcos.scheduler.service import SchedulerService
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ logger = logging.getLogger("parkcos")
 
 FIND_SHARED_S = 0.3
 """A shared scheduler on the local network answers within milliseconds; then one of the program's own is used."""
+GREETING_S = 3.0
+"""So long those that have answered may take to say what they are: on a busy machine a handshake takes its time."""
 SCHEDULER_PORT = 9705
 SAY_S = 5.0
 
@@ -83,8 +85,9 @@ class ClientSide:
             return found
         if self.scheduler is None and not self.contacts and self.network.options.discover:
             self.network.look_for(("scheduler", "node"))
-            found_by = self.network.kernel.clock() + FIND_SHARED_S
-            while self.network.kernel.clock() < found_by:
+            clock = self.network.kernel.clock
+            asked = clock()
+            while (waited := clock() - asked) < FIND_SHARED_S or (waited < GREETING_S and self._greeting()):
                 peer = self._shared()
                 if peer is not None:
                     logger.info("using the shared scheduler at %s", peer.location)
@@ -92,6 +95,9 @@ class ClientSide:
                 yield self.network.pause(0.01)
         self.private_scheduler(contacts)
         return self.network.incarnation
+
+    def _greeting(self) -> bool:
+        return any(p.state is CONNECTING for p in self.network.hub.peers())
 
     def _shared(self) -> Peer | None:
         return next((p for p in self.network.hub.peers() if p.state is UP and "scheduler" in p.roles), None)

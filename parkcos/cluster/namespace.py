@@ -6,6 +6,7 @@ Used in the zygote and in servers only: it changes `sys.modules` of its process,
 from __future__ import annotations
 
 import importlib
+import os
 import pickle
 import sys
 import types
@@ -71,6 +72,8 @@ def fresh_module(name: str) -> types.ModuleType:
     """A module with the names that chapter 6 promises to a client's code."""
     module = types.ModuleType(name)
     module.__dict__["__builtins__"] = __builtins__
+    if name != "__main__":  # it may be a package, of which other modules lie here as files
+        module.__path__ = [os.path.join(folder, *name.split(".")) for folder in sys.path]
     # By name: this layer must not know the ones above, which the package as a whole imports.
     module.__dict__["parkcos"] = importlib.import_module("parkcos")
     return module

@@ -72,19 +72,30 @@ def travels_by_value(module_name: str | None) -> bool:
     return not file.startswith(_INSTALLED_ROOTS)
 
 
+class ByReference:
+    """Contains the names of these modules, and of all that is in these packages."""
+
+    def __init__(self, modules: Iterable[str], packages: Iterable[str]) -> None:
+        self._modules = frozenset(modules)
+        self._packages = tuple(f"{package}." for package in packages)
+
+    def __contains__(self, module: str) -> bool:
+        return module in self._modules or f"{module}.".startswith(self._packages)
+
+
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Pickles one object; notes which by-value globals it needs instead of taking them in.
 
     Args:
         root: the function or class that this pickle is the definition of; None for arguments.
-        by_reference: names of modules that the servers have as files.
+        by_reference: says which modules the servers have as files.
     """
 
     def __init__(
         self,
         file: io.BytesIO,
         root: Any,
-        by_reference: frozenset[str],
+        by_reference: ByReference,
         buffer_callback: Callable[[pickle.PickleBuffer], bool] | None = None,
     ) -> None:
         super().__init__(file, protocol=5, buffer_callback=buffer_callback)
@@ -96,7 +107,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         kind = type(obj)
         if kind is types.FunctionType or issubclass(kind, type):
             module = getattr(obj, "__module__", None)
-            if module and module.partition(".")[0] not in self.by_reference and travels_by_value(module):
+            if module and module not in self.by_reference and travels_by_value(module):
                 if obj is not self.root and (key := self._global_of(obj, module)):
                     return namespace.resolve, key
                 if kind is types.FunctionType:
@@ -140,11 +151,11 @@ class Shipper:
     """Turns what a client runs into payloads and definitions.  One for each client.
 
     Args:
-        by_reference: names of top-level modules that are components of their own: the servers have their files.
+        modules, packages: names of those that are components of their own: the servers have their files.
     """
 
-    def __init__(self, by_reference: Iterable[str] = ()) -> None:
-        self.by_reference = frozenset(by_reference)
+    def __init__(self, modules: Iterable[str] = (), packages: Iterable[str] = ()) -> None:
+        self.by_reference = ByReference(modules, packages)
         self._made: dict[Key, tuple[Any, Definition, tuple[tuple[Key, Any], ...]]] = {}
 
     def pack(self, obj: Any) -> tuple[int, list[Buffer], list[Definition]]:

@@ -584,7 +584,7 @@ class Hub:
             if peer.link is not None:
                 peer.link.close()
                 peer.link = None
-            lost = len(peer.queue) + peer.session.release()
+            lost = sum(not _has_asker(message) for message in peer.queue) + peer.session.release()
             peer.queue.clear()
         self._bigs.pop(peer, None)
         self._release(peer, False)
@@ -593,10 +593,15 @@ class Hub:
         if self.closing:
             return
         logger.log(logging.DEBUG if clean or was is CONNECTING else logging.INFO, "%r is gone: %s", peer, reason)
-        if lost and not clean:
+        if lost and not clean and not peer.dismissed:
             logger.warning("%d messages (or batches) to %r could not be delivered: %s", lost, peer, reason)
         for callback in self.callbacks.gone:
             callback(peer, reason)
+
+
+def _has_asker(item: object) -> bool:
+    """Whether a queued message is a question: who asked is told that there will be no answer."""
+    return hasattr(item[1] if isinstance(item, tuple) else item, "request")
 
 
 def _is_final(error: BaseException) -> bool:

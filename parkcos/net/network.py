@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from parkcos.errors import ParkcosError, PeerError, TaskAbandoned, UsageError
+from parkcos.errors import ParkcosError, PeerError, ShippingError, TaskAbandoned, UsageError
 from parkcos.kernel import Kernel, MonitorStatus, Task, operation
 from parkcos.kernel.wait import Completion
 from parkcos.net import outcomes, wire
@@ -23,6 +23,7 @@ from parkcos.net.addresses import OwnAddress, choose_address
 from parkcos.net.channels import reduce_channel
 from parkcos.net.datagram import Announce, DatagramGate, Leaving
 from parkcos.net.discovery import Discovery
+from parkcos.net.frames import FRAME_BYTES_MAX
 from parkcos.net.hub import Callbacks, Hub
 from parkcos.net.iothread import IOThread
 from parkcos.net.location import Location, resolve
@@ -45,6 +46,8 @@ NODE_UDP_PORT = 9706
 LOCATE_AGAIN_S = 0.25
 """A search that found nothing asks again after this time, while its time-out lasts: names appear late."""
 WAITING_LOG_S = 5.0
+BODY_BYTES_MAX = FRAME_BYTES_MAX // 2
+"""Of a service's message: it travels in one frame, with the payload if that is small."""
 
 OnService = Callable[[Peer, wire.Service], None]
 
@@ -165,7 +168,15 @@ class Network:
     def post_service(
         self, peer: Peer, service: str, body: bytes, form: int = PICKLE, buffers: Sequence[Buffer] = ()
     ) -> bool:
-        """Send a message of a layer above.  Any thread.  Returns whether the process is not gone."""
+        """Send a message of a layer above.  Any thread.  Returns whether the process is not gone.
+
+        Raises: ShippingError if `body` is too large for a frame.
+        """
+        if len(body) > BODY_BYTES_MAX:
+            raise ShippingError(
+                f"a message of {len(body)} bytes for the {service} at {peer!r} is too large "
+                f"(at most {BODY_BYTES_MAX}): what is large travels in its payload"
+            )
         message = wire.Service(wire.EMPTY, form, False, service, body)
         return peer.post_payload(message, buffers) if buffers else peer.post(message, len(body))
 

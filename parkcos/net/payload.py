@@ -1,7 +1,8 @@
 """Users' objects as bytes: what `send` puts on the wire and what the receiving task finds in its queue.
 
 Only the two ends open a payload, and only what came through an authenticated session is opened.  Large buffers
-(numpy arrays, bytearrays) travel beside the pickle, uncopied; `bytes` travel as they are.
+(numpy arrays) travel beside the pickle; `bytes` travel as they are.  A message is what the object was when it was
+sent: a buffer that the program may write to is copied once, for it leaves later, and perhaps again after a redial.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def dumps(obj: Any) -> tuple[int, list[Buffer]]:
 
 
 def keep_large(buffers: list[memoryview]) -> Callable[[pickle.PickleBuffer], bool]:
-    """A pickler's buffer_callback: large buffers are appended to `buffers` instead of being copied."""
+    """A pickler's buffer_callback: large buffers are appended to `buffers`, not copied if nobody can write to them."""
 
     def keep(buffer: pickle.PickleBuffer) -> bool:
         try:
@@ -53,7 +54,7 @@ def keep_large(buffers: list[memoryview]) -> Callable[[pickle.PickleBuffer], boo
             return True
         if raw.nbytes < _OUT_OF_BAND_BYTES:
             return True
-        buffers.append(raw)
+        buffers.append(raw if raw.readonly else memoryview(bytes(raw)))
         return False
 
     return keep

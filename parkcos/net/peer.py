@@ -50,6 +50,7 @@ class Peer:
         self.state = CONNECTING
         self.reason = ""
         self.reported = False  # that and why it cannot be reached stands in the log
+        self.dismissed = False  # it has been told to end: what does not reach it any more is no loss
         self.dialing = False
         self.down_since = time.monotonic()
         self.lock = threading.Lock()

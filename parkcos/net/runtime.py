@@ -202,7 +202,7 @@ class Parkcos:
     def peer(self, location: Location, timeout: float | None = 10.0) -> Any:
         """Connect to the process at `location`.  Yield it.  Returns 0; -1, and why in the log, if that fails."""
         if not isinstance(location, Location):
-            raise UsageError(f"peer() wants a Location, not {location!r}\n  write: yield runtime.peer(Location(host, port))")
+            raise UsageError(f"peer() wants a Location, not {location!r}\n  write: yield x.peer(Location(host, port))")
         return self.network.peer(location, timeout)
 
     def peers(self) -> list[Location]:

@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="N1[-N2]",
-        help=f"TCP ports: the first for the node, the others for its servers (default: from {DEFAULT_PORT}); repeatable",
+        help=f"TCP ports: the first for the node, the others for its servers (default: {DEFAULT_PORT}-); repeatable",
     )
     parser.add_argument(
         "--peer", action="append", default=[], metavar="HOST[:PORT]", help="connect to this process; repeatable"

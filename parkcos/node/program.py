@@ -36,6 +36,8 @@ logger = logging.getLogger("parkcos")
 
 DEFAULT_PORT = 9706
 PEER_RETRY_S = 2.0
+HATCH_AGAIN_S = 1.0
+"""What made a process fail that no client has used yet will most likely be there for a while."""
 
 
 @dataclass
@@ -130,10 +132,15 @@ class NodeProgram:
                 self.handle(st.ZygoteExited(reason))
             elif nursery is self._warm:
                 logger.error("%s before any client came; starting another", reason)
-                self._warm = None if self.stopped else self._hatch()
+                self._warm = None
+                self.loop.call_later(HATCH_AGAIN_S, self._keep_warm)
 
         nursery = Nursery(self.loop, news, report, ended)
         return nursery
+
+    def _keep_warm(self) -> None:
+        if self._warm is None and not self.stopped:
+            self._warm = self._hatch()
 
     # -- events
 

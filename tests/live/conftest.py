@@ -38,4 +38,8 @@ def stack() -> Iterator[contextlib.ExitStack]:
 
 
 def _nothing(client: Client) -> Generator[Any, Any, None]:
+    yield (yield client.rtask(_noop)).finish()
+
+
+def _noop() -> Generator[Any, Any, None]:
     yield

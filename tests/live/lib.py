@@ -182,3 +182,39 @@ def ends(rtasks: Iterable[Task]) -> Generator[Any, Any, list[Any]]:
     for rtask in rtasks:
         values.append((yield rtask.finish()))
     return values
+
+
+# -- programs
+
+
+class Ports:
+    """A cluster's ports of 127.0.0.1: one for UDP, and for the TCP of each program its own."""
+
+    def __init__(self) -> None:
+        self.udp = free_ports(1)[0]
+        self.options = ["-i", "127.0.0.1", "-s", SECRET, "--daemon"]
+
+    def node(self, cpus: int = 2, *options: str) -> tuple[Program, int]:
+        """Start a node; its program and TCP port."""
+        ports = free_ports(cpus + 1)
+        chosen = [text for port in ports for text in ("--tcp_ports", str(port))]
+        command = ["-m", "parkcos.node.main", "-c", str(cpus), "-u", str(self.udp), *chosen]
+        return Program(*command, *self.options, *options), ports[0]
+
+    def scheduler(self, *options: str) -> tuple[Program, int]:
+        """Start a shared scheduler; its program and TCP port."""
+        port = free_ports(1)[0]
+        command = ["-m", "parkcos.scheduler.main", "-t", str(port), "-u", str(self.udp - 1)]
+        return Program(*command, *self.options, *options), port
+
+    def client(self, folder: Path, source: str, name: str = "client.py", secret: str = SECRET) -> Program:
+        """Start a client program.  source: what follows the usual beginning."""
+        path = folder / name
+        path.write_text(
+            "import logging, os, signal, sys, time\n"
+            "import parkcos\n"
+            "from parkcos import *\n"
+            "logging.basicConfig(level=logging.INFO, format='%(levelname)s %(message)s')\n"
+            f"parkcos.Parkcos(host='127.0.0.1', udp_port={self.udp - 1}, secret={secret!r})\n" + source
+        )
+        return Program(path, cwd=folder)

@@ -339,3 +339,67 @@ def test_progress_messages_arrive_while_the_task_computes(tmp_path: Any) -> None
         assert (yield rtask()) is True
 
     with_client(body)
+
+
+# -- what was sent ahead
+
+
+def once(n: int, seconds: float, to: Any, task: Any = None) -> Gen:
+    to.send(n)
+    yield task.sleep(seconds)
+    return n
+
+
+def collects(task: Any = None) -> Gen:
+    """How often each number came, until None does."""
+    count: dict[int, int] = {}
+    while (n := (yield task.receive())) is not None:
+        count[n] = count.get(n, 0) + 1
+    return count
+
+
+def submits_many(client: Client, numbers: Any, to: Any) -> Gen:
+    rtasks = []
+    for n in numbers:
+        rtasks.append((yield client.rtask(once, n, 0.1 if n % 60 == 59 else 0, to)))
+    return (yield ends(rtasks))
+
+
+def test_each_task_runs_exactly_once() -> None:
+    """Short tasks are sent ahead, and taken back when a long one is before them."""
+
+    def body(client: Client) -> Gen:
+        counter = Task(collects)
+        submitters = [Task(submits_many, client, range(i, 1200, 40), counter) for i in range(40)]
+        results = yield ends(submitters)
+        assert sorted(n for numbers in results for n in numbers) == list(range(1200))
+        counter.send(None)
+        assert (yield counter()) == dict.fromkeys(range(1200), 1)
+
+    with_client(body)
+
+
+def test_killed_zygote() -> None:
+    """The process from which the servers are forked takes them along; the client is told, and the next one served."""
+
+    def main() -> Gen:
+        me = parkcos.cur_task()
+        assert me is not None
+        client = Client()
+        yield client.schedule()
+        rtask = yield client.rtask(waits, me)
+        server = psutil.Process((yield me.receive(LIMIT_S))[1])
+        zygote = server.parent()
+        assert zygote is not None
+        zygote.kill()
+        with pytest.raises(TaskAbandoned):
+            yield rtask.result()
+        yield client.close()
+        return [server, zygote]
+
+    assert gone(run(main)) == []
+
+    def body(client: Client) -> Gen:
+        assert (yield (yield client.rtask(square, 5))()) == 25
+
+    with_client(body)

@@ -249,18 +249,19 @@ class Place:
     def close(self) -> None:
         if not self.closed:
             self.closed = True
-            self.network.close()
+            if not self.network.hub.closing:
+                self.network.close()
             self.kernel.terminate()
             self.io.close()
 
-    def kill(self) -> None:
-        """As if the process had been killed: sockets are closed, nothing is said."""
-        self.closed = True
-        hub = self.network.hub
+    def fall_silent(self) -> None:
+        """The sockets are closed, and nothing is said; the kernel goes on."""
         self.io.run(_silently(self.network)).result(WAIT_S)
-        assert hub.closing
-        self.kernel.terminate()
-        self.io.close()
+
+    def kill(self) -> None:
+        """As if the process had been killed."""
+        self.fall_silent()
+        self.close()
 
 
 async def _silently(network: Network) -> None:

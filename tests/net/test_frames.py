@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +27,7 @@ def read(reader: FrameReader, data: bytes, cuts: list[int], last_seq: int = 0) -
     """Feed `data` in pieces that end at `cuts`."""
     found: list[Frame] = []
     edges = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         for got in reader.feed(data[start:end], last_seq):
             found.append(got)
             last_seq = max(last_seq, got.seq)
@@ -94,7 +96,7 @@ def read_acks(reader: FrameReader, *pieces: bytes) -> list[Frame]:
 @given(st.lists(st.integers(0, len(STREAM)), max_size=40))
 def test_random_splits(cuts: list[int]) -> None:
     edges = sorted({0, len(STREAM), *cuts})
-    pieces = [STREAM[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [STREAM[a:b] for a, b in itertools.pairwise(edges)]
     assert [tuple(f) for f in read_acks(FrameReader(), *pieces)] == FRAMES
 
 

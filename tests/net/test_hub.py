@@ -32,7 +32,7 @@ def one_loop_before() -> Iterator[None]:
     """uvloop makes a pipe with the first loop of a process and keeps it: no leak of a test's."""
     with Cluster() as cluster:
         cluster.hub()
-    yield
+    return
 
 
 @pytest.fixture
@@ -115,9 +115,7 @@ def test_both_dial_at_once(cluster: Cluster, who_is_higher: int, batch: int) -> 
             barrier = threading.Barrier(2)
             delays = [chance.choice([0, 0, 0.001, 0.003, 0.006]) for _ in range(2)]
 
-            def dial(
-                one: HubPlace, other: HubPlace, delay: float, barrier: threading.Barrier = barrier
-            ) -> None:
+            def dial(one: HubPlace, other: HubPlace, delay: float, barrier: threading.Barrier = barrier) -> None:
                 barrier.wait()
                 if delay:
                     threading.Event().wait(delay)
@@ -126,9 +124,7 @@ def test_both_dial_at_once(cluster: Cluster, who_is_higher: int, batch: int) -> 
                     one.send(one.peer(other), i)
                 assert peer is not None
 
-            threads = [
-                threading.Thread(target=dial, args=args) for args in ((a, b, delays[0]), (b, a, delays[1]))
-            ]
+            threads = [threading.Thread(target=dial, args=args) for args in ((a, b, delays[0]), (b, a, delays[1]))]
             for thread in threads:
                 thread.start()
             for thread in threads:
@@ -195,6 +191,11 @@ def test_by_an_alias_it_is_the_same_peer(cluster: Cluster) -> None:
 # connections that break
 
 
+def cut(link: Any, how: int) -> None:
+    """Shut the socket down underneath TLS (SSLSocket's own shutdown would go on in plain text)."""
+    socket.socket.shutdown(link.sock, how)
+
+
 @pytest.mark.parametrize("who", ["dialer", "acceptor"])
 @pytest.mark.parametrize("how", [socket.SHUT_RDWR, socket.SHUT_WR])
 def test_reconnect_after_the_socket_was_closed_underneath(cluster: Cluster, who: str, how: int) -> None:
@@ -210,7 +211,7 @@ def test_reconnect_after_the_socket_was_closed_underneath(cluster: Cluster, who:
         if i % 500 == 250:
             links = victim.links()
             if links:
-                victim.call(links[0].sock.shutdown, how)
+                victim.call(cut, links[0], how)
     b.got.wait(numbers(total))
     a.got.wait(numbers(total))
     assert [e[0] for e in a.happened.items] == [e[0] for e in b.happened.items] == ["up"]
@@ -230,7 +231,7 @@ def test_cut_at_random_moments_under_load(cluster: Cluster) -> None:
         while not stop.wait(chance.uniform(0.0, 0.03)):
             for link in chance.choice([a, b]).links():
                 try:
-                    link.sock.shutdown(socket.SHUT_RDWR)
+                    cut(link, socket.SHUT_RDWR)
                     next(cuts)
                 except OSError:
                     pass
@@ -506,7 +507,10 @@ def test_wrong_secret_is_said_once_on_each_side(cluster: Cluster, log: Log) -> N
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(KEYS, None), (None, KEYS)])
-def test_with_and_without_a_secret(cluster: Cluster, log: Log, ours: Any, theirs: Any) -> None:
+def test_with_and_without_a_secret(
+    cluster: Cluster, log: Log, ours: Any, theirs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "DIAL_TIMEOUT_S", 0.5)  # each waits for the other to say something it understands
     a, b = cluster.hub(keys=ours, pulse_s=0.5), cluster.hub(keys=theirs)
     a.send(a.peer(b), 1)
     _, reason = wait_gone(a)

@@ -1,0 +1,136 @@
+"""LocalCluster: from plain scripts, tasks and asyncio; and nothing of it stays, however the program ends."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.live.lib import Program, gone
+
+pytestmark = pytest.mark.live
+
+BEGIN = """
+import asyncio, os, sys
+from parkcos import *
+
+def square(n):
+    yield
+    return n * n
+
+def work(task=None):
+    client = Client([square])
+    yield client.schedule()
+    rtasks = []
+    for n in range(10):
+        rtasks.append((yield client.rtask(square, n)))
+    total = 0
+    for rtask in rtasks:
+        total += yield rtask()
+    yield client.close()
+    return total
+"""
+
+PLAIN = """
+with LocalCluster(cpus=2):
+    print("total", Task(work).value())
+with LocalCluster(cpus=1):
+    print("again", Task(work).value())
+"""
+
+IN_A_TASK = """
+def main(task=None):
+    with LocalCluster(cpus=2):
+        print("total", (yield Task(work)()))
+    with LocalCluster(cpus=1):
+        print("again", (yield Task(work)()))
+
+Task(main)
+"""
+
+IN_ASYNCIO = """
+async def main():
+    async with LocalCluster(cpus=2):
+        print("total", await asyncio.wrap_future(Task(work).future()))
+    async with LocalCluster(cpus=1):
+        print("again", await asyncio.wrap_future(Task(work).future()))
+
+asyncio.run(main())
+"""
+
+RAISES = """
+with LocalCluster(cpus=2):
+    print("total", Task(work).value())
+    print("again", Task(work).value())
+    raise SystemExit(5)
+"""
+
+HOLDS = """
+def waits(to, task=None):
+    to.send(os.getpid())
+    yield task.receive()
+
+def main(task=None):
+    client = Client()
+    yield client.schedule()
+    yield client.rtask(waits, task)
+    print("runs at", (yield task.receive()), flush=True)
+    yield task.receive()
+
+with LocalCluster(cpus=2):
+    Task(main).value()
+"""
+
+
+@pytest.fixture
+def tmpdir_of_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
+
+
+def start(tmp_path: Path, source: str) -> Program:
+    path = tmp_path / "program.py"
+    path.write_text(BEGIN + source)
+    return Program(path, cwd=tmp_path)
+
+
+@pytest.mark.parametrize(("source", "code"), [(PLAIN, 0), (IN_A_TASK, 0), (IN_ASYNCIO, 0), (RAISES, 5)])
+def test_where_it_is_used(tmp_path: Path, tmpdir_of_programs: Path, source: str, code: int) -> None:
+    with start(tmp_path, source) as program:
+        assert program.wait() == code, program.text
+        assert program.find("total 285")
+        assert program.find("again 285")
+        assert "Traceback" not in program.text
+    assert list(tmpdir_of_programs.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_nothing_stays_when_the_program_is_ended(tmp_path: Path, tmpdir_of_programs: Path, number: int) -> None:
+    with start(tmp_path, HOLDS) as program:
+        pid = int(program.wait_for(r"runs at (\d+)")[1])
+        family = program.family()
+        assert pid in [p.pid for p in family]
+        assert len(family) == 6, "program, node, zygote, two servers, and the zygote for the next client"
+        program.end(number)
+    assert gone(family) == []
+    assert list(tmpdir_of_programs.iterdir()) == []
+
+
+def test_two_at_once(tmp_path: Path) -> None:
+    source = "with LocalCluster(cpus=1, name='a'), LocalCluster(cpus=1, name='b'):\n    print('total', Task(work).value())\n"
+    with start(tmp_path, source) as program:
+        assert program.wait() == 0, program.text
+        assert program.find("total 285")
+
+
+def test_a_server_that_computes_dies_with_the_program(tmp_path: Path) -> None:
+    """It never looks whether anybody is still there."""
+    source = HOLDS.replace("yield task.receive()\n\ndef main", "while True: pass\n    yield\n\ndef main")
+    with start(tmp_path, source) as program:
+        server = psutil.Process(int(program.wait_for(r"runs at (\d+)")[1]))
+        program.end(signal.SIGKILL)
+    assert gone([server]) == []

@@ -1,0 +1,315 @@
+"""Nodes, schedulers and clients as the programs that they are: how they find each other, and how they end."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.live.lib import Ports, Program, free_ports, gone
+
+pytestmark = pytest.mark.live
+
+SQUARES = """
+def square(n, task=None):
+    yield task.sleep(0.01)
+    return n * n
+
+def main(task=None):
+    client = Client([square], name="squares")
+    print("scheduled", (yield client.schedule()), flush=True)
+    rtasks = []
+    for n in range(10):
+        rtasks.append((yield client.rtask(square, n)))
+    total = 0
+    for rtask in rtasks:
+        total += yield rtask()
+    yield client.close()
+    print("total", total, flush=True)
+
+Task(main)
+"""
+
+HOLDS = """
+def waits(to, task=None):
+    to.send(("runs at", os.getpid()))
+    print("a task is running", flush=True)
+    yield task.receive()
+
+def main(task=None):
+    client = Client(name="holds")
+    print("scheduled", (yield client.schedule()), flush=True)
+    rtask = yield client.rtask(waits, task)
+    print(*(yield task.receive()), flush=True)
+    try:
+        print("end:", (yield rtask()), flush=True)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+        yield client.close(terminate=True)
+        print("closed", flush=True)
+
+if __name__ == "__main__":
+    Task(main)
+"""
+
+
+@pytest.fixture
+def ports() -> Ports:
+    return Ports()
+
+
+@pytest.fixture
+def tmpdir_of_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
+
+
+@pytest.fixture
+def node(ports: Ports, tmpdir_of_programs: Path) -> Iterator[Program]:
+    """A node that leaves no process and no file behind."""
+    program, _ = ports.node()
+    with program:
+        yield program
+        family = program.family()
+        assert program.end(signal.SIGTERM) == 0, program.text
+        assert gone(family) == []
+        assert list(tmpdir_of_programs.iterdir()) == []
+        assert "Traceback" not in program.text
+
+
+def test_programs_find_each_other_whoever_starts_first(ports: Ports, tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(ports.client(tmp_path, SQUARES))
+        client.wait_for("scheduled 0")
+        stack.enter_context(ports.node()[0])
+        stack.enter_context(ports.node()[0])  # a second one, on the same machine
+        client.wait_for("total 285")
+        assert client.wait() == 0
+
+
+def test_shared_scheduler_is_found_and_serves_in_order(ports: Ports, tmp_path: Path, node: Program) -> None:
+    scheduler, _ = ports.scheduler()
+    with scheduler:
+        scheduler.wait_for("uses address")
+        with ports.client(tmp_path, HOLDS, "first.py") as first:
+            first.wait_for("using the shared scheduler")
+            first.wait_for("runs at")
+            with contextlib.ExitStack() as stack:
+                second = stack.enter_context(ports.client(tmp_path, SQUARES, "second.py"))
+                second.wait_for("waits for its turn")
+                expires = SQUARES.replace("client.schedule()", "client.schedule(timeout=0.5)").split("rtasks = []")[0]
+                late = stack.enter_context(ports.client(tmp_path, expires + "\nTask(main)\n", "late.py"))
+                late.wait_for("scheduled -1")
+                assert late.wait() == 0
+                assert not second.find("scheduled")
+                first.end(signal.SIGINT)
+                second.wait_for("total 285")
+                assert second.wait() == 0
+        assert scheduler.end(signal.SIGINT) == 0
+        assert "Traceback" not in scheduler.text
+
+
+def test_shared_scheduler_that_is_named(ports: Ports, tmp_path: Path) -> None:
+    scheduler, port = ports.scheduler("--no_discovery")
+    node, _ = ports.node(1, "--no_discovery", "--peer", f"127.0.0.1:{port}")
+    source = SQUARES.replace("schedule()", f"schedule(Location('127.0.0.1', {port}))")
+    with scheduler, node, ports.client(tmp_path, source) as client:
+        client.wait_for("total 285")
+        assert client.wait() == 0
+
+
+def test_killed_client_frees_the_node(ports: Ports, tmp_path: Path, node: Program) -> None:
+    with ports.client(tmp_path, HOLDS, "victim.py") as victim:
+        pid = int(victim.wait_for(r"runs at (\d+)")[1])
+        server = psutil.Process(pid)
+        victim.end(signal.SIGKILL)
+        assert gone([server]) == []
+    with ports.client(tmp_path, SQUARES, "next.py") as client:
+        client.wait_for("total 285")
+        assert client.wait() == 0
+
+
+def test_killed_client_of_a_shared_scheduler(ports: Ports, tmp_path: Path, node: Program) -> None:
+    scheduler, _ = ports.scheduler()
+    with scheduler:
+        scheduler.wait_for("uses address")
+        with ports.client(tmp_path, HOLDS, "victim.py") as victim, contextlib.ExitStack() as stack:
+            victim.wait_for("runs at")
+            client = stack.enter_context(ports.client(tmp_path, SQUARES, "next.py"))
+            client.wait_for("waits for its turn")
+            victim.end(signal.SIGKILL)
+            client.wait_for("total 285")
+
+
+def test_killed_node_is_reported_and_takes_its_servers_along(ports: Ports, tmp_path: Path) -> None:
+    with ports.node()[0] as node, ports.client(tmp_path, HOLDS) as client:
+        client.wait_for("runs at")
+        family = node.family()
+        assert len(family) == 5
+        node.end(signal.SIGKILL)
+        client.wait_for(r"end: MonitorStatus\(.*TaskAbandoned")
+        assert gone(family) == []
+        client.end(signal.SIGINT)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_node_and_scheduler_end_cleanly_while_a_client_runs(
+    ports: Ports, tmp_path: Path, tmpdir_of_programs: Path, number: int
+) -> None:
+    scheduler, _ = ports.scheduler()
+    with scheduler, ports.node()[0] as node:
+        scheduler.wait_for("uses address")
+        with ports.client(tmp_path, HOLDS) as client:
+            client.wait_for("runs at")
+            family = node.family()
+            assert node.end(number) == 0
+            assert gone(family) == []
+            assert scheduler.end(number) == 0
+            assert list(tmpdir_of_programs.iterdir()) == []
+            assert "Traceback" not in node.text + scheduler.text
+            client.wait_for("end: MonitorStatus")
+
+
+def test_ctrl_c_ends_the_tasks_and_a_second_one_the_program(ports: Ports, tmp_path: Path, node: Program) -> None:
+    with ports.client(tmp_path, HOLDS, "once.py") as client:
+        client.wait_for("runs at")
+        client.process.send_signal(signal.SIGINT)
+        client.wait_for("^closed")
+        client.wait()
+    stubborn = HOLDS.replace("yield client.close(terminate=True)", "yield task.receive()")
+    with ports.client(tmp_path, stubborn, "twice.py") as client:
+        client.wait_for("runs at")
+        client.process.send_signal(signal.SIGINT)
+        client.wait_for("^interrupted")
+        client.process.send_signal(signal.SIGINT)
+        client.wait()
+        assert not client.find("^closed")
+    with ports.client(tmp_path, SQUARES, "next.py") as client:
+        client.wait_for("total 285")
+
+
+def test_ctrl_c_in_value(ports: Ports, tmp_path: Path, node: Program) -> None:
+    """The main thread waits in value() when it comes."""
+    with ports.client(tmp_path, HOLDS.replace("Task(main)", "Task(main).value()")) as client:
+        client.wait_for("runs at")
+        client.process.send_signal(signal.SIGINT)
+        client.wait_for("^closed")
+        client.wait()
+
+
+def test_no_node_is_said_and_said_again(ports: Ports, tmp_path: Path) -> None:
+    with ports.client(tmp_path, SQUARES) as client:
+        client.wait_for(r"WARNING squares has no node yet\. Start one on each machine with  parkcosnode\.py", times=2)
+        client.end(signal.SIGKILL)
+
+
+def test_taken_port(ports: Ports) -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        port = sock.getsockname()[1]
+        for module, option in (("node", "--tcp_ports"), ("scheduler", "-t")):
+            with Program("-m", f"parkcos.{module}.main", option, str(port), "-u", str(ports.udp), *ports.options) as taken:
+                assert taken.wait() == 1
+                assert re.search(rf"^parkcos.*TCP port {port} .*is taken", taken.text, re.MULTILINE)
+                assert "Traceback" not in taken.text
+
+
+def test_wrong_secret_is_said_on_both_sides(ports: Ports, tmp_path: Path) -> None:
+    node, port = ports.node()
+    source = SQUARES.replace('name="squares"', f"name='squares', nodes=[NodeAllocate('127.0.0.1', {port})]")
+    with node, ports.client(tmp_path, source, secret="another secret") as client:
+        client.wait_for(r"127\.0\.0\.1.*secret")
+        node.wait_for(r"127\.0\.0\.1.*secret")
+        client.wait_for("has no node yet")
+        assert len(node.find("refused a connection from 127.0.0.1.*secret")) == 1
+        client.end(signal.SIGKILL)
+
+
+def test_other_python_version_is_said(ports: Ports, tmp_path: Path) -> None:
+    """A node that claims to run another Python."""
+    other = tmp_path / "other.py"
+    other.write_text(
+        "import platform, sys\n"
+        "platform.python_version_tuple = lambda: ('3', '99', '0')\n"
+        "from parkcos.node.main import main\n"
+        "sys.exit(main())\n"
+    )
+    command = [other, "-c", "1", "-u", str(ports.udp), "--tcp_ports", str(ports.udp)]
+    with Program(*command, *ports.options) as node, ports.client(tmp_path, SQUARES) as client:
+        client.wait_for(r"WARNING squares: the node .* is not used: it runs Python 3\.99, this client 3\.\d+")
+        client.wait_for(r"no node yet.*Seen, but not usable: .*3\.99")
+        assert node.process.poll() is None
+        client.end(signal.SIGKILL)
+
+
+def test_program_ends_when_its_tasks_have(ports: Ports, tmp_path: Path, node: Program) -> None:
+    """Main falls off its end, and raises, while a task goes on."""
+    for n, end in enumerate(("", "raise SystemExit(3)\n", "raise ValueError('of main')\n")):
+        with ports.client(tmp_path, SQUARES + end, f"{n}.py") as client:
+            client.wait_for("total 285")
+            assert client.wait() == (0, 3, 1)[n]
+
+
+def test_code_that_is_typed(ports: Ports, tmp_path: Path, node: Program) -> None:
+    with Program("-i", "-q", cwd=tmp_path) as prompt:
+        client = ports.client(tmp_path, SQUARES)  # for its text
+        client.process.kill()
+        client.wait()
+        for line in (tmp_path / "client.py").read_text().splitlines(keepends=True):
+            prompt.say(line)
+        prompt.say("\n")
+        prompt.wait_for("total 285")
+        prompt.say("exit()\n")
+        assert prompt.wait() == 0
+    with Program("-", cwd=tmp_path) as piped:
+        piped.say((tmp_path / "client.py").read_text())
+        assert piped.process.stdin is not None
+        piped.process.stdin.close()
+        piped.wait_for("total 285")
+        assert piped.wait() == 0
+
+
+def test_killed_scheduler(ports: Ports, tmp_path: Path, node: Program) -> None:
+    """Who runs goes on, who waits is told, and the next scheduler serves the same node."""
+    first, _ = ports.scheduler()
+    goes_on = SQUARES.replace("    rtasks = []", "    print('ready', (yield task.receive()), flush=True)\n    rtasks = []")
+    goes_on = goes_on.replace("Task(main)", "t = Task(main)\nsignal.signal(signal.SIGUSR1, lambda *_: t.send('go'))\nt.value()")
+    with first:
+        first.wait_for("uses address")
+        with (
+            ports.client(tmp_path, goes_on, "runs.py") as runs,
+            contextlib.ExitStack() as stack,
+        ):
+            runs.wait_for("scheduled 0")
+            node.wait_for("-> serving")
+            waits = stack.enter_context(ports.client(tmp_path, SQUARES, "waits.py"))
+            waits.wait_for("using the shared scheduler")
+            first.end(signal.SIGKILL)
+            waits.wait_for("ScheduleError.*the scheduler is gone")
+            runs.wait_for("the scheduler is gone")
+            runs.process.send_signal(signal.SIGUSR1)
+            runs.wait_for("total 285")
+            assert runs.wait() == 0
+    second, _ = ports.scheduler()
+    with second:
+        second.wait_for("uses address")
+        with ports.client(tmp_path, SQUARES, "next.py") as client:
+            client.wait_for("using the shared scheduler")
+            client.wait_for("total 285")
+
+
+def test_scheduler_that_is_not_there(ports: Ports, tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    source = SQUARES.replace("schedule()", f"schedule(Location('127.0.0.1', {port}), timeout=0.3)").split("rtasks = []")[0]
+    with ports.client(tmp_path, source + "\nTask(main)\n") as client:
+        client.wait_for("scheduled -1")
+        assert client.wait() == 0
