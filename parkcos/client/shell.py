@@ -212,15 +212,18 @@ class ClientShell:
 
     def _run(self, effect: d.Run) -> None:
         submission = self._submissions[effect.task]
-        definitions: list[Definition] = []
         if submission.definitions:
-            known = self._known[effect.server]
-            for definition in submission.definitions:
-                if definition.digest not in known:
-                    known.add(definition.digest)
-                    definitions.append(definition)
-        message = m.RunTask(self._id, effect.task, submission.name, effect.io, definitions)
+            self._define(effect.server, submission.definitions)
+        message = m.RunTask(self._id, effect.task, submission.name, effect.io)
         self._side.box.send(effect.server, "server", message, submission.form, submission.buffers)
+
+    def _define(self, server: int, definitions: Sequence[Definition]) -> None:
+        """Send a server the definitions that it does not have."""
+        known = self._known[server]
+        missing = [definition for definition in definitions if definition.digest not in known]
+        if missing:
+            known.update(definition.digest for definition in missing)
+            self._side.box.send(server, "server", m.Define(self._id), PICKLE, [m.encode_definitions(missing)])
 
     def _recall(self, effect: d.Recall) -> None:
         self._side.box.send(effect.server, "server", m.RecallTask(self._id, effect.task))
@@ -237,9 +240,7 @@ class ClientShell:
             submission.completion.set_result(rtask)
             submission.completion = None
         if self.status_task is not None:
-            self._tell(
-                Statuses.TaskStarted, TaskInfo(rtask, submission.args, submission.kwargs, submission.start_time)
-            )
+            self._tell(Statuses.TaskStarted, TaskInfo(rtask, submission.args, submission.kwargs, submission.start_time))
 
     def _report_refused(self, effect: d.ReportRefused) -> None:
         submission = self._submissions.pop(effect.task)
@@ -315,11 +316,10 @@ class ClientShell:
         self._network.hub.peer_at(location, effect.server)
         form = PICKLE
         buffers: list[Buffer] = []
-        definitions: list[Definition] = []
         if self._server_setup is not None:
             form, buffers, definitions = self._shipper.pack((self._server_setup, (), {}))
-            self._known[effect.server].update(definition.digest for definition in definitions)
-        message = m.OpenServer(self._id, self._server_setup is not None, definitions)
+            self._define(effect.server, definitions)
+        message = m.OpenServer(self._id, self._server_setup is not None)
         self._side.box.send(effect.server, "server", message, form, buffers)
 
     def _leave(self, effect: d.LeaveScheduler) -> None:

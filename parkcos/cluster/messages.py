@@ -265,12 +265,17 @@ ToClient = (
 # -- to a server
 
 
+class Define(Message):
+    """From the client; the payload is what `encode_definitions` gives: what the calls that follow need."""
+
+    client: int
+
+
 class OpenServer(Message):
     """From the client: begin to serve it; the payload is the call of server_setup, if has_setup."""
 
     client: int
     has_setup: bool
-    definitions: list[Definition] = []
 
 
 class RunTask(Message):
@@ -280,7 +285,6 @@ class RunTask(Message):
     task: int
     name: str
     io: bool
-    definitions: list[Definition] = []
 
 
 class RecallTask(Message):
@@ -297,7 +301,7 @@ class EndServer(Message):
     terminate: bool
 
 
-ToServer = OpenServer | RunTask | RecallTask | EndServer
+ToServer = Define | OpenServer | RunTask | RecallTask | EndServer
 
 encode = msgspec.msgpack.Encoder().encode
 DECODERS = {
@@ -327,3 +331,6 @@ class Bundle(msgspec.Struct, array_like=True, frozen=True):
 
 encode_bundle = msgspec.msgpack.Encoder().encode
 decode_bundle = msgspec.msgpack.Decoder(Bundle).decode
+
+encode_definitions = msgspec.msgpack.Encoder().encode
+decode_definitions = msgspec.msgpack.Decoder(list[Definition]).decode

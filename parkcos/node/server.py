@@ -86,6 +86,8 @@ class Server:
                 self.handle(ex.CloseAsked(ex.INTERRUPT_GRACE_S if message.terminate else -1.0))
             case m.OpenServer():
                 self.kernel.post(self._open, message, form, payload)
+            case m.Define():
+                self.kernel.post(self._define, payload)
 
     def _peer_gone(self, peer: Peer, reason: str) -> None:
         if peer.incarnation == self.config.client_process:
@@ -125,9 +127,11 @@ class Server:
 
     # -- tasks (kernel thread)
 
+    def _define(self, payload: Buffer) -> None:
+        namespace.install(m.decode_definitions(payload))
+
     def _open(self, message: m.OpenServer, form: int, payload: Buffer) -> None:
         try:
-            namespace.install(message.definitions)
             if not message.has_setup:
                 self.to_client(m.ServerReady(self.config.client))
                 return
@@ -154,8 +158,6 @@ class Server:
         message, form, payload = self.asked.pop(number)
         client = self.config.client
         try:
-            if message.definitions:
-                namespace.install(message.definitions)
             fn, args, kwargs = loads(form, payload)
             task = self.kernel.spawn(fn, *args, **kwargs)
         except Exception as error:
