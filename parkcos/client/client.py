@@ -106,6 +106,7 @@ class Client(ClientShell):
         self._side.clients[self._id] = self
         end = None if limit is None else self._kernel.clock() + limit
         contacts = [a.location for a in self._allocations if a.location is not None and a.use]
+        self._automatic = location is None and self._side.scheduler is None and not self._side.contacts
         self._scheduler = yield self._side.find_scheduler(location, contacts, end)
         if not self._scheduler:
             self._forget()
@@ -264,4 +265,4 @@ class Client(ClientShell):
 
 
 def _program_name() -> str:
-    return os.path.basename(getattr(sys.modules.get("__main__"), "__file__", "") or "client")
+    return os.path.basename(sys.argv[0] if sys.argv else "") or "client"

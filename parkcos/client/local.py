@@ -129,6 +129,9 @@ class LocalCluster:
             logger.error("the node of the local cluster did not end within %g s, and is killed", STOP_TIMEOUT_S)
             process.kill()
             process.wait()
+        if not self._side.contacts and not self._side.network.options.discover:
+            for client in list(self._side.clients.values()):
+                client.lose_cluster("the LocalCluster was closed")
 
     def __enter__(self) -> Self:
         self.start()

@@ -66,6 +66,7 @@ class ClientShell:
         self._turn: Completion[int] | None = None
         self._closing: list[Completion[None]] = []
         self._scheduler = 0
+        self._automatic = False
         self._position = 0
         self._ready_servers = 0
 
@@ -85,10 +86,10 @@ class ClientShell:
     def _waits_for(self) -> None:
         machine = self._machine
         if self._state is WAITING:
-            logger.info("%s waits for its turn: %d clients are before it", self.name, max(1, self._position))
+            logger.warning("%s waits for its turn: %d clients are before it", self.name, max(1, self._position))
         elif self._state is RUNNING and not self._ready_servers and not machine.closing:
             if machine.nodes:
-                logger.info("%s waits for the servers of %d nodes to be ready", self.name, len(machine.nodes))
+                logger.warning("%s waits for the servers of %d nodes to be ready", self.name, len(machine.nodes))
             else:
                 seen = "; ".join(f"{name}: {why}" for name, why in self._unusable.items())
                 logger.warning(
@@ -100,7 +101,7 @@ class ClientShell:
                 )
         elif machine.closing and self._state is RUNNING:
             tasks, nodes = len(machine.tasks), len(machine.nodes)
-            logger.info("%s is closing: waits for %d tasks and %d nodes", self.name, tasks, nodes)
+            logger.warning("%s is closing: waits for %d tasks and %d nodes", self.name, tasks, nodes)
         self._say()
 
     # -- what comes in (I/O thread)
@@ -145,6 +146,8 @@ class ClientShell:
                 self._handle(d.NodeHasFailed(process, message.error))
             case m.NodeClosed():
                 self._handle(d.NodeHasClosed(process))
+            case m.NodeOffer() if message.info.scheduler and self._may_move():
+                self._kernel.spawn(self._move, message.info)
             case m.NodeOffer():
                 self._infos[message.info.incarnation] = message.info
                 self._kernel.post(self._offered, message.info)
@@ -166,7 +169,7 @@ class ClientShell:
                 )
             case m.Queued():
                 if message.position and not self._position:
-                    logger.info("%s waits for its turn: %d clients are before it", self.name, message.position)
+                    logger.warning("%s waits for its turn: %d clients are before it", self.name, message.position)
                 self._position = message.position
             case m.Scheduled():
                 if self._state is WAITING:
@@ -174,6 +177,31 @@ class ClientShell:
                     self._tell(Statuses.ClientScheduled, None)
                     if self._turn is not None:
                         self._turn.set_result(0)
+
+    def _may_move(self) -> bool:
+        """Whether this client uses its program's own scheduler, which nobody asked for, and has no node there yet."""
+        return self._automatic and self._scheduler == self._network.incarnation and not self._machine.nodes
+
+    def _move(self, info: m.NodeInfo, task: Task | None = None) -> Any:
+        """Kernel thread: the nodes belong to a shared scheduler, which was not found in time: queue there."""
+        assert task is not None
+        task.set_daemon()
+        self._automatic = False
+        logger.warning(
+            "%s: the node %s belongs to the shared scheduler at %s: queueing there",
+            self.name,
+            info.name,
+            info.scheduler,
+        )
+        scheduler = yield self._side._at(Location.parse(info.scheduler), None)
+        self._to_scheduler(m.ClientLeaves(self._id))
+        self._scheduler = scheduler
+        self._to_scheduler(m.Enqueue(self._id, self.name, self._network.hub.own.python))
+
+    def lose_cluster(self, reason: str) -> None:
+        """There will be no nodes any more: whatever waits for one ends.  Any thread."""
+        if self._state is RUNNING:
+            self._handle(d.SchedulerLost(reason))
 
     def _offered(self, info: m.NodeInfo) -> None:
         """Kernel thread: `allocate` may be the user's."""

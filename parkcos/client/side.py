@@ -12,7 +12,7 @@ from parkcos.kernel import operation
 from parkcos.net.location import Location
 from parkcos.net.network import Network
 from parkcos.net.payload import Buffer
-from parkcos.net.peer import CONNECTING, UP, Peer
+from parkcos.net.peer import UP, Peer
 from parkcos.scheduler.service import SchedulerService
 
 if TYPE_CHECKING:
@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("parkcos")
 
 FIND_SHARED_S = 0.3
-"""A shared scheduler on the local network answers within milliseconds; then one of the program's own is used."""
-GREETING_S = 3.0
-"""So long those that have answered may take to say what they are: on a busy machine a handshake takes its time."""
+"""So long is waited for a shared scheduler, or for a node, which knows whether there is one.  Then a scheduler of the
+program's own is used; a node that turns up later and belongs to a shared one still sends the client there."""
 SCHEDULER_PORT = 9705
 SAY_S = 5.0
 
@@ -83,21 +82,28 @@ class ClientSide:
                 location = Location(location, SCHEDULER_PORT)
             found: int = yield self._at(location, end)
             return found
-        if self.scheduler is None and not self.contacts and self.network.options.discover:
-            self.network.look_for(("scheduler", "node"))
-            clock = self.network.kernel.clock
-            asked = clock()
-            while (waited := clock() - asked) < FIND_SHARED_S or (waited < GREETING_S and self._greeting()):
-                peer = self._shared()
-                if peer is not None:
-                    logger.info("using the shared scheduler at %s", peer.location)
-                    return peer.incarnation
-                yield self.network.pause(0.01)
-        self.private_scheduler(contacts)
+        own = self.scheduler is not None or self.contacts
+        scheduler = self.private_scheduler(contacts)
+        if own or not self.network.options.discover:
+            return self.network.incarnation
+        self.network.look_for(("scheduler",))
+        clock = self.network.kernel.clock
+        asked = clock()
+        while clock() - asked < FIND_SHARED_S:
+            peer = self._shared()
+            if peer is not None:
+                logger.info("using the shared scheduler at %s", peer.location)
+                return peer.incarnation
+            nodes = list(scheduler.machine.nodes.values())
+            shared = next((n.info.scheduler for n in nodes if n.info.scheduler), "")
+            if shared:
+                logger.info("the nodes belong to the shared scheduler at %s: using that", shared)
+                there: int = yield self._at(Location.parse(shared), end)
+                return there
+            if nodes:
+                break
+            yield self.network.pause(0.005)
         return self.network.incarnation
-
-    def _greeting(self) -> bool:
-        return any(p.state is CONNECTING for p in self.network.hub.peers())
 
     def _shared(self) -> Peer | None:
         return next((p for p in self.network.hub.peers() if p.state is UP and "scheduler" in p.roles), None)
@@ -116,7 +122,9 @@ class ClientSide:
             if clock() - said > SAY_S:
                 said = clock()
                 reason = f" ({peer.reason})" if peer is not None and peer.reason else ""
-                logger.info("no scheduler answers at %s%s; start one there with  parkcos.py --daemon", location, reason)
+                logger.warning(
+                    "no scheduler answers at %s%s; start one there with  parkcos.py --daemon", location, reason
+                )
         return 0
 
     # -- messages (I/O thread)

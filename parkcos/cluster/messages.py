@@ -16,7 +16,7 @@ class Message(msgspec.Struct, array_like=True, tag=True):
 
 
 class NodeInfo(msgspec.Struct, array_like=True, frozen=True):
-    """A node as it describes itself.  memory, disk: free bytes."""
+    """A node as it describes itself.  memory, disk: free bytes; scheduler: the shared one that it belongs to, if any."""
 
     incarnation: int
     name: str
@@ -28,6 +28,7 @@ class NodeInfo(msgspec.Struct, array_like=True, frozen=True):
     version: str
     memory: int | None = None
     disk: int | None = None
+    scheduler: str = ""
 
 
 # -- to a scheduler

@@ -119,7 +119,7 @@ class Hub:
         shown = ", ".join(map(str, ports[:5]))
         raise ConfigError(
             f"TCP port {shown} of {addrs[0]} is taken by another process (or not allowed): "
-            "end that process, or give another port"
+            "end that process, or give another port (--tcp_ports, tcp_port=)"
         )
 
     def start(self) -> None:
@@ -315,11 +315,16 @@ class Hub:
     def _crossed(self, hello: Hello) -> str | None:
         """Both sides dial at once: the connection dialled by the higher incarnation is kept."""
         peer = self.by_incarnation.get(hello.incarnation) or self.by_location.get(Location(hello.addr, hello.port))
-        if peer is None or self.own.incarnation < hello.incarnation:
+        if peer is None:
             return None
         link = peer.link
-        fresh = link and link.dialed and self.io.loop.time() - link.opened_at < DIAL_TIMEOUT_S
-        return CROSSED if peer.dialing or (fresh and not hello.to_session) else None
+        if link is not None and self.io.loop.time() - link.opened_at >= DIAL_TIMEOUT_S:
+            link = None  # not fresh: whatever comes now is meant
+        if link is not None and not link.dialed and _is_another_session(peer, hello):
+            return CROSSED  # it dials two addresses of this process at once: it will find out
+        if self.own.incarnation < hello.incarnation:
+            return None
+        return CROSSED if peer.dialing or (link is not None and link.dialed and not hello.to_session) else None
 
     def _given_up(self, hello: Hello) -> str | None:
         """It goes on with a session that this side has given up: what was in it has been reported as lost."""
@@ -331,7 +336,7 @@ class Hub:
     def _peer_of(self, hello: Hello) -> Peer:
         """Who dialled in: somebody known, or somebody new."""
         peer = self.by_incarnation.get(hello.incarnation)
-        if peer is not None and not hello.to_session and peer.session.peer is not None:
+        if peer is not None and _is_another_session(peer, hello):
             self._gone(peer, "it gave up the connection to this process")
         if peer is None or peer.state is GONE:
             peer = self.by_location.get(Location(hello.addr, hello.port))
@@ -422,6 +427,11 @@ class Hub:
                 raise PeerError(reason)
             if peer.incarnation not in (0, hello.incarnation):
                 self._gone(peer, f"it was restarted: another process is at {peer.location} now")
+                link.close()
+                return True
+            if peer.link is not None or peer.state is GONE:  # it has dialled in meanwhile
+                with contextlib.suppress(OSError):
+                    link.send([sessions.encode_bye(CROSSED)])
                 link.close()
                 return True
             known = self.by_incarnation.get(hello.incarnation)
@@ -602,6 +612,15 @@ class Hub:
 def _has_asker(item: object) -> bool:
     """Whether a queued message is a question: who asked is told that there will be no answer."""
     return hasattr(item[1] if isinstance(item, tuple) else item, "request")
+
+
+def _is_another_session(peer: Peer, hello: Hello) -> bool:
+    """Whether `hello` begins a session beside the one that is there.
+
+    With the same session it only has not got this side's answer before the connection broke.
+    """
+    there = peer.session.peer
+    return not hello.to_session and there is not None and there.session != hello.session
 
 
 def _is_final(error: BaseException) -> bool:

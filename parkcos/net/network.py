@@ -28,7 +28,7 @@ from parkcos.net.hub import Callbacks, Hub
 from parkcos.net.iothread import IOThread
 from parkcos.net.location import Location, resolve
 from parkcos.net.payload import PICKLE, Buffer, loads
-from parkcos.net.peer import GONE, UP, Peer
+from parkcos.net.peer import CONNECTING, GONE, Peer
 from parkcos.net.refs import RemoteTask, restore_task
 from parkcos.net.requests import Requests
 from parkcos.net.router import Router
@@ -356,7 +356,7 @@ class Network:
             if clock() - said > WAITING_LOG_S:
                 said = clock()
                 where = location or "any peer; none is known yet" if not peers else location or "any peer"
-                logger.info("still looking for the %s %r at %s", kind, name, where)
+                logger.warning("still looking for the %s %r at %s", kind, name, where)
 
     def pause(self, seconds_: float) -> Completion[None]:
         """Wait so long, in whatever task."""
@@ -366,7 +366,7 @@ class Network:
         if location is not None:
             peer = self.hub.peer_at(location)
             return [peer] if peer is not None else []
-        return [p for p in self.hub.peers() if p.state is UP]
+        return [p for p in self.hub.peers() if p.state is not CONNECTING]
 
     def _ask_all(self, kind: str, name: str, peers: list[Peer], left: float | None) -> Completion[Any]:
         numbers: list[int] = []
@@ -417,7 +417,7 @@ class Network:
 
     def peers(self) -> list[Location]:
         """The locations of all processes that this one is connected to."""
-        return [p.location for p in self.hub.peers() if p.state is UP]
+        return [p.location for p in self.hub.peers() if p.state is not CONNECTING]
 
     @operation
     def locate(self, name: str, timeout: float | None = None) -> Generator[Any, Any, Location | None]:
@@ -425,7 +425,7 @@ class Network:
         end = None if timeout is None else self.kernel.clock() + timeout
         while True:
             for peer in self.hub.peers():
-                if peer.state is UP and peer.name == name:
+                if peer.state is not CONNECTING and peer.name == name:
                     return peer.location
             if end is not None and self.kernel.clock() >= end:
                 return None

@@ -74,6 +74,8 @@ class NodeProgram:
         self._warm: Nursery | None = None
         self._nursery: Nursery | None = None
         self._bundle: Buffer = b""
+        self._shared: dict[int, str] = {}
+        """The shared schedulers that know this node: a program that would use a scheduler of its own is sent there."""
         self._client_name = ""
         self._timer = DeadlineTimer(self.loop, self.machine.next_deadline, lambda: self.handle(st.TimePassed()))
         self.box.serve("node", self._received)
@@ -147,6 +149,9 @@ class NodeProgram:
     def _received(self, process: int, message: Any, form: int, payload: Buffer) -> None:
         match message:
             case m.AskState():
+                peer = self.network.hub.by_incarnation.get(process)
+                if peer is not None and "scheduler" in peer.roles:
+                    self._shared[process] = str(peer.location)
                 self.handle(st.SchedulerSeen(process))
             case m.ReserveNode():
                 # The client is dialled now, so that its end is noticed at once, whoever of us talks first.
@@ -171,6 +176,7 @@ class NodeProgram:
     def _peer_gone(self, peer: Peer, reason: str) -> None:
         if peer.incarnation == self.machine.client_process and self.machine.client:
             logger.info("the client at %s is gone (%s): its servers are ended", peer.location, reason)
+        self._shared.pop(peer.incarnation, None)
         self.handle(st.ProcessLost(peer.incarnation, reason))
 
     def handle(self, event: st.Event) -> None:
@@ -276,6 +282,7 @@ class NodeProgram:
             version=VERSION,
             memory=psutil.virtual_memory().available,
             disk=psutil.disk_usage(str(self.directory)).free,
+            scheduler=next(iter(self._shared.values()), ""),
         )
 
 

@@ -261,7 +261,7 @@ def raises_unusual() -> Gen:
 
 
 def test_exception_that_cannot_travel() -> None:
-    with pytest.raises(parkcos.RemoteTaskError, match="Unusual.*3: because"):
+    with pytest.raises(parkcos.RemoteTaskError, match=r"Unusual.*3: because"):
         remote(raises_unusual)
 
 

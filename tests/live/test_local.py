@@ -121,7 +121,8 @@ def test_nothing_stays_when_the_program_is_ended(tmp_path: Path, tmpdir_of_progr
 
 
 def test_two_at_once(tmp_path: Path) -> None:
-    source = "with LocalCluster(cpus=1, name='a'), LocalCluster(cpus=1, name='b'):\n    print('total', Task(work).value())\n"
+    clusters = "with LocalCluster(cpus=1, name='a'), LocalCluster(cpus=1, name='b'):\n"
+    source = clusters + "    print('total', Task(work).value())\n"
     with start(tmp_path, source) as program:
         assert program.wait() == 0, program.text
         assert program.find("total 285")

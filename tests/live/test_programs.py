@@ -207,7 +207,8 @@ def test_ctrl_c_in_value(ports: Ports, tmp_path: Path, node: Program) -> None:
 
 def test_no_node_is_said_and_said_again(ports: Ports, tmp_path: Path) -> None:
     with ports.client(tmp_path, SQUARES) as client:
-        client.wait_for(r"WARNING squares has no node yet\. Start one on each machine with  parkcosnode\.py", times=2)
+        words = r"WARNING squares has no node yet\. Start one on each machine with  parkcosnode\.py"
+        client.wait_for(words, times=2)
         client.end(signal.SIGKILL)
 
 
@@ -217,7 +218,8 @@ def test_taken_port(ports: Ports) -> None:
         sock.listen()
         port = sock.getsockname()[1]
         for module, option in (("node", "--tcp_ports"), ("scheduler", "-t")):
-            with Program("-m", f"parkcos.{module}.main", option, str(port), "-u", str(ports.udp), *ports.options) as taken:
+            command = ["-m", f"parkcos.{module}.main", option, str(port), "-u", str(ports.udp)]
+            with Program(*command, *ports.options) as taken:
                 assert taken.wait() == 1
                 assert re.search(rf"^parkcos.*TCP port {port} .*is taken", taken.text, re.MULTILINE)
                 assert "Traceback" not in taken.text
@@ -281,8 +283,9 @@ def test_code_that_is_typed(ports: Ports, tmp_path: Path, node: Program) -> None
 def test_killed_scheduler(ports: Ports, tmp_path: Path, node: Program) -> None:
     """Who runs goes on, who waits is told, and the next scheduler serves the same node."""
     first, _ = ports.scheduler()
-    goes_on = SQUARES.replace("    rtasks = []", "    print('ready', (yield task.receive()), flush=True)\n    rtasks = []")
-    goes_on = goes_on.replace("Task(main)", "t = Task(main)\nsignal.signal(signal.SIGUSR1, lambda *_: t.send('go'))\nt.value()")
+    goes_on = SQUARES.replace("    rtasks = []", "    yield task.receive()\n    rtasks = []").replace(
+        "Task(main)", "main = Task(main)\nsignal.signal(signal.SIGUSR1, lambda *_: main.send('go'))\nmain.value()"
+    )
     with first:
         first.wait_for("uses address")
         with (
@@ -309,7 +312,8 @@ def test_killed_scheduler(ports: Ports, tmp_path: Path, node: Program) -> None:
 
 def test_scheduler_that_is_not_there(ports: Ports, tmp_path: Path) -> None:
     (port,) = free_ports(1)
-    source = SQUARES.replace("schedule()", f"schedule(Location('127.0.0.1', {port}), timeout=0.3)").split("rtasks = []")[0]
+    source = SQUARES.split("rtasks = []")[0]
+    source = source.replace("schedule()", f"schedule(Location('127.0.0.1', {port}), timeout=0.3)")
     with ports.client(tmp_path, source + "\nTask(main)\n") as client:
         client.wait_for("scheduled -1")
         assert client.wait() == 0

@@ -177,6 +177,7 @@ def test_by_an_alias_it_is_the_same_peer(cluster: Cluster) -> None:
         a.send(second, 2 * i + 1)
     got = b.got.wait(lambda items: len(items) >= 20)
     assert sorted(got) == list(range(20))
+    wait_up(a)
     assert [e[0] for e in a.happened.items] == ["up"]
     survivor = a.hub.peer_at(alias)
     assert survivor is a.hub.peer_at(b.location)
@@ -694,3 +695,36 @@ def test_dialling_the_own_address(cluster: Cluster, log: Log) -> None:
     a.peer(a)
     _, reason = wait_gone(a)
     assert "own process" in reason
+
+
+def test_an_answer_lost_in_a_cut_does_not_end_the_session(cluster: Cluster) -> None:
+    """The dialler greets, its connection breaks before it reads the answer, and it greets again, still not knowing."""
+    a = cluster.hub()
+    with greeted(a):
+        wait_up(a)
+        peer = a.happened.items[0][1]
+        assert a.send(peer, 1)
+    with greeted(a) as second:
+        kind, body = read_frame(second)
+        assert sessions.decode_hello(body).session == peer.session.id
+        kind, body = read_frame(second)
+        assert kind == DATA
+        assert wire.decode(body)[0].body == (1).to_bytes(4, "big")  # type: ignore[attr-defined]
+        assert peer.state is UP
+        assert [e[0] for e in a.happened.items] == ["up"]
+
+
+def test_a_new_session_of_a_process_that_gave_the_old_one_up(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DIAL_TIMEOUT_S", 0.0)  # the old one is not fresh any more
+    a = cluster.hub()
+    with greeted(a):
+        wait_up(a)
+        old = a.happened.items[0][1]
+        with dialled_tls(a) as other:
+            read_frame(other)
+            own = sessions.msgspec.structs.replace(a.hub.own, incarnation=424242, name="stranger", port=1, session=10)
+            other.sendall(sessions.encode_hello(own))
+            wait_up(a, 2)
+            gone, reason = wait_gone(a)
+    assert gone is old
+    assert "gave up" in reason
