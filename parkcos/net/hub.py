@@ -174,9 +174,11 @@ class Hub:
             return None if peer.state is GONE else peer
         there = self.by_location.get(location)
         if there is not None and there.state is not GONE:
-            if there.incarnation in (0, incarnation):
-                return there
-            return None  # another process lives there now
+            if there.incarnation not in (0, incarnation):
+                return None  # another process lives there now
+            # It was dialled before anybody knew who lives there; now whoever asks for this process finds it.
+            there.incarnation = incarnation
+            return self.by_incarnation.setdefault(incarnation, there)
         peer = self._new_peer(location, incarnation)
         self.by_location[location] = peer
         if incarnation:

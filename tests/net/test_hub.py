@@ -84,6 +84,15 @@ def test_messages_both_ways(cluster: Cluster) -> None:
     assert len(ups(a)) == len(ups(b)) == 1
 
 
+def test_dialled_by_its_address_and_then_meant_by_name(cluster: Cluster) -> None:
+    """Whoever asks for the process finds the connection that was begun before anybody knew who lives there."""
+    a, b = cluster.hub(), cluster.hub(start=False)
+    dialled = a.hub.peer_at(b.location)
+    incarnation = b.hub.own.incarnation
+    assert a.hub.peer_at(b.location, incarnation) is dialled
+    assert a.hub.by_incarnation[incarnation] is dialled
+
+
 def test_without_a_secret(cluster: Cluster) -> None:
     a, b = cluster.hub(keys=None), cluster.hub(keys=None)
     to_b = a.peer(b)
