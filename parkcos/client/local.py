@@ -131,7 +131,7 @@ class LocalCluster:
             process.wait()
         if not self._side.contacts and not self._side.network.options.discover:
             for client in list(self._side.clients.values()):
-                client.lose_cluster("the LocalCluster was closed")
+                client._lose_cluster("the LocalCluster was closed")
 
     def __enter__(self) -> Self:
         self.start()

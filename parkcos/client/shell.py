@@ -198,7 +198,7 @@ class ClientShell:
         self._scheduler = scheduler
         self._to_scheduler(m.Enqueue(self._id, self.name, self._network.hub.own.python))
 
-    def lose_cluster(self, reason: str) -> None:
+    def _lose_cluster(self, reason: str) -> None:
         """There will be no nodes any more: whatever waits for one ends.  Any thread."""
         if self._state is RUNNING:
             self._handle(d.SchedulerLost(reason))

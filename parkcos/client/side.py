@@ -97,7 +97,7 @@ class ClientSide:
             nodes = list(scheduler.machine.nodes.values())
             shared = next((n.info.scheduler for n in nodes if n.info.scheduler), "")
             if shared:
-                logger.info("the nodes belong to the shared scheduler at %s: using that", shared)
+                logger.info("using the shared scheduler at %s, to which the nodes belong", shared)
                 there: int = yield self._at(Location.parse(shared), end)
                 return there
             if nodes:

@@ -16,7 +16,7 @@ class Message(msgspec.Struct, array_like=True, tag=True):
 
 
 class NodeInfo(msgspec.Struct, array_like=True, frozen=True):
-    """A node as it describes itself.  memory, disk: free bytes; scheduler: the shared one that it belongs to, if any."""
+    """A node as it describes itself.  memory, disk: free bytes; scheduler: the shared one that it belongs to, or ""."""
 
     incarnation: int
     name: str
