@@ -65,9 +65,7 @@ class NodeAllocate:
             return ip_addr in self._addrs or name == self.node
         return fnmatch.fnmatchcase(ip_addr, self.node) or fnmatch.fnmatchcase(name, self.node)
 
-    def allocate(
-        self, ip_addr: str, name: str, platform: str, cpus: int, memory: int | None, disk: int | None
-    ) -> int:
+    def allocate(self, ip_addr: str, name: str, platform: str, cpus: int, memory: int | None, disk: int | None) -> int:
         """How many processors of the node to use: 0 not to use it, a negative number to ask the next allocation."""
         if not self.matches(ip_addr, name):
             return -1

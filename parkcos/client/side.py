@@ -12,7 +12,7 @@ from parkcos.kernel import operation
 from parkcos.net.location import Location
 from parkcos.net.network import Network
 from parkcos.net.payload import Buffer
-from parkcos.net.peer import UP, Peer
+from parkcos.net.peer import CONNECTING, UP, Peer
 from parkcos.scheduler.service import SchedulerService
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ logger = logging.getLogger("parkcos")
 FIND_SHARED_S = 0.3
 """So long is waited for a shared scheduler, or for a node, which knows whether there is one.  Then a scheduler of the
 program's own is used; a node that turns up later and belongs to a shared one still sends the client there."""
+GREETING_S = 3.0
+"""So long those that have answered may take to say what they are: on a busy machine a handshake takes its time."""
 SCHEDULER_PORT = 9705
 SAY_S = 5.0
 
@@ -89,7 +91,7 @@ class ClientSide:
         self.network.look_for(("scheduler",))
         clock = self.network.kernel.clock
         asked = clock()
-        while clock() - asked < FIND_SHARED_S:
+        while (waited := clock() - asked) < FIND_SHARED_S or (waited < GREETING_S and self._greeting()):
             peer = self._shared()
             if peer is not None:
                 logger.info("using the shared scheduler at %s", peer.location)
@@ -104,6 +106,9 @@ class ClientSide:
                 break
             yield self.network.pause(0.005)
         return self.network.incarnation
+
+    def _greeting(self) -> bool:
+        return any(p.state is CONNECTING for p in self.network.hub.peers())
 
     def _shared(self) -> Peer | None:
         return next((p for p in self.network.hub.peers() if p.state is UP and "scheduler" in p.roles), None)

@@ -297,4 +297,3 @@ def as_exception(given: tuple[Any, ...]) -> BaseException:
             return value
         return given[0]() if value is None else given[0](*value) if isinstance(value, tuple) else given[0](value)
     raise UsageError(f"throw() wants an exception, or a class and a value, not {given!r}")
-

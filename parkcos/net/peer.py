@@ -38,9 +38,7 @@ BEHIND_BYTES = 8 * 1024 * 1024
 class Peer:
     """One remote process.  Made by the hub only."""
 
-    def __init__(
-        self, location: Location, incarnation: int, session: Session, dirty: Callable[[Peer], None]
-    ) -> None:
+    def __init__(self, location: Location, incarnation: int, session: Session, dirty: Callable[[Peer], None]) -> None:
         self.location = location
         self.incarnation = incarnation
         self.name = ""

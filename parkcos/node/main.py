@@ -70,9 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _run_local(args)
         cpus = count_cpus(args.cpus)
         ports = parse_ports(args.tcp_ports, cpus + 1, DEFAULT_PORT)
-        options = network_options(
-            args, roles=("node",), dial_roles=set(), udp_port=DEFAULT_PORT, tcp_ports=[ports[0]]
-        )
+        options = network_options(args, roles=("node",), dial_roles=set(), udp_port=DEFAULT_PORT, tcp_ports=[ports[0]])
         peers = [parse_location(text, DEFAULT_PORT - 1) for text in args.peer]
         return run(options, NodeOptions(cpus, ports[1:], args.dest_path, peers, args.debug))
     except ParkcosError as error:

@@ -155,9 +155,7 @@ class NodeProgram:
                 self.handle(st.SchedulerSeen(process))
             case m.ReserveNode():
                 # The client is dialled now, so that its end is noticed at once, whoever of us talks first.
-                self.network.hub.peer_at(
-                    Location(message.client_addr, message.client_port), message.client_incarnation
-                )
+                self.network.hub.peer_at(Location(message.client_addr, message.client_port), message.client_incarnation)
                 self.handle(st.ReserveAsked(process, message.client, message.client_incarnation))
             case m.ReleaseNode():
                 self.handle(st.ReleaseAsked(message.client))
@@ -169,9 +167,7 @@ class NodeProgram:
             case m.CloseNode():
                 self.handle(st.CloseAsked(message.client, message.terminate))
             case m.CloseServer():
-                self.handle(
-                    st.CloseServerAsked(message.client, message.server, message.terminate, message.restart)
-                )
+                self.handle(st.CloseServerAsked(message.client, message.server, message.terminate, message.restart))
 
     def _peer_gone(self, peer: Peer, reason: str) -> None:
         if peer.incarnation == self.machine.client_process and self.machine.client:

@@ -388,9 +388,7 @@ class NodeMachine:
             return
         server.incarnation = event.incarnation
         if self.phase == SERVING and not server.asked:
-            yield ToClient(
-                self.client_process, m.ServerUp(self.client, event.index, "", event.port, event.incarnation)
-            )
+            yield ToClient(self.client_process, m.ServerUp(self.client, event.index, "", event.port, event.incarnation))
 
     def _server_exited(self, event: ServerExited, now: float) -> Iterator[Effect]:
         server = self.servers.get(event.index)

@@ -37,9 +37,7 @@ class SchedulerService:
         self.machine = st.SchedulerMachine()
         self.box = Postbox.of(network)
         self.contacts: dict[Location, None] = dict.fromkeys(contacts)
-        self._timer = DeadlineTimer(
-            network.io.loop, self.machine.next_deadline, lambda: self.handle(st.TimePassed())
-        )
+        self._timer = DeadlineTimer(network.io.loop, self.machine.next_deadline, lambda: self.handle(st.TimePassed()))
         self._contacting = False
         self.box.serve("scheduler", self._received)
 

@@ -253,9 +253,7 @@ class SchedulerMachine:
         client = self.queue[self.current]
         node.retry_at = now + RETRY_S
         heapq.heappush(self._retries, (node.retry_at, node.info.incarnation))
-        yield ToNode(
-            node.info.incarnation, m.ReserveNode(client.client, client.addr, client.port, client.process)
-        )
+        yield ToNode(node.info.incarnation, m.ReserveNode(client.client, client.addr, client.port, client.process))
 
     # -- clients
 

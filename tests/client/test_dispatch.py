@@ -151,9 +151,7 @@ def test_server_setup_that_fails() -> None:
     effects = c(ServerSetupFailed(1001, "no such file"))
     assert set(abandoned(effects)) == {1, 2}
     assert "no such file" in abandoned(effects)[1]
-    assert abandoned(c(ServerSetupFailed(1002, "no such file"))) == {
-        3: "no server is left at that node: no such file"
-    }
+    assert abandoned(c(ServerSetupFailed(1002, "no such file"))) == {3: "no server is left at that node: no such file"}
     assert abandoned(c(Submitted(4, False, node=N))) == {4: "no server is left at that node"}
     c(Submitted(5, False))
     c(ServerIsDown(1002, "killed", restarts=True, asked=False))

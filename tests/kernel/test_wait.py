@@ -267,7 +267,7 @@ def test_a_forgotten_yield_starts_nothing_and_is_told_at_the_next_turn(kernel):
 
     text = kernel.main(main)
     assert started == []
-    assert 'wrong: ' + __file__ in text
+    assert "wrong: " + __file__ in text
     assert ': Completion(kernel, "rtask", started.append)' in text
     assert 'write: yield Completion(kernel, "rtask", started.append)' in text
 

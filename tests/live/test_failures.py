@@ -155,6 +155,7 @@ def test_killed_node() -> None:
         me = parkcos.cur_task()
         assert me is not None
         assert other._process is not None
+
         class Only(NodeAllocate):
             def allocate(self, ip_addr: str, name: str, platform: str, cpus: int, memory: Any, disk: Any) -> int:
                 return cpus if name == "victim" else 0

@@ -68,9 +68,7 @@ class Driven:
 
 def held(*more: Any) -> Driven:
     """A runs and has node N."""
-    return Driven(
-        NodeReported(info(N), 0), asked(A), ClientWanted(A, N, 4), NodeAnswered(N, A, True, ""), *more
-    )
+    return Driven(NodeReported(info(N), 0), asked(A), ClientWanted(A, N, 4), NodeAnswered(N, A, True, ""), *more)
 
 
 def test_a_client_gets_a_node() -> None:
