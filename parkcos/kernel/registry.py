@@ -48,7 +48,7 @@ def cur_task() -> Task | None:
     return None if kernel is None else kernel.current
 
 
-def set_default_kernel_factory(factory: Callable[[], Kernel] | None) -> None:
+def set_default_kernel_factory(factory: Callable[[], Kernel] | None) -> Callable[[], Kernel] | None:
     """Say how the default kernel is made from now on.
 
     Args:
@@ -56,11 +56,14 @@ def set_default_kernel_factory(factory: Callable[[], Kernel] | None) -> None:
             None goes back to a plain kernel in a thread of its own, for which the program waits at its end.
 
     The present default kernel is forgotten (not stopped), so that the next task asks the factory.
+
+    Returns: the factory until now, to be given back.
     """
     global _factory
     with _lock:
-        _factory = factory
+        before, _factory = _factory, factory
         _kernels.pop(_DEFAULT, None)
+    return before
 
 
 def bind(kernel: Kernel) -> None:

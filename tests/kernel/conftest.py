@@ -20,8 +20,8 @@ def kernel() -> Iterator[VirtualKernel]:
 def threaded() -> Iterator[Kernel]:
     """A fresh kernel that runs in a thread of its own, and is the default kernel meanwhile."""
     kernel = Kernel("test")
-    set_default_kernel_factory(lambda: kernel)
+    before = set_default_kernel_factory(lambda: kernel)
     kernel.start()
     yield kernel
     kernel.terminate()
-    set_default_kernel_factory(None)
+    set_default_kernel_factory(before)

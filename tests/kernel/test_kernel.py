@@ -267,7 +267,7 @@ def test_the_default_kernel_comes_from_the_factory():
         made.append(kernel)
         return kernel
 
-    set_default_kernel_factory(factory)
+    before = set_default_kernel_factory(factory)
     try:
         first = current_kernel()
         assert current_kernel() is first
@@ -281,7 +281,7 @@ def test_the_default_kernel_comes_from_the_factory():
         assert made == [first, second]
         second.terminate()
     finally:
-        set_default_kernel_factory(None)
+        set_default_kernel_factory(before)
 
 
 def test_two_kernels_wait_for_each_others_tasks(threaded):
