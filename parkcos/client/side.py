@@ -91,7 +91,7 @@ class ClientSide:
         self.network.look_for(("scheduler",))
         clock = self.network.kernel.clock
         asked = clock()
-        while (waited := clock() - asked) < FIND_SHARED_S or (waited < GREETING_S and self._greeting()):
+        while (waited := clock() - asked) < GREETING_S:
             peer = self._shared()
             if peer is not None:
                 logger.info("using the shared scheduler at %s", peer.location)
@@ -99,10 +99,8 @@ class ClientSide:
             nodes = list(scheduler.machine.nodes.values())
             shared = next((n.info.scheduler for n in nodes if n.info.scheduler), "")
             if shared:
-                logger.info("using the shared scheduler at %s, to which the nodes belong", shared)
-                there: int = yield self._at(Location.parse(shared), end)
-                return there
-            if nodes:
+                self.network.hub.peer_at(Location.parse(shared))  # the nodes belong to it: it must be there
+            elif nodes or (waited > FIND_SHARED_S and not self._greeting()):
                 break
             yield self.network.pause(0.005)
         return self.network.incarnation
