@@ -76,7 +76,7 @@ class Tasks:
         ports = {"host": HOST, "tcp_port": 0, "udp_port": free_port(socket.SOCK_DGRAM)}
         if not self.is_parkcos:
             return self.module.Pycos(**ports, discover_peers=False)
-        return self.module.Parkcos(**ports, **({"secret": "bench"} if secure else {"no_secret": True}))
+        return self.module.Parkcos(**ports, **({"secret": "a secret for the bench"} if secure else {"no_secret": True}))
 
     def peer_options(self) -> dict[str, bool]:
         """pycos at its best: it keeps a connection only when told to."""
