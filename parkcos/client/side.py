@@ -35,7 +35,7 @@ class ClientSide:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.box = Postbox.of(network)
-        self.box.serve("client", self._received)
+        self.box.serve("client", self._received, any_thread=True)
         self.clients: dict[int, Client] = {}
         self.scheduler: SchedulerService | None = None
         self.lock = threading.Lock()

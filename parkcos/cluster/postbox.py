@@ -1,6 +1,7 @@
 """Messages between the parts of a cluster, wherever they are: over a session, or within this process.
 
-Everything that a postbox hands out is handed out in the I/O thread, one message after the other.
+What a postbox hands out is handed out in the I/O thread, one message after the other; a part that has a lock of its
+own takes messages in whichever thread read them, which spares a thread hand-over.
 """
 
 from __future__ import annotations
@@ -37,8 +38,12 @@ class Postbox:
         network.extensions[cls] = box
         return box
 
-    def serve(self, part: str, handler: OnMessage) -> None:
-        """Hand what comes for this part ('node', 'scheduler', 'client', 'server') to `handler`."""
+    def serve(self, part: str, handler: OnMessage, *, any_thread: bool = False) -> None:
+        """Hand what comes for this part ('node', 'scheduler', 'client', 'server') to `handler`.
+
+        Args:
+            any_thread: the handler may be called in the kernel thread too; messages of one peer come one by one.
+        """
         self._handlers[part] = handler
         decode = m.DECODERS[part].decode
         in_thread, call = self.network.io.in_thread, self.network.io.call
@@ -49,7 +54,7 @@ class Postbox:
             except msgspec.MsgspecError as error:
                 logger.warning("%r sent the %s something that is no message for it: %s", peer, part, error)
                 return
-            if in_thread():
+            if any_thread or in_thread():
                 handler(peer.incarnation, message, service.form, service.payload)
             else:
                 call(handler, peer.incarnation, message, service.form, service.payload)

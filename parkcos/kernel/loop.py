@@ -35,6 +35,7 @@ from parkcos.kernel.timers import Timer, Timers
 from parkcos.kernel.wait import RECEIVE, Call, Receive, Wait, Waitable
 
 if TYPE_CHECKING:
+    from parkcos.kernel.ports import Sleeper
     from parkcos.kernel.task import Task
     from parkcos.kernel.task_core import TaskCore
 
@@ -49,8 +50,8 @@ _FUNCTIONS = (FunctionType, MethodType, BuiltinFunctionType, functools.partial)
 class Loop:
     """The running half of a Kernel.  All methods are for the kernel thread, except ``post``."""
 
-    __slots__ = ("_flushes", "_inbox", "_lock", "_ready", "_sleeping", "_stopping", "clock", "current", "ident",
-                 "stopped", "timers")  # fmt: skip
+    __slots__ = ("_flushes", "_inbox", "_lock", "_ready", "_sleeper", "_sleeping", "_stopping", "clock", "current",
+                 "ident", "stopped", "timers")  # fmt: skip
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
@@ -63,6 +64,7 @@ class Loop:
         self._flushes: list[Callable[[], object]] = []
         self._sleeping = False
         self._stopping = False
+        self._sleeper: Sleeper | None = None
         self._lock = threading.Lock()
         self._lock.acquire()
 
@@ -79,8 +81,18 @@ class Loop:
         # round, so one of the two always sees the other.
         if self._sleeping:
             self._sleeping = False
+            if self._sleeper is not None:
+                self._sleeper.wake()
+                return
             with contextlib.suppress(RuntimeError):  # another thread has just released it: the kernel wakes anyway
                 self._lock.release()
+
+    def sleep_in(self, sleeper: Sleeper | None) -> None:
+        """From now on sleep in `sleeper` when no task is ready; None: in the kernel's own lock.
+
+        Kernel thread only: while the kernel sleeps, nobody may change what wakes it.
+        """
+        self._sleeper = sleeper
 
     def in_kernel_thread(self) -> bool:
         """True in the thread that runs this kernel."""
@@ -185,7 +197,18 @@ class Loop:
                     return
         self._sleeping = True
         if not self._inbox:
-            self._lock.acquire(True, timeout_s)
+            if self._sleeper is not None:
+                self._sleeper.sleep(timeout_s)
+            else:
+                self._lock.acquire(True, timeout_s)
+        self._sleeping = False
+
+    def has_posts(self) -> bool:
+        """For the sleeper: something is posted that the kernel has not taken yet."""
+        return bool(self._inbox)
+
+    def awake(self) -> None:
+        """For the sleeper: it is over, so what is posted from here on need not wake the kernel.  Kernel thread."""
         self._sleeping = False
 
     def _drain(self) -> None:

@@ -1,7 +1,8 @@
 """What the kernel asks of a network, as a protocol: the kernel itself knows no socket.
 
 Networking gives the kernel ``kernel.network_factory``; the kernel calls it when a reference to a task or a channel
-is pickled, or a name is not known in this process.
+is pickled, or a name is not known in this process.  With ``kernel.sleep_in`` networking also says where the idle
+kernel waits, so that the kernel thread itself can take what comes in.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from parkcos.kernel.channel import Channel
     from parkcos.kernel.task import Task
 
-__all__ = ["Network"]
+__all__ = ["Network", "Sleeper"]
 
 
 class Network(Protocol):
@@ -37,3 +38,16 @@ class Network(Protocol):
 
     def locate_channel(self, name: str, location: Any, timeout: float | None) -> Any:
         """The same for a channel."""
+
+
+class Sleeper(Protocol):
+    """Where the kernel thread waits while no task is ready."""
+
+    def sleep(self, timeout_s: float) -> None:
+        """Kernel thread: return after `timeout_s` seconds (negative: never), or when there is something to do.
+
+        May return early.  What came in is posted to the kernel, after a call of ``kernel.awake()``.
+        """
+
+    def wake(self) -> None:
+        """Any thread: let `sleep` return, or return at once when it is called next."""

@@ -1,7 +1,9 @@
 """The hub: who is connected to this process.  Listens, dials, redials, notices who is gone, hands out what comes in.
 
-Everything here runs in the I/O thread except `flush_dirty` and `Peer.post`.  What the messages mean is not known
-here: they go to `on_messages` as they came, in order.
+What comes in is read by the thread that keeps the lookout (lookout.py): the kernel thread while it is idle, else the
+I/O thread.  `_readable` and what it calls may run in either, one at a time; `flush_dirty`, `peer_at`, `when_caught_up`
+and `Peer.post` in any; everything else runs in the I/O thread, where `_in_io` takes it.  What the messages mean is not
+known here: they go to `callbacks.messages` as they came, in order.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from parkcos.net.frames import BYE, DATA, HEADER, HELLO, HELLO_BYTES_MAX, PART
 from parkcos.net.iothread import IOThread
 from parkcos.net.link import Link
 from parkcos.net.location import Location
+from parkcos.net.lookout import NOBODY, Lookout
 from parkcos.net.peer import CONNECTING, DOWN, GONE, UP, Peer
 from parkcos.net.session import Hello, Session
 from parkcos.net.tls import TlsIdentity, explain_tls_error
@@ -41,6 +44,8 @@ TICK_S = 0.005
 TICKS_IDLE = 10
 REDIAL_DELAYS_S = (0.0, 0.1, 0.2, 0.4, 0.8)
 DIAL_TIMEOUT_S = 5.0
+READS_MAX = 32
+"""After so many reads from one connection in a row the others have their turn."""
 ACCEPTOR_WAITS_S = 0.2
 """When a connection breaks, the side that had accepted it gives the other so much time to dial first."""
 REFUSED_MAX = 2
@@ -49,7 +54,11 @@ REFUSED_MAX = 2
 
 @dataclass
 class Callbacks:
-    """Where the hub tells what happened; all are called in the I/O thread."""
+    """Where the hub tells what happened.
+
+    messages: called in the thread that read them, for one peer after the other.
+    up, gone: called in the I/O thread.
+    """
 
     messages: Callable[[Peer, list[wire.Message], list[bytearray]], None]
     up: list[Callable[[Peer], None]] = field(default_factory=list)
@@ -85,7 +94,9 @@ class Hub:
         self._dirty: deque[Peer] = deque()
         self._ticking = False
         self._idle_ticks = 0
-        self._bigs: dict[Peer, list[bytearray]] = {}
+        self._unacknowledged: deque[Peer] = deque()
+        """Who has sent something since the last tick."""
+        self.lookout = Lookout(io, self.keep_ticking)
         self._pulse_handle: asyncio.TimerHandle | None = None
         self._warned: set[tuple[str, str]] = set()
 
@@ -144,8 +155,10 @@ class Hub:
             task.cancel()
         await asyncio.gather(*self._tasks, *self._greetings, return_exceptions=True)
         for peer in self.peers():
-            if peer.link:
-                peer.link.close()
+            with peer.lock:
+                if peer.link:
+                    peer.link.close()
+        self.lookout.close()
 
     def _say_goodbye(self) -> None:
         for peer in self.peers():
@@ -209,20 +222,29 @@ class Hub:
     def _flush(self, peer: Peer) -> None:
         try:
             if peer.flush():
-                self.io.call(self._arm_writer, peer)
+                self._in_io(self._arm_writer, peer)
         except OSError as error:
-            self.io.call(self._lost, peer, peer.link, f"writing failed: {error}")
+            self._in_io(self._lost, peer, peer.link, f"writing failed: {error}")
+
+    def _in_io(self, fn: Callable[..., object], *args: object) -> None:
+        """Call `fn(*args)` in the I/O thread: now if this is it, else soon."""
+        if self.io.in_thread():
+            fn(*args)
+        else:
+            self.io.call(fn, *args)
 
     def keep_ticking(self) -> None:
-        """Make the I/O thread look every few milliseconds for what a busy kernel thread has not flushed; any thread."""
+        """Make the I/O thread look every few milliseconds for what a busy kernel thread leaves undone; any thread."""
         if not self._ticking:
             self._ticking = True
             self.io.call(self._tick)
 
     def _tick(self) -> None:
-        busy = bool(self._dirty)
+        busy = self.lookout.patrol() or bool(self._dirty)
         self.flush_dirty()
-        for peer in self.peers():
+        for _ in range(len(self._unacknowledged)):
+            peer = self._unacknowledged.popleft()
+            peer.heard = False
             if peer.state is UP:
                 with peer.lock:
                     due = peer.session.acknowledge()
@@ -230,20 +252,22 @@ class Hub:
                     busy = True
                     self._write(peer)
         self._idle_ticks = 0 if busy else self._idle_ticks + 1
-        if self._idle_ticks > TICKS_IDLE or self.closing:
-            self._ticking = False
-            self._idle_ticks = 0
-            if self._dirty and not self.closing:  # posted by somebody who saw it ticking
-                self.keep_ticking()
-        else:
+        if self._idle_ticks <= TICKS_IDLE and not self.closing:
             self.io.loop.call_later(TICK_S, self._tick)
+            return
+        self._ticking = False
+        self._idle_ticks = 0
+        # Another thread makes work and then asks whether this ticks; here it is the other way round, so one of the
+        # two always sees the other.
+        if (self.lookout.turn is NOBODY or self._dirty or self._unacknowledged) and not self.closing:
+            self.keep_ticking()
 
     def _write(self, peer: Peer) -> None:
         try:
             if peer.write():
-                self._arm_writer(peer)
+                self._in_io(self._arm_writer, peer)
         except OSError as error:
-            self._lost(peer, peer.link, f"writing failed: {error}")
+            self._in_io(self._lost, peer, peer.link, f"writing failed: {error}")
 
     def _arm_writer(self, peer: Peer) -> None:
         if peer.link is not None and peer.link.blocked:
@@ -480,13 +504,16 @@ class Hub:
         peer.location = location
         self.by_location[location] = self.by_incarnation[hello.incarnation] = peer
         peer.state = UP
-        link.watch(lambda: self._readable(peer, link))
         logger.debug("%s: connected %r%s", self.own.name, peer, "" if fresh else " again")
         self._flush(peer)
         if fresh:
             for callback in self.callbacks.up:
                 callback(peer)
-        self._readable(peer, link)
+        with self.lookout.lock:
+            if link.closed:
+                return
+            link.watch(self.lookout, lambda: self._readable(peer, link))
+            self._readable(peer, link)  # TLS may have deciphered what followed the greeting
 
     def _merge(self, other: Peer, into: Peer) -> None:
         """What waited for a location turns out to be for a process that is known already."""
@@ -499,45 +526,60 @@ class Hub:
         other.waiters = []
 
     def _readable(self, peer: Peer, link: Link) -> None:
-        if peer.link is not link or link.closed:
-            return
+        """Under the lookout's lock, in either thread: read what has come and hand it out."""
         session = peer.session
         lost: str | None = None
         broken = False
         events: list[sessions.Event] = []
         try:
             with peer.lock:
-                for _ in range(32):
-                    n = link.read_into(session.get_buffer())
+                if peer.link is not link or link.closed:
+                    return
+                for _ in range(READS_MAX):
+                    space = session.get_buffer()
+                    n = link.read_into(space)
                     if n is None:
                         break
                     if n == 0:
                         lost = "the connection was closed"
                         break
                     events += session.received(n, time.monotonic())
-                again = link.has_more
+                    if link.emptied(n, len(space)):
+                        break
+                while link.has_more:  # the rest of one TLS record, which no selector knows of
+                    if n := link.read_into(session.get_buffer()):
+                        events += session.received(n, time.monotonic())
         except (OSError, ProtocolError) as error:
-            lost, again = _in_words(error), False
+            lost = _in_words(error)
             broken = isinstance(error, ProtocolError)
             if broken:
                 self._reject(link.peer_text, error)
         if events:
             self._deliver(peer, events)
+        if session.owes_ack and not peer.heard:
+            peer.heard = True
+            self._unacknowledged.append(peer)
+            self.keep_ticking()
         if broken:  # what it says next time would be no better
-            self._gone(peer, f"it sent what no parkcos sends: {lost}")
+            self._stop_reading(peer)
+            self._in_io(self._gone, peer, f"it sent what no parkcos sends: {lost}")
             return
         if lost is not None:
-            self._lost(peer, link, lost)
+            self._stop_reading(peer)
+            self._in_io(self._lost, peer, link, lost)
             return
         if peer.waiters and not peer.behind:
             self._release(peer, True)
         if session.wants_write and not link.blocked:
             self._write(peer)
-        if again:
-            self.io.loop.call_soon(self._readable, peer, link)
+
+    def _stop_reading(self, peer: Peer) -> None:
+        """Nothing more is wanted from this connection; the I/O thread closes it soon."""
+        with peer.lock:
+            if peer.link is not None:
+                peer.link.unwatch()
 
     def _deliver(self, peer: Peer, events: list[sessions.Event]) -> None:
-        bigs = self._bigs.pop(peer, [])
         messages: list[wire.Message] = []
         for kind, body in events:
             if kind == DATA:
@@ -545,29 +587,30 @@ class Hub:
                     messages += wire.decode(body)  # type: ignore[arg-type]
                 except (ValueError, RecursionError) as error:  # msgspec's own are ValueErrors
                     self._reject(str(peer), ProtocolError(f"a message of no known kind: {error}"))
-                    self._gone(peer, "it sent a message of no known kind")
+                    self._stop_reading(peer)
+                    self._in_io(self._gone, peer, "it sent a message of no known kind")
                     return
             elif kind == PART:
-                bigs.append(body)  # type: ignore[arg-type]
+                peer.bigs.append(body)  # type: ignore[arg-type]
             elif kind == BYE:
                 if messages:
-                    self.callbacks.messages(peer, messages, bigs)
+                    self.callbacks.messages(peer, messages, peer.bigs)
                     messages = []
-                self._gone(peer, "it has ended", clean=True)
+                self._stop_reading(peer)
+                self._in_io(self._ended, peer)
         if messages:
-            self.callbacks.messages(peer, messages, bigs)
-            self.keep_ticking()
-        if bigs:
-            self._bigs[peer] = bigs
+            self.callbacks.messages(peer, messages, peer.bigs)
 
     def when_caught_up(self, peer: Peer, tell: Callable[[bool], None]) -> None:
-        """I/O thread: call `tell(True)` when `peer` is not behind any more, `tell(False)` when it is gone."""
-        peer.waiters.append(tell)
+        """Call `tell(True)` when `peer` is not behind any more, `tell(False)` when it is gone.  Any thread."""
+        with peer.lock:
+            peer.waiters.append(tell)
         if peer.state is GONE or not peer.behind:
             self._release(peer, peer.state is not GONE)
 
     def _release(self, peer: Peer, ok: bool) -> None:
-        waiters, peer.waiters = peer.waiters, []
+        with peer.lock:
+            waiters, peer.waiters = peer.waiters, []
         for tell in waiters:
             tell(ok)
 
@@ -586,6 +629,10 @@ class Hub:
         logger.debug("%s: lost %r: %s", self.own.name, peer, reason)
         self._redial(peer, 0.0 if link.dialed else ACCEPTOR_WAITS_S)
 
+    def _ended(self, peer: Peer) -> None:
+        """It has said goodbye."""
+        self._gone(peer, "it has ended", clean=True)
+
     def _gone(self, peer: Peer, reason: str, *, clean: bool = False) -> None:
         """The process has ended, restarted, or cannot be reached for too long."""
         if peer.state is GONE:
@@ -598,7 +645,6 @@ class Hub:
                 peer.link = None
             lost = sum(not _has_asker(message) for message in peer.queue) + peer.session.release()
             peer.queue.clear()
-        self._bigs.pop(peer, None)
         self._release(peer, False)
         for location in [at for at, there in self.by_location.items() if there is peer]:
             del self.by_location[location]

@@ -53,7 +53,7 @@ class IOThread:
 
     def in_thread(self) -> bool:
         """Whether the caller runs in this thread."""
-        return threading.current_thread() is self.thread
+        return threading.get_ident() == self.thread.ident
 
     def call(self, fn: Callable[..., object], *args: Any) -> None:
         """Run `fn(*args)` in the I/O thread soon; ignored once the loop is closed."""

@@ -1,8 +1,9 @@
 """One TCP connection, with TLS unless the cluster has no secret: connect or accept, shake hands, read, write.
 
-The socket is read in the I/O thread.  It is written by whichever thread has something to say (both under the
-owner's lock): a message that a task sends while the line is free goes out without waking another thread, which
-on an idle machine costs more than all the rest.  What does not fit is finished by the I/O thread.
+The socket is read by the thread that keeps the lookout (lookout.py).  It is written by whichever thread has
+something to say (both under the owner's lock): a message that a task sends while the line is free goes out without
+waking another thread, which on an idle machine costs more than all the rest.  What does not fit is finished by the
+I/O thread.
 """
 
 from __future__ import annotations
@@ -13,11 +14,17 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from parkcos.errors import PeerError
 from parkcos.net.session import Buffer
 
+if TYPE_CHECKING:
+    from parkcos.net.lookout import Lookout
+
 _JOIN_BYTES = 16 * 1024
+_RECORD_BYTES = 16 * 1024
+"""TLS never puts more into a record, and a read gives one record at most."""
 _WOULD_BLOCK = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -39,14 +46,22 @@ class Link:
         self.closed = False
         self.opened_at = loop.time()
         self._tls = isinstance(sock, ssl.SSLSocket)
+        self._lookout: Lookout | None = None
         self._pending: deque[memoryview] = deque()
         self._writer_armed = False
 
-    # -- reading: I/O thread only
+    # -- reading: under the owner's lock
 
-    def watch(self, on_readable: Callable[[], None]) -> None:
-        """Call `on_readable` whenever there is something to read."""
-        self.loop.add_reader(self.fd, on_readable)
+    def watch(self, lookout: Lookout, on_readable: Callable[[], None]) -> None:
+        """I/O thread: let `lookout` call `on_readable` whenever there is something to read."""
+        self._lookout = lookout
+        lookout.add(self.fd, on_readable)
+
+    def unwatch(self) -> None:
+        """No more of that."""
+        if self._lookout is not None:
+            self._lookout.remove(self.fd)
+            self._lookout = None
 
     def read_into(self, buffer: memoryview) -> int | None:
         """Read once.  Returns the count, 0 at the end of the stream, None if there is nothing now."""
@@ -54,6 +69,10 @@ class Link:
             return self.sock.recv_into(buffer)
         except _WOULD_BLOCK:
             return None
+
+    def emptied(self, n: int, space: int) -> bool:
+        """Whether a read of `n` bytes into `space` has left nothing: asking the socket would only raise."""
+        return n < (_RECORD_BYTES if self._tls else space)
 
     @property
     def has_more(self) -> bool:
@@ -117,7 +136,7 @@ class Link:
         if self.closed:
             return
         self.closed = True
-        self.loop.remove_reader(self.fd)
+        self.unwatch()
         self.disarm_writer()
         self._pending.clear()
         with contextlib.suppress(OSError, ValueError):

@@ -1,7 +1,7 @@
 """A process's presence on the network: its address, its sessions, and what tasks may ask of other processes.
 
-Layers above add services: what they say to each other arrives at `services[name](peer, message)`, in the I/O
-thread, in the order in which it was sent; what is for tasks goes to the kernel thread.
+Layers above add services: what they say to each other arrives at `services[name](peer, message)` in the order in
+which it was sent; what is for tasks goes to the kernel thread.
 """
 
 from __future__ import annotations
@@ -92,6 +92,9 @@ class Network:
         self.own: OwnAddress = choose_address(options.host)
         told_addr = resolve(options.ext_host)[0] if options.ext_host else self.own.addr
         self.services: dict[str, OnService] = {}
+        """Called in the thread that read the message, one call at a time: the kernel thread if it was idle, between
+        tasks, else the I/O thread.  They must not block.  What they pass on by `io.call`, in either thread, or by
+        `kernel.post`, keeps its order."""
         self.extensions: dict[type, Any] = {}
         """One object of a layer above for each process: that layer's class is the key."""
         self.exposed: WeakValueDictionary[int, Task] = WeakValueDictionary()
@@ -138,6 +141,7 @@ class Network:
 
     async def _start(self) -> None:
         self.hub.start()
+        self.kernel.post(self.hub.lookout.attach, self.kernel)
         await self.discovery.start()
 
     def close(self) -> None:
@@ -180,7 +184,7 @@ class Network:
         message = wire.Service(wire.EMPTY, form, False, service, body)
         return peer.post_payload(message, buffers) if buffers else peer.post(message, len(body))
 
-    # -- what comes in (I/O thread)
+    # -- what comes in (either thread, see `services`)
 
     def _messages(self, peer: Peer, messages: list[wire.Message], bigs: list[bytearray]) -> None:
         for_tasks: list[wire.Message] = []
@@ -287,7 +291,7 @@ class Network:
         """Wait until `peer` is not behind any more: 0, or -1 if it is gone."""
 
         def start(completion: Completion[int]) -> None:
-            self.io.call(self.hub.when_caught_up, peer, lambda ok: completion.set_result(0 if ok else -1))
+            self.hub.when_caught_up(peer, lambda ok: completion.set_result(0 if ok else -1))
 
         return Completion(self.kernel, "send", start)
 

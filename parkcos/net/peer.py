@@ -58,7 +58,11 @@ class Peer:
         self._marked = False  # it is on the hub's list of those with something to flush, or about to be
         self.merged: Peer | None = None  # the same process, known under another address
         self.waiters: list[Callable[[bool], None]] = []
-        """Who waits for the far side to catch up; told True, or False when it is gone.  I/O thread."""
+        """Who waits for the far side to catch up; told True, or False when it is gone.  Under the lock."""
+        self.bigs: list[bytearray] = []
+        """Large payloads that came ahead of their messages.  Under the lookout's lock."""
+        self.heard = False
+        """Something came in that the hub acknowledges in its next tick."""
 
     def __repr__(self) -> str:
         return f"{self.name or 'process'} at {self.location}"

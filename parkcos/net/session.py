@@ -128,7 +128,7 @@ class Session:
 
     def acknowledge(self) -> bool:
         """Append an acknowledgement if one is due; returns whether it was."""
-        if not self.established or self._acked_seq == self._received_seq:
+        if not self.established or not self.owes_ack:
             return False
         self._acked_seq = self._received_seq
         self._bytes_since_ack = 0
@@ -138,6 +138,11 @@ class Session:
     def bye(self, reason: str) -> None:
         """Append a last word: this process ends, or refuses to talk, for this reason."""
         self._urgent.append(encode_bye(reason))
+
+    @property
+    def owes_ack(self) -> bool:
+        """Something has come in that was not acknowledged yet."""
+        return self._acked_seq != self._received_seq
 
     @property
     def wants_write(self) -> bool:

@@ -60,7 +60,7 @@ class Server:
         self.lock = threading.RLock()
         self.executor = ex.Executor(config.client)
         self.box = Postbox.of(self.network)
-        self.box.serve("server", self._received)
+        self.box.serve("server", self._received, any_thread=True)
         self.network.hub.callbacks.gone.append(self._peer_gone)
         self.timer = DeadlineTimer(
             self.network.io.loop, self.executor.next_deadline, lambda: self.handle(ex.TimePassed())

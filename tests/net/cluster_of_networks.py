@@ -181,6 +181,7 @@ class HubPlace:
             for peer in self.hub.peers():
                 if peer.link:
                     peer.link.close()
+            self.hub.lookout.close()
 
         self.call(stop)
         self.io.close()
