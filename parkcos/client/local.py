@@ -11,18 +11,16 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any, Self
 
-import parkcos.errors
 from parkcos.client.side import ClientSide
-from parkcos.errors import ConfigError, ParkcosError, UsageError
+from parkcos.errors import ParkcosError, UsageError
 from parkcos.kernel import cur_task
-from parkcos.kernel.wait import Completion
 from parkcos.net.location import Location
 from parkcos.net.network import NetworkOptions
 from parkcos.net.runtime import VERSION, Parkcos
 from parkcos.net.secret import ClusterKeys
+from parkcos.node.family import environment
 
 logger = logging.getLogger("parkcos")
 
@@ -73,16 +71,13 @@ class LocalCluster:
         network = runtime.network
         theirs: socket.socket
         self._control, theirs = socket.socketpair()
-        env = dict(os.environ)
-        package = str(Path(parkcos.errors.__file__).resolve().parent.parent)
-        env["PYTHONPATH"] = os.pathsep.join(p for p in (package, env.get("PYTHONPATH", "")) if p)
         command = [sys.executable, "-m", "parkcos.node.main", "--local_cluster", str(theirs.fileno())]
         with theirs:
             self._process = subprocess.Popen(
                 command + (["--debug"] if self.debug else []),
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
-                env=env,
+                env=environment(),
                 start_new_session=True,  # Ctrl-C is for this program, which then ends the cluster
             )
         chosen = network.options.keys
@@ -151,6 +146,3 @@ class LocalCluster:
             self.close()
         else:
             await asyncio.to_thread(self.close)
-
-
-__all__ = ["Completion", "ConfigError", "LocalCluster"]

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from parkcos.errors import ParkcosError, PeerError, ShippingError, TaskAbandoned, UsageError
-from parkcos.kernel import Kernel, MonitorStatus, Task, operation
+from parkcos.errors import ShippingError, TaskAbandoned, UsageError
+from parkcos.kernel import Kernel, Task, operation
 from parkcos.kernel.wait import Completion
 from parkcos.net import outcomes, wire
 from parkcos.net.addresses import OwnAddress, choose_address
@@ -479,6 +479,3 @@ def random_bytes(n: int) -> bytes:
     import os
 
     return os.urandom(n)
-
-
-__all__ = ["MonitorStatus", "Network", "NetworkOptions", "ParkcosError", "PeerError", "PeerStatus"]

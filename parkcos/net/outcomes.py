@@ -8,7 +8,7 @@ from typing import Any
 
 from parkcos.errors import RemoteTaskError, ShippingError, TaskTerminated
 from parkcos.kernel.outcome import Outcome
-from parkcos.net.payload import PICKLE, Buffer, dumps, loads
+from parkcos.net.payload import Buffer, dumps, loads
 
 FINISHED, FAILED, TERMINATED = "finished", "failed", "terminated"
 
@@ -88,6 +88,3 @@ def _type_name(exception: Any) -> str:
 def _last_line(text: str | None) -> str:
     lines = (text or "").strip().splitlines()
     return lines[-1].partition(": ")[2] or lines[-1] if lines else ""
-
-
-__all__ = ["PICKLE", "abandoned", "pack", "unpack"]

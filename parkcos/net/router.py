@@ -6,8 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from parkcos.errors import ParkcosError
-from parkcos.kernel import Call, Channel, Kernel, Task
+from parkcos.kernel import Kernel, Task
 from parkcos.net import outcomes, wire
 from parkcos.net.payload import PICKLE, dumps, loads
 from parkcos.net.peer import Peer
@@ -170,6 +169,3 @@ class Router:
         wire.Subscribe: _subscribe,
         wire.WhoIs: _who_is,
     }
-
-
-__all__ = ["Call", "Channel", "ParkcosError", "Router"]

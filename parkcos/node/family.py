@@ -10,8 +10,11 @@ import os
 import signal
 import struct
 import sys
+from pathlib import Path
 
 import msgspec
+
+import parkcos.errors
 
 LENGTH = struct.Struct("<I")
 
@@ -108,6 +111,13 @@ class Unframer:
             bodies.append(bytes(self._buffer[LENGTH.size : LENGTH.size + length]))
             del self._buffer[: LENGTH.size + length]
         return bodies
+
+
+def environment() -> dict[str, str]:
+    """The environment for a child: it must find this very package, however this program found it."""
+    package = str(Path(parkcos.errors.__file__).resolve().parent.parent)
+    paths = (package, os.environ.get("PYTHONPATH", ""))
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p)}
 
 
 def die_with_parent(number: int, parent: int) -> None:

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import parkcos.errors
 from parkcos.node import family
 
 logger = logging.getLogger("parkcos")
@@ -48,16 +47,12 @@ class Nursery:
         self._orders.setblocking(False)
         self._reports, reports_end = os.pipe()
         os.set_blocking(self._reports, False)
-        env = dict(os.environ)
-        # The zygote must find this very package, however this program found it.
-        package = str(Path(parkcos.errors.__file__).resolve().parent.parent)
-        env["PYTHONPATH"] = os.pathsep.join(p for p in (package, env.get("PYTHONPATH", "")) if p)
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _CODE, str(theirs.fileno()), str(reports_end), str(os.getpid())],
                 pass_fds=(theirs.fileno(), reports_end),
                 stdin=subprocess.DEVNULL,
-                env=env,
+                env=family.environment(),
                 cwd="/",
             )
         finally:
