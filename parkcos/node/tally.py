@@ -1,0 +1,69 @@
+"""How many tasks each server of a client runs: written by the servers, read by their node, in shared memory.
+
+A server that runs many short tasks must not wait, nor wake its node, to say so.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+
+SERVERS_MAX = 4096
+"""Servers beyond are not counted."""
+_WORDS = 3
+_BYTES = SERVERS_MAX * _WORDS * 8
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTally:
+    """pid: 0 if it has not begun; tasks: that it runs; last: when one began or ended (`time.monotonic`), 0 if none."""
+
+    pid: int
+    tasks: int
+    last: float
+
+
+class Tally:
+    """fd: of a file that `make_tally_file` made; this object maps it, and leaves it open."""
+
+    def __init__(self, fd: int) -> None:
+        self._map = mmap.mmap(fd, _BYTES)
+        self._words = memoryview(self._map).cast("Q")
+
+    def begin(self, index: int) -> None:
+        """This process is server number `index` from now on."""
+        if index < SERVERS_MAX:
+            self._words[index * _WORDS + 1] = 0
+            self._words[index * _WORDS] = os.getpid()
+
+    def note(self, index: int, tasks: int) -> None:
+        """The server runs so many tasks now."""
+        if index < SERVERS_MAX:
+            self._words[index * _WORDS + 2] = time.monotonic_ns()
+            self._words[index * _WORDS + 1] = tasks
+
+    def read(self, index: int) -> ServerTally:
+        """What the server last said."""
+        if index >= SERVERS_MAX:
+            return ServerTally(0, 0, 0.0)
+        pid, tasks, last = self._words[index * _WORDS : (index + 1) * _WORDS]
+        return ServerTally(pid, tasks, last / 1e9)
+
+    def close(self) -> None:
+        """Unmap it."""
+        self._words.release()
+        self._map.close()
+
+
+def make_tally_file() -> int:
+    """An open file without a name, for the servers of one client; the caller closes it."""
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("parkcos")
+    else:
+        with tempfile.TemporaryFile() as file:
+            fd = os.dup(file.fileno())
+    os.truncate(fd, _BYTES)
+    return fd
