@@ -42,15 +42,22 @@ from parkcos.kernel import (
     cur_task,
 )
 from parkcos.net.location import Location
-from parkcos.net.network import PeerStatus
+from parkcos.net.peer_status import PeerStatus
+from parkcos.net.pipes import AsyncFile, AsyncPipe
+from parkcos.net.rps import RPS
 from parkcos.net.runtime import VERSION as __version__
 from parkcos.net.runtime import Parkcos, atexit, io, join, terminate
+from parkcos.net.sockets import AsyncSocket
 from parkcos.node.server import close_node, close_server
 
 logger = _logging.getLogger("parkcos")
 """The package's logger: the standard `logging`, silent below WARNING unless the program says otherwise."""
 
 __all__ = [
+    "RPS",
+    "AsyncFile",
+    "AsyncPipe",
+    "AsyncSocket",
     "AsyncThreadPool",
     "CategorizeMessages",
     "Channel",

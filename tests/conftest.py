@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -28,6 +29,8 @@ SESSION_TAG = "PARKCOS_TEST_SESSION"  # inherited by all processes that tests st
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; programs would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # tmp_path outlives the session, as always
     home = tempfile.mkdtemp(prefix="parkcos-test-")
     config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))

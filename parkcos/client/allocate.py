@@ -11,6 +11,7 @@ from parkcos.errors import ConfigError
 from parkcos.net.location import Location, resolve
 
 NODE_PORT = 9706
+_HAS_PORT = re.compile(r"^(\[.*\]|[^:*]+):\d+$")
 
 
 class NodeAllocate:
@@ -18,7 +19,8 @@ class NodeAllocate:
 
     Args:
         node: name or address of a node, or a pattern with ``*``; a name or address is dialled, broadcast or not.
-        port: TCP port of the node.
+            ``'HOST:PORT'`` and ``'[IPV6]:PORT'`` name the port, too.
+        port: TCP port of the node; None: the one in `node`, else 9706.
         platform: a regular expression that must occur in the node's ``platform.platform()``, in whatever case.
         cpus: processors that it must have at least; None or 0: any number.
         memory, disk: free bytes that it must have at least; None or 0: any.
@@ -38,6 +40,9 @@ class NodeAllocate:
         *,
         use: bool = True,
     ) -> None:
+        if _HAS_PORT.search(node):
+            port = port or Location.parse(node).port
+            node = node[: node.rindex(":")].strip("[]")
         self.node = node
         self.port = port or NODE_PORT
         self.platform = platform

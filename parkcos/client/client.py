@@ -165,7 +165,7 @@ class Client(ClientShell):
 
         def start(completion: Completion[Task]) -> None:
             nonlocal number
-            form, buffers, definitions = self._shipper.pack((fn, args, kwargs))
+            form, buffers, definitions = self._shipper.pack_call(fn, args, kwargs)
             server, node = self._place(where)
             number = self._numbers()
             self._submissions[number] = Submission(

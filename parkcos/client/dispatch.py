@@ -79,8 +79,9 @@ class Dispatch(Placing):
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take a fact, return the orders that follow from it, to be executed in this order."""
         effects = list(self._HANDLERS[type(event)](self, event, now))
-        if self.closing or self.scheduler_lost:
+        if self.closing or self.scheduler_lost or self.setup_error:
             effects += self._give_up()
+        if self.closing or self.scheduler_lost:
             effects += self._wind_up()
         return effects
 
@@ -158,10 +159,12 @@ class Dispatch(Placing):
             yield ReportStatus("NodeInitialized", event.node)
 
     def _node_has_failed(self, event: NodeHasFailed, now: float) -> Iterator[Effect]:
+        if event.setup and event.node in self.nodes:
+            self.setup_error = event.error
         yield from self._drop_node(event.node, "NodeDisconnected", event.error, now)
 
     def _node_has_closed(self, event: NodeHasClosed, now: float) -> Iterator[Effect]:
-        yield from self._drop_node(event.node, "NodeClosed", "its node was closed", now)
+        yield from self._drop_node(event.node, "NodeClosed", event.reason or "its node was closed", now)
 
     def _drop_node(self, number: int, status: str, reason: str, now: float) -> Iterator[Effect]:
         node = self.nodes.get(number)
@@ -202,7 +205,7 @@ class Dispatch(Placing):
         server = self.servers.get(event.server)
         if server is None or server.state != OPENING:
             return
-        server.state = OPEN
+        server.state, self.setup_error = OPEN, ""
         node = self.nodes[server.node]
         yield ReportStatus("ServerInitialized", event.server)
         self._weigh_io(event.server, server)
@@ -214,7 +217,7 @@ class Dispatch(Placing):
     def _server_setup_failed(self, event: ServerSetupFailed, now: float) -> Iterator[Effect]:
         server = self.servers.get(event.server)
         if server is not None:
-            server.down = server.down or event.error or "server_setup failed"
+            server.down = self.setup_error = event.error or "server_setup failed"
             yield from self._end_server(event.server, now)
 
     def _server_is_down(self, event: ServerIsDown, now: float) -> Iterator[Effect]:
@@ -332,13 +335,18 @@ class Dispatch(Placing):
         return not self.terminate and bool(self.tasks if self.await_io else self.cpu_tasks)
 
     def _give_up(self) -> Iterator[Effect]:
-        """What waits for any server, when none is left and none will come."""
+        """What waits for any server, when none is left and none will come, or none that would be of use."""
         if not (self.pending or self.pending_io) or not (self.scheduler_lost or self._had_nodes):
             return
         if any(n.left and n.state != CLOSING for n in self.nodes.values()):
             return
-        lost = self.scheduler_lost
-        reason = f"no server is left, and {f'the scheduler is gone: {lost}' if lost else 'the client is being closed'}"
+        if self.setup_error:
+            why = f"where it was tried, {self.setup_error}"
+        elif self.scheduler_lost:
+            why = f"the scheduler is gone: {self.scheduler_lost}"
+        else:
+            why = "the client is being closed"
+        reason = f"no server is left, and {why}"
         for task in [*self.pending, *self.pending_io]:
             yield from self._abandon(task, reason)
         self.pending.clear()

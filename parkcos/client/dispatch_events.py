@@ -36,11 +36,15 @@ class NodeHasFailed:
 
     node: int
     error: str
+    setup: bool = False
+    """The client's components or its node_setup are the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeHasClosed:
     node: int
+    reason: str = ""
+    """If the client has not asked for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import logging
 import os
@@ -17,7 +18,7 @@ from parkcos.client.side import ClientSide
 from parkcos.errors import ParkcosError, UsageError
 from parkcos.kernel import cur_task
 from parkcos.net.location import Location
-from parkcos.net.network import NetworkOptions
+from parkcos.net.options import NetworkOptions
 from parkcos.net.runtime import VERSION, Parkcos
 from parkcos.net.secret import ClusterKeys
 from parkcos.node.family import environment
@@ -80,13 +81,14 @@ class LocalCluster:
                 env=environment(),
                 start_new_session=True,  # Ctrl-C is for this program, which then ends the cluster
             )
-        chosen = network.options.keys
+        chosen, certificates = network.options.keys, network.options.certificates
         config = {
             "host": network.own.addr,
             "name": self.name,
             "cpus": self.cpus,
             "ca_seed": chosen.ca_seed.hex() if chosen else "",
             "mac_key": chosen.mac_key.hex() if chosen else "",
+            "certificates": dataclasses.asdict(certificates) if certificates else None,
         }
         self._control.sendall(json.dumps(config).encode() + b"\n")
         self._side = ClientSide.of(network)

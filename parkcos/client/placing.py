@@ -107,6 +107,8 @@ class Placing:
     pending_io: deque[int] = field(default_factory=deque)
     cpu_tasks: int = 0
     scheduler_lost: str = ""
+    setup_error: str = ""
+    """Why a setup failed, until a server is ready: what fails at all servers will fail at the next."""
     closing: bool = False
     terminate: bool = False
     await_io: bool = False

@@ -92,12 +92,14 @@ class ClientShell:
                 logger.warning("%s waits for the servers of %d nodes to be ready", self.name, len(machine.nodes))
             else:
                 seen = "; ".join(f"{name}: {why}" for name, why in self._unusable.items())
+                missing = "; ".join(f"{at}: {why}" for at, why in self._side.not_reached())
                 logger.warning(
                     "%s has no node yet. Start one on each machine with  parkcosnode.py  (the same secret, UDP port %d "
-                    "open), or name one: Client(nodes=['HOST']). %s",
+                    "open), or name one: Client(nodes=['HOST']); parkcos.py --doctor HOST  says what hinders. %s%s",
                     self.name,
                     self._network.options.udp_port,
                     f"Seen, but not usable: {seen}" if seen else "None was seen on the network",
+                    f". Named, but not reached: {missing}" if missing else "",
                 )
         elif machine.closing and self._state is RUNNING:
             tasks, nodes = len(machine.tasks), len(machine.nodes)
@@ -108,13 +110,17 @@ class ClientShell:
 
     def _received(self, process: int, message: Any, form: int, payload: Buffer) -> None:
         match message:
+            case m.NodeOffer() | m.NodeUnusable() | m.NodeGranted() if process != self._scheduler:
+                pass  # of the scheduler that this client has just left
             case m.TaskStarted():
                 submission = self._submissions.get(message.task)
                 if submission is not None:
                     submission.remote_id = message.id
                     self._handle(d.Started(message.task))
             case m.TaskEnded():
-                if message.task in self._submissions:
+                submission = self._submissions.get(message.task)
+                if submission is not None:
+                    submission.remote_id = message.id
                     self._handle(d.Ended(message.task, message.seconds))
                     self._kernel.post(self._end, message.task, message.kind, form, payload)
             case m.TaskRefused():
@@ -143,13 +149,16 @@ class ClientShell:
                 info = self._infos.get(process)
                 node_name = info.name if info else process
                 logger.error("%s: the node %s cannot be used: %s", self.name, node_name, message.error)
-                self._handle(d.NodeHasFailed(process, message.error))
+                self._handle(d.NodeHasFailed(process, message.error, message.setup))
             case m.NodeClosed():
-                self._handle(d.NodeHasClosed(process))
-            case m.NodeOffer() if message.info.scheduler and self._may_move():
-                self._kernel.spawn(self._move, message.info)
+                if message.reason and (info := self._infos.get(process)):
+                    logger.warning("%s: the node %s was closed: %s", self.name, info.name, message.reason)
+                self._handle(d.NodeHasClosed(process, message.reason))
+            case m.NodeOffer() | m.NodeUnusable() if message.info.scheduler and self._may_move():
+                self._move(message.info)
             case m.NodeOffer():
                 self._infos[message.info.incarnation] = message.info
+                self._unusable.pop(_shown(message.info), None)
                 self._kernel.post(self._offered, message.info)
             case m.NodeGranted():
                 # A node found by the shared scheduler is dialled here for the first time.
@@ -158,7 +167,7 @@ class ClientShell:
                 self._handle(d.Granted(message.node))
             case m.NodeUnusable():
                 self._handle(d.NodeHasFailed(message.info.incarnation, message.reason))
-                self._unusable[f"{message.info.name} ({message.info.addr}:{message.info.port})"] = message.reason
+                self._unusable[_shown(message.info)] = message.reason
                 logger.log(
                     logging.INFO if "another client" in message.reason else logging.WARNING,
                     "%s: the node %s at %s is not used: %s",
@@ -182,21 +191,26 @@ class ClientShell:
         """Whether this client uses its program's own scheduler, which nobody asked for, and has no node there yet."""
         return self._automatic and self._scheduler == self._network.incarnation and not self._machine.nodes
 
-    def _move(self, info: m.NodeInfo, task: Task | None = None) -> Any:
-        """Kernel thread: the nodes belong to a shared scheduler, which was not found in time: queue there."""
-        assert task is not None
-        task.set_daemon()
-        self._automatic = False
+    def _move(self, info: m.NodeInfo) -> None:
+        """The node belongs to a shared scheduler, which was not found in time: queue there, and no longer here."""
         logger.warning(
             "%s: the node %s belongs to the shared scheduler at %s: queueing there",
             self.name,
             info.name,
             info.scheduler,
         )
-        scheduler = yield self._side._at(Location.parse(info.scheduler), None)
+        self._automatic = False
         self._to_scheduler(m.ClientLeaves(self._id))
-        self._scheduler = scheduler
-        self._to_scheduler(m.Enqueue(self._id, self.name, self._network.hub.own.python))
+        self._scheduler = 0
+        self._kernel.spawn(self._queue_at, Location.parse(info.scheduler))
+
+    def _queue_at(self, location: Location, task: Task | None = None) -> Any:
+        assert task is not None
+        task.set_daemon()
+        scheduler = yield self._side._at(location, None)
+        if self._state is RUNNING:
+            self._scheduler = scheduler
+            self._to_scheduler(m.Enqueue(self._id, self.name, self._network.hub.own.python))
 
     def _lose_cluster(self, reason: str) -> None:
         """There will be no nodes any more: whatever waits for one ends.  Any thread."""
@@ -213,7 +227,7 @@ class ClientShell:
         self._handle(d.Offered(info, cpus))
 
     def _process_gone(self, process: int, reason: str) -> None:
-        if process == self._scheduler:
+        if process and process == self._scheduler:
             if self._state is WAITING and self._turn is not None:
                 self._turn.set_exception(ScheduleError(f"the scheduler is gone: {reason}"))
                 self._forget()
@@ -340,8 +354,10 @@ class ClientShell:
 
     def _open_server(self, effect: d.OpenServer) -> None:
         self._known[effect.server] = set(self._bundle_digests)
-        location = self._locations[effect.server]
-        self._network.hub.peer_at(location, effect.server)
+        location, hub = self._locations[effect.server], self._network.hub
+        node = hub.by_incarnation.get(self._machine.servers[effect.server].node)
+        at = [Location(there.addr, location.port) for there in node.addresses] if node is not None else []
+        hub.peer_at(location, effect.server, at or [location])
         form = PICKLE
         buffers: list[Buffer] = []
         if self._server_setup is not None:
@@ -371,3 +387,7 @@ class ClientShell:
         d.OpenServer: _open_server,
         d.LeaveScheduler: _leave,
     }
+
+
+def _shown(node: m.NodeInfo) -> str:
+    return f"{node.name} ({Location(node.addr, node.port)})"

@@ -12,7 +12,7 @@ from parkcos.kernel import operation
 from parkcos.net.location import Location
 from parkcos.net.network import Network
 from parkcos.net.payload import Buffer
-from parkcos.net.peer import CONNECTING, UP, Peer
+from parkcos.net.peer import CONNECTING, GONE, UP, Peer
 from parkcos.scheduler.service import SchedulerService
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ GREETING_S = 3.0
 """So long those that have answered may take to say what they are: on a busy machine a handshake takes its time."""
 SCHEDULER_PORT = 9705
 SAY_S = 5.0
+DIAL_AGAIN_S = 0.5
+"""A scheduler that was named and is not there is dialled again after this time: it may start later."""
 
 
 class ClientSide:
@@ -72,6 +74,10 @@ class ClientSide:
         if self.scheduler is not None:
             self.scheduler.drop_contact(location)
 
+    def not_reached(self) -> list[tuple[Location, str]]:
+        """The named nodes that the private scheduler has not reached, and why.  I/O thread."""
+        return self.scheduler.not_reached() if self.scheduler is not None else []
+
     # -- finding a scheduler (kernel thread)
 
     @operation
@@ -114,17 +120,23 @@ class ClientSide:
     @operation
     def _at(self, location: Location, end: float | None) -> Generator[Any, Any, int]:
         clock = self.network.kernel.clock
-        said = clock()
+        said = dialled = clock()
+        peer = self.network.hub.peer_at(location)
+        reason = ""
         while end is None or clock() < end:
-            peer = self.network.hub.peer_at(location)
+            peer = peer.merged or peer if peer is not None else None
             if peer is not None and peer.state is UP:
                 if "scheduler" not in peer.roles:
                     logger.warning("%r is no scheduler: start one with  parkcos.py --daemon", peer)
                 return peer.incarnation
+            if peer is not None and peer.reason:
+                reason = f" ({peer.reason})"
+            if (peer is None or peer.state is GONE) and clock() - dialled > DIAL_AGAIN_S:
+                dialled = clock()
+                peer = self.network.hub.peer_at(location)
             yield self.network.pause(0.02)
             if clock() - said > SAY_S:
                 said = clock()
-                reason = f" ({peer.reason})" if peer is not None and peer.reason else ""
                 logger.warning(
                     "no scheduler answers at %s%s; start one there with  parkcos.py --daemon", location, reason
                 )

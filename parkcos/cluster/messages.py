@@ -16,7 +16,13 @@ class Message(msgspec.Struct, array_like=True, tag=True):
 
 
 class NodeInfo(msgspec.Struct, array_like=True, frozen=True):
-    """A node as it describes itself.  memory, disk: free bytes; scheduler: the shared one that it belongs to, or ""."""
+    """A node as it describes itself.
+
+    memory, disk: free bytes.
+    scheduler: the shared one that it belongs to, or "".
+    closed: why it takes no client now, whether it serves one or not; "" if it does.
+    pulse_interval_min, pulse_interval_max: seconds; what a client may ask for.
+    """
 
     incarnation: int
     name: str
@@ -29,6 +35,9 @@ class NodeInfo(msgspec.Struct, array_like=True, frozen=True):
     memory: int | None = None
     disk: int | None = None
     scheduler: str = ""
+    closed: str = ""
+    pulse_interval_min: float = 10.0
+    pulse_interval_max: float = 100.0
 
 
 # -- to a scheduler
@@ -166,10 +175,11 @@ class NodeReady(Message):
 
 
 class NodeFailed(Message):
-    """From the node: it cannot serve you, and why."""
+    """From the node: it cannot serve you, and why.  setup: the client's components or its node_setup are the reason."""
 
     client: int
     error: str
+    setup: bool = False
 
 
 class ServerUp(Message):
@@ -193,9 +203,10 @@ class ServerDown(Message):
 
 
 class NodeClosed(Message):
-    """From the node: all servers have ended, all files are gone."""
+    """From the node: all servers have ended, all files are gone.  reason: if the client has not asked for it."""
 
     client: int
+    reason: str = ""
 
 
 class ServerReady(Message):
@@ -228,12 +239,16 @@ class TaskRefused(Message):
 
 
 class TaskEnded(Message):
-    """From a server.  The payload is the result, or a pickled Failure; seconds: how long it ran."""
+    """From a server.  The payload is the result, or a pickled Failure.
+
+    seconds: how long it ran; id: as in TaskStarted, which is not sent for a task that has ended by then.
+    """
 
     client: int
     task: int
     kind: str
     seconds: float
+    id: int
 
 
 class TaskRecalled(Message):

@@ -10,22 +10,40 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from parkcos.errors import ConfigError
+from parkcos.net.certificates import load_certificates
 from parkcos.net.location import Location
-from parkcos.net.network import NetworkOptions
+from parkcos.net.options import NetworkOptions
 from parkcos.net.runtime import VERSION
-from parkcos.net.secret import ClusterKeys, load_secret
+from parkcos.net.secret import cluster_keys
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
     """The options of both programs; each has the names of chapter 6 and those of later versions."""
     add = parser.add_argument
-    add("-i", "--ip_addr", "--host", dest="host", metavar="ADDR", help="own address or name (default: found)")
-    add("--ext_ip_addr", "--ext_host", dest="ext_host", metavar="ADDR", help="address that others are told, behind NAT")
+    add(
+        *("-i", "--ip_addr", "--host"),
+        dest="host",
+        action="append",
+        metavar="ADDR",
+        help="own address or name (default: found); repeatable, for a machine in several networks",
+    )
+    add(
+        *("--ext_ip_addr", "--ext_host"),
+        dest="ext_host",
+        action="append",
+        metavar="ADDR",
+        help="address that others are told, behind NAT; repeatable: each instead of the -i in the same place",
+    )
     add("-u", "--udp_port", type=int, metavar="PORT", help="UDP port for discovery")
+    add("--ipv4_udp_multicast", action="store_true", help="announce by multicast instead of broadcast")
     add("-n", "--name", default="", help="name of this process (default: the host's)")
     add("--dest_path", type=Path, metavar="DIR", help="where clients' files are kept (default: below the temp folder)")
     add("-s", "--secret", help="the cluster's secret; seen by other users of this machine: prefer a file")
     add("--secret_file", type=Path, metavar="FILE", help="file with the secret (default: ~/.config/parkcos/secret)")
+    add("--old_secret_file", type=Path, metavar="FILE", help="the secret that is being replaced: accepted, too")
+    add("--certfile", type=Path, metavar="FILE", help="certificate of your own (PEM), instead of those from the secret")
+    add("--keyfile", type=Path, metavar="FILE", help="its private key (default: it is in the certfile)")
+    add("--cafile", type=Path, metavar="FILE", help="whom to trust (default: the certificate in the certfile alone)")
     add("--no_secret", action="store_true", help="no encryption and no authentication: anybody may run code here")
     add("--no_discovery", action="store_true", help="neither send nor answer UDP broadcasts")
     add("--daemon", action="store_true", help="do not read commands from standard input")
@@ -42,13 +60,14 @@ def network_options(
     tcp_ports: Sequence[int],
 ) -> NetworkOptions:
     """What the options say about the network.  Raises: ConfigError."""
-    if args.no_secret and (args.secret or args.secret_file):
+    if args.no_secret and (args.secret or args.secret_file or args.old_secret_file):
         raise ConfigError("give either a secret or --no_secret, not both")
     if args.secret == "":
         raise ConfigError("an empty --secret protects nothing: leave it out, or say --no_secret")
+    certificates = load_certificates(args.certfile, args.keyfile, args.cafile)
     own_udp = args.udp_port if args.udp_port is not None else udp_port
     options = NetworkOptions(
-        host=args.host or ("127.0.0.1" if args.no_secret else None),
+        host=args.host or ("127.0.0.1" if args.no_secret and not certificates else None),
         ext_host=args.ext_host,
         tcp_ports=tcp_ports,
         udp_port=own_udp,
@@ -56,17 +75,21 @@ def network_options(
         roles=roles,
         dial_roles=dial_roles,
         discover=not args.no_discovery,
+        multicast=args.ipv4_udp_multicast,
         version=VERSION,
+        certificates=certificates,
     )
     if args.udp_port is not None:
         base = own_udp - udp_port + 9705
         options.target_udp_ports = (base, base + 1)
-    if args.no_secret:
+    if args.no_secret and certificates:
+        logging.getLogger("parkcos").warning("no secret: anybody can make up datagrams that say who is where")
+    elif args.no_secret:
         logging.getLogger("parkcos").warning(
             "no secret: everybody who reaches %s may run code as this user", options.host
         )
     else:
-        options.keys = ClusterKeys.derive(args.secret or load_secret(args.secret_file))
+        options.keys = cluster_keys(args.secret, args.secret_file, args.old_secret_file)
     return options
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -22,6 +22,17 @@ logger = logging.getLogger("parkcos")
 
 OnMessage = Callable[[int, Any, int, Buffer], None]
 """Called with the sender's incarnation, the message, and the form and bytes of its payload."""
+
+
+class Posted(NamedTuple):
+    """A message that may not have left yet."""
+
+    peer: Peer
+    message: wire.Service
+
+    def retract(self) -> None:
+        """Take it back, if it was the last that was posted there and has not left."""
+        self.peer.retract(self.message)
 
 
 class Postbox:
@@ -46,7 +57,7 @@ class Postbox:
         """
         self._handlers[part] = handler
         decode = m.DECODERS[part].decode
-        in_thread, call = self.network.io.in_thread, self.network.io.call
+        call = self.network.io.call
 
         def received(peer: Peer, service: wire.Service) -> None:
             try:
@@ -54,17 +65,39 @@ class Postbox:
             except msgspec.MsgspecError as error:
                 logger.warning("%r sent the %s something that is no message for it: %s", peer, part, error)
                 return
-            if any_thread or in_thread():
+            if any_thread:
                 handler(peer.incarnation, message, service.form, service.payload)
-            else:
+            else:  # also in the I/O thread: what the kernel thread has read before is on its way there
                 call(handler, peer.incarnation, message, service.form, service.payload)
 
         self.network.services[part] = received
 
+    def post(self, process: int, part: str, message: m.Message) -> Posted | None:
+        """Send, lazily, a message without payload that may be taken back while it has not left.
+
+        Returns: None if `process` is gone.
+        """
+        peer = self.network.hub.by_incarnation.get(process)
+        service = wire.Service(wire.EMPTY, PICKLE, False, part, m.encode(message))
+        if peer is None or not peer.post(service, lazy=True):
+            return None
+        return Posted(peer, service)
+
     def send(
-        self, process: int, part: str, message: m.Message, form: int = PICKLE, buffers: Sequence[Buffer] = ()
+        self,
+        process: int,
+        part: str,
+        message: m.Message,
+        form: int = PICKLE,
+        buffers: Sequence[Buffer] = (),
+        *,
+        lazy: bool = False,
     ) -> bool:
-        """Send a message to a part of `process`; any thread.  Returns whether that process is not gone."""
+        """Send a message to a part of `process`; any thread.  Returns whether that process is not gone.
+
+        Args:
+            lazy: it may wait a little for others that go the same way.
+        """
         if process == self.network.incarnation:
             handler = self._handlers[part]
             payload = join(buffers) if buffers else b""
@@ -73,4 +106,4 @@ class Postbox:
         peer = self.network.hub.by_incarnation.get(process)
         if peer is None or peer.state is GONE:
             return False
-        return self.network.post_service(peer, part, m.encode(message), form, buffers)
+        return self.network.post_service(peer, part, m.encode(message), form, buffers, lazy=lazy)

@@ -28,7 +28,7 @@ from cloudpickle import cloudpickle as _cp
 
 from parkcos.cluster import namespace
 from parkcos.errors import ShippingError
-from parkcos.net.payload import Buffer, assemble, explain, keep_large
+from parkcos.net.payload import PICKLE, Buffer, assemble, explain, keep_large
 
 CODE, DATA, MISSING = "code", "data", "missing"
 
@@ -42,6 +42,9 @@ class Definition(msgspec.Struct, array_like=True, frozen=True):
     digest: bytes
     blob: bytes
 
+
+_PLAIN = frozenset((int, float, str, bytes, bool, type(None)))
+NAMES_MAX = 1000
 
 Key = tuple[str, str]
 """(module, global name)."""
@@ -104,6 +107,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.needs: dict[Key, Any] = {}
 
     def reducer_override(self, obj: Any) -> Any:
+        if obj is namespace.resolve:
+            return NotImplemented  # by its name, without the long way through cloudpickle
         kind = type(obj)
         if kind is types.FunctionType or issubclass(kind, type):
             module = getattr(obj, "__module__", None)
@@ -147,6 +152,18 @@ def _class_reduce(obj: type) -> Any:
     return _cp._dynamic_class_reduce(obj) if reduced is NotImplemented else reduced
 
 
+class _Named:
+    """Stands for a global function in a pickle; arrives as that function."""
+
+    __slots__ = ("key",)
+
+    def __init__(self, key: Key) -> None:
+        self.key = key
+
+    def __reduce__(self) -> Any:
+        return namespace.resolve, self.key
+
+
 class Shipper:
     """Turns what a client runs into payloads and definitions.  One for each client.
 
@@ -156,7 +173,48 @@ class Shipper:
 
     def __init__(self, modules: Iterable[str] = (), packages: Iterable[str] = ()) -> None:
         self.by_reference = ByReference(modules, packages)
+        self._names: dict[types.FunctionType, _Named] = {}
         self._made: dict[Key, tuple[Any, Definition, tuple[tuple[Key, Any], ...]]] = {}
+
+    def pack_call(
+        self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[int, list[Buffer], list[Definition]]:
+        """As `pack` of (fn, args, kwargs), and faster where a global function is called with plain arguments."""
+        if all(type(arg) in _PLAIN for arg in args) and (not kwargs or all(type(v) in _PLAIN for v in kwargs.values())):
+            named = self._names.get(fn) if type(fn) is types.FunctionType else None
+            if named is None or vars(sys.modules[named.key[0]]).get(named.key[1]) is not fn:
+                named = self._name(fn)
+            if named is not None:
+                data = pickle.dumps((named, args, kwargs), 5)
+                return PICKLE, [data], self.definitions({named.key: fn})
+        try:
+            return self.pack((fn, args, kwargs))
+        except ShippingError as error:
+            raise ShippingError(self._explain_call(fn, args, kwargs) or str(error)) from error
+
+    def _explain_call(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        """Which part of a call cannot be pickled, and why."""
+        parts = [(f"argument {number}", arg) for number, arg in enumerate(args, 1)]
+        parts += [(f"argument {name!r}", arg) for name, arg in kwargs.items()]
+        for what, part in [("the function", fn), *parts]:
+            try:
+                self.pack(part)
+            except ShippingError as error:
+                return f"{what}: {error}"
+        return ""
+
+    def _name(self, fn: Any) -> _Named | None:
+        """What stands for a function of the client's own that servers find by its name; None if it is none."""
+        if type(fn) is not types.FunctionType:
+            return None
+        self._names.pop(fn, None)
+        key = key_of(fn)
+        if key is None or key[0] in self.by_reference:
+            return None
+        if len(self._names) >= NAMES_MAX:
+            self._names.clear()
+        named = self._names[fn] = _Named(key)
+        return named
 
     def pack(self, obj: Any) -> tuple[int, list[Buffer], list[Definition]]:
         """Pickle arguments or a function.

@@ -32,7 +32,6 @@ from parkcos.kernel.states import FAILED, FINISHED, TERMINATED
 from parkcos.kernel.task import Task
 
 if TYPE_CHECKING:
-    from parkcos.kernel.channel import Channel
     from parkcos.kernel.ports import Network
 
 __all__ = ["Kernel", "cur_task", "current_kernel", "set_default_kernel_factory"]
@@ -54,15 +53,15 @@ class Kernel(Loop):
         current: the running task, None between tasks.
         ident: the id of its thread while it runs, else -1.
         stopped: True once it has ended; a kernel is not started again.
-        names: the registered tasks and channels.
+        names: the registered tasks, channels and services.
         network, network_factory: networking, once made, and what makes it.
-        on_register: called with each Task or Channel that is registered, so that networking can start.
+        on_register: called with each thing (a Task, a Channel) that is registered, so that networking can start.
         live: the tasks that have not ended, by id.
     """
 
     network: Network | None
     network_factory: Callable[[], Network] | None
-    on_register: Callable[[Task | Channel], object] | None
+    on_register: Callable[[Any], object] | None
 
     def __init__(self, name: str = "parkcos", clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(clock)
@@ -157,7 +156,7 @@ class Kernel(Loop):
                 self.network = network
         return self.network
 
-    def registered(self, thing: Task | Channel) -> None:
+    def registered(self, thing: Any) -> None:
         """A name was given to `thing`: tell networking."""
         if self.on_register is not None:
             self.on_register(thing)

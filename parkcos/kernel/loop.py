@@ -47,11 +47,15 @@ _PLAIN = frozenset({int, str, float, bool, tuple, list, dict, set, bytes, bytear
 _FUNCTIONS = (FunctionType, MethodType, BuiltinFunctionType, functools.partial)
 
 
+FLUSH_WITHIN_S = 0.0002
+"""Lazy messages wait so long for others, if there is something else to do: one write carries those of many tasks."""
+
+
 class Loop:
     """The running half of a Kernel.  All methods are for the kernel thread, except ``post``."""
 
-    __slots__ = ("_flushes", "_inbox", "_lock", "_ready", "_sleeper", "_sleeping", "_stopping", "clock", "current",
-                 "ident", "stopped", "timers")  # fmt: skip
+    __slots__ = ("_flush_by", "_flushes", "_inbox", "_lock", "_ready", "_sleeper", "_sleeping", "_stopping", "clock",
+                 "current", "ident", "stopped", "timers")  # fmt: skip
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
@@ -62,6 +66,7 @@ class Loop:
         self._ready: list[Any] = []  # of Task
         self._inbox: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._flushes: list[Callable[[], object]] = []
+        self._flush_by = 0.0
         self._sleeping = False
         self._stopping = False
         self._sleeper: Sleeper | None = None
@@ -98,8 +103,15 @@ class Loop:
         """True in the thread that runs this kernel."""
         return get_ident() == self.ident
 
-    def request_flush(self, fn: Callable[[], object]) -> None:
-        """Call ``fn()`` once at the end of the current round of ready tasks.  Asking twice means calling twice."""
+    def request_flush(self, fn: Callable[[], object], *, lazy: bool = False) -> None:
+        """Call ``fn()`` once, at the end of the current round of ready tasks; `lazy`: within `FLUSH_WITHIN_S`.
+
+        Either is done as soon as there is nothing else to do.  Asking twice means calling twice.
+        """
+        if not self._flushes:
+            self._flush_by = self.clock() + FLUSH_WITHIN_S
+        if not lazy:
+            self._flush_by = 0.0
         self._flushes.append(fn)
 
     def call_later(self, delay_s: float, fn: Callable[..., object], *args: Any) -> Timer:
@@ -175,7 +187,7 @@ class Loop:
                         else:
                             self._yielded(task, y)
                     self.current = None
-                if flushes:
+                if flushes and (clock() >= self._flush_by or not (ready or inbox)):
                     self._flush()
                 if not ready and not inbox and not self._stopping:
                     task = y = None

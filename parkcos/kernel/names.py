@@ -1,12 +1,12 @@
-"""The names under which tasks and channels of one process can be found.
+"""The names under which tasks, channels and remote services of one process can be found.
 
-One ``Names`` per kernel: ``kernel.names.tasks`` and ``kernel.names.channels``.  Changed in the kernel thread or any
+One ``Names`` per kernel: ``kernel.names.tasks``, ``.channels`` and ``.services``.  Changed in the kernel thread or any
 other; each change is one dictionary operation.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from parkcos.kernel.channel import Channel
@@ -52,10 +52,16 @@ class NameTable(Generic[T]):
 
 
 class Names:
-    """The two tables of one kernel."""
+    """The tables of one kernel, by kind.  services: those that networking offers to other processes."""
 
-    __slots__ = ("channels", "tasks")
+    __slots__ = ("channels", "services", "tasks")
 
     def __init__(self) -> None:
         self.tasks: NameTable[Task] = NameTable()
         self.channels: NameTable[Channel] = NameTable()
+        self.services: NameTable[Any] = NameTable()
+
+    def get(self, kind: str, name: str) -> Any:
+        """What has this name among the things of one kind ("task", "channel", "rps"), None if nothing has."""
+        tables: dict[str, NameTable[Any]] = {"task": self.tasks, "channel": self.channels, "rps": self.services}
+        return tables[kind].get(name) if kind in tables else None

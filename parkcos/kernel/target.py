@@ -52,13 +52,16 @@ def make_generator(kinds: dict[CodeType, int], task: Task, fn: Any, args: tuple[
     return gen
 
 
-def check(kinds: dict[CodeType, int], fn: Any) -> None:
-    """Raises: NotATask if `fn` cannot be a task; it is not called."""
+def check(kinds: dict[CodeType, int], fn: Any, call: str = "Task({}, ...)") -> None:
+    """`fn` is not called.  call: how the program should write it, for the message.
+
+    Raises: NotATask if `fn` cannot be a task.
+    """
     if getattr(fn, "__code__", None) not in kinds:
-        _kind_of(kinds, fn)
+        _kind_of(kinds, fn, call)
 
 
-def _kind_of(kinds: dict[CodeType, int], fn: Any) -> int:
+def _kind_of(kinds: dict[CodeType, int], fn: Any, call: str = "Task({}, ...)") -> int:
     """Check `fn`, and say whether it wants its task; cached where it is a function or a method."""
     function = fn
     while isinstance(function, functools.partial):
@@ -71,7 +74,7 @@ def _kind_of(kinds: dict[CodeType, int], fn: Any) -> int:
     flags = code.co_flags if code is not None else 0
     operation = getattr(function, "_is_operation", False)
     if not (flags & (_GENERATOR | _COROUTINE) or operation) or flags & _ASYNC_GENERATOR:
-        raise NotATask(_why_not(fn, flags))
+        raise NotATask(_why_not(fn, flags, call))
     if isinstance(fn, functools.partial) or operation or not hasattr(fn, "__code__"):
         parameter = inspect.signature(fn).parameters.get("task")
         wants = parameter is not None and parameter.default is not inspect.Parameter.empty
@@ -96,23 +99,25 @@ def _task_parameter(function: Any, code: CodeType) -> int:
     return NO_TASK
 
 
-def _why_not(fn: Any, flags: int) -> str:
+def _why_not(fn: Any, flags: int, call: str) -> str:
     if isinstance(fn, (GeneratorType, CoroutineType)):
         name = fn.__name__
         return (
             f"{name}(...) was called already; a task wants the function and its arguments apart\n"
-            f"  wrong: Task({name}(...))\n  write: Task({name}, ...)"
+            f"  wrong: {call.format(name + '(...)')}\n  write: {call.format(name)}"
         )
     name = getattr(fn, "__name__", None) or repr(fn)
     if flags & _ASYNC_GENERATOR or isinstance(fn, AsyncGeneratorType):
         return (
             f"{name} is an async generator; a task is a generator function or an async def without 'yield'\n"
-            f"  write: async def main(): async for item in {name}(...): ...   and then Task(main)"
+            f"  write: async def main(): async for item in {name}(...): ...   and then {call.format('main')}"
         )
     if not callable(fn):
-        return f"{fn!r} is not a function\n  write: Task(function, ...), with a generator function or an async def"
+        return (
+            f"{fn!r} is not a function\n  write: {call.format('function')}, with a generator function or an async def"
+        )
     return (
         f"{name} is a plain function, it has no 'yield'; a task is a generator function or an async def\n"
-        f"  wrong: Task({name}, ...)\n"
-        f"  write: async def {name}(...): ...   or put a 'yield' into it, and then Task({name}, ...)"
+        f"  wrong: {call.format(name)}\n"
+        f"  write: async def {name}(...): ...   or put a 'yield' into it, and then {call.format(name)}"
     )

@@ -114,6 +114,12 @@ class Task(TaskCore):
         return Outcome("finished", self._value) if state == FINISHED else self._value
 
     @property
+    def unread(self) -> int:
+        """How many messages wait in its queue."""
+        messages = self._messages
+        return len(messages) if messages else 0
+
+    @property
     def daemon(self) -> bool:
         """True if nobody waits for its end when the program ends."""
         return self._daemon

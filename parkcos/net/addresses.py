@@ -27,6 +27,9 @@ _LOOPBACK_BROADCAST: Final = "127.255.255.255"  # reaches every listening socket
 _VIRTUAL: Final = re.compile(
     r"docker|veth|virbr|br-[0-9a-f]{12}$|podman|cni|flannel|cali|lxcbr|lxdbr|vmnet|vboxnet|vEthernet"
 )
+GROUP_V4: Final = "239.255.97.5"
+"""Where processes announce themselves by IPv4 multicast: of the range that an organisation may use as it likes."""
+GROUP_V6: Final = "ff05::7061:726b:636f:73"
 _ELSEWHERE: Final = ("198.51.100.1", 9)  # TEST-NET-2: never anybody's address, so it shows the default route
 
 
@@ -107,7 +110,7 @@ def choose_address(
 
     Without *host*: an IPv4 address of an interface that is up, neither loopback nor link-local; rather not one of a
     network of containers or virtual machines; rather the one with the default route; else the first.  When there is
-    none, 127.0.0.1.
+    none, an IPv6 address of that kind; when there is none of these either, 127.0.0.1.
 
     Args:
         host: an address of this machine (IPv4 or IPv6), or a name that means one.
@@ -121,13 +124,16 @@ def choose_address(
     return _automatic(known, routed) if host is None else _explicit(host, known)
 
 
-def broadcast_targets(own: OwnAddress, port: int) -> list[tuple[str, int]]:
+def broadcast_targets(own: OwnAddress, port: int, *, multicast: bool = False) -> list[tuple[str, int]]:
     """Return where to send a datagram for every process that listens on UDP *port*: one per network.
 
-    IPv6 has no broadcast: a process with an IPv6 address has no targets.
+    IPv6 has no broadcast, so there, and with *multicast*, it is the group that all join.  On the IPv6 loopback there is
+    neither: those processes must be named.
     """
     if ":" in own.addr:
-        return []
+        return [] if own.loopback_only else [(GROUP_V6, port)]
+    if multicast:
+        return [(GROUP_V4, port)]
     if own.loopback_only:
         return [(_LOOPBACK_BROADCAST, port)]
     addresses = dict.fromkeys(i.broadcast for i in own.interfaces if i.broadcast and not is_loopback(i.addr))
@@ -137,15 +143,17 @@ def broadcast_targets(own: OwnAddress, port: int) -> list[tuple[str, int]]:
 def _automatic(known: tuple[Interface, ...], routed: Callable[[], str | None]) -> OwnAddress:
     usable = [i for i in known if ":" not in i.addr and not is_loopback(i.addr) and not _link_local(i.addr)]
     if not usable:
+        usable = [i for i in known if ":" in i.addr and not is_loopback(i.addr) and not _on_one_cable(i.addr)]
+    if not usable:
         others = _listed([i for i in known if not is_loopback(i.addr)])
-        why = f"{_LOOPBACK} (this machine has no other IPv4 address that is up{others}; only it can reach this process)"
+        why = f"{_LOOPBACK} (this machine has no other address that is up{others}; only it can reach this process)"
         return OwnAddress(_LOOPBACK, _loopbacks(known, _LOOPBACK), why, loopback_only=True)
     default = routed() if len(usable) > 1 else None
     best = min(usable, key=lambda i: (_virtual(i), i.addr != default))  # the first of equals
     if best.addr == default:
         reason = "has the default route"
     elif len(usable) == 1:
-        reason = "the only one"
+        reason = "the only one"  # of its kind
     else:
         reason = "the first one"
     if _virtual(best):
@@ -171,7 +179,7 @@ def _explicit(host: str, known: tuple[Interface, ...]) -> OwnAddress:
     if is_loopback(addr):
         why = f"{addr} (loopback, {given}; only this machine can reach this process)"
         return OwnAddress(addr, _loopbacks(known, addr), why, loopback_only=True)
-    why = f"{addr} ({mine[addr].name}, {given}{'; IPv6 has no broadcast, so name the others' if ':' in addr else ''})"
+    why = f"{addr} ({mine[addr].name}, {given})"
     return OwnAddress(addr, (mine[addr],), why, loopback_only=False)
 
 
@@ -182,6 +190,10 @@ def _loopbacks(known: tuple[Interface, ...], addr: str) -> tuple[Interface, ...]
 
 def _link_local(addr: str) -> bool:
     return addr.startswith("169.254.")
+
+
+def _on_one_cable(addr: str) -> bool:
+    return "%" in addr or addr.startswith("fe80:")
 
 
 def _virtual(interface: Interface) -> bool:

@@ -68,7 +68,7 @@ class RemoteChannel(Channel):
         def ask(request: int) -> tuple[wire.Message, Sequence[Buffer]]:
             return wire.DeliverToChannel(wire.EMPTY, form, False, self.name, request, n, limit), buffers
 
-        return self.network.request("deliver", self._reach, ask, limit, alarm_value=0, gone_value=-1)
+        return self.network.request("deliver", self._reach, ask, limit, 0, -1, withdraws=True)
 
     def subscribe(self, subscriber: Task | Channel, timeout: float | None = None) -> Wait[int]:
         return self._change(subscriber, timeout, True)

@@ -23,7 +23,16 @@ from msgspec import Meta
 from parkcos.errors import ConfigError, ProtocolError
 from parkcos.net.location import numeric_address
 
-__all__ = ["DATAGRAM_BYTES_MAX", "REASONS", "Announce", "DatagramGate", "DatagramRejected", "Leaving", "encode"]
+__all__ = [
+    "DATAGRAM_BYTES_MAX",
+    "REASONS",
+    "Announce",
+    "DatagramGate",
+    "DatagramRejected",
+    "Leaving",
+    "encode",
+    "sent_at",
+]
 
 DATAGRAM_BYTES_MAX: Final = 1200
 """Fits every path without being cut up (IPv6 promises 1280 bytes); whatever is larger is not ours."""
@@ -128,17 +137,34 @@ def encode(message: Announce | Leaving, mac_key: bytes | None, now: float) -> by
     return datagram
 
 
+def sent_at(data: bytes) -> float | None:
+    """Return the time (seconds since the epoch) that a datagram carries, unproven; None if it is too short."""
+    start = len(_MAGIC) + (_MAC_BYTES if data.startswith(_MAGIC) else 0)
+    if len(data) < start + _TIME.size:
+        return None
+    return float(_TIME.unpack_from(data, start)[0]) / 1000
+
+
 class DatagramGate:
     """Opens datagrams and lets in only those of the own cluster, fresh, complete, and each once.
 
     Args:
         mac_key: the cluster's key; ``None`` lets in only datagrams of processes without a secret.
+        old_mac_key: that of a secret which is being replaced; its datagrams are let in, too.  What is sent sealed
+            with both keys is let in once.
         max_age_s: how far the time in a datagram may be from the receiver's clock, either way.
         remembered_max: how many datagrams are remembered to recognise doubles; the oldest are forgotten first.
     """
 
-    def __init__(self, mac_key: bytes | None, max_age_s: float = 60.0, remembered_max: int = _REMEMBERED_MAX) -> None:
+    def __init__(
+        self,
+        mac_key: bytes | None,
+        max_age_s: float = 60.0,
+        remembered_max: int = _REMEMBERED_MAX,
+        old_mac_key: bytes | None = None,
+    ) -> None:
         self._mac_key = mac_key
+        self._old_mac_key = old_mac_key
         self._max_age_s = max_age_s
         self._remembered_max = remembered_max
         self._seen: dict[bytes, float] = {}  # mark of a datagram -> when it may be forgotten; in order of arrival
@@ -168,7 +194,8 @@ class DatagramGate:
             side = "ahead of" if ahead_s > 0 else "behind"
             raise DatagramRejected("stale", f"is {abs(ahead_s):.0f} s {side} this machine's clock: set the clocks")
         message = _decode(sealed[_TIME.size :])
-        self._remember(mac or hashlib.sha256(sealed).digest()[:_MAC_BYTES], now)
+        marked = mac if mac and self._old_mac_key is None else hashlib.sha256(sealed).digest()[:_MAC_BYTES]
+        self._remember(marked, now)
         return message
 
     def _unseal(self, data: bytes) -> tuple[bytes, bytes]:
@@ -184,7 +211,8 @@ class DatagramGate:
             raise DatagramRejected("no_secret")
         end = len(_MAGIC) + _MAC_BYTES
         mac, sealed = data[len(_MAGIC) : end], data[end:]
-        if not hmac.compare_digest(mac, _mac(self._mac_key, sealed)):
+        keys = (self._mac_key,) if self._old_mac_key is None else (self._mac_key, self._old_mac_key)
+        if not any(hmac.compare_digest(mac, _mac(key, sealed)) for key in keys):
             raise DatagramRejected("mac")
         return mac, sealed
 

@@ -16,6 +16,7 @@ import asyncio
 import logging
 import random
 import socket
+import struct
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -23,11 +24,19 @@ from typing import Any, Final
 import msgspec
 
 from parkcos.errors import ConfigError
-from parkcos.net.addresses import OwnAddress, broadcast_targets
+from parkcos.net.addresses import GROUP_V4, GROUP_V6, OwnAddress, broadcast_targets
 from parkcos.net.datagram import Announce, DatagramGate, DatagramRejected, Leaving, encode
 from parkcos.net.location import is_loopback
 
-__all__ = ["ANNOUNCE_FIRST_S", "ANNOUNCE_INTERVAL_S", "ANNOUNCE_JITTER", "Discovery"]
+__all__ = [
+    "ANNOUNCE_FIRST_S",
+    "ANNOUNCE_INTERVAL_S",
+    "ANNOUNCE_JITTER",
+    "Discovery",
+    "bound_socket",
+    "join_group",
+    "send_to_group",
+]
 
 ANNOUNCE_FIRST_S: Final = (0.0, 0.1, 0.3, 1.0, 2.0)
 """When a process that starts announces itself, in seconds after its start: often, for datagrams get lost."""
@@ -68,8 +77,10 @@ class Discovery:
         left: called when another process says that it ends.
         mac_key: the key to seal with, that of *gate*.
         clock: gives seconds since the epoch.
+        multicast: announce by IPv4 multicast instead of broadcast; with an IPv6 address it is always multicast.
         enabled: when false nothing is sent, and nothing is heard.
         chance: for the jitter.
+        old_mac_key: that of a secret which is being replaced; everything is sent sealed with it, too.
     """
 
     def __init__(
@@ -84,16 +95,25 @@ class Discovery:
         mac_key: bytes | None,
         clock: Callable[[], float] = time.time,
         enabled: bool = True,
+        multicast: bool = False,
         chance: random.Random | None = None,
+        old_mac_key: bytes | None = None,
     ) -> None:
         self._gate = gate
         self._own = own
         self._udp_port = udp_port
-        self._targets = [target for port in dict.fromkeys(target_ports) for target in broadcast_targets(own, port)]
+        self._targets = [
+            target
+            for port in dict.fromkeys(target_ports)
+            for target in broadcast_targets(own, port, multicast=multicast)
+        ]
+        self._mute = own.loopback_only and ":" in own.addr  # there is neither broadcast nor multicast
+        self._multicast = not self._mute and (multicast or ":" in own.addr)
         self._announce = announce
         self._heard = heard
         self._left = left
         self._mac_key = mac_key
+        self._old_mac_key = old_mac_key
         self._clock = clock
         self._enabled = enabled
         self._chance = chance or random.Random()
@@ -128,23 +148,29 @@ class Discovery:
         self._incarnation = first.incarnation
         family = socket.AF_INET6 if ":" in self._own.addr else socket.AF_INET
         try:
-            private = _bound(family, self._own.addr, 0, shared=False)
+            private = bound_socket(family, self._own.addr, 0, shared=False)
         except OSError as exc:
             raise ConfigError(
                 f"no UDP socket can be bound to {self._own.addr} ({exc.strerror}): is it still this machine's address?"
             ) from exc
         self._private = private
         sockets = [private]
-        if family == socket.AF_INET:  # IPv6 has no broadcast to listen for
-            try:
-                sockets.append(_bound(family, "", self._udp_port, shared=True))
-            except OSError as exc:
-                _logger.error(
-                    "UDP port %d cannot be used for discovery (%s): another program holds it. This process greets "
-                    "others but cannot be greeted; end that program, or give all programs of the cluster another port",
-                    self._udp_port,
-                    exc.strerror,
-                )
+        try:
+            if self._multicast:
+                send_to_group(private, self._own)
+            if not self._mute:
+                shared = bound_socket(family, "", self._udp_port, shared=True)
+                sockets.append(shared)
+                if self._multicast:
+                    join_group(shared, self._own)
+        except OSError as exc:
+            _logger.error(
+                "UDP port %d cannot be used for discovery%s (%s): another program holds it. This process greets "
+                "others but cannot be greeted; end that program, or give all programs of the cluster another port",
+                self._udp_port,
+                " by multicast" if self._multicast else "",
+                exc.strerror,
+            )
         for sock in sockets:
             transport, _ = await loop.create_datagram_endpoint(lambda: _Ear(self._receive), sock=sock)
             if self._private is None:  # closed meanwhile
@@ -185,13 +211,22 @@ class Discovery:
         self._broadcast(msgspec.structs.replace(self._announce(), reply=starting))
 
     def _broadcast(self, message: Announce | Leaving) -> None:
-        datagram = encode(message, self._mac_key, self._clock())
+        datagrams = self._sealed(message)
         for target in self._targets:
-            self._send(datagram, target)
+            for datagram in datagrams:
+                self._send(datagram, target)
+
+    def _sealed(self, message: Announce | Leaving) -> list[bytes]:
+        """The datagram, for each secret that somebody may have: one, but while a secret is being replaced."""
+        now = self._clock()
+        keys = [self._mac_key] if self._old_mac_key is None else [self._mac_key, self._old_mac_key]
+        return [encode(message, key, now) for key in keys]
 
     def _send(self, datagram: bytes, target: tuple[str, int]) -> None:
         """Send, or log why not: the network may be down now and back in a minute, and the next round tries again."""
-        if self._private is None or (self._local and not is_loopback(target[0])):
+        if self._private is None:
+            return
+        if self._local and not (is_loopback(target[0]) or target[0] in (GROUP_V4, GROUP_V6)):  # groups stay on loopback
             return
         try:
             self._private.sendto(datagram, target)
@@ -225,7 +260,8 @@ class Discovery:
             return
         if message.reply:
             answer = msgspec.structs.replace(self._announce(), reply=False)
-            self._send(encode(answer, self._mac_key, self._clock()), source)
+            for datagram in self._sealed(answer):
+                self._send(datagram, source)
         self._heard(message, source)
 
     def _complain(self, addr: str, rejected: DatagramRejected) -> None:
@@ -243,7 +279,7 @@ class Discovery:
         return True
 
 
-def _bound(family: socket.AddressFamily, addr: str, port: int, *, shared: bool) -> socket.socket:
+def bound_socket(family: socket.AddressFamily, addr: str, port: int, *, shared: bool) -> socket.socket:
     """Return a UDP socket that may broadcast, bound to *addr* and *port*; if *shared*, beside others of its kind."""
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
@@ -254,9 +290,35 @@ def _bound(family: socket.AddressFamily, addr: str, port: int, *, shared: bool) 
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        else:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 on this port is another's business
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
         sock.bind((addr, port))
     except OSError:
         sock.close()
         raise
     return sock
+
+
+def send_to_group(sock: socket.socket, own: OwnAddress) -> None:
+    """Let *sock* send to the group through the interface of the own address, and no further than this network."""
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, _interface_index(own))
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(own.addr))
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 1)
+
+
+def join_group(sock: socket.socket, own: OwnAddress) -> None:
+    """Let *sock* hear what others send to the group on the network of the own address."""
+    if sock.family == socket.AF_INET6:
+        group = socket.inet_pton(socket.AF_INET6, GROUP_V6) + struct.pack("@I", _interface_index(own))
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, group)
+    else:
+        group = socket.inet_aton(GROUP_V4) + socket.inet_aton(own.addr)
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
+
+
+def _interface_index(own: OwnAddress) -> int:
+    return socket.if_nametoindex(own.interfaces[0].name)

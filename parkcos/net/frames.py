@@ -8,6 +8,7 @@ large payload is copied once and small urgent frames find room between two parts
 
 from __future__ import annotations
 
+import mmap
 import struct
 from typing import NamedTuple
 
@@ -33,6 +34,18 @@ BIG_BYTES_MAX = 1 << 40
 
 BUFFER_BYTES = FRAME_BYTES_MAX + 64 * 1024
 
+PROMPT_BYTES = 64 * 1024 * 1024
+"""A larger payload gets its memory as its parts come, not on the word of who announces it."""
+
+Memory = bytearray | mmap.mmap
+
+
+def _memory(size: int) -> Memory:
+    """A buffer that takes room only where something has been written."""
+    if hasattr(mmap, "MAP_PRIVATE"):
+        return mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return bytearray(size)
+
 
 def header(kind: int, length: int, seq: int = 0) -> bytes:
     """The 13 bytes in front of a body of `length` bytes."""
@@ -44,7 +57,7 @@ class Frame(NamedTuple):
 
     kind: int
     seq: int
-    body: bytes | bytearray
+    body: bytes | Memory
 
 
 class FrameReader:
@@ -54,11 +67,11 @@ class FrameReader:
     """
 
     def __init__(self) -> None:
-        self._buffer = bytearray(BUFFER_BYTES)
+        self._buffer = _memory(BUFFER_BYTES)
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
         self.trusted = False
-        self._big: bytearray | None = None  # the payload being put together
+        self._big: Memory | None = None  # the payload being put together
         self._big_done = 0  # bytes of it from whole PARTs
         self._part_seq = 0
         self._part_left = 0  # bytes of the current PART still to come
@@ -164,8 +177,8 @@ class FrameReader:
         if not 0 < size <= BIG_BYTES_MAX:
             raise ProtocolError(f"a payload of {size} bytes is not accepted")
         try:
-            self._big = bytearray(size)
-        except MemoryError:
+            self._big = bytearray(size) if size <= PROMPT_BYTES else _memory(size)
+        except (MemoryError, OSError, OverflowError, ValueError):
             raise ProtocolError(f"no memory here for a payload of {size} bytes") from None
         self._big_done = 0
 
@@ -182,7 +195,7 @@ class FrameReader:
         if self._part_left:
             return 0
         self._big_done = self._part_at
-        body = bytearray()
+        body: Memory = bytearray()
         if self._big_done == len(self._big):
             body, self._big = self._big, None
         frames.append(Frame(PART, self._part_seq, body))

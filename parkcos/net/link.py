@@ -12,11 +12,13 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import struct
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from parkcos.errors import PeerError
+from parkcos.net.location import Location
 from parkcos.net.session import Buffer
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 _JOIN_BYTES = 16 * 1024
 _RECORD_BYTES = 16 * 1024
 """TLS never puts more into a record, and a read gives one record at most."""
+_TCP_INFO = struct.Struct("2xB")
+"""Of Linux's tcp_info: after state and ca_state, how often in vain what was not acknowledged has been sent again."""
+STALLED_RETRANSMITS = 2
 _WOULD_BLOCK = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -49,6 +54,24 @@ class Link:
         self._lookout: Lookout | None = None
         self._pending: deque[memoryview] = deque()
         self._writer_armed = False
+
+    @property
+    def peer_addr(self) -> str:
+        """The address at the other end, as this machine sees it: behind NAT not that side's own."""
+        return self.peer_text.rpartition(":")[0].strip("[]")
+
+    def stalled(self) -> bool | None:
+        """Whether the other host's kernel acknowledges nothing any more; None where the system does not tell.
+
+        It tells a path that is cut from a process that is busy, whose kernel goes on to acknowledge.
+        """
+        if not hasattr(socket, "TCP_INFO"):
+            return None
+        try:
+            info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+            return bool(_TCP_INFO.unpack(info)[0] >= STALLED_RETRANSMITS)
+        except (OSError, struct.error):
+            return None
 
     # -- reading: under the owner's lock
 
@@ -174,7 +197,7 @@ async def connect(addr: str, port: int, context: ssl.SSLContext | None, source: 
         if source:
             sock.bind((source, 0))
         await loop.sock_connect(sock, (addr, port))
-        return await _secured(loop, sock, context, dialed=True, peer_text=f"{addr}:{port}")
+        return await _secured(loop, sock, context, dialed=True, peer_text=str(Location(addr, port)))
     except BaseException:
         sock.close()
         raise
@@ -202,6 +225,7 @@ async def _secured(
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if context is None:
         return Link(loop, sock, dialed, peer_text)
+    sock.getpeername()  # raises if the other side is gone already; wrap_socket would leave the socket open then
     tls = context.wrap_socket(sock, server_side=not dialed, do_handshake_on_connect=False)
     try:
         while True:

@@ -11,38 +11,40 @@ import platform
 import socket
 import threading
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from parkcos.errors import ShippingError, TaskAbandoned, UsageError
+from parkcos.errors import ProtocolError, ShippingError, UsageError
 from parkcos.kernel import Kernel, Task, operation
 from parkcos.kernel.wait import Completion
 from parkcos.net import outcomes, wire
-from parkcos.net.addresses import OwnAddress, choose_address
+from parkcos.net.addresses import OwnAddress
+from parkcos.net.backlog import Backlog
 from parkcos.net.channels import reduce_channel
 from parkcos.net.datagram import Announce, DatagramGate, Leaving
 from parkcos.net.discovery import Discovery
-from parkcos.net.frames import FRAME_BYTES_MAX
+from parkcos.net.files import Files
+from parkcos.net.frames import FRAME_BYTES_MAX, Memory
 from parkcos.net.hub import Callbacks, Hub
 from parkcos.net.iothread import IOThread
-from parkcos.net.location import Location, resolve
+from parkcos.net.location import Location
+from parkcos.net.options import NetworkOptions, identity_of, own_addresses, told_addresses
 from parkcos.net.payload import PICKLE, Buffer, loads
-from parkcos.net.peer import CONNECTING, GONE, Peer
+from parkcos.net.peer import CONNECTING, GONE, LAZY, SOON, UNMARKED, Peer
+from parkcos.net.peer_status import PeerStatus, PeerStatuses
 from parkcos.net.refs import RemoteTask, restore_task
-from parkcos.net.requests import Requests
+from parkcos.net.relay import Relay
+from parkcos.net.requests import Requests, must_be_encodable
 from parkcos.net.router import Router
-from parkcos.net.secret import ClusterKeys
+from parkcos.net.senders import WaitingSenders
 from parkcos.net.session import PROTOCOL, Hello
-from parkcos.net.tls import TlsIdentity
 
 if TYPE_CHECKING:
     from parkcos.kernel import Channel
 
 logger = logging.getLogger("parkcos")
 
-CLIENT_UDP_PORT = 9705
-NODE_UDP_PORT = 9706
 LOCATE_AGAIN_S = 0.25
 """A search that found nothing asks again after this time, while its time-out lasts: names appear late."""
 WAITING_LOG_S = 5.0
@@ -50,31 +52,6 @@ BODY_BYTES_MAX = FRAME_BYTES_MAX // 2
 """Of a service's message: it travels in one frame, with the payload if that is small."""
 
 OnService = Callable[[Peer, wire.Service], None]
-
-
-@dataclass
-class NetworkOptions:
-    """What a process's presence on the network depends on.
-
-    keys: of the cluster; None for a cluster without a secret.
-    tcp_ports: tried in order, 0 for any.
-    roles: what this process is to others ('node', 'scheduler', 'peer', 'server').
-    dial_roles: others that announce one of these roles are dialled.
-    """
-
-    host: str | None = None
-    ext_host: str | None = None
-    tcp_ports: Sequence[int] = (0,)
-    udp_port: int = CLIENT_UDP_PORT
-    target_udp_ports: Sequence[int] = (CLIENT_UDP_PORT, NODE_UDP_PORT)
-    name: str = ""
-    keys: ClusterKeys | None = None
-    roles: tuple[str, ...] = ("peer",)
-    dial_roles: set[str] = field(default_factory=lambda: {"peer"})
-    discover: bool = True
-    pulse_s: float = 5.0
-    version: str = "0"
-    say_address: bool = True
 
 
 class Network:
@@ -89,8 +66,10 @@ class Network:
         self.options = options
         self.incarnation = int.from_bytes(random_bytes(8)) >> 1 | 1
         self.name = options.name or socket.gethostname()
-        self.own: OwnAddress = choose_address(options.host)
-        told_addr = resolve(options.ext_host)[0] if options.ext_host else self.own.addr
+        self.addresses: list[OwnAddress] = list(options.addresses) or own_addresses(options.host)
+        self.own: OwnAddress = self.addresses[0]
+        own_addrs = [own.addr for own in self.addresses]
+        told_addrs = told_addresses(own_addrs, options.ext_host)
         self.services: dict[str, OnService] = {}
         """Called in the thread that read the message, one call at a time: the kernel thread if it was idle, between
         tasks, else the I/O thread.  They must not block.  What they pass on by `io.call`, in either thread, or by
@@ -100,40 +79,49 @@ class Network:
         self.exposed: WeakValueDictionary[int, Task] = WeakValueDictionary()
         """Tasks of this process whose references have left it."""
         self.requests = Requests()
-        self.router = Router(kernel, self.requests, self.name)
-        self._status_tasks: dict[Task, None] = {}
-        self._online: dict[Peer, None] = {}  # as the kernel thread knows it, and so as tasks were told
+        self.router = Router(kernel, self.requests, self.name, Backlog(kernel.call_later))
+        self.relay = Relay(self, self._dial_announced, kernel.clock)
+        self.statuses = PeerStatuses(kernel)
         hello = Hello(
             PROTOCOL,
             options.version,
             ".".join(platform.python_version_tuple()[:2]),
             self.incarnation,
             self.name,
-            told_addr,
+            told_addrs[0],
             0,
             options.roles,
+            addrs=tuple(told_addrs[1:]),
         )
         callbacks = Callbacks(self._messages, [self._peer_up], [self._peer_gone])
-        identity = TlsIdentity(options.keys, self.name) if options.keys else None
-        self.hub = Hub(io, hello, identity, callbacks, options.pulse_s)
+        self.hub = Hub(io, hello, options.identity or identity_of(options, self.name), callbacks, options.pulse_s)
+        self.senders = WaitingSenders(kernel, self.hub)
         self.hub.on_dirty = self._on_dirty  # type: ignore[method-assign]
-        port = self.hub.listen([self.own.addr], options.tcp_ports)
-        self.location = Location(told_addr, port)
+        port = self.hub.listen(own_addrs, options.tcp_ports)
+        self.location = Location(told_addrs[0], port)
         mac_key = options.keys.mac_key if options.keys else None
-        self.discovery = Discovery(
-            DatagramGate(mac_key),
-            self.own,
-            options.udp_port,
-            options.target_udp_ports,
-            self._announce,
-            self._heard,
-            self._left,
-            mac_key,
-            enabled=options.discover,
-        )
-        self._flush_asked = False
+        old_mac_key = options.keys.old.mac_key if options.keys and options.keys.old else None
+        self.discoveries = [
+            Discovery(
+                DatagramGate(mac_key, old_mac_key=old_mac_key),
+                own,
+                options.udp_port,
+                options.target_udp_ports,
+                partial(self._announce, told),
+                self._heard,
+                self._left,
+                mac_key,
+                enabled=options.discover,
+                multicast=options.multicast,
+                old_mac_key=old_mac_key,
+            )
+            for own, told in zip(self.addresses, told_addrs, strict=False)
+        ]
+        self.files = Files(self, options.dest_path, options.max_file_size)
+        self._flush_asked = UNMARKED
         level = logging.INFO if options.say_address else logging.DEBUG
-        logger.log(level, "%s uses address %s, TCP port %d", self.name, self.own.why, port)
+        why = " and ".join(own.why for own in self.addresses)
+        logger.log(level, "%s uses address %s, TCP port %d", self.name, why, port)
 
     def start(self) -> None:
         """Begin to accept connections and to announce this process.  Not in the I/O thread."""
@@ -142,38 +130,51 @@ class Network:
     async def _start(self) -> None:
         self.hub.start()
         self.kernel.post(self.hub.lookout.attach, self.kernel)
-        await self.discovery.start()
+        for discovery in self.discoveries:
+            await discovery.start()
 
     def close(self) -> None:
         """Say goodbye to all peers and close all sockets.  Not in the I/O thread."""
         self.io.run(self._close()).result(10)
 
     async def _close(self) -> None:
-        self.discovery.close()
+        for discovery in self.discoveries:
+            discovery.close()
+        await self.files.close()
         await self.hub.close()
 
     # -- writing
 
-    def _on_dirty(self) -> None:
+    def _on_dirty(self, lazy: bool) -> None:
         """Something was posted: in the kernel thread it leaves at the end of the round, elsewhere at once."""
         kernel = self.kernel
         if threading.get_ident() == kernel.ident:
-            if not self._flush_asked:
-                self._flush_asked = True
-                kernel.request_flush(self._flush)
+            how = LAZY if lazy else SOON
+            if self._flush_asked < how:
+                self._flush_asked = how
+                kernel.request_flush(self._flush, lazy=lazy)
                 self.hub.keep_ticking()
         else:
             self.io.call(self.hub.flush_dirty)
 
     def _flush(self) -> None:
-        self._flush_asked = False
+        self._flush_asked = UNMARKED
         self.hub.flush_dirty()
 
     def post_service(
-        self, peer: Peer, service: str, body: bytes, form: int = PICKLE, buffers: Sequence[Buffer] = ()
+        self,
+        peer: Peer,
+        service: str,
+        body: bytes,
+        form: int = PICKLE,
+        buffers: Sequence[Buffer] = (),
+        *,
+        lazy: bool = False,
     ) -> bool:
         """Send a message of a layer above.  Any thread.  Returns whether the process is not gone.
 
+        Args:
+            lazy: it may wait a little for others that go the same way.
         Raises: ShippingError if `body` is too large for a frame.
         """
         if len(body) > BODY_BYTES_MAX:
@@ -182,19 +183,29 @@ class Network:
                 f"(at most {BODY_BYTES_MAX}): what is large travels in its payload"
             )
         message = wire.Service(wire.EMPTY, form, False, service, body)
-        return peer.post_payload(message, buffers) if buffers else peer.post(message, len(body))
+        if buffers:
+            return peer.post_payload(message, buffers, lazy=lazy)
+        return peer.post(message, len(body), lazy=lazy)
 
     # -- what comes in (either thread, see `services`)
 
-    def _messages(self, peer: Peer, messages: list[wire.Message], bigs: list[bytearray]) -> None:
+    def _messages(self, peer: Peer, messages: list[wire.Message], bigs: list[Memory]) -> None:
         for_tasks: list[wire.Message] = []
+        size = 0
         for message in messages:
-            if isinstance(message, wire.WithPayload) and message.big:
-                message.payload = memoryview(bigs.pop(0))
+            if isinstance(message, wire.WithPayload):
+                if message.big:
+                    if not bigs:
+                        raise ProtocolError("a message whose payload did not come before it")
+                    message.payload = memoryview(bigs.pop(0))
+                size += len(message.payload)
+            elif type(message) is wire.Withdraw:
+                self.router.withdraw(peer, message.request)
             if type(message) is wire.Service:
+                size -= len(message.payload)
                 if for_tasks:
-                    self.kernel.post(self.router.handle, peer, for_tasks)
-                    for_tasks = []
+                    self._for_tasks(peer, for_tasks, size)
+                    for_tasks, size = [], 0
                 service = self.services.get(message.service)
                 if service is None:
                     logger.warning("%r sent a message for a %s, which this process is not", peer, message.service)
@@ -206,20 +217,34 @@ class Network:
             else:
                 for_tasks.append(message)
         if for_tasks:
-            self.kernel.post(self.router.handle, peer, for_tasks)
+            self._for_tasks(peer, for_tasks, size)
+
+    def _for_tasks(self, peer: Peer, messages: list[wire.Message], size: int) -> None:
+        peer.taken_bytes += size
+        self.kernel.post(self.router.handle, peer, messages, size)
 
     def _peer_up(self, peer: Peer) -> None:
-        self.kernel.post(self._tell_status, peer, PeerStatus.Online)
+        self.kernel.post(self.statuses.changed, peer, PeerStatus.Online)
 
     def _peer_gone(self, peer: Peer, reason: str) -> None:
         self.kernel.post(self.requests.gone, peer)
-        self.kernel.post(self._tell_status, peer, PeerStatus.Offline)
+        self.kernel.post(self.senders.gone, peer)
+        self.kernel.post(self.statuses.changed, peer, PeerStatus.Offline)
 
-    def _announce(self) -> Announce:
+    def _probe(self) -> None:
+        for discovery in self.discoveries:
+            discovery.probe()
+
+    def _announce(self, addr: str) -> Announce:
         roles, own = self.options.roles, self.hub.own
-        return Announce(own.addr, own.port, self.incarnation, self.name, roles, PROTOCOL, reply=False)
+        return Announce(addr, own.port, self.incarnation, self.name, roles, PROTOCOL, reply=False)
 
     def _heard(self, announce: Announce, _: tuple[str, int]) -> None:
+        if announce.incarnation != self.incarnation:
+            self.relay.heard(announce)
+            self._dial_announced(announce)
+
+    def _dial_announced(self, announce: Announce) -> None:
         if announce.incarnation == self.incarnation or not self.options.dial_roles.intersection(announce.roles):
             return
         peer = self.hub.by_incarnation.get(announce.incarnation)
@@ -232,7 +257,7 @@ class Network:
     def look_for(self, roles: Sequence[str]) -> None:
         """From now on dial who has one of these roles, and ask who is there."""
         self.options.dial_roles.update(roles)
-        self.io.call(self.discovery.probe)
+        self.io.call(self._probe)
 
     # -- asking
 
@@ -245,6 +270,7 @@ class Network:
         alarm_value: Any,
         gone_value: Any,
         convert: Callable[[wire.Answer], Any] | None = None,
+        withdraws: bool = False,
     ) -> Completion[Any]:
         """A question to another process, to be yielded.
 
@@ -253,6 +279,7 @@ class Network:
             ask: makes the message from the question's number, with its payload's buffers.
             gone_value: what the yield gives if the process is gone before it answers.
             convert: makes the result of the answer, whose value it is otherwise.
+            withdraws: when nobody waits any more, that is told to the process that was asked.
         """
         number = 0
 
@@ -274,6 +301,11 @@ class Network:
 
             number = self.requests.add(peer, answered)
             message, buffers = ask(number)
+            try:
+                must_be_encodable(message)
+            except ShippingError:
+                self.requests.drop(number)
+                raise
             if buffers:
                 assert isinstance(message, wire.WithPayload)
                 posted = peer.post_payload(message, buffers)
@@ -283,45 +315,37 @@ class Network:
                 self.requests.drop(number)
                 completion.set_result(gone_value)
 
-        return Completion(
-            self.kernel, what, start, timeout_s, alarm_value, on_cancel=lambda: self.requests.drop(number)
-        )
-
-    def when_caught_up(self, peer: Peer) -> Completion[int]:
-        """Wait until `peer` is not behind any more: 0, or -1 if it is gone."""
-
-        def start(completion: Completion[int]) -> None:
-            self.hub.when_caught_up(peer, lambda ok: completion.set_result(0 if ok else -1))
-
-        return Completion(self.kernel, "send", start)
+        give_up = self.requests.withdraw if withdraws else self.requests.drop
+        return Completion(self.kernel, what, start, timeout_s, alarm_value, on_cancel=lambda: give_up(number))
 
     def observe(self, task: RemoteTask) -> None:
         """Kernel thread: tell `task` how it ends, when it ends or its process is gone."""
 
-        def answered(answer: wire.Answer | None) -> None:
-            if answer is None:
-                reason = peer.reason if peer is not None else "it is gone"
-                task.ended(outcomes.abandoned(TaskAbandoned(f"{task!r} is lost with its process: {reason}")))
-            elif answer.value < 0:
-                task.ended(outcomes.abandoned(TaskAbandoned(f"{task!r} had ended before anybody watched it")))
-            else:
-                task.ended(outcomes.unpack(answer.error, answer.form, answer.payload, str(task.location)))
-
         peer = self.hub.peer_at(task.location, task.incarnation)
         if peer is None:
-            answered(None)
+            task.told(None, "it is gone")
             return
-        number = self.requests.add(peer, answered)
+        number = self.requests.add(peer, lambda answer: task.told(answer, peer.reason))
         if not peer.post(wire.Observe(task.id, 0, number)):
             self.requests.drop(number)
-            answered(None)
+            task.told(None, peer.reason)
 
     # -- names
 
     def reduce_task(self, task: Task) -> tuple[Any, ...]:
         """A reference to a task of this process."""
-        self.exposed[task.id] = task
+        if self.exposed.get(task.id) is not task:
+            self.exposed[task.id] = task
+            task.add_end_callback(self._keep_outcome)
         return restore_task, (self.location.addr, self.location.port, self.incarnation, task.id, task.name)
+
+    def _keep_outcome(self, task: Task) -> None:
+        if task.outcome is not None:
+            self.keep_outcome(task.id, *outcomes.pack(task.outcome))
+
+    def keep_outcome(self, task: int, kind: str, form: int, buffers: Sequence[Buffer]) -> None:
+        """Remember how a task of this process ended, for who asks later.  Any thread."""
+        self.router.kept.put(task, kind, form, buffers)
 
     def reduce_channel(self, channel: Channel) -> tuple[Any, ...]:
         """A reference to a channel of this process; it must be registered to be found again."""
@@ -335,6 +359,10 @@ class Network:
         """To be yielded: a reference to the channel `name`, or None."""
         return self._locate("channel", name, location, timeout)
 
+    def locate_rps(self, name: str, location: Any, timeout: float | None) -> Any:
+        """To be yielded: a reference to the RPS `name`, or None."""
+        return self._locate("rps", name, location, timeout)
+
     @operation
     def _locate(
         self, kind: str, name: str, location: Location | None, timeout: float | None
@@ -346,7 +374,7 @@ class Network:
         end = None if timeout is None else clock() + timeout
         said = clock()
         if location is None:
-            self.io.call(self.discovery.probe)
+            self.io.call(self._probe)
         while True:
             peers = self._whom_to_ask(location)
             left = None if end is None else max(0.0, end - clock())
@@ -377,6 +405,7 @@ class Network:
 
         def start(completion: Completion[Any]) -> None:
             waiting = len(peers)
+            must_be_encodable(wire.Locate(kind, name, 0))
 
             def answered(answer: wire.Answer | None) -> None:
                 nonlocal waiting
@@ -402,8 +431,12 @@ class Network:
     # -- peers
 
     @operation
-    def peer(self, location: Location, timeout: float | None = 10.0) -> Generator[Any, Any, int]:
-        """Connect to the process at `location`.  Yield it.  Returns 0, or -1 with a log line that says why not."""
+    def peer(self, location: Location, timeout: float | None = 10.0, relay: bool = False) -> Generator[Any, Any, int]:
+        """Connect to the process at `location`.  Yield it.  Returns 0, or -1 with a log line that says why not.
+
+        Args:
+            relay: ask it whom it hears in its network, and connect to those too.
+        """
         peer = self.hub.peer_at(location)
 
         def convert(answer: wire.Answer) -> int:
@@ -417,6 +450,8 @@ class Network:
             reason = (peer.reason if peer is not None else "") or "no answer in time"
             level = logging.DEBUG if peer is not None and peer.reported else logging.WARNING
             logger.log(level, "cannot connect to %s: %s", location, reason)
+        elif relay and peer is not None:
+            self.relay.ask(peer.itself)
         return done
 
     def peers(self) -> list[Location]:
@@ -437,41 +472,7 @@ class Network:
 
     def peer_status(self, task: Task | None) -> None:
         """Send `task` a PeerStatus for every peer now and whenever one comes or goes; None: tell nobody any more."""
-        if threading.get_ident() != self.kernel.ident:
-            self.kernel.post(self.peer_status, task)
-            return
-        if task is None:
-            self._status_tasks.clear()
-            return
-        self._status_tasks[task] = None
-        for peer in self._online:
-            task.send(PeerStatus(peer.location, peer.name, PeerStatus.Online))
-
-    def _tell_status(self, peer: Peer, status: int) -> None:
-        if status == PeerStatus.Online:
-            self._online[peer] = None
-        elif peer in self._online:
-            del self._online[peer]
-        else:
-            return  # it was dialled and never there
-        for task in list(self._status_tasks):
-            if task.send(PeerStatus(peer.location, peer.name, status)) < 0:
-                del self._status_tasks[task]
-
-
-class PeerStatus:
-    """A peer came or went: `location`, `name`, `status` (PeerStatus.Online or PeerStatus.Offline)."""
-
-    Online = 1
-    Offline = 0
-
-    def __init__(self, location: Location, name: str, status: int) -> None:
-        self.location = location
-        self.name = name
-        self.status = status
-
-    def __repr__(self) -> str:
-        return f"PeerStatus({self.location}, {self.name!r}, {'Online' if self.status else 'Offline'})"
+        self.statuses.tell(task)
 
 
 def random_bytes(n: int) -> bytes:

@@ -15,7 +15,7 @@ from typing import Any
 
 import cloudpickle
 
-from parkcos.errors import ShippingError
+from parkcos.errors import ParkcosError, ShippingError
 
 Buffer = bytes | bytearray | memoryview
 
@@ -99,7 +99,8 @@ def explain(obj: Any, error: BaseException) -> str:
 
 def _culprit(obj: Any, path: str, error: BaseException, depth: int, seen: set[int]) -> tuple[str, Any, str]:
     seen.add(id(obj))
-    if depth < 8:
+    explains_itself = isinstance(error, ParkcosError) and not isinstance(obj, dict | list | tuple | set | frozenset)
+    if depth < 8 and not explains_itself:
         for name, part in _parts(obj):
             if id(part) in seen:
                 continue

@@ -6,6 +6,7 @@ anybody else's code runs.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -14,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from parkcos.net import wire
-from parkcos.net.frames import DATA, FRAME_BYTES_MAX
+from parkcos.net.frames import DATA, FRAME_BYTES_MAX, Memory
 from parkcos.net.payload import join
 from parkcos.net.session import Buffer, Session
 
@@ -26,11 +27,14 @@ logger = logging.getLogger("parkcos")
 
 CONNECTING, UP, DOWN, GONE = "connecting", "up", "down", "gone"
 
+UNMARKED, LAZY, SOON = 0, 1, 2
+
 BIG_PAYLOAD_BYTES = 32 * 1024
 """From here on a payload travels in parts, uncopied; below, in the batch with its message."""
 
 BATCH_BYTES = FRAME_BYTES_MAX // 4
 WRITE_BYTES = 512 * 1024
+INBOX_BYTES = 1024 * 1024
 BEHIND_BYTES = 8 * 1024 * 1024
 """With so much not yet acknowledged the far side counts as behind: `yield rtask.send(m)` then waits."""
 
@@ -38,7 +42,9 @@ BEHIND_BYTES = 8 * 1024 * 1024
 class Peer:
     """One remote process.  Made by the hub only."""
 
-    def __init__(self, location: Location, incarnation: int, session: Session, dirty: Callable[[Peer], None]) -> None:
+    def __init__(
+        self, location: Location, incarnation: int, session: Session, dirty: Callable[[Peer, bool], None]
+    ) -> None:
         self.location = location
         self.incarnation = incarnation
         self.name = ""
@@ -49,18 +55,33 @@ class Peer:
         self.reason = ""
         self.reported = False  # that and why it cannot be reached stands in the log
         self.dismissed = False  # it has been told to end: what does not reach it any more is no loss
+        self.addresses: tuple[Location, ...] = (location,)
+        """Where it can be dialled, the best first."""
+        self.proven_at: Location | None = None
+        """Where it was reached, or came from: what answers there now is it, or it is not there any more."""
+        self.dialable = True
+        """It can be: False for one behind NAT or a tunnel, which must dial itself."""
         self.dialing = False
+        self.greeting = False
+        """It was dialled, has said who it is, and is about to answer this process's greeting."""
+        self.dial_lock = asyncio.Lock()
+        self.gone_at = 0.0
+        """When it counts as gone, while its connection is broken."""
         self.down_since = time.monotonic()
         self.lock = threading.Lock()
         self._dirty = dirty
         self.queue: deque[wire.Message | tuple[list[Buffer], wire.Message]] = deque()
         self._queue_bytes = 0
-        self._marked = False  # it is on the hub's list of those with something to flush, or about to be
+        self._marked = UNMARKED  # whether it is on the hub's list of those with something to flush, or about to be
         self.merged: Peer | None = None  # the same process, known under another address
         self.waiters: list[Callable[[bool], None]] = []
         """Who waits for the far side to catch up; told True, or False when it is gone.  Under the lock."""
-        self.bigs: list[bytearray] = []
+        self.bigs: list[Memory] = []
         """Large payloads that came ahead of their messages.  Under the lookout's lock."""
+        self.slow: dict[int, list[Callable[[bool], None]]] = {}
+        """Its tasks that are behind with their messages, and who waits for them.  Kernel thread."""
+        self.taken_bytes = self.handled_bytes = 0
+        """What has come for tasks, and what of it the kernel thread has put into their queues."""
         self.heard = False
         """Something came in that the hub acknowledges in its next tick."""
 
@@ -68,37 +89,73 @@ class Peer:
         return f"{self.name or 'process'} at {self.location}"
 
     @property
+    def swamped(self) -> bool:
+        """This process is behind with what came from there: it acknowledges nothing until it has caught up."""
+        return self.taken_bytes - self.handled_bytes > INBOX_BYTES
+
+    @property
     def behind(self) -> bool:
         """The far side has not acknowledged so much that senders should wait."""
         return self.session.unacked_bytes + self._queue_bytes > BEHIND_BYTES
 
-    def post(self, message: wire.Message, size: int = 64) -> bool:
-        """Queue a message of about `size` bytes; it leaves soon.  Returns whether the process is not gone."""
+    def post(self, message: wire.Message, size: int = 64, *, lazy: bool = False) -> bool:
+        """Queue a message of about `size` bytes; it leaves soon.  Returns whether the process is not gone.
+
+        Args:
+            lazy: it may wait a little for others that go the same way.
+        """
         if self.state is GONE:
-            return False
+            return self.merged is not None and self.merged.post(message, size, lazy=lazy)
         self._queue_bytes += size  # before the message is there to be flushed, so that a flush leaves 0
         self.queue.append(message)
-        if not self._marked:
-            self._marked = True
-            self._dirty(self)
+        self._mark(LAZY if lazy else SOON)
         return True
 
-    def post_payload(self, message: wire.WithPayload, buffers: Sequence[Buffer]) -> bool:
-        """Queue a message whose payload is the concatenation of `buffers`."""
+    def _mark(self, how: int) -> None:
+        if self._marked < how:
+            self._marked = how
+            self._dirty(self, how == LAZY)
+
+    def retract(self, message: wire.Message) -> bool:
+        """Take back the message that was posted last, if it has not left; returns whether it was taken back."""
+        with self.lock:
+            if self.queue and self.queue[-1] is message:
+                self.queue.pop()
+                return True
+            return False
+
+    def post_payload(self, message: wire.WithPayload, buffers: Sequence[Buffer], *, lazy: bool = False) -> bool:
+        """Queue a message whose payload is the concatenation of `buffers`.  lazy: as in `post`."""
         size = len(buffers[0]) if len(buffers) == 1 else sum(map(len, buffers))
         if size < BIG_PAYLOAD_BYTES:
             message.payload = join(buffers)  # type: ignore[assignment]
-            return self.post(message, size + 64)
+            return self.post(message, size + 64, lazy=lazy)
         if self.state is GONE:
-            return False
+            return self.merged is not None and self.merged.post_payload(message, buffers, lazy=lazy)
         message.big = True
         views: list[Buffer] = [memoryview(b).cast("B") for b in buffers]
         self._queue_bytes += size
         self.queue.append((views, message))
-        if not self._marked:
-            self._marked = True
-            self._dirty(self)
+        self._mark(SOON)
         return True
+
+    @property
+    def itself(self) -> Peer:
+        """The process that this one turned out to be, if it was known already; else this one."""
+        peer = self
+        while peer.merged is not None:
+            peer = peer.merged
+        return peer
+
+    def hand_over(self) -> None:
+        """What waits here waits for the process that this one turned out to be, from now on."""
+        with self.lock:
+            into = self.itself
+            self._marked = UNMARKED
+            into._queue_bytes += self._queue_bytes
+            self._queue_bytes = 0
+            while self.queue:
+                into.queue.append(self.queue.popleft())
 
     def flush(self) -> bool:
         """Turn the queue into frames and write what the socket takes.
@@ -110,38 +167,42 @@ class Peer:
             return self._flush()
 
     def _flush(self) -> bool:
-        self._marked = False  # first: who posts from now on marks again
+        self._marked = UNMARKED  # first: who posts from now on marks again
         queue = self.queue
-        if queue and self.state is not CONNECTING:  # a peer that turns out to be another one gives its queue to that
+        if self.state is not CONNECTING:  # a peer that turns out to be another one gives its queue to that
+            # Also if the queue is empty: the last flush may have taken what was posted while it ran.
             self._queue_bytes = 0
             batch: list[wire.Message] = []
             while queue:  # only atomic steps: other threads append meanwhile
                 item = queue.popleft()
                 if type(item) is tuple:
                     self._queue_batch(batch)
-                    self.session.queue_big(item[0])
-                    batch = [item[1]]
+                    batch = []
+                    if self._encode([item[1]]):
+                        self.session.queue_big(item[0])
+                        batch = [item[1]]
                 else:
                     batch.append(item)  # type: ignore[arg-type]
             self._queue_batch(batch)
         return self._write()
 
     def _queue_batch(self, batch: list[wire.Message]) -> None:
-        if not batch:
-            return
-        try:
-            body = wire.encode(batch)
-        except (TypeError, ValueError, OverflowError):
-            if len(batch) == 1:
-                logger.exception("a %s for %r cannot be encoded and is dropped", type(batch[0]).__name__, self)
-                return
-            body = b""
+        body = self._encode(batch) if batch else b""
         if body and (len(body) <= BATCH_BYTES or len(batch) == 1):
             self.session.queue(DATA, (body,))
-        else:
+        elif len(batch) > 1:
             half = len(batch) // 2
             self._queue_batch(batch[:half])
             self._queue_batch(batch[half:])
+
+    def _encode(self, batch: list[wire.Message]) -> bytes:
+        """Nothing if it cannot be done; that is logged for a single message."""
+        try:
+            return wire.encode(batch)
+        except (TypeError, ValueError, OverflowError):
+            if len(batch) == 1:
+                logger.exception("a %s for %r cannot be encoded and is dropped", type(batch[0]).__name__, self)
+            return b""
 
     def write(self) -> bool:
         """Write what the session wants written; returns whether something is left.  Raises: OSError."""

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-from parkcos.errors import ParkcosError, UsageError
+from parkcos.errors import ParkcosError, TaskAbandoned, UsageError
 from parkcos.kernel import MonitorStatus, Outcome, Task
 from parkcos.kernel.registry import current_kernel
 from parkcos.kernel.task_waits import Act
 from parkcos.kernel.wait import Wait, Waitable, seconds
-from parkcos.net import wire
+from parkcos.net import outcomes, wire
 from parkcos.net.location import Location
 from parkcos.net.payload import dumps
 from parkcos.net.peer import GONE
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 class Behind(int, Waitable):
-    """The 0 of a `send` to a process that is behind: yielded, it waits until that has caught up."""
+    """The 0 of a `send` to a task or a process that is behind: yielded, it waits until that has caught up."""
 
     peer: Peer
-    network: Network
+    task: RemoteTask
 
     def as_wait(self) -> Wait[int]:
-        return self.network.when_caught_up(self.peer)
+        return self.task.network.senders.wait(self.peer, self.task)
 
 
 class RemoteTask(Task):
@@ -103,9 +103,9 @@ class RemoteTask(Task):
         form, buffers = dumps(message)
         if not peer.post_payload(wire.ToTask(wire.EMPTY, form, False, self.id), buffers):
             return -1
-        if peer.behind:
+        if peer.behind or (peer.slow and self.id in peer.slow):
             behind = Behind(0)
-            behind.peer, behind.network = peer, self.network
+            behind.peer, behind.task = peer, self
             return behind
         return 0
 
@@ -122,7 +122,7 @@ class RemoteTask(Task):
         def ask(request: int) -> tuple[wire.Message, Any]:
             return wire.DeliverToTask(wire.EMPTY, form, False, self.id, request), buffers
 
-        return self.network.request("deliver", self._reach, ask, limit, alarm_value=0, gone_value=-1)
+        return self.network.request("deliver", self._reach, ask, limit, 0, -1, withdraws=True)
 
     def terminate(self) -> int:
         if self._outcome is not None or (peer := self._reach()) is None:
@@ -136,6 +136,12 @@ class RemoteTask(Task):
         raise UsageError(f"{self!r} is in another process: send it a message, and receive() there")
 
     wakeup = resume
+
+    def hot_swappable(self, flag: bool = True) -> int:
+        return -1
+
+    def hot_swap(self, fn: Any, *args: Any, **kwargs: Any) -> int:
+        raise UsageError(f"{self!r} is in another process: only there can it be swapped; send it a message that asks")
 
     def register(self, name: str | None = None) -> int:
         return -1
@@ -186,6 +192,17 @@ class RemoteTask(Task):
         callbacks, self._callbacks = self._callbacks, None
         for fn in callbacks or ():
             self.kernel.post(fn, self)
+
+    def told(self, answer: wire.Answer | None, reason: str) -> None:
+        """Kernel thread: its process has answered how it ended; None: that is gone, for this reason."""
+        if answer is None:
+            lost = f"{self!r} is lost with its process: {reason or 'it is gone'}"
+            self.ended(outcomes.abandoned(TaskAbandoned(lost)))
+        elif answer.value < 0:
+            text = f"{self!r} had ended before it was asked for its end, {answer.error}"
+            self.ended(outcomes.abandoned(TaskAbandoned(text)))
+        else:
+            self.ended(outcomes.unpack(answer.error, answer.form, answer.payload, str(self.location)))
 
     def notify(self, monitor: Task) -> int:
         if not isinstance(monitor, Task):

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from parkcos.kernel import Kernel, Task
 from parkcos.net import outcomes, wire
+from parkcos.net.backlog import LARGE_BYTES, LOOK_EVERY, Backlog
+from parkcos.net.kept import KeptOutcomes
 from parkcos.net.payload import PICKLE, dumps, loads
 from parkcos.net.peer import Peer
 
@@ -24,15 +26,31 @@ class Router:
         kernel: whose tasks they are.
         requests: what this process has asked others.
         name: of this process.
+        backlog: of its tasks.
     """
 
-    def __init__(self, kernel: Kernel, requests: Requests, name: str) -> None:
+    def __init__(self, kernel: Kernel, requests: Requests, name: str, backlog: Backlog) -> None:
         self.kernel = kernel
         self.requests = requests
         self.name = name
+        self.kept = KeptOutcomes()
+        self.backlog = backlog
+        self._withdrawn: set[tuple[Peer, int]] = set()
+        self._delivering: dict[tuple[Peer, int], Task] = {}
+        """Deliveries to channels that wait for subscribers."""
 
-    def handle(self, peer: Peer, messages: list[wire.Message]) -> None:
-        """Kernel thread: take messages in the order in which they were sent."""
+    def withdraw(self, peer: Peer, request: int) -> None:
+        """Any thread: the delivery is not wanted any more; it may still wait to be handled, as may this message."""
+        self._withdrawn.add((peer, request))
+
+    def handle(self, peer: Peer, messages: list[wire.Message], size: int = 0) -> None:
+        """Kernel thread: take messages, of `size` bytes, in the order in which they were sent."""
+        try:
+            self._handle(peer, messages)
+        finally:
+            peer.handled_bytes += size
+
+    def _handle(self, peer: Peer, messages: list[wire.Message]) -> None:
         live = self.kernel.live
         for message in messages:
             if type(message) is wire.ToTask:
@@ -45,6 +63,9 @@ class Router:
                     self._unopened(peer, f"a message to {task!r}", error)
                     continue
                 task.send(content)
+                unread = task.unread
+                if unread and (not unread % LOOK_EVERY or len(message.payload) >= LARGE_BYTES):
+                    self.backlog.grows(peer, task, len(message.payload))
             else:
                 handler = self._HANDLERS.get(type(message))
                 if handler is None:
@@ -79,7 +100,7 @@ class Router:
 
     def _deliver_to_task(self, peer: Peer, message: wire.DeliverToTask) -> None:
         task = self.kernel.live.get(message.dst)
-        if task is None:
+        if task is None or (peer, message.request) in self._withdrawn:
             self._answer(peer, message.request, -1)
             return
         try:
@@ -96,7 +117,8 @@ class Router:
 
     def _deliver_to_channel(self, peer: Peer, message: wire.DeliverToChannel) -> None:
         channel = self.kernel.names.channels.get(message.name)
-        if channel is None:
+        key = peer, message.request
+        if channel is None or key in self._withdrawn:
             self._answer(peer, message.request, -1)
             return
         content = loads(message.form, message.payload)
@@ -105,27 +127,47 @@ class Router:
             count = yield channel.deliver(content, message.timeout_s, message.n)
             self._answer(peer, message.request, count)
 
-        self._spawn(deliver)
+        self._delivering[key] = task = self._spawn(deliver)
+        task.add_end_callback(lambda _: self._delivering.pop(key, None))
 
-    def _spawn(self, fn: Callable[..., Any]) -> None:
+    def _withdraw(self, peer: Peer, message: wire.Withdraw) -> None:
+        key = peer, message.request
+        self._withdrawn.discard(key)  # what it is about came before
+        if key in self._delivering:
+            self._delivering[key].terminate()
+            self._answer(peer, message.request, 0)  # so that it is forgotten there, too
+
+    def _slow(self, peer: Peer, message: wire.Slow) -> None:
+        if message.on:
+            peer.slow.setdefault(message.dst, [])
+            return
+        for tell in peer.slow.pop(message.dst, ()):
+            tell(True)
+
+    def _spawn(self, fn: Callable[..., Any]) -> Task:
         def daemon(task: Any = None) -> Any:
             task.set_daemon()
             yield fn()
 
-        Task(daemon)
+        return Task(daemon)
 
     def _answered(self, peer: Peer, message: wire.Answer) -> None:
         self.requests.answered(message)
 
     def _locate(self, peer: Peer, message: wire.Locate) -> None:
-        names = self.kernel.names
-        found = (names.tasks if message.kind == "task" else names.channels).get(message.name)
+        found = self.kernel.names.get(message.kind, message.name)
         self._answer(peer, message.request, 1 if found is not None else 0, found)
 
     def _observe(self, peer: Peer, message: wire.Observe) -> None:
         task = self.kernel.live.get(message.dst)
         if task is None:
-            self._answer(peer, message.request, -1)
+            ended = self.kept.get(message.dst)
+            if ended is None or ended.payload is None:
+                why = "and its result is not known any more" if ended is None else "with a result too large to keep"
+                self._answer(peer, message.request, -1, error=why)
+                return
+            answer = wire.Answer(wire.EMPTY, ended.form, False, message.request, 1, ended.kind)
+            peer.post_payload(answer, [ended.payload])
             return
 
         def tell(_: Task) -> None:
@@ -155,6 +197,35 @@ class Router:
 
         self._spawn(subscribe)
 
+    def _run_rps(self, peer: Peer, message: wire.RunRps) -> None:
+        rps = self.kernel.names.get("rps", message.name)
+        if rps is None:
+            self._answer(peer, message.request, wire.RPS_UNKNOWN)
+            return
+        try:
+            args, kwargs = loads(message.form, message.payload)
+        except Exception as error:
+            text = self._unopened(peer, f"the arguments for {rps!r}", error)
+            self._answer(peer, message.request, wire.RPS_FAILED, error=text)
+            return
+        try:
+            task = rps.make_task(args, kwargs)
+        except TypeError as error:
+            self._answer(peer, message.request, wire.RPS_MISFIT, error=str(error))
+            return
+        self._answer(peer, message.request, wire.RPS_RUNS, task)
+
+        def tell(task: Task) -> None:
+            kept = self.kept.get(task.id)  # its reference has left, so it was packed already
+            if kept is None or kept.payload is None:
+                assert task.outcome is not None
+                kind, form, buffers = outcomes.pack(task.outcome)
+            else:
+                kind, form, buffers = kept.kind, kept.form, [kept.payload]
+            peer.post_payload(wire.Answer(wire.EMPTY, form, False, message.watch, 1, kind), buffers)
+
+        task.add_end_callback(tell)
+
     def _who_is(self, peer: Peer, message: wire.WhoIs) -> None:
         self._answer(peer, message.request, int(message.name == self.name))
 
@@ -168,4 +239,7 @@ class Router:
         wire.End: _end,
         wire.Subscribe: _subscribe,
         wire.WhoIs: _who_is,
+        wire.Withdraw: _withdraw,
+        wire.Slow: _slow,
+        wire.RunRps: _run_rps,
     }

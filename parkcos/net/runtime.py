@@ -8,11 +8,14 @@ given before, or the defaults.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
+import os
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from parkcos.errors import ConfigError, UsageError
 from parkcos.kernel import Kernel, Task, cur_task
@@ -22,7 +25,8 @@ from parkcos.net.iothread import IOThread
 from parkcos.net.location import Location
 
 if TYPE_CHECKING:
-    from parkcos.net.network import Network, NetworkOptions
+    from parkcos.net.network import Network
+    from parkcos.net.options import NetworkOptions
 
 logger = logging.getLogger("parkcos")
 
@@ -32,21 +36,32 @@ VERSION = "0.1.0"
 
 _NETWORK_CLOSES = -1000
 
+_THREADS_MUST_START_EARLY = sys.version_info[:2] == (3, 12)
+"""Python 3.12 starts no thread once the main thread has ended, and tasks go on after that."""
+
 
 class Parkcos:
     """The runtime of this process; the first call decides, a later one without arguments gives the same object.
 
     Args:
-        host: own address or name; None: found from the network interfaces, never from the host name.
+        host: own address or name, or several for a machine in several networks (the first is the one that references
+            carry); None: found from the network interfaces, never from the host name.
         tcp_port: to listen at; 0 for any free one; or a sequence of ports of which the first free one is taken.
         udp_port: for discovery.
         name: of this process, for others; None: the host's name.
         secret: of the cluster, at least 8 characters; None: the one in `secret_file`.
         secret_file: None: ``~/.config/parkcos/secret``, made on first use.
         no_secret: talk without encryption, to anybody; then `host` None means loopback.
-        ext_ip_addr: address that others are told instead of the own one, behind NAT.
+        certfile: PEM file with a certificate of your own, to be used instead of those that come from the secret.
+        keyfile: PEM file with its key; None: it is in `certfile`.
+        cafile: PEM file with the certificates that are trusted; None: only the one in `certfile`, which all share.
+        old_secret_file: with the secret that is being replaced, which is accepted, too.
+        ext_ip_addr: address that others are told instead of the own one, behind NAT; or several, in its order.
         discover_peers: find other processes by UDP broadcast, and let them find this one.
-        pulse_s: seconds between signs of life; after five without one a peer is gone.
+        ipv4_udp_multicast: the same by multicast; with an IPv6 address it is always multicast.
+        pulse_s: seconds between signs of life; after 15 without one a peer is gone.
+        dest_path: received files lie below it; None: a folder of the user's own below the temp folder.
+        max_file_size: of received files, in bytes; None or 0: no bound.
 
     Raises: ConfigError if the options cannot be used, or differ from those in use.
 
@@ -54,6 +69,7 @@ class Parkcos:
     """
 
     kernel: Kernel
+    __signature__: ClassVar[inspect.Signature]
     _instance: Parkcos | None = None
     _lock = threading.RLock()
 
@@ -79,7 +95,7 @@ class Parkcos:
 
     def __init__(
         self,
-        host: str | None = None,
+        host: str | Sequence[str] | None = None,
         tcp_port: int | Sequence[int] = 0,
         udp_port: int | None = None,
         name: str | None = None,
@@ -87,12 +103,19 @@ class Parkcos:
         *,
         secret_file: str | Path | None = None,
         no_secret: bool = False,
-        ext_ip_addr: str | None = None,
+        ext_ip_addr: str | Sequence[str] | None = None,
         discover_peers: bool = True,
+        ipv4_udp_multicast: bool = False,
         pulse_s: float = 5.0,
+        certfile: str | Path | None = None,
+        keyfile: str | Path | None = None,
+        cafile: str | Path | None = None,
+        old_secret_file: str | Path | None = None,
+        dest_path: str | Path | None = None,
+        max_file_size: int | None = None,
     ) -> None:
-        given = (host, tcp_port, udp_port, name, secret, secret_file, no_secret, ext_ip_addr, discover_peers, pulse_s)
-        plain = given == (None, 0, None, None, None, None, False, None, True, 5.0)
+        given = locals()
+        plain = all(given[name] == option.default for name, option in self.__signature__.parameters.items())
         with self._lock:
             if plain and (self._configured is not None or self._network is not None):
                 return
@@ -102,23 +125,28 @@ class Parkcos:
                     "call Parkcos(...) with them before the first client, peer or registered task"
                 )
             if not plain:
-                from parkcos.net.network import NetworkOptions
-                from parkcos.net.secret import ClusterKeys, load_secret
+                from parkcos.net.certificates import load_certificates
+                from parkcos.net.options import NetworkOptions
+                from parkcos.net.secret import cluster_keys
 
-                if no_secret and secret:
+                if no_secret and (secret or old_secret_file):
                     raise ConfigError("give either a secret or no_secret, not both")
                 if secret == "":
                     raise ConfigError("an empty secret protects nothing: leave it out, or say no_secret=True")
                 options = NetworkOptions(version=VERSION, name=name or "", ext_host=ext_ip_addr)
-                options.host = host or ("127.0.0.1" if no_secret else None)
+                options.certificates = load_certificates(certfile, keyfile, cafile)
+                options.host = host or ("127.0.0.1" if no_secret and not options.certificates else None)
                 options.tcp_ports = (tcp_port,) if isinstance(tcp_port, int) else tuple(tcp_port)
                 options.discover, options.pulse_s = discover_peers, pulse_s
+                options.multicast = ipv4_udp_multicast
+                options.dest_path = Path(dest_path).absolute() if dest_path is not None else None
+                options.max_file_size = _checked_size(max_file_size)
                 if udp_port is not None:
                     options.udp_port = udp_port
                     options.target_udp_ports = (udp_port, udp_port + 1)
                 if not no_secret:
-                    path = Path(secret_file) if secret_file is not None else None
-                    options.keys = ClusterKeys.derive(secret or load_secret(path))
+                    paths = (Path(p) if p is not None else None for p in (secret_file, old_secret_file))
+                    options.keys = cluster_keys(secret, *paths)
                 self.configure(options)
                 self.network  # noqa: B018  what is wrong with the options is said here, not later
 
@@ -130,14 +158,18 @@ class Parkcos:
             self._configured = options
 
     def start_network(self, options: NetworkOptions, make: Callable[[Network], T]) -> T:
-        """Start the network with what `make` adds to it, which is returned; for programs of parkcos itself.
+        """Start the network with what `make` adds to it, and the kernel; for programs of parkcos itself.
 
-        Nothing comes in before `make` has returned: others dial a program as soon as it listens.
+        Nothing comes in before `make` has returned: others dial a program as soon as it listens.  They also ask it for
+        tasks and names, as any peer, and are answered by the kernel, though it has none.
+
+        Returns: what `make` gave.
         """
         with self._lock:
             self.configure(options)
             self._prepare = make
             self.network  # noqa: B018  starts it
+            self.start()
             made: T = self._prepared
             return made
 
@@ -152,10 +184,12 @@ class Parkcos:
             if self.kernel.ident == -1 and not self.kernel.stopped:
                 self.kernel.finish_at_exit()
                 self.kernel.start()
+                if _THREADS_MUST_START_EARLY:
+                    self.io  # noqa: B018  starts it
 
     @property
     def io(self) -> IOThread:
-        """The I/O thread, started when it is first needed."""
+        """The I/O thread, started when it is first needed, or with the kernel where that would be too late."""
         with self._lock:
             if self._io is None:
                 self._io = IOThread()
@@ -182,7 +216,7 @@ class Parkcos:
         return self.network
 
     def _default_options(self) -> NetworkOptions:
-        from parkcos.net.network import NetworkOptions
+        from parkcos.net.options import NetworkOptions
         from parkcos.net.secret import ClusterKeys, load_secret
 
         return NetworkOptions(version=VERSION, keys=ClusterKeys.derive(load_secret()))
@@ -199,11 +233,16 @@ class Parkcos:
         """What other processes call this one."""
         return self.network.name
 
-    def peer(self, location: Location, timeout: float | None = 10.0) -> Any:
-        """Connect to the process at `location`.  Yield it.  Returns 0; -1, and why in the log, if that fails."""
+    def peer(self, location: Location, timeout: float | None = 10.0, *, relay: bool = False) -> Any:
+        """Connect to the process at `location`.  Yield it.  Returns 0; -1, and why in the log, if that fails.
+
+        Args:
+            timeout: seconds; None for ever.
+            relay: ask it whom it hears in its network, and connect to those too.
+        """
         if not isinstance(location, Location):
             raise UsageError(f"peer() wants a Location, not {location!r}\n  write: yield x.peer(Location(host, port))")
-        return self.network.peer(location, timeout)
+        return self.network.peer(location, timeout, relay)
 
     def peers(self) -> list[Location]:
         """The locations of all processes that this one is connected to.  Do not yield it."""
@@ -220,6 +259,54 @@ class Parkcos:
     def locate(self, name: str, timeout: float | None = None) -> Any:
         """The Location of the peer called `name`, or None after `timeout` seconds.  Yield it."""
         return self.network.locate(name, timeout)
+
+    @property
+    def dest_path(self) -> Path:
+        """Files that this process is sent lie below this folder, which is made when the first one comes."""
+        return self.network.files.dest_path
+
+    def send_file(
+        self,
+        location: Location,
+        file: str | os.PathLike[str],
+        dir: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+        timeout: float | None = None,
+    ) -> Completion[int]:
+        """Send a file to another process, where it keeps its name and its mode's nine permission bits.  Yield it.
+
+        Args:
+            location: of the process, as `rtask.location`; at a server the file lies in its working directory.
+            dir: relative folder below the receiver's dest_path, made if need be; None: dest_path itself.
+            overwrite: replace another file of that name.
+            timeout: in seconds; None: as long as it takes.  What has arrived by then is kept for a day, and sending
+                the same file again goes on from there; so it does after the connection or a process was lost.
+
+        Returns: 0 when it is there, or the very same was there before; -1 with a line in the log of both sides that
+            says why.
+
+        Raises: UsageError for arguments of the wrong kind.  Source: pycos vocabulary.
+        """
+        return self.network.files.send(location, file, dir, overwrite, timeout)
+
+    def del_file(
+        self,
+        location: Location,
+        file: str | os.PathLike[str],
+        dir: str | os.PathLike[str] | None = None,
+        timeout: float | None = None,
+    ) -> Completion[int]:
+        """Delete a file that `send_file` with the same arguments has brought.  Yield it.
+
+        Args:
+            file: of a path the last part counts.
+            timeout: in seconds; None: as long as it takes.
+
+        Returns: 0 when it is deleted; -1 with a line in the log of both sides that says why not.
+
+        Raises: UsageError for arguments of the wrong kind.  Source: pycos vocabulary.
+        """
+        return self.network.files.delete(location, file, dir, timeout)
 
     def atexit(self, priority: float, fn: Callable[..., object], *args: Any, **kwargs: Any) -> None:
         """Call `fn` when the runtime ends, high priority first, equal ones in the order in which they came."""
@@ -246,6 +333,17 @@ class Parkcos:
         self.kernel.terminate()
 
 
+def _checked_size(max_file_size: Any) -> int | None:
+    if max_file_size is not None and (not isinstance(max_file_size, int) or max_file_size < 0):
+        raise ConfigError(f"max_file_size is a number of bytes, or None for no bound, not {max_file_size!r}")
+    return max_file_size
+
+
+_signature = inspect.signature(Parkcos.__init__)
+Parkcos.__signature__ = _signature.replace(parameters=list(_signature.parameters.values())[1:])
+"""What `help` shows; without it, that would be the arguments of `__new__`, which takes any."""
+
+
 def _start_default() -> Kernel:
     runtime = Parkcos.instance()
     runtime.start()
@@ -261,12 +359,19 @@ def io(coroutine: Coroutine[Any, Any, Any]) -> Completion[Any]:
     """
     if not asyncio.iscoroutine(coroutine):
         raise UsageError(f"io() wants a coroutine, not {coroutine!r}\n  write: x = yield parkcos.io(fetch(url))")
-    kernel = current_kernel()
+    return io_wait("io", lambda: coroutine)
+
+
+def io_wait(what: str, make: Callable[[], Coroutine[Any, Any, T]]) -> Completion[T]:
+    """To be yielded: the result of a coroutine that is made, when it is yielded, to run in the I/O thread.
+
+    what: the operation's name, for messages.
+    """
     thread = Parkcos.instance().io
     running: list[Any] = []
 
     def start(completion: Completion[Any]) -> None:
-        future = thread.run(coroutine)
+        future = thread.run(make())
         running.append(future)
 
         def done(_: Any) -> None:
@@ -284,7 +389,7 @@ def io(coroutine: Coroutine[Any, Any, Any]) -> Completion[Any]:
         for future in running:
             future.cancel()
 
-    return Completion(kernel, "io", start, on_cancel=cancel)
+    return Completion(current_kernel(), what, start, on_cancel=cancel)
 
 
 def join(timeout: float | None = None, show_running: bool = False) -> bool:

@@ -24,7 +24,7 @@ from typing import Final
 
 from parkcos.errors import ConfigError
 
-__all__ = ["SECRET_CHARS_MIN", "ClusterKeys", "default_secret_path", "load_secret"]
+__all__ = ["SECRET_CHARS_MIN", "ClusterKeys", "cluster_keys", "default_secret_path", "fingerprint", "load_secret"]
 
 SECRET_CHARS_MIN: Final = 8
 """A shorter secret is refused: it could be guessed even through scrypt."""
@@ -40,6 +40,8 @@ _SCRYPT_R: Final = 8
 _SCRYPT_P: Final = 1
 _CA_INFO: Final = b"parkcos certificate authority, Ed25519 seed, version 1"
 _MAC_INFO: Final = b"parkcos discovery datagrams, HMAC-SHA256 key, version 1"
+_FINGERPRINT_INFO: Final = b"parkcos fingerprint of the secret, to be shown, version 1"
+_FINGERPRINT_BYTES: Final = 6  # enough to tell two secrets apart by eye
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +51,13 @@ class ClusterKeys:
     Attributes:
         ca_seed: 32 bytes, the Ed25519 private key of the certificate authority.
         mac_key: 32 bytes, the key of the discovery datagrams' HMAC-SHA256.
+        old: the keys of the secret before this one, while it is being replaced: those who have only one of the two
+            are understood, too.
     """
 
     ca_seed: bytes = field(repr=False)
     mac_key: bytes = field(repr=False)
+    old: ClusterKeys | None = field(default=None, repr=False)
 
     @classmethod
     def derive(cls, secret: str) -> ClusterKeys:
@@ -63,18 +68,59 @@ class ClusterKeys:
         Raises:
             ConfigError: the secret is empty or shorter than :data:`SECRET_CHARS_MIN` characters.
         """
-        secret = unicodedata.normalize("NFC", secret.strip())
-        if len(secret) < SECRET_CHARS_MIN:
-            raise ConfigError(
-                f"the secret is {'empty' if not secret else 'too short'}: it needs at least {SECRET_CHARS_MIN} "
-                'characters; make one with: python -c "import secrets; print(secrets.token_urlsafe(32))"'
-            )
-        try:
-            encoded = secret.encode()
-        except UnicodeEncodeError as exc:  # a command line that wasn't UTF-8
-            raise ConfigError("the secret isn't valid text: use characters that can be written as UTF-8") from exc
-        prk = hashlib.scrypt(encoded, salt=_SALT, n=_SCRYPT_N, r=_SCRYPT_R, p=_SCRYPT_P, dklen=32)
+        prk = _stretched(secret)
         return cls(ca_seed=_expand(prk, _CA_INFO), mac_key=_expand(prk, _MAC_INFO))
+
+
+def cluster_keys(secret: str | None, secret_file: Path | None, old_secret_file: Path | None = None) -> ClusterKeys:
+    """Return the keys that a program's options mean.
+
+    Args:
+        secret: None: the one in *secret_file*.
+        secret_file: None: the user's own, made on first use.
+        old_secret_file: of the secret that is being replaced; it must be there.
+
+    Raises:
+        ConfigError: see :func:`load_secret`; or the two secrets are the same.
+    """
+    chosen = secret or load_secret(secret_file)
+    keys = ClusterKeys.derive(chosen)
+    if old_secret_file is None:
+        return keys
+    old = ClusterKeys.derive(load_secret(old_secret_file, make=False))
+    if old == keys:
+        raise ConfigError(
+            f"the old secret in {old_secret_file} is the same as the new one: put a new secret into the secret file "
+            "(of every machine the same), or leave --old_secret_file out"
+        )
+    return ClusterKeys(keys.ca_seed, keys.mac_key, old)
+
+
+def fingerprint(secret: str) -> str:
+    """Return twelve digits that people compare: the same for the same secret, and of no use for finding it.
+
+    They come out of scrypt, as the keys do, with a label of their own, so that nothing else follows from them.
+
+    Raises:
+        ConfigError: as :meth:`ClusterKeys.derive`.
+    """
+    digits = _expand(_stretched(secret), _FINGERPRINT_INFO)[:_FINGERPRINT_BYTES].hex()
+    return "-".join(digits[i : i + 4] for i in range(0, len(digits), 4))
+
+
+def _stretched(secret: str) -> bytes:
+    """What scrypt makes of the secret; see :meth:`ClusterKeys.derive`."""
+    secret = unicodedata.normalize("NFC", secret.strip())
+    if len(secret) < SECRET_CHARS_MIN:
+        raise ConfigError(
+            f"the secret is {'empty' if not secret else 'too short'}: it needs at least {SECRET_CHARS_MIN} "
+            'characters; make one with: python -c "import secrets; print(secrets.token_urlsafe(32))"'
+        )
+    try:
+        encoded = secret.encode()
+    except UnicodeEncodeError as exc:  # a command line that wasn't UTF-8
+        raise ConfigError("the secret isn't valid text: use characters that can be written as UTF-8") from exc
+    return hashlib.scrypt(encoded, salt=_SALT, n=_SCRYPT_N, r=_SCRYPT_R, p=_SCRYPT_P, dklen=32)
 
 
 def _expand(prk: bytes, info: bytes) -> bytes:
@@ -100,8 +146,10 @@ def default_secret_path() -> Path:
     return home / ".config" / "parkcos" / "secret"
 
 
-def load_secret(path: Path | None = None) -> str:
+def load_secret(path: Path | None = None, *, make: bool = True) -> str:
     """Return the secret in the file *path* (the user's own by default), and make file and secret on first use.
+
+    Unless *make* is false: then the file must be there.
 
     A new secret has 256 random bits.  Two programs that start at once agree on one: the file appears complete or
     not at all.
@@ -112,6 +160,8 @@ def load_secret(path: Path | None = None) -> str:
     """
     path = default_secret_path() if path is None else path
     text = _read(path)
+    if text is None and not make:
+        raise ConfigError(f"the secret file {path} is not there: give the path of one that is")
     if text is None:
         _make(path)
         text = _read(path)

@@ -21,7 +21,7 @@ import msgspec
 
 from parkcos.errors import ProtocolError
 from parkcos.net import frames
-from parkcos.net.frames import ACK, BIG, BYE, DATA, HELLO, PART, PULSE, Frame, FrameReader, header
+from parkcos.net.frames import ACK, BIG, BYE, DATA, HELLO, PART, PULSE, Frame, FrameReader, Memory, header
 from parkcos.net.location import numeric_address
 
 PROTOCOL = 1
@@ -30,6 +30,8 @@ PROTOCOL = 1
 ACK_BYTES = 1024 * 1024
 ACK_FRAMES = 64
 """An acknowledgement goes at once when so much has come since the last; otherwise with the next `acknowledge()`."""
+
+ADDRS_MAX = 16
 
 Buffer = bytes | bytearray | memoryview
 
@@ -50,13 +52,15 @@ class Hello(msgspec.Struct, array_like=True, frozen=True):
     to_session: int = 0
     """The session of yours that mine belongs to, and that `received` is about; 0: mine is new."""
     received: int = 0
+    addrs: tuple[str, ...] = ()
+    """More addresses that this process has, with the same port."""
 
 
 class Event(NamedTuple):
     """Something came in.  `kind` is a frame's kind, `body` what belongs to it."""
 
     kind: int
-    body: bytes | bytearray | Hello
+    body: bytes | Memory | Hello
 
 
 _hello_encoder = msgspec.msgpack.Encoder()
@@ -83,6 +87,8 @@ class Session:
         self.peer: Hello | None = None
         self.attached = False
         self.established = False
+        self.hold_acks = False
+        """This process is behind: acknowledge nothing unless asked to."""
         self.unacked_bytes = 0
         self.last_heard = 0.0
         self.last_sent = 0.0
@@ -90,7 +96,8 @@ class Session:
         self._urgent: deque[bytes] = deque()
         self._unsent: deque[_Out] = deque()
         self._unacked: deque[_Out] = deque()
-        self._sent_seq = 0  # the last number given out
+        self._given_seq = 0  # the last number given out
+        self._sent_seq = 0  # the last that was ever sent
         self._received_seq = 0
         self._acked_seq = 0  # the last acknowledgement that was sent
         self._bytes_since_ack = 0
@@ -100,8 +107,8 @@ class Session:
     def queue(self, kind: int, buffers: Sequence[Buffer]) -> None:
         """Append a reliable frame whose body is the concatenation of `buffers` (kept, not copied)."""
         nbytes = sum(map(len, buffers))
-        self._sent_seq += 1
-        self._unsent.append(_Out(self._sent_seq, nbytes, (header(kind, nbytes, self._sent_seq), *buffers)))
+        self._given_seq = seq = self._given_seq + 1
+        self._unsent.append(_Out(seq, nbytes, (header(kind, nbytes, seq), *buffers)))
         self.unacked_bytes += nbytes
 
     def queue_big(self, buffers: Sequence[Buffer]) -> None:
@@ -165,6 +172,8 @@ class Session:
                 unacked.append(frame)
                 out.extend(frame.buffers)
                 budget_bytes -= frame.nbytes
+            if unacked:
+                self._sent_seq = max(self._sent_seq, unacked[-1].seq)
         if out:
             self.last_sent = now
         return out
@@ -250,7 +259,9 @@ class Session:
         if kind == DATA or kind == PART or kind == BIG:
             self._received_seq = frame.seq
             self._bytes_since_ack += len(frame.body) if kind == DATA else frames.PART_BYTES
-            if self._received_seq - self._acked_seq >= ACK_FRAMES or self._bytes_since_ack >= ACK_BYTES:
+            if self.hold_acks:
+                pass
+            elif self._received_seq - self._acked_seq >= ACK_FRAMES or self._bytes_since_ack >= ACK_BYTES:
                 self.acknowledge()
             return Event(kind, frame.body) if kind == DATA or (kind == PART and frame.body) else None
         if kind == ACK:
@@ -265,11 +276,11 @@ class Session:
         raise ProtocolError(f"a frame of unknown kind {kind}")
 
     def _acknowledged(self, seq: int) -> None:
-        for queue in (self._unacked, self._unsent):
-            while queue and queue[0].seq <= seq:
-                self.unacked_bytes -= queue.popleft().nbytes
         if seq > self._sent_seq:
             raise ProtocolError(f"frame {seq} is acknowledged, but only {self._sent_seq} were sent")
+        for queue in (self._unacked, self._unsent):  # after a cut, what was sent waits to be sent again
+            while queue and queue[0].seq <= seq:
+                self.unacked_bytes -= queue.popleft().nbytes
 
 
 def encode_bye(reason: str) -> bytes:
@@ -284,14 +295,17 @@ def encode_hello(hello: Hello) -> bytes:
     return header(HELLO, len(body)) + body
 
 
-def decode_hello(body: bytes | bytearray) -> Hello:
+def decode_hello(body: bytes | Memory) -> Hello:
     """Read a HELLO.  Raises: ProtocolError if it is none, or of another version of the protocol."""
     try:
         hello = _hello_decoder.decode(body)
     except (ValueError, RecursionError) as error:  # msgspec's own are ValueErrors, as is UnicodeDecodeError
         raise ProtocolError(f"a malformed greeting: {error}") from None
-    if numeric_address(hello.addr) != hello.addr or not 0 <= hello.port <= 65535:
-        raise ProtocolError(f"a malformed greeting: {hello.addr!r} port {hello.port} is no address")
+    for addr in (hello.addr, *hello.addrs):
+        if numeric_address(addr) != addr or not 0 <= hello.port <= 65535:
+            raise ProtocolError(f"a malformed greeting: {addr!r} port {hello.port} is no address")
+    if len(hello.addrs) > ADDRS_MAX:
+        raise ProtocolError(f"a malformed greeting: it has {len(hello.addrs)} more addresses")
     return hello
 
 

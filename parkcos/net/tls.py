@@ -5,6 +5,13 @@ process), signs itself a certificate that lives a week, and gives the two ``ssl`
 both sides verified, nothing trusted but this authority.  Names are not checked: whoever knows the secret belongs.
 :func:`explain_tls_error` says in words why a handshake failed.
 
+While a secret is being replaced (``ClusterKeys.old``), a process trusts the authorities of both.  Its certificate is
+signed by the new one; after it goes a second certificate, in which the old authority vouches for the new one's key.
+So whoever knows only the new secret, only the old one, or both, accepts it in either direction, at the first dial.
+(Nothing needs to be chosen, which is as well: Python's ssl shows neither side which authorities the other one knows
+before the certificates have been sent.)  The other way round, nobody ever vouches for the old authority, so it is
+worth nothing to those who have forgotten it.
+
 In TLS 1.3 the client's handshake is done before the server has judged the client's certificate: a client that is
 refused learns it at its first read.  So a session must not count as open before the server's first bytes.
 
@@ -20,7 +27,7 @@ import os
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -28,7 +35,16 @@ if TYPE_CHECKING:
 
     from parkcos.net.secret import ClusterKeys
 
-__all__ = ["LEAF_RENEW_S", "LEAF_VALID_S", "TlsIdentity", "explain_tls_error", "preload"]
+__all__ = [
+    "LEAF_RENEW_S",
+    "LEAF_VALID_S",
+    "Identity",
+    "TlsIdentity",
+    "as_file",
+    "explain_tls_error",
+    "preload",
+    "tls_context",
+]
 
 LEAF_VALID_S: Final = 7 * 86400.0
 """How long a process's certificate is valid after it is made.  It is valid a day before, for clocks that are behind."""
@@ -42,6 +58,19 @@ _CA_SERIAL: Final = 1
 _CA_FROM: Final = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 _CA_UNTIL: Final = datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.UTC)
 _NAME_BYTES_MAX: Final = 64  # X.509's bound for a common name
+
+
+class Identity(Protocol):
+    """What sessions need of whatever a process proves itself with."""
+
+    def server_context(self) -> ssl.SSLContext:
+        """Return the context for the connections that this process accepts."""
+
+    def client_context(self) -> ssl.SSLContext:
+        """Return the context for the connections that this process dials."""
+
+    def explain(self, exc: BaseException) -> str:
+        """Return in plain words why the handshake that ended with *exc* failed."""
 
 
 class TlsIdentity:
@@ -71,6 +100,10 @@ class TlsIdentity:
         """Return the context for the connections that this process dials."""
         return self._current()[1]
 
+    def explain(self, exc: BaseException) -> str:
+        """Return in plain words why the handshake that ended with *exc* failed."""
+        return explain_tls_error(exc)
+
     def ca_certificate(self) -> bytes:
         """Return the authority's certificate (DER): the same bytes in every process of the cluster."""
         return _ca_certificate(_ca_key(self._keys))
@@ -81,20 +114,29 @@ class TlsIdentity:
         # Below zero: the clock was set back, and the certificate may not be valid yet.
         if self._contexts is None or not 0 <= age_s < LEAF_RENEW_S:
             ca_key = _ca_key(self._keys)
-            ca_der = _ca_certificate(ca_key)
-            with _as_file(_leaf_pem(ca_key, self._name, now)) as path:
+            trusted = _ca_certificate(ca_key)
+            shown = _leaf_pem(ca_key, self._name, now)
+            if self._keys.old is not None:
+                old_key = _ca_key(self._keys.old)
+                trusted += _ca_certificate(old_key)
+                shown += _link_pem(ca_key, old_key, now)
+            with as_file(shown) as path:
                 self._contexts = (
-                    _context(ssl.PROTOCOL_TLS_SERVER, ca_der, path),
-                    _context(ssl.PROTOCOL_TLS_CLIENT, ca_der, path),
+                    tls_context(ssl.PROTOCOL_TLS_SERVER, trusted, path),
+                    tls_context(ssl.PROTOCOL_TLS_CLIENT, trusted, path),
                 )
             self._made_at = now
         return self._contexts
 
 
 def preload() -> None:
-    """Import what certificates need (about 30 ms), so that the processes forked after this need not."""
-    import cryptography.hazmat.primitives.asymmetric.ed25519
-    import cryptography.x509  # noqa: F401
+    """Do once what the first identity of a process needs (about 50 ms), so that those forked after this need not.
+
+    That is not only the import: OpenSSL gets ready at the first key and the first context.
+    """
+    from parkcos.net.secret import ClusterKeys
+
+    TlsIdentity(ClusterKeys(os.urandom(32), b""), "").server_context()
 
 
 def _ca_key(keys: ClusterKeys) -> Ed25519PrivateKey:
@@ -113,6 +155,32 @@ def _ca_certificate(ca_key: Ed25519PrivateKey) -> bytes:
     return builder.sign(ca_key, None).public_bytes(Encoding.DER)
 
 
+def _link_pem(ca_key: Ed25519PrivateKey, old_key: Ed25519PrivateKey, now: float) -> bytes:
+    """The old authority's word for the key of the new one, PEM; it lives as long as a process's certificate.
+
+    Both authorities have the same name, so this certificate counts as issued by itself, and the bound on the length
+    of the chain (none between authority and process) still holds: RFC 5280, 4.2.1.9.
+    """
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    extensions: list[tuple[x509.ExtensionType, bool]] = [
+        (x509.BasicConstraints(ca=True, path_length=0), True),
+        (_usage(certificates=True), True),
+        (x509.AuthorityKeyIdentifier.from_issuer_public_key(old_key.public_key()), False),
+    ]
+    start, end = _lifetime(now)
+    builder = _builder(_CA_NAME, ca_key.public_key(), x509.random_serial_number(), start, end, extensions)
+    return builder.sign(old_key, None).public_bytes(Encoding.PEM)
+
+
+def _lifetime(now: float) -> tuple[datetime.datetime, datetime.datetime]:
+    start, end = (
+        datetime.datetime.fromtimestamp(int(at), datetime.UTC) for at in (now - _LEAF_BACKDATED_S, now + LEAF_VALID_S)
+    )
+    return start, end
+
+
 def _leaf_pem(ca_key: Ed25519PrivateKey, name: str, now: float) -> bytes:
     """A new key and a certificate for it, PEM, one after the other."""
     from cryptography import x509
@@ -127,9 +195,7 @@ def _leaf_pem(ca_key: Ed25519PrivateKey, name: str, now: float) -> bytes:
         (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), False),
         (x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), False),
     ]
-    start, end = (
-        datetime.datetime.fromtimestamp(int(at), datetime.UTC) for at in (now - _LEAF_BACKDATED_S, now + LEAF_VALID_S)
-    )
+    start, end = _lifetime(now)
     builder = _builder(name, key.public_key(), x509.random_serial_number(), start, end, extensions)
     key_pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -183,20 +249,27 @@ def _builder(
     return builder
 
 
-def _context(side: ssl._SSLMethod, ca_der: bytes, chain_path: str) -> ssl.SSLContext:
+def tls_context(side: ssl._SSLMethod, trusted_der: bytes, chain_path: str) -> ssl.SSLContext:
+    """Return a context that speaks TLS 1.3, demands a certificate, and trusts only *trusted_der*.
+
+    Args:
+        side: ``ssl.PROTOCOL_TLS_SERVER`` or ``ssl.PROTOCOL_TLS_CLIENT``.
+        trusted_der: one or more certificates, DER, one after the other.
+        chain_path: a PEM file with the own key and certificate.
+    """
     context = ssl.SSLContext(side)
     context.check_hostname = False  # addresses change, and whoever knows the secret belongs
     context.verify_mode = ssl.CERT_REQUIRED
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
     if side is ssl.PROTOCOL_TLS_SERVER:
         context.num_tickets = 0  # sessions are long and never resumed: two messages less in each handshake
-    context.load_verify_locations(cadata=ca_der)
+    context.load_verify_locations(cadata=trusted_der)
     context.load_cert_chain(chain_path)
     return context
 
 
 @contextlib.contextmanager
-def _as_file(pem: bytes) -> Iterator[str]:
+def as_file(pem: bytes) -> Iterator[str]:
     """Give *pem* a path for as long as the block runs: ``load_cert_chain`` takes nothing else.
 
     In memory where Linux offers it, so that no private key touches a disk; otherwise a temporary file that only
@@ -221,7 +294,10 @@ def _as_file(pem: bytes) -> Iterator[str]:
 
 
 # What ssl calls a fault (a part of SSLError.reason), and what it means to the reader of a log.
-_ANOTHER_SECRET: Final = "the other side uses another secret (copy the secret file of one machine to the other)"
+_ANOTHER_SECRET: Final = (
+    "the other side uses another secret (copy the secret file of one machine to the other), "
+    "or certificates of its own (--certfile)"
+)
 _CLOCKS: Final = "a certificate is expired or not valid yet: the clocks of the two machines differ by days; set them"
 _NOT_TLS: Final = (
     "the other side does not speak TLS: it is another program, or a parkcos without a secret (--no_secret)"

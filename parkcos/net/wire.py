@@ -67,7 +67,7 @@ class Answer(WithPayload, tag=6):
 
 
 class Locate(Message, tag=7):
-    """Is there a task or channel of this name?  Answered with a payload (a reference), or value 0 if not."""
+    """Is there a task, channel or RPS (`kind`) of this name?  Answered with a reference as payload, or value 0."""
 
     kind: str
     name: str
@@ -103,6 +103,34 @@ class WhoIs(Message, tag=11):
     request: int
 
 
+class RunRps(WithPayload, tag=12):
+    """Run the RPS `name` with the (args, kwargs) in the payload.
+
+    Answered with a reference to the task, value RPS_RUNS, and when that ends, under the number `watch`, as Observe
+    is.  Or, once: RPS_UNKNOWN if nothing has this name, RPS_MISFIT if the arguments do not fit it, RPS_FAILED.
+    """
+
+    name: str
+    request: int
+    watch: int
+
+
+RPS_RUNS, RPS_UNKNOWN, RPS_FAILED, RPS_MISFIT = 1, 0, -1, -2
+
+
+class Withdraw(Message, tag=14):
+    """Who sent the delivery `request` waits no longer: if its message is not in a queue yet, it is dropped."""
+
+    request: int
+
+
+class Slow(Message, tag=15):
+    """The sender's task `dst` is behind with its messages (or, not `on`, has caught up): wait before sending more."""
+
+    dst: int
+    on: bool
+
+
 AnyMessage = (
     ToTask
     | DeliverToTask
@@ -115,6 +143,9 @@ AnyMessage = (
     | End
     | Subscribe
     | WhoIs
+    | RunRps
+    | Withdraw
+    | Slow
 )
 
 EMPTY = memoryview(b"")

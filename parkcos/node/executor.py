@@ -109,6 +109,11 @@ class Executor:
         assert not self.exited or (self.closing and not self.cpu_task and not self.io_tasks), "it ended with its tasks"
         assert self.terminate_at is None or self.interrupted
 
+    @property
+    def running(self) -> int:
+        """How many tasks run."""
+        return bool(self.cpu_task) + len(self.io_tasks)
+
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take a fact, return the orders that follow from it."""
         match event:

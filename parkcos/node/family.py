@@ -15,6 +15,8 @@ from pathlib import Path
 import msgspec
 
 import parkcos.errors
+from parkcos.net.certificates import Certificates
+from parkcos.net.secret import ClusterKeys
 
 LENGTH = struct.Struct("<I")
 
@@ -24,17 +26,24 @@ LISTENING, CLOSES, RESTARTS, CLOSE_NODE = 1, 2, 3, 4
 
 
 class ServerConfig(msgspec.Struct, array_like=True, frozen=True):
-    """What every server of a client needs to know.  ca_seed is empty in a cluster without a secret."""
+    """What every server of a client needs to know.
 
-    host: str
-    ext_host: str
+    keys: None in a cluster without a secret.
+    certificates: with what is in the files, which the server's user may perhaps not read.
+    max_file_size: in bytes; None for no bound.
+    """
+
+    hosts: list[str]
+    ext_hosts: list[str]
     node_name: str
     client: int
     client_process: int
-    ca_seed: bytes
-    mac_key: bytes
+    client_at: list[tuple[str, int]]
+    keys: ClusterKeys | None
+    certificates: Certificates | None
     pulse_s: float
     debug: bool
+    max_file_size: int | None = None
 
 
 class Message(msgspec.Struct, array_like=True, tag=True):

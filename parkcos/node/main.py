@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import json
-import os
+import math
 import socket
 import sys
 from collections.abc import Sequence
+from typing import Any
 
+from parkcos.cluster.commands import add_doctor_options, run_doctor
+from parkcos.cluster.config import add_config_options, parse_with_config, save_config
+from parkcos.cluster.limits import raise_open_files
 from parkcos.cluster.options import (
     add_network_options,
     network_options,
@@ -17,10 +22,21 @@ from parkcos.cluster.options import (
     set_up_logging,
 )
 from parkcos.errors import ConfigError, ParkcosError
-from parkcos.net.network import NetworkOptions
+from parkcos.net.certificates import Certificates
+from parkcos.net.file_rules import parse_size
+from parkcos.net.options import NetworkOptions
 from parkcos.net.runtime import VERSION, Parkcos
 from parkcos.net.secret import ClusterKeys
-from parkcos.node.program import DEFAULT_PORT, NodeOptions, NodeProgram, wait_until_stopped
+from parkcos.node.hours import parse_hours
+from parkcos.node.processes import ProcessFile
+from parkcos.node.program import (
+    DEFAULT_PORT,
+    NodeOptions,
+    NodeProgram,
+    count_cpus,
+    default_dest_path,
+    wait_until_stopped,
+)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -46,41 +62,103 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--peer", action="append", default=[], metavar="HOST[:PORT]", help="connect to this process; repeatable"
     )
+    parser.add_argument(
+        "--max_file_size",
+        metavar="SIZE",
+        help="of files that are sent to this node or its servers: bytes, or with K, M, G, T (default: no bound)",
+    )
+    add = parser.add_argument
+    add("--serve", type=int, default=-1, metavar="N", help="end after N clients (default: -1, never)")
+    add(
+        "--zombie_period",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="close a client none of whose tasks has run for S seconds (default: 0, never)",
+    )
+    for name, text in (
+        ("start", "take clients from this time of day on (default: now)"),
+        ("stop", "take no new clients from this time of day on"),
+        ("end", "end the clients' tasks at this time of day"),
+    ):
+        add(f"--service_{name}", metavar="HH:MM", help=text)
+    add("--min_pulse_interval", type=float, default=10.0, metavar="S", help="the least that clients may ask for (10)")
+    add("--max_pulse_interval", type=float, default=100.0, metavar="S", help="the most that clients may ask for (100)")
+    add("--clean", action="store_true", help="end an earlier node of the same folder, and its servers, first")
+    add_config_options(parser)
     parser.add_argument("--local_cluster", type=int, metavar="FD", help=argparse.SUPPRESS)
+    add_doctor_options(parser)
     add_network_options(parser)
     return parser
 
 
-def count_cpus(asked: int) -> int:
-    """How many servers `-c asked` means on this machine.  Raises: ConfigError if that leaves none."""
-    have = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if asked > 0:
-        return asked
-    if have + asked < 1:
-        raise ConfigError(f"-c {asked} leaves none of this machine's {have} processors")
-    return have + asked
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a node until it is told to end.  Returns the exit code."""
-    args = _parser().parse_args(argv)
-    set_up_logging(args.debug, quiet=args.local_cluster is not None)
+    parser = _parser()
     try:
+        args = parse_with_config(parser, argv)
+        set_up_logging(args.debug, quiet=args.local_cluster is not None)
         if args.local_cluster is not None:
             return _run_local(args)
         cpus = count_cpus(args.cpus)
         ports = parse_ports(args.tcp_ports, cpus + 1, DEFAULT_PORT)
-        options = network_options(args, roles=("node",), dial_roles=set(), udp_port=DEFAULT_PORT, tcp_ports=[ports[0]])
+        if args.json and args.doctor is None:
+            raise ConfigError("--json goes with --doctor: it prints the doctor's findings as JSON")
+        if args.doctor is not None:
+            scheduler_port = DEFAULT_PORT - 1
+            return run_doctor(args, node_port=ports[0], scheduler_port=scheduler_port, udp_port=DEFAULT_PORT)
         peers = [parse_location(text, DEFAULT_PORT - 1) for text in args.peer]
-        return run(options, NodeOptions(cpus, ports[1:], args.dest_path, peers, args.debug))
+        file_size = parse_size(args.max_file_size) if args.max_file_size else None
+        node = NodeOptions(cpus, ports[1:], args.dest_path, peers, args.debug, **_service(args))
+        node.commands = not args.daemon
+        if args.save_config is not None:
+            print(save_config(args.save_config, parser, args))
+            return 0
+        options = network_options(args, roles=("node",), dial_roles=set(), udp_port=DEFAULT_PORT, tcp_ports=[ports[0]])
+        options.max_file_size = file_size
+        options.dest_path = args.dest_path / "files" if args.dest_path else None
+        return _run_alone(options, node, ports[0], args.clean)
     except ParkcosError as error:
         print(f"parkcosnode.py: {error}", file=sys.stderr)
         return 1
 
 
+def _service(args: argparse.Namespace) -> dict[str, Any]:
+    """The fields of NodeOptions that say whom it serves, and when.  Raises: ConfigError."""
+    if args.serve == 0 or args.serve < -1:
+        raise ConfigError(f"--serve {args.serve}: give the number of clients to serve, or -1 for no bound")
+    for name in ("zombie_period", "min_pulse_interval", "max_pulse_interval"):
+        if not 0 <= getattr(args, name) < math.inf:
+            raise ConfigError(f"--{name} {getattr(args, name):g}: give seconds")
+    least, most = args.min_pulse_interval, args.max_pulse_interval
+    if least > most or least == 0:
+        raise ConfigError(
+            f"--min_pulse_interval {least:g}, --max_pulse_interval {most:g}: "
+            "give seconds, more than 0, and the minimum not above the maximum"
+        )
+    return {
+        "hours": parse_hours(args.service_start, args.service_stop, args.service_end, dt.datetime.now()),
+        "serve": max(0, args.serve),
+        "zombie_period_s": args.zombie_period,
+        "pulse_intervals": (least, most),
+    }
+
+
+def _run_alone(network: NetworkOptions, node: NodeOptions, port: int, clean: bool) -> int:
+    """Be the only node of its folder: of its --dest_path, or, without one, of those with its port."""
+    own = f"node-{port}"
+    node.processes = ProcessFile(node.dest_path or default_dest_path() / own, own)
+    node.processes.take(clean)
+    try:
+        return run(network, node)
+    finally:
+        node.processes.release()
+
+
 def run(network: NetworkOptions, node: NodeOptions, ready: socket.socket | None = None) -> int:
     """Be a node with these options; returns the exit code.  ready: is told the port; when it closes, the node ends."""
     runtime = Parkcos.instance()
+    node.open_files = raise_open_files()
     program = runtime.start_network(network, lambda started: NodeProgram(started, node))
     if ready is not None:
         ready.sendall(json.dumps({"port": runtime.location.port}).encode() + b"\n")
@@ -113,6 +191,7 @@ def _run_local(args: argparse.Namespace) -> int:
         tcp_ports=(0,),
         name=config["name"],
         keys=keys if keys.ca_seed else None,
+        certificates=Certificates(**config["certificates"]) if config["certificates"] else None,
         roles=("node",),
         dial_roles=set(),
         discover=False,

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from parkcos.node import family
+from parkcos.node.tally import Tally, make_tally_file
 
 logger = logging.getLogger("parkcos")
 
@@ -27,6 +28,7 @@ class Nursery:
         news: called with Opened, OpenFailed and Exited.
         report: called with kind, index, port, incarnation.
         ended: called once, with the reason, when the zygote and its directory are gone.
+        open_files: how many its processes may have open; 0: as many as this one.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Nursery:
         news: Callable[[family.Message], None],
         report: Callable[[int, int, int, int], None],
         ended: Callable[[str], None],
+        open_files: int = 0,
     ) -> None:
         self.loop = loop
         self.directory: Path | None = None
@@ -47,10 +50,22 @@ class Nursery:
         self._orders.setblocking(False)
         self._reports, reports_end = os.pipe()
         os.set_blocking(self._reports, False)
+        tally = make_tally_file()
+        self.tally = Tally(tally)
+        """What the servers do."""
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _CODE, str(theirs.fileno()), str(reports_end), str(os.getpid())],
-                pass_fds=(theirs.fileno(), reports_end),
+                [
+                    sys.executable,
+                    "-c",
+                    _CODE,
+                    str(theirs.fileno()),
+                    str(reports_end),
+                    str(os.getpid()),
+                    str(open_files),
+                    str(tally),
+                ],
+                pass_fds=(theirs.fileno(), reports_end, tally),
                 stdin=subprocess.DEVNULL,
                 env=family.environment(),
                 cwd="/",
@@ -58,6 +73,7 @@ class Nursery:
         finally:
             theirs.close()
             os.close(reports_end)
+            os.close(tally)
         loop.add_reader(self._orders.fileno(), self._readable)
         loop.add_reader(self._reports, self._reported)
 
@@ -119,6 +135,7 @@ class Nursery:
             self.loop.remove_reader(self._reports)
         self._orders.close()
         os.close(self._reports)
+        self.tally.close()
 
     def kill(self) -> None:
         """At the very end, for a zygote that no client ever used."""

@@ -6,6 +6,7 @@ Everything here happens in the I/O thread.
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import getpass
 import itertools
 import logging
@@ -30,7 +31,12 @@ from parkcos.net.peer import Peer
 from parkcos.net.runtime import VERSION
 from parkcos.node import family, server
 from parkcos.node import state as st
+from parkcos.node import state_events as ev
+from parkcos.node.console import Console
+from parkcos.node.hours import Hours, Service
 from parkcos.node.nursery import Nursery
+from parkcos.node.processes import CLIENT_FOLDER, ProcessFile, make_own_folders
+from parkcos.node.tally import ServerTally
 
 logger = logging.getLogger("parkcos")
 
@@ -38,17 +44,38 @@ DEFAULT_PORT = 9706
 PEER_RETRY_S = 2.0
 HATCH_AGAIN_S = 1.0
 """What made a process fail that no client has used yet will most likely be there for a while."""
+CLOCK_S = 30.0
+"""So often is the clock looked at, which may be set, or have stood still while the machine slept."""
+NOTE_S = 0.05
+"""Processes that start together are noted together."""
 
 
 @dataclass
 class NodeOptions:
-    """What a node offers.  server_ports: tried in order for the servers; empty: any free ones."""
+    """What a node offers.
+
+    server_ports: tried in order for the servers; empty: any free ones.
+    open_files: how many a client's processes may have open; 0: as many as this one.
+    hours: of service; None: always.
+    serve: how many clients, after which it ends; 0: no bound.
+    zombie_period_s: after which a client that runs nothing is closed; 0: never.
+    pulse_intervals: seconds, the least and the most that clients may ask for.
+    processes: the file in which it notes its processes, if it does.
+    commands: whether they are read from standard input.
+    """
 
     cpus: int
     server_ports: Sequence[int] = ()
     dest_path: Path | None = None
     peers: Sequence[Location] = ()
     debug: bool = False
+    open_files: int = 0
+    hours: Hours | None = None
+    serve: int = 0
+    zombie_period_s: float = 0.0
+    pulse_intervals: tuple[float, float] = (10.0, 100.0)
+    processes: ProcessFile | None = None
+    commands: bool = False
     on_stop: list[Any] = field(default_factory=list)
 
 
@@ -57,18 +84,28 @@ def default_dest_path() -> Path:
     return Path(tempfile.gettempdir()) / f"parkcos-{getpass.getuser()}"
 
 
+def count_cpus(asked: int) -> int:
+    """How many servers `-c asked` means on this machine.  Raises: ConfigError if that leaves none."""
+    have = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if asked > 0:
+        return asked
+    if have + asked < 1:
+        raise ConfigError(f"-c {asked} leaves none of this machine's {have} processors")
+    return have + asked
+
+
 class NodeProgram:
     """A node on a network that has not started yet: whoever finds it asks at once, and only once."""
 
     def __init__(self, network: Network, options: NodeOptions) -> None:
         self.network = network
         self.options = options
-        self.machine = st.NodeMachine()
+        self.machine = st.NodeMachine(options.serve, options.zombie_period_s)
         self.loop = network.io.loop
         self.box = Postbox.of(network)
         self.stopped = False
         self.directory = (options.dest_path or default_dest_path()) / f"node-{network.location.port}"
-        self._prepare_directory()
+        make_own_folders([self.directory.parent, self.directory])
         self._platform = platform.platform()
         self._numbers = itertools.count(1)
         self._warm: Nursery | None = None
@@ -76,23 +113,41 @@ class NodeProgram:
         self._bundle: Buffer = b""
         self._shared: dict[int, str] = {}
         """The shared schedulers that know this node: a program that would use a scheduler of its own is sent there."""
-        self._client_name = ""
-        self._timer = DeadlineTimer(self.loop, self.machine.next_deadline, lambda: self.handle(st.TimePassed()))
+        self.service: Service | None = None
+        if options.hours is not None and options.hours.at(dt.datetime.now()).service is not Service.OPEN:
+            self.machine.closed = options.hours.closed_text
+        self._console = Console(self)
+        self._noting = False
+        self._timer = DeadlineTimer(self.loop, self.machine.next_deadline, self._time_passed)
         self.box.serve("node", self._received)
         network.hub.callbacks.gone.append(self._peer_gone)
-
-    def _prepare_directory(self) -> None:
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if self.directory.stat().st_uid != os.geteuid():
-                raise ConfigError(f"{self.directory} belongs to another user: give --dest_path")
-        except OSError as error:
-            raise ConfigError(f"cannot use {self.directory} for clients' files: {error.strerror}") from None
 
     def start(self) -> None:
         """I/O thread: get ready for the first client."""
         self._warm = self._hatch()
         self._keep_peers()
+        self._look_at_the_clock()
+        if self.options.commands:
+            self._console.start()
+
+    def _look_at_the_clock(self) -> None:
+        hours = self.options.hours
+        if hours is None or self.stopped:
+            return
+        moment = hours.at(dt.datetime.now())
+        if moment.service is not self.service:
+            self.service = moment.service
+            closed = "" if moment.service is Service.OPEN else hours.closed_text
+            ended = hours.ended_text if moment.service is Service.CLOSED else ""
+            logger.info("node %s: %s", self.network.name, closed or "in service")
+            self.handle(ev.HoursChanged(closed, ended))
+        self.loop.call_later(min(moment.changes_s, CLOCK_S), self._look_at_the_clock)
+
+    def _time_passed(self) -> None:
+        if self.options.zombie_period_s and self._nursery is not None:
+            tallies = [self.tally(index) for index in self.machine.servers]
+            self.handle(ev.TasksSeen(sum(t.tasks for t in tallies), max((t.last for t in tallies), default=0.0)))
+        self.handle(ev.TimePassed())
 
     def _keep_peers(self) -> None:
         for location in self.options.peers:
@@ -111,38 +166,77 @@ class NodeProgram:
                 return
             match message:
                 case family.Opened():
-                    self.handle(st.SetupDone())
+                    self.handle(ev.SetupDone())
                 case family.OpenFailed(error):
-                    self.handle(st.SetupFailed(error))
+                    self.handle(ev.SetupFailed(error))
                 case family.Exited(index, reason):
-                    self.handle(st.ServerExited(index, reason))
+                    self.handle(ev.ServerExited(index, reason))
 
         def report(kind: int, index: int, port: int, incarnation: int) -> None:
             if not mine():
                 return
             if kind == family.LISTENING:
-                self.handle(st.ServerListening(index, port, incarnation))
+                self._note_processes()
+                self.handle(ev.ServerListening(index, port, incarnation))
             elif kind in (family.CLOSES, family.RESTARTS):
                 restart = kind == family.RESTARTS
-                self.handle(st.CloseServerAsked(self.machine.client, incarnation, terminate=False, restart=restart))
+                self.handle(ev.CloseServerAsked(self.machine.client, incarnation, terminate=False, restart=restart))
             elif kind == family.CLOSE_NODE:
-                self.handle(st.CloseAsked(self.machine.client, terminate=False))
+                self.handle(ev.CloseAsked(self.machine.client, terminate=False))
 
         def ended(reason: str) -> None:
             if mine():
                 self._nursery = None
-                self.handle(st.ZygoteExited(reason))
+                self.handle(ev.ZygoteExited(reason))
             elif nursery is self._warm:
                 logger.error("%s before any client came; starting another", reason)
                 self._warm = None
                 self.loop.call_later(HATCH_AGAIN_S, self._keep_warm)
 
-        nursery = Nursery(self.loop, news, report, ended)
+        nursery = Nursery(self.loop, news, report, ended, self.options.open_files)
+        self._note_processes()
         return nursery
 
     def _keep_warm(self) -> None:
         if self._warm is None and not self.stopped:
             self._warm = self._hatch()
+
+    def _note_processes(self) -> None:
+        """Soon, in the file."""
+        if self.options.processes is not None and not self._noting:
+            self._noting = True
+            self.loop.call_later(NOTE_S, self._write_processes)
+
+    def _write_processes(self) -> None:
+        self._noting = False
+        if self.options.processes is not None and not self.stopped:
+            self.options.processes.write(self.processes())
+
+    def processes(self) -> dict[int, str]:
+        """The processes of this node: what they are, by id."""
+        found = {os.getpid(): "node"}
+        for nursery in (self._nursery, self._warm):
+            if nursery is not None:
+                found[nursery.pid] = "zygote"
+        if self._nursery is not None:
+            pids = [self.tally(server.index).pid for server in self.machine.servers.values()]
+            found.update((pid, "server") for pid in pids if pid)
+        return found
+
+    def tally(self, index: int) -> ServerTally:
+        """What a server says of itself."""
+        return self._nursery.tally.read(index) if self._nursery is not None else ServerTally(0, 0, 0.0)
+
+    def set_cpus(self, asked: int) -> int:
+        """How many servers the next client gets, as `-c` says it; returns how many those are.  Raises: ConfigError."""
+        self.options.cpus = cpus = count_cpus(asked)
+        ports = list(self.options.server_ports)
+        while ports and len(ports) < cpus and max(ports) < 65535:
+            ports.append(max(ports) + 1)
+        self.options.server_ports = ports
+        for scheduler in self.machine.schedulers:
+            self._execute(ev.ToScheduler(scheduler, None))
+        return cpus
 
     # -- events
 
@@ -152,30 +246,30 @@ class NodeProgram:
                 peer = self.network.hub.by_incarnation.get(process)
                 if peer is not None and "scheduler" in peer.roles:
                     self._shared[process] = str(peer.location)
-                self.handle(st.SchedulerSeen(process))
+                self.handle(ev.SchedulerSeen(process))
             case m.ReserveNode():
                 # The client is dialled now, so that its end is noticed at once, whoever of us talks first.
                 self.network.hub.peer_at(Location(message.client_addr, message.client_port), message.client_incarnation)
-                self.handle(st.ReserveAsked(process, message.client, message.client_incarnation))
+                self.handle(ev.ReserveAsked(process, message.client, message.client_incarnation))
             case m.ReleaseNode():
-                self.handle(st.ReleaseAsked(message.client))
+                self.handle(ev.ReleaseAsked(message.client))
             case m.SetupNode():
                 if process == self.machine.client_process:
                     self._bundle = payload
                     cpus = max(1, min(message.cpus, self.options.cpus))
-                    self.handle(st.SetupAsked(message.client, cpus, message.restart_servers))
+                    self.handle(ev.SetupAsked(message.client, cpus, message.restart_servers))
             case m.CloseNode():
-                self.handle(st.CloseAsked(message.client, message.terminate))
+                self.handle(ev.CloseAsked(message.client, message.terminate))
             case m.CloseServer():
-                self.handle(st.CloseServerAsked(message.client, message.server, message.terminate, message.restart))
+                self.handle(ev.CloseServerAsked(message.client, message.server, message.terminate, message.restart))
 
     def _peer_gone(self, peer: Peer, reason: str) -> None:
         if peer.incarnation == self.machine.client_process and self.machine.client:
             logger.info("the client at %s is gone (%s): its servers are ended", peer.location, reason)
         self._shared.pop(peer.incarnation, None)
-        self.handle(st.ProcessLost(peer.incarnation, reason))
+        self.handle(ev.ProcessLost(peer.incarnation, reason))
 
-    def handle(self, event: st.Event) -> None:
+    def handle(self, event: ev.Event) -> None:
         """Tell the machine a fact and do what it says."""
         before = self.machine.phase
         effects = self.machine.handle(event, time.monotonic())
@@ -187,31 +281,31 @@ class NodeProgram:
 
     def stop(self, terminate: bool = True) -> None:
         """I/O thread: end this node; `options.on_stop` are called when it has ended."""
-        self.handle(st.StopAsked(terminate))
+        self.handle(ev.StopAsked(terminate))
 
     # -- effects
 
-    def _execute(self, effect: st.Effect) -> None:
+    def _execute(self, effect: ev.Effect) -> None:
         match effect:
-            case st.ToScheduler(process, None):
+            case ev.ToScheduler(process, None):
                 self.box.send(process, "scheduler", m.NodeState(self.info(), self.machine.client))
-            case st.ToScheduler(process, message):
+            case ev.ToScheduler(process, message):
                 assert message is not None
                 self.box.send(process, "scheduler", message)
-            case st.ToClient(process, message):
+            case ev.ToClient(process, message):
                 self.box.send(process, "client", message)
-            case st.OpenZygote(client):
+            case ev.OpenZygote(client):
                 self._open_zygote(client)
-            case st.ForkServer(index):
+            case ev.ForkServer(index):
                 self._order(family.Fork(index, self._ports(index)))
-            case st.EndServer(index, grace_s):
+            case ev.EndServer(index, grace_s):
                 self._order(family.Signal(index, signal.SIGTERM if grace_s >= 0 else signal.SIGUSR2))
-            case st.KillServer(index):
+            case ev.KillServer(index):
                 logger.warning("server %d did not end in time and is killed", index + 1)
                 self._order(family.Signal(index, signal.SIGKILL))
-            case st.CloseZygote():
+            case ev.CloseZygote():
                 self._order(family.Close())
-            case st.Stop():
+            case ev.Stop():
                 self._stopped()
 
     def _order(self, order: family.Message) -> None:
@@ -225,24 +319,30 @@ class NodeProgram:
     def _open_zygote(self, client: int) -> None:
         self._nursery = self._warm or self._hatch()
         self._warm = None
-        directory = self.directory / f"client-{next(self._numbers)}"
+        directory = self.directory / f"{CLIENT_FOLDER}{next(self._numbers)}"
+        while directory.exists():  # of a node that was killed
+            directory = self.directory / f"{CLIENT_FOLDER}{next(self._numbers)}"
         directory.mkdir(mode=0o700)
         (directory / server.BUNDLE).write_bytes(self._bundle)
         self._bundle = b""
         self._nursery.directory = directory
-        options, keys = self.network.options, self.network.options.keys
+        peer = self.network.hub.by_incarnation.get(self.machine.client_process)
+        client_at = peer.addresses if peer is not None else ()
+        options = self.network.options
         self._nursery.order(
             family.Open(
                 family.ServerConfig(
-                    host=self.network.own.addr,
-                    ext_host=options.ext_host or "",
+                    hosts=[own.addr for own in self.network.addresses],
+                    ext_hosts=[options.ext_host] if isinstance(options.ext_host, str) else list(options.ext_host or ()),
                     node_name=self.network.name,
                     client=client,
                     client_process=self.machine.client_process,
-                    ca_seed=keys.ca_seed if keys else b"",
-                    mac_key=keys.mac_key if keys else b"",
+                    client_at=[(at.addr, at.port) for at in client_at],
+                    keys=options.keys,
+                    certificates=options.certificates,
                     pulse_s=options.pulse_s,
                     debug=self.options.debug,
+                    max_file_size=options.max_file_size,
                 ),
                 str(directory),
             )
@@ -252,9 +352,12 @@ class NodeProgram:
     def _stopped(self) -> None:
         self.stopped = True
         self._timer.cancel()
+        self._console.stop()
         if self._warm is not None:
             self._warm.kill()
             self._warm = None
+        if self.options.processes is not None:
+            self.options.processes.release()
         for path in (self.directory, self.directory.parent):
             try:
                 path.rmdir()
@@ -279,19 +382,22 @@ class NodeProgram:
             memory=psutil.virtual_memory().available,
             disk=psutil.disk_usage(str(self.directory)).free,
             scheduler=next(iter(self._shared.values()), ""),
+            closed=self.machine.closed,
+            pulse_interval_min=self.options.pulse_intervals[0],
+            pulse_interval_max=self.options.pulse_intervals[1],
         )
 
 
 def wait_until_stopped(program: NodeProgram) -> None:
     """Start the node and wait in the main thread until SIGINT or SIGTERM has ended it."""
     loop = program.loop
-    done = asyncio.run_coroutine_threadsafe(_until_stopped(program), loop)
 
     def stop(*_: Any) -> None:
         loop.call_soon_threadsafe(program.stop)
 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
+    done = asyncio.run_coroutine_threadsafe(_until_stopped(program), loop)
     while True:
         try:
             done.result(timeout=3600)
@@ -301,6 +407,8 @@ def wait_until_stopped(program: NodeProgram) -> None:
 
 
 async def _until_stopped(program: NodeProgram) -> None:
+    if program.stopped:
+        return
     stopped = asyncio.Event()
     program.options.on_stop.append(stopped.set)
     program.start()

@@ -7,6 +7,7 @@ and from the kernel thread (a task has ended), under one lock.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import logging
 import os
@@ -21,18 +22,19 @@ from typing import Any
 
 from parkcos.cluster import messages as m
 from parkcos.cluster import namespace
-from parkcos.cluster.postbox import Postbox
+from parkcos.cluster.postbox import Postbox, Posted
 from parkcos.cluster.timer import DeadlineTimer
 from parkcos.errors import ParkcosError
 from parkcos.kernel import MonitorStatus, Outcome, Task
 from parkcos.net import outcomes
-from parkcos.net.network import NetworkOptions
+from parkcos.net.location import Location
+from parkcos.net.options import NetworkOptions
 from parkcos.net.payload import Buffer, loads
 from parkcos.net.peer import Peer
 from parkcos.net.runtime import VERSION, Parkcos
-from parkcos.net.secret import ClusterKeys
 from parkcos.node import executor as ex
 from parkcos.node import family
+from parkcos.node.tally import Tally
 
 logger = logging.getLogger("parkcos")
 
@@ -44,19 +46,23 @@ SWITCH_INTERVAL_S = 0.0005
 
 INTERRUPT_AGAIN_S = 0.001
 
+CLIENT_COMES_S = 2.0
+"""A client dials its servers; if it cannot, because they are behind NAT, they dial it after this time."""
+
 _server: Server | None = None
 
 
 class Server:
     """The shell around the executor of this process."""
 
-    def __init__(self, config: family.ServerConfig, index: int, runtime: Parkcos, reports: int) -> None:
+    def __init__(self, config: family.ServerConfig, index: int, runtime: Parkcos, reports: int, tally: Tally) -> None:
         self.config = config
         self.index = index
         self.runtime = runtime
         self.kernel = runtime.kernel
         self.network = runtime.network
         self.reports = reports
+        self.tally = tally
         self.lock = threading.RLock()
         self.executor = ex.Executor(config.client)
         self.box = Postbox.of(self.network)
@@ -68,6 +74,8 @@ class Server:
         self.asked: dict[int, tuple[m.RunTask, int, Buffer]] = {}
         self.tasks: dict[int, Task] = {}
         self.started_at: dict[int, float] = {}
+        self.started: dict[int, Posted | None] = {}
+        """What the client is told of tasks that run."""
         self.to_interrupt: set[Task] = set()
 
     # -- from the client
@@ -94,6 +102,13 @@ class Server:
             # The node sees the same and ends this process; this is for a node that does not.
             self.handle(ex.CloseAsked(0.5))
 
+    def meet_client(self) -> None:
+        """I/O thread: dial the client, if it has not come: it may be that only this side can."""
+        hub, config = self.network.hub, self.config
+        if config.client_process not in hub.by_incarnation and config.client_at:
+            addresses = [Location(addr, port) for addr, port in config.client_at]
+            hub.peer_at(addresses[0], config.client_process, addresses)
+
     def to_client(self, message: m.Message, form: int = 0, buffers: Any = ()) -> None:
         """Send a message to the client."""
         self.box.send(self.config.client_process, "client", message, form, buffers)
@@ -104,6 +119,7 @@ class Server:
             effects = self.executor.handle(event, time.monotonic())
             for effect in effects:
                 self._execute(effect)
+            self.tally.note(self.index, self.executor.running)
         if self.executor.terminate_at is not None:
             self.network.io.call(self.timer.rearm)
 
@@ -142,6 +158,7 @@ class Server:
             return
 
         def ended(_: Task) -> None:
+            self.tally.note(self.index, 0)
             value = task._value_of_end()
             if isinstance(value, MonitorStatus):
                 error = f"server_setup failed: {value.traceback or value.type.__name__}"
@@ -153,6 +170,7 @@ class Server:
             self.to_client(m.ServerFailed(self.config.client, error))
 
         task.add_end_callback(ended)
+        self.tally.note(self.index, 1)
 
     def _start(self, number: int) -> None:
         message, form, payload = self.asked.pop(number)
@@ -167,7 +185,9 @@ class Server:
         task.name = message.name
         self.tasks[number] = task
         self.started_at[number] = time.monotonic()
-        self.to_client(m.TaskStarted(client, number, task.id))
+        self.started[number] = self.box.post(
+            self.config.client_process, "client", m.TaskStarted(client, number, task.id)
+        )
         task.add_end_callback(lambda _: self._ended(number, task))
 
     def _ended(self, number: int, task: Task) -> None:
@@ -176,7 +196,12 @@ class Server:
         seconds = time.monotonic() - self.started_at.pop(number)
         assert task.outcome is not None
         kind, form, buffers = outcomes.pack(task.outcome)
-        self.to_client(m.TaskEnded(self.config.client, number, kind, seconds), form, buffers)
+        started = self.started.pop(number)
+        if started is not None:
+            started.retract()  # its end says all
+        ended = m.TaskEnded(self.config.client, number, kind, seconds, task.id)
+        self.box.send(self.config.client_process, "client", ended, form, buffers, lazy=True)
+        self.network.keep_outcome(task.id, kind, form, buffers)
         self.handle(ex.Ended(number))
 
     # -- ending
@@ -221,10 +246,10 @@ class Server:
 
     def _give_up(self) -> None:
         """The grace is over: what still runs is reported as terminated, and this process ends."""
-        for number in list(self.tasks):
+        for number, task in list(self.tasks.items()):
             text = "terminated: it went on for longer than the grace that it had to end itself"
             kind, form, buffers = outcomes.pack(Outcome("terminated", None, None, text))
-            self.to_client(m.TaskEnded(self.config.client, number, kind, 0.0), form, buffers)
+            self.to_client(m.TaskEnded(self.config.client, number, kind, 0.0, task.id), form, buffers)
         self.tasks.clear()
         self.network.io.loop.create_task(self._leave())
 
@@ -240,8 +265,32 @@ class Server:
         )
 
 
+def network_options(config: family.ServerConfig) -> NetworkOptions:
+    """What all servers of a client have in common."""
+    return NetworkOptions(
+        host=config.hosts,
+        ext_host=config.ext_hosts,
+        name=config.node_name,
+        keys=config.keys,
+        certificates=config.certificates,
+        roles=("server",),
+        discover=False,
+        pulse_s=config.pulse_s,
+        version=VERSION,
+        say_address=False,
+        max_file_size=config.max_file_size,
+    )
+
+
 def main(
-    config: family.ServerConfig, index: int, ports: list[int], reports: int, lifeline: int, directory: Path
+    config: family.ServerConfig,
+    options: NetworkOptions,
+    index: int,
+    ports: list[int],
+    reports: int,
+    lifeline: int,
+    directory: Path,
+    tally: Tally,
 ) -> int:
     """Be server number `index`; returns the exit code."""
     global _server
@@ -249,6 +298,7 @@ def main(
         format=f"%(asctime)s server {index + 1} %(levelname)s %(message)s",
         level=logging.DEBUG if config.debug else logging.INFO,
     )
+    tally.begin(index)
     home = directory / f"parkcosproc-{index + 1}"
     home.mkdir(exist_ok=True)
     os.chdir(home)
@@ -257,24 +307,14 @@ def main(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     runtime = Parkcos.instance()
     runtime.configure(
-        NetworkOptions(
-            host=config.host,
-            ext_host=config.ext_host or None,
-            tcp_ports=ports,
-            name=f"{config.node_name}/{index + 1}",
-            keys=ClusterKeys(config.ca_seed, config.mac_key) if config.ca_seed else None,
-            roles=("server",),
-            discover=False,
-            pulse_s=config.pulse_s,
-            version=VERSION,
-            say_address=False,
-        )
+        dataclasses.replace(options, name=f"{config.node_name}/{index + 1}", tcp_ports=ports, dest_path=Path.cwd())
     )
-    server = _server = Server(config, index, runtime, reports)
+    server = _server = Server(config, index, runtime, reports, tally)
     signal.signal(signal.SIGUSR1, server.interrupted)
     signal.signal(signal.SIGTERM, server.asked_to_end)
     signal.signal(signal.SIGUSR2, server.asked_to_end)
     runtime.io.call(runtime.io.loop.add_reader, lifeline, lambda: os._exit(1))
+    runtime.io.call(runtime.io.loop.call_later, CLIENT_COMES_S, server.meet_client)
     server.report(family.LISTENING)
     runtime.kernel.run()
     return 0

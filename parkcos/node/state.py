@@ -13,6 +13,34 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from parkcos.cluster import messages as m
+from parkcos.node.state_events import (
+    CloseAsked,
+    CloseServerAsked,
+    CloseZygote,
+    Effect,
+    EndServer,
+    Event,
+    ForkServer,
+    HoursChanged,
+    KillServer,
+    OpenZygote,
+    ProcessLost,
+    ReleaseAsked,
+    ReserveAsked,
+    SchedulerSeen,
+    ServerExited,
+    ServerListening,
+    SetupAsked,
+    SetupDone,
+    SetupFailed,
+    Stop,
+    StopAsked,
+    TasksSeen,
+    TimePassed,
+    ToClient,
+    ToScheduler,
+    ZygoteExited,
+)
 
 GRACE_S = 6.0
 """A closing server's tasks get KeyboardInterrupt and five seconds (chapter 6.4); the server then one to end itself."""
@@ -25,171 +53,6 @@ SETUP_WAIT_S = 30.0
 RESTART_DELAYS_S = (0.0, 0.2, 1.0, 5.0)
 """A server that ends at once, again and again, is started with growing pauses."""
 STEADY_S = 10.0
-
-
-# -- events
-
-
-@dataclass(frozen=True, slots=True)
-class SchedulerSeen:
-    process: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReserveAsked:
-    process: int
-    """The scheduler's."""
-    client: int
-    client_process: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReleaseAsked:
-    client: int
-
-
-@dataclass(frozen=True, slots=True)
-class SetupAsked:
-    client: int
-    cpus: int
-    restart_servers: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SetupDone:
-    """The zygote has opened the bundle and run node_setup."""
-
-
-@dataclass(frozen=True, slots=True)
-class SetupFailed:
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
-class ServerListening:
-    index: int
-    port: int
-    incarnation: int
-
-
-@dataclass(frozen=True, slots=True)
-class ServerExited:
-    index: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class ZygoteExited:
-    """The zygote ended, because it was closed or by accident; with it all its servers.
-
-    Exactly once for each OpenZygote, and the last that is said of that zygote and its servers.
-    """
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class CloseAsked:
-    client: int
-    terminate: bool
-
-
-@dataclass(frozen=True, slots=True)
-class CloseServerAsked:
-    client: int
-    server: int
-    terminate: bool
-    restart: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessLost:
-    process: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class StopAsked:
-    """The node program is to end.  terminate: at once; else when its client has closed."""
-
-    terminate: bool
-
-
-@dataclass(frozen=True, slots=True)
-class TimePassed:
-    pass
-
-
-Event = (
-    SchedulerSeen
-    | ReserveAsked
-    | ReleaseAsked
-    | SetupAsked
-    | SetupDone
-    | SetupFailed
-    | ServerListening
-    | ServerExited
-    | ZygoteExited
-    | CloseAsked
-    | CloseServerAsked
-    | ProcessLost
-    | StopAsked
-    | TimePassed
-)
-
-# -- effects
-
-
-@dataclass(frozen=True, slots=True)
-class ToScheduler:
-    process: int
-    message: m.NodeAnswer | None
-    """None: say NodeState."""
-
-
-@dataclass(frozen=True, slots=True)
-class ToClient:
-    process: int
-    message: m.Message
-
-
-@dataclass(frozen=True, slots=True)
-class OpenZygote:
-    client: int
-
-
-@dataclass(frozen=True, slots=True)
-class ForkServer:
-    index: int
-
-
-@dataclass(frozen=True, slots=True)
-class EndServer:
-    """Ask a server to end itself.
-
-    grace_s: how long its tasks have for it; negative: its CPU tasks may run to their end.
-    """
-
-    index: int
-    grace_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class KillServer:
-    index: int
-
-
-@dataclass(frozen=True, slots=True)
-class CloseZygote:
-    """Kill whatever is left of the client's processes and remove its files; then report ZygoteExited."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """The node program may end."""
-
-
-Effect = ToScheduler | ToClient | OpenZygote | ForkServer | EndServer | KillServer | CloseZygote | Stop
 
 # -- state
 
@@ -221,8 +84,14 @@ class ServerRecord:
 
 @dataclass
 class NodeMachine:
-    """The one door is :meth:`handle`."""
+    """The one door is :meth:`handle`.
 
+    serve: it stops after so many clients; 0: never.
+    zombie_period_s: a client none of whose tasks has run for so long is closed; 0: none is.
+    """
+
+    serve: int = 0
+    zombie_period_s: float = 0.0
     phase: str = FREE
     client: int = 0
     client_process: int = 0
@@ -232,6 +101,12 @@ class NodeMachine:
     servers: dict[int, ServerRecord] = field(default_factory=dict)
     schedulers: dict[int, None] = field(default_factory=dict)
     setup_by: float | None = None
+    active_at: float = 0.0
+    """When its client's tasks were last seen to run."""
+    closed: str = ""
+    """Why no client is taken."""
+    why: str = ""
+    """Why the client is closed that has not asked for it."""
     stopping: bool = False
     clients_served: int = 0
 
@@ -244,6 +119,8 @@ class NodeMachine:
         times = [t for s in self.servers.values() for t in (s.kill_at, s.fork_at) if t is not None]
         if self.setup_by is not None:
             times.append(self.setup_by)
+        if self.zombie_period_s and self.phase == SERVING:
+            times.append(self.active_at + self.zombie_period_s)
         return min(times, default=None)
 
     def check(self) -> None:
@@ -251,6 +128,7 @@ class NodeMachine:
         assert (self.client == 0) == (self.phase in (FREE, STOPPED)), f"{self.phase} with client {self.client}"
         assert not self.servers or self.phase in (SERVING, CLOSING), f"servers while {self.phase}"
         assert len(self.servers) <= self.cpus
+        assert self.client or not self.why, "a reason is left over"
 
     # -- whom it serves
 
@@ -265,6 +143,8 @@ class NodeMachine:
     def _reserve_asked(self, event: ReserveAsked, now: float) -> Iterator[Effect]:
         if self.stopping:
             yield ToScheduler(event.process, m.NodeAnswer(event.client, False, "the node is being stopped"))
+        elif self.closed and event.client != self.client:
+            yield ToScheduler(event.process, m.NodeAnswer(event.client, False, self.closed))
         elif self.phase == FREE or (self.client == event.client and self.phase == RESERVED):
             self.phase, self.client, self.client_process = RESERVED, event.client, event.client_process
             self.client_lost = False
@@ -293,7 +173,7 @@ class NodeMachine:
     def _setup_done(self, event: SetupDone, now: float) -> Iterator[Effect]:
         if self.phase != SETUP:
             return
-        self.phase = SERVING
+        self.phase, self.active_at = SERVING, now
         yield ToClient(self.client_process, m.NodeReady(self.client))
         for index in range(self.cpus):
             self.servers[index] = ServerRecord(index, started_at=now)
@@ -301,12 +181,12 @@ class NodeMachine:
 
     def _setup_failed(self, event: SetupFailed, now: float) -> Iterator[Effect]:
         if self.phase == SETUP:
-            yield ToClient(self.client_process, m.NodeFailed(self.client, event.error))
+            yield ToClient(self.client_process, m.NodeFailed(self.client, event.error, setup=True))
             yield from self._close(now, LOST_GRACE_S)
 
     def _close_asked(self, event: CloseAsked, now: float) -> Iterator[Effect]:
         if event.client == self.client:
-            yield from self._close(now, GRACE_S if event.terminate else PATIENT)
+            yield from self._close(now, GRACE_S if event.terminate else PATIENT, event.why)
 
     def _process_lost(self, event: ProcessLost, now: float) -> Iterator[Effect]:
         self.schedulers.pop(event.process, None)
@@ -314,7 +194,19 @@ class NodeMachine:
             self.client_lost = True
             yield from self._close(now, LOST_GRACE_S)
 
-    def _close(self, now: float, grace_s: float) -> Iterator[Effect]:
+    def _hours_changed(self, event: HoursChanged, now: float) -> Iterator[Effect]:
+        before, self.closed = self.closed, event.closed
+        if event.ended and self.client:
+            yield from self._close(now, GRACE_S, event.ended)
+        elif before != event.closed and self.phase == FREE:
+            yield from self._tell_schedulers()
+
+    def _tasks_seen(self, event: TasksSeen, now: float) -> Iterator[Effect]:
+        self.active_at = max(self.active_at, now if event.running else event.last)
+        yield from ()
+
+    def _close(self, now: float, grace_s: float, why: str = "") -> Iterator[Effect]:
+        self.why = self.why or why
         if self.phase == RESERVED:
             yield from self._freed()
             return
@@ -359,13 +251,14 @@ class NodeMachine:
             yield ToClient(self.client_process, m.NodeFailed(self.client, reason))
 
     def _freed(self) -> Iterator[Effect]:
-        client, process = self.client, self.client_process
+        client, process, why = self.client, self.client_process, self.why
         if self.phase != RESERVED:
             self.clients_served += 1
-        self.phase, self.client, self.client_process, self.setup_by = FREE, 0, 0, None
+            self.stopping = self.stopping or self.clients_served == self.serve
+        self.phase, self.client, self.client_process, self.setup_by, self.why = FREE, 0, 0, None, ""
         self.servers.clear()
         if not self.client_lost:
-            yield ToClient(process, m.NodeClosed(client))
+            yield ToClient(process, m.NodeClosed(client, why))
         if self.stopping:
             self.phase = STOPPED
             yield Stop()
@@ -386,7 +279,7 @@ class NodeMachine:
         server = self.servers.get(event.index)
         if server is None or not server.alive:
             return
-        server.incarnation = event.incarnation
+        server.incarnation, self.active_at = event.incarnation, now
         if self.phase == SERVING and not server.asked:
             yield ToClient(self.client_process, m.ServerUp(self.client, event.index, "", event.port, event.incarnation))
 
@@ -400,7 +293,7 @@ class NodeMachine:
         if server.incarnation:
             yield ToClient(
                 self.client_process,
-                m.ServerDown(self.client, server.incarnation, event.reason, restarts, server.asked),
+                m.ServerDown(self.client, server.incarnation, self.why or event.reason, restarts, server.asked),
             )
         if restarts:
             quick = now - server.started_at < STEADY_S and not server.asked
@@ -431,6 +324,9 @@ class NodeMachine:
     def _time_passed(self, event: TimePassed, now: float) -> Iterator[Effect]:
         if self.setup_by is not None and self.setup_by <= now:
             yield from self._close(now, LOST_GRACE_S)
+        if self.zombie_period_s and self.phase == SERVING and self.active_at + self.zombie_period_s <= now:
+            why = f"its node closed it: none of its tasks has run there for {self.zombie_period_s:g} s"
+            yield from self._close(now, GRACE_S, why)
         for server in list(self.servers.values()):
             if server.kill_at is not None and server.kill_at <= now:
                 server.kill_at = None
@@ -452,5 +348,7 @@ class NodeMachine:
         CloseServerAsked: _close_server_asked,
         ProcessLost: _process_lost,
         StopAsked: _stop_asked,
+        HoursChanged: _hours_changed,
+        TasksSeen: _tasks_seen,
         TimePassed: _time_passed,
     }

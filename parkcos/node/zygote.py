@@ -22,9 +22,12 @@ from typing import NoReturn
 
 from parkcos.cluster import messages as m
 from parkcos.cluster import namespace
+from parkcos.cluster.limits import set_open_files
 from parkcos.kernel import Kernel, MonitorStatus
 from parkcos.net import tls
+from parkcos.net.options import NetworkOptions
 from parkcos.node import family, server
+from parkcos.node.tally import Tally
 
 _NODE_SETUP_FAILED = "node_setup"
 
@@ -36,15 +39,18 @@ class Zygote:
         orders: the socket to the node.
         reports: the pipe into which servers report, handed on to them.
         parent: the node's process id.
+        tally: in which servers count their tasks.
     """
 
-    def __init__(self, orders: socket.socket, reports: int, parent: int) -> None:
+    def __init__(self, orders: socket.socket, reports: int, parent: int, tally: Tally) -> None:
         self.orders = orders
         self.reports = reports
         self.parent = parent
+        self.tally = tally
         self.children: dict[int, int] = {}
         """Server index by process id."""
         self.config: family.ServerConfig | None = None
+        self.options: NetworkOptions | None = None
         self.directory: Path | None = None
         # The servers hold the reading end; it ends when this process does, also where there is no prctl.
         self.lifeline, self._lifeline_end = os.pipe()
@@ -94,8 +100,10 @@ class Zygote:
             self.orders.sendall(family.frame(news))
 
     def _open(self) -> family.Message:
-        assert self.directory is not None
+        assert self.config is not None and self.directory is not None
         try:
+            self.options = server.network_options(self.config)
+            self.options.prepare()
             os.chdir(self.directory)
             sys.path[0:0] = [str(self.directory)]
             os.environ["PATH"] = f"{self.directory}{os.pathsep}{os.environ.get('PATH', '')}"
@@ -139,12 +147,15 @@ class Zygote:
         return ""
 
     def _fork(self, index: int, ports: list[int]) -> None:
-        assert self.config is not None and self.directory is not None
+        assert self.config is not None and self.options is not None and self.directory is not None
         here = os.getpid()
         sys.stdout.flush()
         sys.stderr.flush()
+        # Until a server has let go of this process's handler, a SIGTERM would have it end the whole family.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         pid = os.fork()
         if pid:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             self.children[pid] = index
             return
         try:
@@ -152,9 +163,12 @@ class Zygote:
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGTERM, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             self.orders.close()
             os.close(self._lifeline_end)
-            code = server.main(self.config, index, ports, self.reports, self.lifeline, self.directory)
+            code = server.main(
+                self.config, self.options, index, ports, self.reports, self.lifeline, self.directory, self.tally
+            )
         except BaseException:
             import traceback
 
@@ -194,8 +208,9 @@ class Zygote:
 
 
 def main() -> NoReturn:
-    """Entry: ``python -c ... orders_fd reports_fd parent_pid``."""
-    orders, reports, parent = (int(a) for a in sys.argv[1:4])
+    """Entry: ``python -c ... orders_fd reports_fd parent_pid open_files tally_fd``."""
+    orders, reports, parent, open_files, tally_fd = (int(a) for a in sys.argv[1:6])
+    set_open_files(open_files)
     os.setsid()  # a process group of its own, to which the terminal's Ctrl-C does not come
     devnull = os.open(os.devnull, os.O_RDONLY)
     os.dup2(devnull, 0)
@@ -205,7 +220,9 @@ def main() -> NoReturn:
     tls.preload()
     _warm_up()
     gc.collect()
-    Zygote(socket.socket(fileno=orders), reports, parent).run()
+    tally = Tally(tally_fd)
+    os.close(tally_fd)
+    Zygote(socket.socket(fileno=orders), reports, parent, tally).run()
 
 
 def _warm_up() -> None:

@@ -8,8 +8,10 @@ import sys
 import threading
 from collections.abc import Sequence
 
+from parkcos.cluster.commands import add_doctor_options, make_cert, run_doctor
+from parkcos.cluster.limits import raise_open_files
 from parkcos.cluster.options import add_network_options, network_options, parse_location, set_up_logging
-from parkcos.errors import ParkcosError
+from parkcos.errors import ConfigError, ParkcosError
 from parkcos.net.runtime import Parkcos
 from parkcos.scheduler.service import SchedulerService
 
@@ -33,6 +35,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--node", action="append", default=[], metavar="HOST[:PORT]", help="a node to connect to; repeatable"
     )
+    parser.add_argument(
+        "--make_cert", nargs="?", const="", metavar="DIR", help="make a certificate for the cluster, and end"
+    )
+    parser.add_argument("--days", type=int, metavar="N", help="how long that one is valid (default: five years)")
+    add_doctor_options(parser)
     add_network_options(parser)
     return parser
 
@@ -42,6 +49,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     set_up_logging(args.debug)
     try:
+        if args.make_cert is not None:
+            return make_cert(args.make_cert, args.days)
+        if args.json and args.doctor is None:
+            raise ConfigError("--json goes with --doctor: it prints the doctor's findings as JSON")
+        if args.doctor is not None:
+            return run_doctor(args, node_port=NODE_PORT, scheduler_port=args.tcp_port, udp_port=DEFAULT_PORT)
         options = network_options(
             args,
             roles=("scheduler",),
@@ -51,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         nodes = [parse_location(text, NODE_PORT) for text in args.node]
         runtime = Parkcos.instance()
+        raise_open_files()
         service = runtime.start_network(options, lambda network: SchedulerService(network, nodes))
     except ParkcosError as error:
         print(f"parkcos.py: {error}", file=sys.stderr)

@@ -16,7 +16,7 @@ from parkcos.cluster.timer import DeadlineTimer
 from parkcos.net.location import Location
 from parkcos.net.network import Network
 from parkcos.net.payload import Buffer
-from parkcos.net.peer import Peer
+from parkcos.net.peer import CONNECTING, Peer
 from parkcos.scheduler import state as st
 
 logger = logging.getLogger("parkcos")
@@ -29,7 +29,7 @@ class SchedulerService:
     """One for each network that schedules.
 
     Args:
-        contacts: nodes to dial, beside those found by broadcast.
+        contacts: nodes to dial, beside those found by broadcast; they tell whom they hear in their networks.
     """
 
     def __init__(self, network: Network, contacts: Iterable[Location] = ()) -> None:
@@ -39,6 +39,8 @@ class SchedulerService:
         self.contacts: dict[Location, None] = dict.fromkeys(contacts)
         self._timer = DeadlineTimer(network.io.loop, self.machine.next_deadline, lambda: self.handle(st.TimePassed()))
         self._contacting = False
+        self._failures: dict[Location, str] = {}
+        """Why a named node was last not reached, or lost."""
         self.box.serve("scheduler", self._received)
 
     def start(self) -> None:
@@ -76,13 +78,28 @@ class SchedulerService:
         if not self.network.hub.closing:
             self._contact()
 
+    def not_reached(self) -> list[tuple[Location, str]]:
+        """The named nodes that are not there, and why."""
+        missing = []
+        for location in self.contacts:
+            peer = self.network.hub.by_location.get(location)
+            if peer is None or peer.state is CONNECTING:
+                reason = peer.reason if peer is not None else ""
+                missing.append((location, reason or self._failures.get(location, "no answer yet")))
+        return missing
+
     # -- events
 
     def _peer_up(self, peer: Peer) -> None:
+        if not self.contacts.keys().isdisjoint(peer.addresses):  # one of a remote network brings the others
+            self.network.relay.ask(peer)
         if "node" in peer.roles:
             self.box.send(peer.incarnation, "node", m.AskState())
 
     def _peer_gone(self, peer: Peer, reason: str) -> None:
+        for location in peer.addresses:
+            if location in self.contacts:
+                self._failures[location] = reason
         self.handle(st.ProcessLost(peer.incarnation, reason))
 
     def _received(self, process: int, message: Any, form: int, payload: Buffer) -> None:

@@ -175,9 +175,15 @@ class SchedulerMachine:
             # Its client may be another scheduler's: only the node itself knows. It says when it is free.
             if node.client == event.client and node.state in (HELD, RELEASING, RESERVING):
                 return
-            if node.state == RESERVING:
-                yield from self._unusable(node.info, TAKEN)
+            if self.current:
+                yield from self._unusable(node.info, node.info.closed or TAKEN)
             node.state, node.client, node.retry_at = HELD, event.client, None
+        elif node.info.closed:  # it serves nobody, and takes nobody until it says so
+            if node.state == RESERVING:
+                return  # its answer is on its way
+            if self.current and (node.state != HELD or node.client != self.current):  # whom it closed knows why
+                yield from self._unusable(node.info, node.info.closed)
+            node.state, node.client = HELD, -1
         elif node.state in (RESERVING, OFFERED, UNWANTED):
             return  # sent before our question reached it
         elif node.state == HELD and node.client == self.current and node.client:
@@ -192,7 +198,7 @@ class SchedulerMachine:
             yield from self._offer(node)
 
     def _unusable(self, info: m.NodeInfo, reason: str) -> Iterator[Effect]:
-        """The current client cannot have it; unless another Python is the reason, that answers its WantNode."""
+        """The current client cannot have it, now; it may not have asked for it."""
         client = self.queue[self.current]
         yield ToClient(client.process, m.NodeUnusable(client.client, info, reason))
 
@@ -247,7 +253,7 @@ class SchedulerMachine:
             node.state = RESERVING
             yield from self._reserve(node, now)
         elif node.client != event.client:  # it was taken while the client thought about it
-            yield from self._unusable(node.info, TAKEN)
+            yield from self._unusable(node.info, node.info.closed or TAKEN)
 
     def _reserve(self, node: NodeRecord, now: float) -> Iterator[Effect]:
         client = self.queue[self.current]
@@ -304,6 +310,8 @@ class SchedulerMachine:
         for node in list(self.nodes.values()):
             if node.state == FREE:
                 yield from self._offer(node)
+            elif node.state == HELD:
+                yield from self._unusable(node.info, node.info.closed or TAKEN)
 
     def _time_passed(self, event: TimePassed, now: float) -> Iterator[Effect]:
         while (at := self.next_deadline()) is not None and at <= now:

@@ -153,11 +153,26 @@ def test_server_setup_that_fails() -> None:
     assert "no such file" in abandoned(effects)[1]
     assert abandoned(c(ServerSetupFailed(1002, "no such file"))) == {3: "no server is left at that node: no such file"}
     assert abandoned(c(Submitted(4, False, node=N))) == {4: "no server is left at that node"}
-    c(Submitted(5, False))
+    assert abandoned(c(Submitted(5, False))) == {5: "no server is left, and where it was tried, no such file"}
     c(ServerIsDown(1002, "killed", restarts=True, asked=False))
     assert c(Submitted(6, False, node=N)) == [], "its node starts another"
     c(ServerIsUp(N, 1003, "10.0.0.1", 1))
     assert c(ServerIsReady(1003)) == [Run(6, 1003, False)]
+
+
+def test_setup_that_fails_everywhere_ends_what_waits() -> None:
+    c = Driven()
+    c(Offered(info(N), 1))
+    c(Offered(info(M), 1))
+    c(Granted(N))
+    c(Submitted(1, False))
+    c(Submitted(2, True))
+    assert abandoned(c(NodeHasFailed(N, "node_setup failed", setup=True))) == {}, "another node may still do"
+    c(Granted(M))
+    assert set(abandoned(c(NodeHasFailed(M, "node_setup failed", setup=True)))) == {1, 2}
+    assert "node_setup failed" in abandoned(c(Submitted(3, False)))[3]
+    c(Offered(info(N), 1))
+    assert c(Submitted(4, False)) == [], "it may do better now"
 
 
 # where tasks run
@@ -485,9 +500,8 @@ def test_close_when_no_server_can_be_used() -> None:
     c.bring(N, 1, opened=False)
     c(Submitted(1, False))
     c(Submitted(2, True))
-    c(ServerSetupFailed(1001, "no such file"))
+    assert set(abandoned(c(ServerSetupFailed(1001, "no such file")))) == {1, 2}
     effects = c(CloseAsked(False))
-    assert set(abandoned(effects)) == {1, 2}
     assert effects[-1] == CloseNode(N, True)
 
 

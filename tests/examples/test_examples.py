@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.examples.conftest import ENVIRON, EXAMPLES, TIMEOUT_S, Cluster, run
+from tests.examples.conftest import ENVIRON, EXAMPLES, TIMEOUT_S, Cluster, free_ports, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.live]
 
@@ -125,6 +125,42 @@ def test_client8_messages_queue_while_it_computes(cluster: Cluster) -> None:
     assert all(float(sent) < float(computed) for sent, computed in pairs)
 
 
+RPS_SAYS = [
+    "squares: the mean of 100 numbers is 3383.50",
+    "cubes: the mean of 100 numbers is 255025.00",
+    "A wrong call is an error here, and does no harm there: missing a required argument: 'name'",
+    "  write: rtask = yield rps(name)",
+]
+
+
+def test_rps_on_its_own() -> None:
+    assert run(EXAMPLES / "rps.py", "--local").splitlines() == RPS_SAYS
+
+
+def test_rps_of_a_program_that_somebody_has_started(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("the secret of this test\n")
+    (tmp_path / "secret").chmod(0o600)
+    options = ["-i", "127.0.0.1", "-u", str(free_ports(2)), "--secret_file", str(tmp_path / "secret")]
+    serve = [sys.executable, str(EXAMPLES / "rps.py"), "--serve", *options]
+    with subprocess.Popen(serve, env=ENVIRON, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            # It is not waited for: whoever calls finds it however long it takes to start.
+            assert run(EXAMPLES / "rps.py", *options).splitlines() == RPS_SAYS
+            assert server.stdout is not None
+            assert re.fullmatch(r"mean_of can be called at 127\.0\.0\.1:\d+\n", server.stdout.readline())
+        finally:
+            server.terminate()
+
+
+def test_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = run(EXAMPLES / "pipe.py").splitlines()
+    found = [re.fullmatch(r"(\w+) +came ([\d,]+) times", line) for line in lines[:4]]
+    counts = {match[1]: int(match[2].replace(",", "")) for match in found if match}
+    assert list(counts) == load("pipe.py", monkeypatch)["WORDS"]
+    assert sum(counts.values()) == 200_000
+    assert lines[4:] == ["exit code 0", "checksum and length: 1645622340 18"]
+
+
 def test_every_example_is_tested() -> None:
     here = Path(__file__).read_text()
     programs = [path.name for path in EXAMPLES.glob("*.py") if not path.name.startswith("_")]
@@ -132,6 +168,6 @@ def test_every_example_is_tested() -> None:
     assert [name for name in programs if f'"{name}")' not in here] == []
 
 
-@pytest.mark.parametrize("name", ["client1.py", "client2.py", "client3.py", "client8.py"])
+@pytest.mark.parametrize("name", ["client1.py", "client2.py", "client3.py", "client8.py", "rps.py"])
 def test_examples_say_what_they_take(name: str) -> None:
     assert "--local" in run(EXAMPLES / name, "--help")

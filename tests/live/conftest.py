@@ -10,7 +10,7 @@ import pytest
 
 from parkcos import Client, LocalCluster, Parkcos
 from tests.conftest import no_leaks
-from tests.live.lib import with_client
+from tests.live.lib import Ports, with_client
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +28,11 @@ def cluster(shared_pids: set[int]) -> Iterator[LocalCluster]:
         finally:
             cluster.close()
             Parkcos.instance().terminate()
+
+
+@pytest.fixture
+def ports() -> Ports:
+    return Ports()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -194,11 +194,11 @@ class Ports:
         self.udp = free_ports(1)[0]
         self.options = ["-i", "127.0.0.1", "-s", SECRET, "--daemon"]
 
-    def node(self, cpus: int = 2, *options: str) -> tuple[Program, int]:
-        """Start a node; its program and TCP port."""
+    def node(self, cpus: int = 2, *options: str, command: Sequence[str] = ()) -> tuple[Program, int]:
+        """Start a node; its program and TCP port.  command: Python's arguments that run it."""
         ports = free_ports(cpus + 1)
         chosen = [text for port in ports for text in ("--tcp_ports", str(port))]
-        command = ["-m", "parkcos.node.main", "-c", str(cpus), "-u", str(self.udp), *chosen]
+        command = [*(command or ["-m", "parkcos.node.main"]), "-c", str(cpus), "-u", str(self.udp), *chosen]
         return Program(*command, *self.options, *options), ports[0]
 
     def scheduler(self, *options: str) -> tuple[Program, int]:

@@ -325,7 +325,7 @@ def divides() -> Gen:
     ],
 )
 def test_setup_that_fails(options: Any, words: str, caplog: pytest.LogCaptureFixture) -> None:
-    """The client is told, and nothing runs there."""
+    """The client is told, whoever waits for a server too, and nothing runs there."""
     told: list[Any] = []
 
     def status(task: Any = None) -> Gen:
@@ -333,7 +333,9 @@ def test_setup_that_fails(options: Any, words: str, caplog: pytest.LogCaptureFix
             told.append((yield task.receive()))
 
     def submits(client: Client) -> Gen:
-        yield client.rtask(looks_at_globals)
+        with pytest.raises(parkcos.TaskAbandoned, match=words):
+            yield client.rtask(looks_at_globals)
+        return "raised"
 
     def main() -> Gen:
         me = parkcos.cur_task()
@@ -344,8 +346,7 @@ def test_setup_that_fails(options: Any, words: str, caplog: pytest.LogCaptureFix
         submitter = Task(submits, client)
         while not any(words in getattr(m, "reason", "") for m in told):
             yield me.sleep(0.01)
-        submitter.terminate()
-        yield submitter()
+        assert (yield submitter()) == "raised"
         assert (yield client.servers()) == []
         yield client.close()
         watcher.terminate()

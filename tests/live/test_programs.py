@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.live.lib import Ports, Program, free_ports, gone
+from tests.live.lib import SECRET, Ports, Program, free_ports, gone
 
 pytestmark = pytest.mark.live
 
@@ -57,11 +57,6 @@ def main(task=None):
 if __name__ == "__main__":
     Task(main)
 """
-
-
-@pytest.fixture
-def ports() -> Ports:
-    return Ports()
 
 
 @pytest.fixture
@@ -124,6 +119,49 @@ def test_shared_scheduler_that_is_named(ports: Ports, tmp_path: Path) -> None:
     with scheduler, node, ports.client(tmp_path, source) as client:
         client.wait_for("total 285")
         assert client.wait() == 0
+
+
+def test_a_client_that_finds_out_late_that_its_node_belongs_to_a_shared_scheduler(ports: Ports, tmp_path: Path) -> None:
+    """It has begun with a scheduler of its own, for it heard of no other; its node knows better."""
+    scheduler, port = ports.scheduler()
+    node, node_port = ports.node(1)
+    through = SQUARES.replace("schedule()", f"schedule(Location('127.0.0.1', {port}))")
+    named = SQUARES.replace("Client([square]", f"Client([square], nodes=[NodeAllocate('127.0.0.1', {node_port})]")
+    deaf = f"Parkcos().terminate()\nParkcos(host='127.0.0.1', secret={SECRET!r}, discover_peers=False)\n"
+    with scheduler, node:
+        with ports.client(tmp_path, through) as client:
+            client.wait_for("total 285")  # so node and scheduler have met
+        with ports.client(tmp_path, HOLDS, "holds.py") as holds, contextlib.ExitStack() as stack:
+            holds.wait_for("runs at")
+            late = stack.enter_context(ports.client(tmp_path, deaf + named, "late.py"))
+            late.wait_for("scheduled 0")
+            late.wait_for("belongs to the shared scheduler")
+            holds.end(signal.SIGINT)
+            late.wait_for("total 285")
+            assert late.wait() == 0
+
+
+ASKS = """
+def main(task=None):
+    print("peer", (yield Parkcos().peer(Location("127.0.0.1", int(sys.argv[1])))), flush=True)
+    print("located", (yield Task.locate("nobody has this name")), flush=True)
+
+Task(main)
+"""
+
+
+@pytest.mark.parametrize("program", ["node", "scheduler"])
+def test_a_node_and_a_scheduler_answer_as_any_peer(ports: Ports, tmp_path: Path, program: str) -> None:
+    """Without an answer, who looks for a name at all peers would wait for ever."""
+    process, port = ports.node(1) if program == "node" else ports.scheduler()
+    with process:
+        process.wait_for("uses address")
+        with ports.client(tmp_path, ASKS.replace("int(sys.argv[1])", str(port))) as client:
+            client.wait_for("peer 0")
+            client.wait_for("located None")
+            assert client.wait() == 0
+        assert process.end(signal.SIGTERM) == 0
+        assert "Traceback" not in process.text
 
 
 def test_killed_client_frees_the_node(ports: Ports, tmp_path: Path, node: Program) -> None:

@@ -259,9 +259,13 @@ def test_status_task() -> None:
     task = []
 
     def main() -> Gen:
+        me = parkcos.cur_task()
+        assert me is not None
         task.append(Task(status))
         client = Client(status_task=task[0])
         yield client.schedule()
+        while len((yield client.servers())) < 2:  # else the client may be closed before the second is there
+            yield me.sleep(0.01)
         rtask = yield client.rtask(square, 7)
         yield rtask()
         yield client.close()

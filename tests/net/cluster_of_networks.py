@@ -19,7 +19,8 @@ from parkcos.kernel import Kernel, Task
 from parkcos.net import wire
 from parkcos.net.hub import Callbacks, Hub
 from parkcos.net.iothread import IOThread
-from parkcos.net.network import Network, NetworkOptions
+from parkcos.net.network import Network
+from parkcos.net.options import NetworkOptions
 from parkcos.net.payload import dumps, loads
 from parkcos.net.peer import UP, Peer
 from parkcos.net.secret import ClusterKeys
@@ -105,21 +106,24 @@ class HubPlace:
         pulse_s: float = 5.0,
         protocol: int = PROTOCOL,
         addr: str = "127.0.0.1",
+        addrs: tuple[str, ...] = (),
+        listens_at: tuple[str, ...] | None = None,
         start: bool = True,
     ) -> None:
+        """addrs: more addresses that it announces.  listens_at: those where it does listen; None: at all."""
         number = next(self.numbers)
         self.io = IOThread()
         self.io.start()
         self.got = Changes()  # bodies, in order
         self.happened = Changes()  # ("up" | "gone", Peer, reason)
-        own = Hello(protocol, "0.1.0", "3.11", incarnation or number, f"hub{number}", addr, 0, ("peer",))
+        own = Hello(protocol, "0.1.0", "3.11", incarnation or number, f"hub{number}", addr, 0, ("peer",), addrs=addrs)
         callbacks = Callbacks(
             self._messages,
             [lambda peer: self.happened.add(("up", peer, ""))],
             [lambda peer, reason: self.happened.add(("gone", peer, reason))],
         )
         self.hub = Hub(self.io, own, TlsIdentity(keys, own.name) if keys else None, callbacks, pulse_s)
-        self.port = self.hub.listen([addr], [port])
+        self.port = self.hub.listen([addr, *addrs] if listens_at is None else listens_at, [port])
         self.location = _location(addr, self.port)
         self.closed = False
         if start:
@@ -171,12 +175,12 @@ class HubPlace:
 
         def stop() -> None:
             self.hub.closing = True
-            if self.hub._pulse_handle:
-                self.hub._pulse_handle.cancel()
-            for sock in self.hub._listeners:
+            for handle in self.hub._timers.values():
+                handle.cancel()
+            for sock in self.hub.door.listeners:
                 self.io.loop.remove_reader(sock.fileno())
                 sock.close()
-            for task in [*self.hub._tasks, *self.hub._greetings]:
+            for task in [*self.hub.dialer.tasks, *self.hub.door.greetings]:
                 task.cancel()
             for peer in self.hub.peers():
                 if peer.link:
@@ -267,10 +271,11 @@ class Place:
 
 async def _silently(network: Network) -> None:
     hub = network.hub
-    for transport in network.discovery._transports:
-        transport.abort()
-    network.discovery._private = None
-    network.discovery.close()
+    for discovery in network.discoveries:
+        for transport in discovery._transports:
+            transport.abort()
+        discovery._private = None
+        discovery.close()
     hub._say_goodbye = lambda: None  # type: ignore[method-assign]
     await hub.close()
 

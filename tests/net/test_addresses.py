@@ -11,6 +11,8 @@ import pytest
 
 from parkcos.errors import ConfigError
 from parkcos.net.addresses import (
+    GROUP_V4,
+    GROUP_V6,
     Interface,
     OwnAddress,
     broadcast_targets,
@@ -78,9 +80,9 @@ def test_virtual_networks_come_last(virtual: Interface) -> None:
 
 
 def test_loopback_when_there_is_nothing_else() -> None:
-    own = choose_address(None, [LO, LO6, AUTOIP, ETH6], never)
+    own = choose_address(None, [LO, LO6, AUTOIP, CABLE6], never)
     assert (own.addr, own.interfaces, own.loopback_only) == ("127.0.0.1", (LO,), True)
-    assert "no other IPv4 address" in own.why
+    assert "no other address" in own.why
     assert "169.254.3.4 eth2" in own.why
     assert choose_address(None, [], never).addr == "127.0.0.1"
 
@@ -101,7 +103,7 @@ def test_given_loopback(host: str) -> None:
 def test_given_ipv6() -> None:
     own = choose_address("FD00:0::5", [LO, ETH0, ETH6], never)
     assert (own.addr, own.interfaces, own.loopback_only) == ("fd00::5", (ETH6,), False)
-    assert broadcast_targets(own, 9705) == []
+    assert broadcast_targets(own, 9705) == [(GROUP_V6, 9705)]
     with pytest.raises(ConfigError, match="one cable only"):
         choose_address("fe80::5%eth0", [LO, ETH0, CABLE6], never)
 
@@ -167,6 +169,12 @@ def test_broadcast_targets() -> None:
     for host in ("127.0.0.1", "127.3.3.3"):
         assert broadcast_targets(choose_address(host, [LO, ETH0], never), 9706) == [("127.255.255.255", 9706)]
     assert broadcast_targets(choose_address("::1", [LO, LO6, ETH0], never), 9706) == []
+    assert broadcast_targets(both, 9706, multicast=True) == [(GROUP_V4, 9706)]
+
+
+def test_ipv6_when_there_is_no_ipv4() -> None:
+    own = choose_address(None, [LO, LO6, AUTOIP, CABLE6, ETH6], never)
+    assert (own.addr, own.interfaces, own.loopback_only) == ("fd00::5", (ETH6,), False)
 
 
 def test_what_the_system_says(monkeypatch: pytest.MonkeyPatch) -> None:

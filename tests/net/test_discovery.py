@@ -307,7 +307,21 @@ def test_disabled(run: Callable[..., None], port: int) -> None:
     run(test())
 
 
-def test_ipv6_has_no_broadcast(run: Callable[..., None], port: int) -> None:
+def test_by_multicast_on_loopback(run: Callable[..., None], port: int) -> None:
+    async def test() -> None:
+        one, two = (Process(number, port, addr="127.0.0.1", multicast=True) for number in (2, 3))
+        await one.discovery.start()
+        await two.discovery.start()
+        await one.until(lambda: 3 in one.heard)
+        await two.until(lambda: 2 in two.heard)
+        one.discovery.close()
+        await two.until(lambda: 2 in two.left)
+        two.discovery.close()
+
+    run(test())
+
+
+def test_answers_over_ipv6(run: Callable[..., None], port: int) -> None:
     async def test() -> None:
         one = Process(2, port, addr="::1")
         await one.discovery.start()

@@ -7,44 +7,24 @@ import random
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from parkcos.errors import ConfigError
+from parkcos.net import dialer, door, wire
 from parkcos.net import hub as module
+from parkcos.net import peer as peers
 from parkcos.net import session as sessions
-from parkcos.net import wire
-from parkcos.net.frames import DATA, FRAME_BYTES_MAX, HEADER, HELLO_BYTES_MAX, header
-from parkcos.net.hub import GREETINGS_MAX
+from parkcos.net.door import GREETINGS_MAX
+from parkcos.net.frames import BIG, BIG_SIZE, BYE, DATA, FRAME_BYTES_MAX, HEADER, HELLO_BYTES_MAX, PART, header
 from parkcos.net.location import Location
 from parkcos.net.peer import GONE, UP
 from parkcos.net.session import PROTOCOL
 from parkcos.net.tls import TlsIdentity
-from tests.net.cluster_of_networks import KEYS, OTHER_KEYS, WAIT_S, Cluster, HubPlace, Log
+from tests.net.cluster_of_networks import KEYS, OTHER_KEYS, WAIT_S, Changes, Cluster, HubPlace, Log
 
 pytestmark = pytest.mark.live
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_loop_before() -> Iterator[None]:
-    """uvloop makes a pipe with the first loop of a process and keeps it: no leak of a test's."""
-    with Cluster() as cluster:
-        cluster.hub()
-    return
-
-
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    with Cluster() as made:
-        yield made
-
-
-@pytest.fixture
-def log() -> Iterator[Log]:
-    with Log() as made:
-        yield made
 
 
 def ups(place: HubPlace) -> list[Any]:
@@ -153,7 +133,7 @@ def settled(a: HubPlace, b: HubPlace) -> None:
     """Wait until both have one and the same connection and nobody dials."""
     for _ in range(2000):
         la, lb = a.links(), b.links()
-        busy = [t for place in (a, b) for t in place.call(lambda p=place: [*p.hub._tasks, *p.hub._greetings])]
+        busy = [t for place in (a, b) for t in place.call(lambda p=place: [*p.hub.dialer.tasks, *p.hub.door.greetings])]
         if not busy and len(la) == len(lb) == 1 and ends(la[0]) == tuple(reversed(ends(lb[0]))):
             return
         threading.Event().wait(0.005)
@@ -173,7 +153,7 @@ def test_by_an_alias_it_is_the_same_peer(cluster: Cluster) -> None:
     cluster.places.append(b)
     sock = socket.create_server(("127.0.0.2", 0))
     sock.setblocking(False)
-    b.hub._listeners.append(sock)  # it listens at two addresses, and says the first
+    b.hub.door.listeners.append(sock)  # it listens at two addresses, and says the first
     b.start()
     a = cluster.hub()
     alias = Location("127.0.0.2", sock.getsockname()[1])
@@ -188,6 +168,15 @@ def test_by_an_alias_it_is_the_same_peer(cluster: Cluster) -> None:
     assert sorted(got) == list(range(20))
     wait_up(a)
     assert [e[0] for e in a.happened.items] == ["up"]
+    # Whoever has either still reaches it, also if the message was added just when they became one.
+    merged = first if first.merged is not None else second
+    assert a.send(merged, 20)
+    merged.queue.append(wire.Service(wire.EMPTY, 0, False, "test", (21).to_bytes(4, "big")))
+    a.hub._mark_dirty(merged)
+    b.got.wait(lambda items: set(items) == set(range(22)))
+    told = Changes()
+    a.hub.when_caught_up(merged, told.add)
+    assert told.wait(len) == [True]
     survivor = a.hub.peer_at(alias)
     assert survivor is a.hub.peer_at(b.location)
     b.close()
@@ -274,7 +263,7 @@ def test_a_process_that_was_killed_is_gone_within_a_second(cluster: Cluster) -> 
     assert gone is peer
     assert "no process listens at" in reason
     assert "refused" in reason
-    assert sum(module.REDIAL_DELAYS_S[: module.REFUSED_MAX]) + module.ACCEPTOR_WAITS_S < 1.0
+    assert sum(dialer.REDIAL_DELAYS_S[: dialer.REFUSED_MAX]) + module.ACCEPTOR_WAITS_S < 1.0
     assert peer.state is GONE
     assert not a.send(peer, 1)
     assert a.hub.peer_at(b.location, b.hub.own.incarnation) is None
@@ -445,6 +434,45 @@ def test_a_message_that_cannot_be_encoded_harms_no_other(cluster: Cluster, log: 
     log.wait_for("cannot be encoded", "Locate", str(b.location))
 
 
+def test_a_large_message_that_cannot_be_encoded_leaves_no_payload_there(cluster: Cluster, log: Log) -> None:
+    """Else the next large message would be given that payload."""
+    a, b = cluster.hub(), cluster.hub()
+    peer = a.peer(b)
+    a.send(peer, 0, big=True)
+    assert peer.post_payload(wire.ToChannel(wire.EMPTY, 0, False, "\udcff"), [b"x" * 100_000])
+    a.send(peer, 1, big=True)  # the far side compares
+    b.got.wait(numbers(2))
+    log.wait_for("cannot be encoded", "ToChannel", str(b.location))
+
+
+def test_what_is_posted_during_a_flush_is_not_counted_for_ever(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits until the far side has caught up is told, although nothing else is sent."""
+    a, b = cluster.hub(), cluster.hub()
+    peer = a.peer(b)
+    a.send(peer, 0)
+    b.got.wait(numbers(1))
+    monkeypatch.setattr(peers, "BEHIND_BYTES", 100_000)
+    encode = wire.encode
+
+    def meanwhile(batch: Any) -> bytes:
+        monkeypatch.setattr(wire, "encode", encode)
+        thread = threading.Thread(target=a.send, args=(peer, 3, True))
+        thread.start()
+        thread.join(WAIT_S)
+        return encode(batch)
+
+    monkeypatch.setattr(wire, "encode", meanwhile)
+    with peer.lock:  # so that they leave in one flush: it goes on after the first
+        a.send(peer, 1)
+        a.send(peer, 2, True)
+    b.got.wait(numbers(4))
+    told = Changes()
+    a.hub.when_caught_up(peer, told.add)
+    assert told.wait(len) == [True]
+
+
 def test_port_that_is_taken(cluster: Cluster) -> None:
     a = cluster.hub()
     with pytest.raises(ConfigError, match=f"TCP port {a.port}"):
@@ -484,12 +512,12 @@ def read_to_end(sock: socket.socket) -> bytes:
     return data
 
 
-def greeted(place: HubPlace, incarnation: int = 424242, **changes: Any) -> ssl.SSLSocket:
+def greeted(place: HubPlace, incarnation: int = 424242, own_port: int = 1, **changes: Any) -> ssl.SSLSocket:
     """A stranger in the middle of a good session."""
     sock = dialled_tls(place)
     read_frame(sock)
     own = sessions.msgspec.structs.replace(
-        place.hub.own, incarnation=incarnation, name="stranger", port=1, session=9, **changes
+        place.hub.own, incarnation=incarnation, name="stranger", port=own_port, session=9, **changes
     )
     sock.sendall(sessions.encode_hello(own))
     return sock
@@ -520,7 +548,7 @@ def test_wrong_secret_is_said_once_on_each_side(cluster: Cluster, log: Log) -> N
 def test_with_and_without_a_secret(
     cluster: Cluster, log: Log, ours: Any, theirs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "DIAL_TIMEOUT_S", 0.5)  # each waits for the other to say something it understands
+    monkeypatch.setattr(dialer, "DIAL_TIMEOUT_S", 0.5)  # each waits for the other to say something it understands
     a, b = cluster.hub(keys=ours, pulse_s=0.5), cluster.hub(keys=theirs)
     a.send(a.peer(b), 1)
     _, reason = wait_gone(a)
@@ -593,12 +621,17 @@ def test_a_greeting_with_a_false_address(cluster: Cluster, log: Log, addr: str) 
     still_serves(cluster, a)
 
 
+def one_byte_payload(seq: int) -> bytes:
+    return header(BIG, 8, seq) + BIG_SIZE.pack(1) + header(PART, 1, seq + 1) + b"x"
+
+
 BAD_LATER = {
     "oversized": (header(DATA, FRAME_BYTES_MAX + 1, 1), "larger than any"),
     "unknown kind": (header(99, 0), "unknown kind"),
     "gap": (header(DATA, 1, 3) + b"x", "missing"),
     "ack": (header(5, 0, 12), "acknowledged"),
     "part": (header(4, 1, 1) + b"x", "not announced"),
+    "payloads": (b"".join(one_byte_payload(seq) for seq in (1, 3)), "without a message"),
     "no message": (header(DATA, 3, 1) + b"abc", "no known kind"),
     "bad text": (header(DATA, 9, 1) + b"\x91\x94\x07\xa3\xff\xff\xff\xa0\x01", "no known kind"),
 }
@@ -651,7 +684,7 @@ def test_a_session_that_was_given_up_is_not_gone_on_with(cluster: Cluster) -> No
     a = cluster.hub()
     with greeted(a, to_session=77) as sock:
         kind, body = read_frame(sock)
-        assert kind == module.BYE
+        assert kind == BYE
         assert b"given the connection up" in body
     assert ups(a) == []
 
@@ -659,7 +692,7 @@ def test_a_session_that_was_given_up_is_not_gone_on_with(cluster: Cluster) -> No
 def test_a_tls_client_that_never_speaks_and_one_that_never_shakes_hands(
     cluster: Cluster, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "GREETING_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(door, "GREETING_TIMEOUT_S", 0.2)
     a = cluster.hub()
     with dialled_tls(a) as mute, dialled_raw(a) as mute_too:
         ports = [mute.getsockname()[1], mute_too.getsockname()[1]]
@@ -679,7 +712,7 @@ def test_300_half_open_connections_do_not_stop_service(cluster: Cluster) -> None
         for _ in range(300):
             socks.append(dialled_raw(a))
         still_serves(cluster, a)
-        assert len(a.hub._greetings) <= GREETINGS_MAX
+        assert len(a.hub.door.greetings) <= GREETINGS_MAX
         peer = b.peer(a)
         wait_up(b)
         for i in range(100):
@@ -724,7 +757,7 @@ def test_an_answer_lost_in_a_cut_does_not_end_the_session(cluster: Cluster) -> N
 
 
 def test_a_new_session_of_a_process_that_gave_the_old_one_up(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "DIAL_TIMEOUT_S", 0.0)  # the old one is not fresh any more
+    monkeypatch.setattr(door, "FRESH_S", 0.0)  # the old one is not fresh any more
     a = cluster.hub()
     with greeted(a):
         wait_up(a)

@@ -14,7 +14,8 @@ from parkcos.kernel import Kernel
 from parkcos.net import lookout as lookouts
 from parkcos.net.iothread import IOThread
 from parkcos.net.lookout import IO, KERNEL, Lookout
-from parkcos.net.network import Network, NetworkOptions
+from parkcos.net.network import Network
+from parkcos.net.options import NetworkOptions
 from parkcos.net.peer import UP
 
 LIMIT_S = 20.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,35 +13,12 @@ from parkcos.kernel import Channel, MonitorStatus, Task
 from parkcos.net import peer as peers_module
 from parkcos.net.channels import RemoteChannel
 from parkcos.net.location import Location
-from parkcos.net.network import PeerStatus
+from parkcos.net.options import told_addresses
+from parkcos.net.peer_status import PeerStatus
 from parkcos.net.refs import RemoteTask
 from tests.net.cluster_of_networks import OTHER_KEYS, WAIT_S, Changes, Cluster, Log, Place
 
 pytestmark = pytest.mark.live
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_loop_before() -> Iterator[None]:
-    with Cluster() as cluster:
-        cluster.hub()
-    return
-
-
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    with Cluster() as made:
-        yield made
-
-
-@pytest.fixture
-def log() -> Iterator[Log]:
-    with Log() as made:
-        yield made
-
-
-@pytest.fixture
-def two(cluster: Cluster) -> tuple[Place, Place]:
-    return cluster.place("a"), cluster.place("b")
 
 
 def collector(place: Place, count: int | None = None, name: str = "") -> tuple[Task, Changes]:
@@ -683,6 +659,26 @@ def test_locate_when_a_peer_dies_meanwhile(cluster: Cluster) -> None:
     assert a.run(find) is None
 
 
+def test_a_question_that_cannot_be_encoded_raises_at_once(two: tuple[Place, Place]) -> None:
+    """Nobody would ever answer it."""
+    a, b = two
+    a.connect(b)
+    channel = b.call(Channel, "news")
+    b.call(channel.register)
+    remote = a.reference(channel)
+
+    def deliver(task: Any = None) -> Any:
+        yield remote.deliver("to more than there are", n=2**70)
+
+    def locate(task: Any = None) -> Any:
+        yield a.network.locate_task("\udcff", b.location, None)
+
+    for fn, what in ((deliver, "DeliverToChannel"), (locate, "Locate")):
+        with pytest.raises(ShippingError, match=what):
+            a.run(fn)
+    assert not a.network.requests._open
+
+
 def test_locating_by_something_else_than_a_name(two: tuple[Place, Place], log: Log) -> None:
     a, b = two
     a.connect(b)
@@ -1042,3 +1038,17 @@ def test_a_locate_that_discovers() -> None:
             return (yield Task.locate("sought", timeout=WAIT_S))
 
         assert a.run(find).id == there.id
+
+
+def test_what_is_told_instead_of_own_addresses(cluster: Cluster) -> None:
+    own = ["10.0.0.1", "10.1.0.1"]
+    assert told_addresses(own, None) == own
+    assert told_addresses(own, "192.0.2.1") == ["192.0.2.1", "10.1.0.1"], "each for the one in its place"
+    assert told_addresses(own, ["192.0.2.1", "192.0.2.2"]) == ["192.0.2.1", "192.0.2.2"]
+    assert told_addresses(own[:1], ["192.0.2.1", "192.0.2.2"]) == ["192.0.2.1", "192.0.2.2"]
+    behind = cluster.place("behind", host=["127.0.0.1", "127.0.0.2"], ext_host=["127.0.0.3", "127.0.0.4"])
+    assert behind.location.addr == "127.0.0.3"
+    told = behind.network.hub.own
+    assert (told.addr, told.addrs) == ("127.0.0.3", ("127.0.0.4",))
+    announced = [discovery._announce() for discovery in behind.network.discoveries]
+    assert [announce.addr for announce in announced] == ["127.0.0.3", "127.0.0.4"]

@@ -70,8 +70,28 @@ def test_no_network_without_need() -> None:
         Task(main)
         """
     )
-    assert out == "2 None\n"
+    threads = 3 if sys.version_info[:2] == (3, 12) else 2
+    assert out == f"{threads} None\n"
     assert "uses address" not in log
+
+
+def test_io_when_the_main_part_has_ended() -> None:
+    out, _ = run(
+        """
+        async def add(a, b):
+            return a + b
+
+        def main(task=None):
+            while threading.main_thread().is_alive() and task.kernel.clock() < end:
+                yield task.sleep(0.01)
+            print((yield parkcos.io(add(1, 2))))
+
+        import time
+        end = time.monotonic() + 1
+        Task(main)
+        """
+    )
+    assert out == "3\n"
 
 
 def test_the_program_waits_for_its_tasks() -> None:

@@ -45,23 +45,10 @@ class Bomb:
         return os.mkdir, (str(self.path),)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_loop_before() -> Iterator[None]:
-    with Cluster() as cluster:
-        cluster.hub()
-    return
-
-
 @pytest.fixture
 def victim() -> Iterator[Place]:
     with Cluster() as cluster:
         yield cluster.place("victim")
-
-
-@pytest.fixture
-def log() -> Iterator[Log]:
-    with Log() as made:
-        yield made
 
 
 @pytest.fixture
@@ -305,7 +292,7 @@ def test_over_udp(log: Log, crater: Path, case: str) -> None:
     port = free_udp_port()
     with Cluster() as cluster:
         victim = cluster.place("victim", discover=True, udp_port=port, target_udp_ports=[port])
-        private = victim.network.discovery.private_port
+        private = victim.network.discoveries[0].private_port
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             for target in (port, private):
                 sock.sendto(make(pickled(crater)), ("127.0.0.1", target))

@@ -58,18 +58,20 @@ class Site:
         name = next(name for name, one in self.started if one is process)
         return (self.folder / f"{name}.log").read_text()
 
-    def wait_for(self, process: HostProcess, text: str) -> str:
-        """Wait until it has said so; everything that it has said."""
+    def wait_for(self, process: HostProcess, text: str, lines: str = "") -> str:
+        """Wait until it has said so; everything that it has said.  lines: only those that begin so are looked at."""
         deadline = time.monotonic() + PATIENCE_S
-        while text not in (said := self.said(process)):
+        while True:
+            said = self.said(process)
+            if text in "\n".join(line for line in said.splitlines() if line.startswith(lines)):
+                return said
             assert process.poll() is None, f"it ended without saying {text!r}:\n{said}"
             assert time.monotonic() < deadline, f"it does not say {text!r}:\n{said}"
             time.sleep(0.02)
-        return said
 
-    def finish(self, process: HostProcess) -> str:
+    def finish(self, process: HostProcess, patience_s: float = PATIENCE_S) -> str:
         """Wait for its end, which must be a good one; everything that it has said."""
-        code = process.wait(PATIENCE_S)
+        code = process.wait(patience_s)
         said = self.said(process)
         assert code == 0, said
         return said

@@ -28,6 +28,7 @@ from parkcos.node.state import (
     CloseZygote,
     EndServer,
     ForkServer,
+    HoursChanged,
     KillServer,
     NodeMachine,
     OpenZygote,
@@ -42,6 +43,7 @@ from parkcos.node.state import (
     SetupFailed,
     Stop,
     StopAsked,
+    TasksSeen,
     TimePassed,
     ToClient,
     ToScheduler,
@@ -140,7 +142,10 @@ def test_release() -> None:
 
 def test_setup_that_fails() -> None:
     node = Driven(SchedulerSeen(S), ReserveAsked(S, A, PA), SetupAsked(A, 2, False))
-    assert node(SetupFailed("no such file")) == [ToClient(PA, m.NodeFailed(A, "no such file")), CloseZygote()]
+    assert node(SetupFailed("no such file")) == [
+        ToClient(PA, m.NodeFailed(A, "no such file", setup=True)),
+        CloseZygote(),
+    ]
     assert node(SetupFailed("again")) == []
     assert node(ZygoteExited("closed")) == FREED
 
@@ -268,6 +273,84 @@ def test_stopping() -> None:
     assert node(ZygoteExited("closed")) == [FREED[0], Stop()]
 
 
+def test_outside_of_its_hours_no_client_is_taken() -> None:
+    night = "not in service until 17:00"
+    node = Driven(SchedulerSeen(S))
+    assert node(HoursChanged(night)) == [ToScheduler(S, None)]
+    assert node(HoursChanged(night)) == [], "nothing new"
+    assert node(ReserveAsked(S, A, PA)) == [ToScheduler(S, m.NodeAnswer(A, False, night))]
+    assert node.machine.next_deadline() is None
+    assert node(HoursChanged("")) == [ToScheduler(S, None)], "they hear that it is open"
+    assert node(ReserveAsked(S, A, PA)) == [ToScheduler(S, m.NodeAnswer(A, True))]
+
+
+def test_at_the_stop_a_client_stays_and_at_the_end_it_goes() -> None:
+    night, why = "not in service until 17:00", "its node's hours of service ended at 08:00"
+    node = serving(1)
+    assert node(HoursChanged(night)) == []
+    assert node(ReserveAsked(S, A, PA)) == [ToScheduler(S, m.NodeAnswer(A, True))], "whom it serves it goes on to serve"
+    assert node(ReserveAsked(S, B, PB)) == [ToScheduler(S, m.NodeAnswer(B, False, night))]
+    assert node(HoursChanged(night, why), 9.0) == [EndServer(0, GRACE_S)]
+    assert node.machine.next_deadline() == 9.0 + GRACE_S
+    assert node(TimePassed(), 9.0 + GRACE_S) == [KillServer(0)]
+    assert node(ServerExited(0, "killed")) == [down(100, why, asked=True), CloseZygote()]
+    assert node(ZygoteExited("closed")) == [ToClient(PA, m.NodeClosed(A, why)), ToScheduler(S, None)]
+    assert node(HoursChanged("")) == [ToScheduler(S, None)]
+    assert node(ReserveAsked(S, B, PB)) == [ToScheduler(S, m.NodeAnswer(B, True))]
+    assert node(HoursChanged(night, why)) == [ToClient(PB, m.NodeClosed(B, why)), ToScheduler(S, None)], "reserved"
+    node = Driven(ReserveAsked(S, A, PA), SetupAsked(A, 1, False))
+    assert node(HoursChanged(night, why)) == [CloseZygote()], "in node_setup"
+
+
+def test_the_end_hurries_a_patient_close() -> None:
+    node = serving(1)
+    node(CloseAsked(A, False))
+    assert node(HoursChanged("later", "it is late"), 3.0) == [EndServer(0, GRACE_S)]
+
+
+def test_it_serves_so_many_clients() -> None:
+    node = serving(0)
+    node.machine.serve = 2
+    node(CloseAsked(A, True))
+    assert node(ZygoteExited("closed")) == FREED
+    node(ReserveAsked(S, B, PB))
+    assert node(ReleaseAsked(B))[-1] == ToScheduler(S, None), "one that never came does not count"
+    for event in (ReserveAsked(S, B, PB), SetupAsked(B, 1, False), SetupFailed("no")):
+        node(event)
+    assert node(ZygoteExited("closed")) == [ToClient(PB, m.NodeClosed(B)), Stop()], "one that came does"
+    assert node.phase == STOPPED
+
+
+def test_a_client_that_runs_nothing_is_closed() -> None:
+    node = serving(1)
+    assert node.machine.next_deadline() is None, "by default it may stay for ever"
+    node.machine.zombie_period_s = 60.0
+    assert node.machine.next_deadline() == 60.0
+    node(TasksSeen(0, 20.0), 60.0)
+    assert node(TimePassed(), 60.0) == []
+    assert node.machine.next_deadline() == 80.0
+    node(TasksSeen(1, 20.0), 80.0)
+    assert node(TimePassed(), 80.0) == []
+    assert node.machine.next_deadline() == 140.0, "it runs one"
+    node(TasksSeen(0, 90.0), 140.0)
+    assert node(TimePassed(), 140.0) == []
+    node(TasksSeen(0, 90.0), 150.0)
+    assert node(TimePassed(), 150.0) == [EndServer(0, GRACE_S)]
+    assert node.machine.next_deadline() == 150.0 + GRACE_S
+    why = "its node closed it: none of its tasks has run there for 60 s"
+    assert node(ServerExited(0, "it ended"))[0] == down(100, why, asked=True)
+    assert node(ZygoteExited("closed"))[0] == ToClient(PA, m.NodeClosed(A, why))
+
+
+def test_closed_by_its_operator() -> None:
+    node = serving(1)
+    assert node(CloseAsked(A, True, "closed by hand")) == [EndServer(0, GRACE_S)]
+    assert node(ServerExited(0, "it ended"))[0] == down(100, "closed by hand", asked=True)
+    assert node(ZygoteExited("closed")) == [ToClient(PA, m.NodeClosed(A, "closed by hand")), ToScheduler(S, None)]
+    node(ReserveAsked(S, A, PA))
+    assert node(ReleaseAsked(A)) == FREED, "the reason is not kept for the next"
+
+
 class AnyOrder(RuleBasedStateMachine):
     """A node with fake processes: one client's servers live at a time, and every close comes to its end."""
 
@@ -314,6 +397,10 @@ class AnyOrder(RuleBasedStateMachine):
         events = {"close": CloseAsked(client[0], True), "patient": CloseAsked(client[0], False)}
         events |= {"release": ReleaseAsked(client[0]), "lost": ProcessLost(client[1], "killed")}
         self.tell(events[what])
+
+    @rule(closed=st.sampled_from(["", "later"]), ends=st.booleans())
+    def hours(self, closed: str, ends: bool) -> None:
+        self.tell(HoursChanged(closed, "it is late" if closed and ends else ""))
 
     @precondition(lambda self: self.zygote and self.machine.phase == SETUP)
     @rule(ok=st.booleans())

@@ -35,8 +35,8 @@ A, B, C = 1, 2, 3  # clients; their processes are ten times that
 N, M = 100, 200  # nodes
 
 
-def info(node: int, python: str = "3.11") -> m.NodeInfo:
-    return m.NodeInfo(node, f"n{node}", f"10.0.0.{node}", 9706, 4, "Linux", python, "0")
+def info(node: int, python: str = "3.11", closed: str = "") -> m.NodeInfo:
+    return m.NodeInfo(node, f"n{node}", f"10.0.0.{node}", 9706, 4, "Linux", python, "0", closed=closed)
 
 
 def asked(client: int, process: int = 0) -> ClientAsked:
@@ -148,10 +148,10 @@ def test_a_node_that_refuses_is_offered_when_it_is_free() -> None:
 
 def test_a_node_of_another_schedulers_client() -> None:
     s = Driven(asked(A))
-    assert s(NodeReported(info(N), 99)) == []
+    assert s(NodeReported(info(N), 99)) == [to(A, m.NodeUnusable(A, info(N), TAKEN))]
     assert s.state(N) == HELD
     assert s(NodeReported(info(N), 0)) == [to(A, m.NodeOffer(A, info(N)))]
-    assert s(NodeReported(info(N), 99)) == []
+    assert s(NodeReported(info(N), 99)) == [to(A, m.NodeUnusable(A, info(N), TAKEN))]
     assert s(ClientWanted(A, N, 0)) == []
     assert s(ClientWanted(A, N, 4)) == [to(A, m.NodeUnusable(A, info(N), TAKEN))], "taken meanwhile"
     s(NodeReported(info(N), 0))
@@ -159,6 +159,26 @@ def test_a_node_of_another_schedulers_client() -> None:
     assert s(NodeReported(info(N), 99)) == [to(A, m.NodeUnusable(A, info(N), TAKEN))]
     assert s(NodeAnswered(N, A, False, "busy")) == []
     assert s.machine.next_deadline() is None
+
+
+def test_a_node_outside_of_its_hours() -> None:
+    closed = info(N, closed="not in service until 17:00")
+    unusable = to(A, m.NodeUnusable(A, closed, closed.closed))
+    s = Driven(NodeReported(closed, 0))
+    assert s(asked(A))[-1] == unusable
+    assert s(NodeReported(info(N), 0)) == [to(A, m.NodeOffer(A, info(N)))]
+    assert s(NodeReported(closed, 0)) == [unusable], "while the client thinks"
+    assert s(ClientWanted(A, N, 4)) == [unusable]
+    s(NodeReported(info(N), 0))
+    s(ClientWanted(A, N, 4))
+    assert s(NodeReported(closed, 0)) == [], "its answer says so"
+    assert s(NodeAnswered(N, A, False, closed.closed)) == [unusable]
+    s(NodeReported(info(N), 0))
+    s(ClientWanted(A, N, 4))
+    s(NodeAnswered(N, A, True, ""))
+    assert s(NodeReported(closed, A)) == [], "it is its client's last hour"
+    assert s(NodeReported(closed, 0)) == [], "whom it closed knows why"
+    assert s(NodeReported(info(N), 0)) == [to(A, m.NodeOffer(A, info(N)))], "the next day, for the same client"
 
 
 def test_a_report_from_before_the_question() -> None:

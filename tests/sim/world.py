@@ -350,7 +350,7 @@ class Server(Process):
         since = self.running.pop(task)
         truth = self.world.tasks[self.client, task]
         truth.finish(self)
-        self.send(self.client_process, m.TaskEnded(self.client, task, "done", self.world.now - since))
+        self.send(self.client_process, m.TaskEnded(self.client, task, "done", self.world.now - since, task))
         self.handle(ex.Ended(task))
 
     def end(self, reason: str, report: bool = True) -> None:
@@ -458,7 +458,7 @@ class Client:
         match message:
             case m.TaskStarted(_, task, _):
                 self.handle(d.Started(task))
-            case m.TaskEnded(_, task, _, seconds):
+            case m.TaskEnded(_, task, _, seconds, _):
                 known = task in self.machine.tasks
                 if known:
                     self.world.tasks[self.number, task].outcome("ended")

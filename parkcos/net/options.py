@@ -1,0 +1,83 @@
+"""What a process's presence on the network depends on, and what is found out from that before it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from parkcos.net.addresses import OwnAddress, choose_address
+from parkcos.net.certificates import CertificateIdentity, Certificates
+from parkcos.net.location import resolve
+from parkcos.net.secret import ClusterKeys
+from parkcos.net.tls import Identity, TlsIdentity
+
+CLIENT_UDP_PORT = 9705
+NODE_UDP_PORT = 9706
+
+
+@dataclass
+class NetworkOptions:
+    """What a process's presence on the network depends on.
+
+    keys: of the cluster; None for a cluster without a secret.
+    certificates: of the user's own, for the sessions, instead of those that come from the keys.
+    tcp_ports: tried in order, 0 for any.
+    roles: what this process is to others ('node', 'scheduler', 'peer', 'server').
+    dial_roles: others that announce one of these roles are dialled.
+    """
+
+    host: str | Sequence[str] | None = None
+    """Own address or name, or several: the first is the one that references carry."""
+    ext_host: str | Sequence[str] | None = None
+    """What others are told instead of the own address, or of each, in the same order."""
+    tcp_ports: Sequence[int] = (0,)
+    udp_port: int = CLIENT_UDP_PORT
+    target_udp_ports: Sequence[int] = (CLIENT_UDP_PORT, NODE_UDP_PORT)
+    name: str = ""
+    keys: ClusterKeys | None = None
+    certificates: Certificates | None = None
+    roles: tuple[str, ...] = ("peer",)
+    dial_roles: set[str] = field(default_factory=lambda: {"peer"})
+    discover: bool = True
+    multicast: bool = False
+    pulse_s: float = 5.0
+    version: str = "0"
+    say_address: bool = True
+    dest_path: Path | None = None
+    """Received files lie below it; None: a folder of the user's own below the temp folder."""
+    max_file_size: int | None = None
+    """Of received files, in bytes; None or 0: no bound."""
+    identity: Identity | None = None
+    addresses: Sequence[OwnAddress] = ()
+    """These two as `prepare` has found them, or to be found by the Network."""
+
+    def prepare(self) -> None:
+        """Find out beforehand what takes long, for processes that are forked after this.  Raises: ConfigError."""
+        self.identity = identity_of(self, self.name)
+        if self.identity is not None:
+            self.identity.server_context()
+        self.addresses = own_addresses(self.host)
+
+
+def identity_of(options: NetworkOptions, name: str) -> Identity | None:
+    """What a process called `name` proves itself with; None in a cluster without a secret and without certificates."""
+    if options.certificates is not None:
+        return CertificateIdentity(options.certificates)
+    return TlsIdentity(options.keys, name) if options.keys else None
+
+
+def own_addresses(host: str | Sequence[str] | None) -> list[OwnAddress]:
+    """The addresses that `host` means, the first one first.  Raises: ConfigError."""
+    hosts = [host] if host is None or isinstance(host, str) else list(host)
+    return [choose_address(one) for one in hosts]
+
+
+def told_addresses(own: Sequence[str], ext_host: str | Sequence[str] | None) -> list[str]:
+    """What others are told: the first of `ext_host` instead of the first own address, and so on; more of them, too.
+
+    Raises: ConfigError for a name that means nothing.
+    """
+    ext = [ext_host] if isinstance(ext_host, str) else list(ext_host or ())
+    told = [resolve(host)[0] for host in ext]
+    return [*told, *own[len(told) :]]
