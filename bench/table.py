@@ -113,6 +113,13 @@ ROWS = (
         (Target(0.5, "pycos"),),
     ),
     Row(
+        "file",
+        "a file of 1 GiB (BENCH_FILE_GIB), TLS on, fsync",
+        "MB/s",
+        {"parkcos": "file send parkcos", "bare TLS socket": "file send tls", "bare socket": "file send socket"},
+        time_limit_s=300.0,
+    ),
+    Row(
         "rtask",
         "`rtask` and its result, one after the other",
         "tasks/s",
