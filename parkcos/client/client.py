@@ -10,9 +10,10 @@ import sys
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
-from parkcos.client import dispatch as d
+from parkcos.client import dispatch_events as d
 from parkcos.client.allocate import NodeAllocate, allocations
 from parkcos.client.components import bundle
+from parkcos.client.placing import OPEN, READY
 from parkcos.client.rtasks import Submission, name_of
 from parkcos.client.shell import CLOSED, NEW, RUNNING, WAITING, ClientShell
 from parkcos.client.side import ClientSide
@@ -232,12 +233,12 @@ class Client(ClientShell):
 
     def nodes(self) -> Completion[list[str]]:
         """The addresses of the nodes that this client uses.  Yield it."""
-        return self._ask("nodes", lambda: [n.info.addr for n in self._machine.nodes.values() if n.state == d.READY])
+        return self._ask("nodes", lambda: [n.info.addr for n in self._machine.nodes.values() if n.state == READY])
 
     def servers(self) -> Completion[list[Location]]:
         """The locations of the servers that are ready.  Yield it."""
         return self._ask(
-            "servers", lambda: [self._locations[s] for s, r in self._machine.servers.items() if r.state == d.OPEN]
+            "servers", lambda: [self._locations[s] for s, r in self._machine.servers.items() if r.state == OPEN]
         )
 
     def tasks(self, where: Location | str | None = None) -> Completion[list[Task]]:

@@ -19,61 +19,56 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from parkcos.client.controls import Controls
 from parkcos.client.dispatch_events import (
+    AbandonAsked,
     CloseAsked,
     CloseNode,
+    CloseNodeAsked,
+    CloseServerAsked,
     Effect,
+    EnableAsked,
     Ended,
     Event,
     Granted,
     LeaveScheduler,
+    LoadSeen,
     NodeHasClosed,
     NodeHasFailed,
     NodeIsReady,
     Offered,
-    OpenServer,
     ProcessLost,
     Recall,
     Recalled,
     Refused,
-    ReportAbandoned,
-    ReportRefused,
-    ReportStarted,
     ReportStatus,
-    Run,
     SchedulerLost,
     ServerIsDown,
     ServerIsReady,
     ServerIsUp,
     ServerSetupFailed,
-    SetupNode,
+    SilenceSeen,
     Started,
     Submitted,
+    SuspendAsked,
     TimePassed,
-    Want,
     Withdrawn,
 )
+from parkcos.client.membership import SILENT
 from parkcos.client.placing import (
     CLOSING,
-    ENDING,
+    DISABLED,
     OPEN,
-    OPENING,
-    READY,
-    SETUP,
+    PAUSED,
     STEAL_AFTER_S,
     WANTED,
     Node,
-    Placing,
     Server,
-    Task,
 )
-
-END_WAIT_S = 1.0
-"""A server is known to be gone from its node and from its session; the second word is awaited so long."""
 
 
 @dataclass
-class Dispatch(Placing):
+class Dispatch(Controls):
     """The one door is :meth:`handle`."""
 
     def handle(self, event: Event, now: float) -> list[Effect]:
@@ -82,7 +77,7 @@ class Dispatch(Placing):
         if self.closing or self.scheduler_lost or self.setup_error:
             effects += self._give_up()
         if self.closing or self.scheduler_lost:
-            effects += self._wind_up()
+            effects += self._wind_up(now)
         return effects
 
     def next_deadline(self) -> float | None:
@@ -107,7 +102,10 @@ class Dispatch(Placing):
                 assert (number in node.idle) == (not server.cpu), f"server {number} is wrongly idle or busy"
                 assert not server.waiting_io, "an open server takes every I/O task"
                 assert server.cpu or not server.waiting, f"server {number} is idle while tasks wait for it"
+                assert not server.holds and not node.holds, f"server {number} is open and held back"
             elif node is not None:
+                held = server.holds or node.holds
+                assert held or server.state != PAUSED, f"server {number} is paused and nothing holds it back"
                 assert number not in node.idle, f"server {number} is {server.state} and idle"
         for number, node in self.nodes.items():
             assert 0 <= node.left <= node.cpus, f"node {number} has {node.left} of {node.cpus} servers left"
@@ -126,169 +124,6 @@ class Dispatch(Placing):
         assert self.cpu_tasks == sum(not t.io for t in self.tasks.values())
         if self.closed:
             assert not self.tasks, "closed with tasks that never ended"
-
-    # -- nodes
-
-    def _offered(self, event: Offered, now: float) -> Iterator[Effect]:
-        number = event.info.incarnation
-        if self._nodes_told or self.scheduler_lost:
-            return
-        known = self.nodes.get(number)
-        if known is None:
-            yield ReportStatus("NodeDiscovered", number)
-            if event.cpus > 0:
-                self.nodes[number] = Node(event.info, event.cpus, left=event.cpus)
-        elif known.state != WANTED:
-            return  # it is in use
-        else:  # it was not to be had, and now it is
-            known.info = event.info
-        yield Want(number, event.cpus if known is None else known.cpus)
-
-    def _granted(self, event: Granted, now: float) -> Iterator[Effect]:
-        node = self.nodes.get(event.node)
-        if node is None or node.state != WANTED:
-            return
-        node.state = SETUP
-        self._had_nodes = True
-        yield SetupNode(event.node, node.cpus)
-
-    def _node_is_ready(self, event: NodeIsReady, now: float) -> Iterator[Effect]:
-        node = self.nodes.get(event.node)
-        if node is not None and node.state == SETUP:
-            node.state = READY
-            yield ReportStatus("NodeInitialized", event.node)
-
-    def _node_has_failed(self, event: NodeHasFailed, now: float) -> Iterator[Effect]:
-        if event.setup and event.node in self.nodes:
-            self.setup_error = event.error
-        yield from self._drop_node(event.node, "NodeDisconnected", event.error, now)
-
-    def _node_has_closed(self, event: NodeHasClosed, now: float) -> Iterator[Effect]:
-        yield from self._drop_node(event.node, "NodeClosed", event.reason or "its node was closed", now)
-
-    def _drop_node(self, number: int, status: str, reason: str, now: float) -> Iterator[Effect]:
-        node = self.nodes.get(number)
-        if node is None:
-            return
-        for server in list(node.servers):
-            self.servers[server].down = self.servers[server].down or reason or status
-            self._retire(server)
-        del self.nodes[number]
-        for server in [s for s, at in self._useless.items() if at == number]:
-            del self._useless[server]
-        for server in node.servers:
-            # Their sessions have the last word: what they sent last may still be on its way.
-            yield from self._await_end(server, now)
-        for task in [*node.waiting, *node.waiting_io]:
-            yield from self._abandon(task, reason)
-        yield ReportStatus(status, number, reason)
-
-    def _scheduler_lost(self, event: SchedulerLost, now: float) -> Iterator[Effect]:
-        self.scheduler_lost = event.reason or "it ended"
-        reason = f"the scheduler is gone: {self.scheduler_lost}"
-        for number in [n for n, node in self.nodes.items() if node.state == WANTED]:
-            yield from self._drop_node(number, "NodeDisconnected", reason, now)
-
-    # -- servers
-
-    def _server_is_up(self, event: ServerIsUp, now: float) -> Iterator[Effect]:
-        node = self.nodes.get(event.node)
-        if node is None or node.state != READY or event.server in self.servers:
-            return
-        self.servers[event.server] = Server(event.node, event.addr, event.port)
-        node.servers[event.server] = None
-        self._weigh(event.node, node)
-        yield ReportStatus("ServerDiscovered", event.server)
-        yield OpenServer(event.server)
-
-    def _server_is_ready(self, event: ServerIsReady, now: float) -> Iterator[Effect]:
-        server = self.servers.get(event.server)
-        if server is None or server.state != OPENING:
-            return
-        server.state, self.setup_error = OPEN, ""
-        node = self.nodes[server.node]
-        yield ReportStatus("ServerInitialized", event.server)
-        self._weigh_io(event.server, server)
-        for queue in (server.waiting_io, node.waiting_io, self.pending_io):
-            while queue:
-                yield self._send(queue.popleft(), event.server, now)
-        yield from self._fill(event.server, now)
-
-    def _server_setup_failed(self, event: ServerSetupFailed, now: float) -> Iterator[Effect]:
-        server = self.servers.get(event.server)
-        if server is not None:
-            server.down = self.setup_error = event.error or "server_setup failed"
-            yield from self._end_server(event.server, now)
-
-    def _server_is_down(self, event: ServerIsDown, now: float) -> Iterator[Effect]:
-        server = self.servers.get(event.server)
-        if server is not None:
-            server.down, server.asked = event.reason or "it ended", event.asked
-            server.reported, server.restarts = True, event.restarts
-            yield from self._await_end(event.server, now)
-            return
-        node = self.nodes.get(self._useless.pop(event.server, 0))
-        if node is not None and event.restarts:
-            node.left += 1
-
-    def _process_lost(self, event: ProcessLost, now: float) -> Iterator[Effect]:
-        if event.process in self.nodes:
-            reason = f"its node is gone: {event.reason}"
-            yield from self._drop_node(event.process, "NodeDisconnected", reason, now)
-        server = self.servers.get(event.process)
-        if server is not None:
-            server.gone = event.reason or "it ended"
-            yield from self._await_end(event.process, now)
-
-    def _await_end(self, number: int, now: float) -> Iterator[Effect]:
-        """Its node and its session both have a word to say; what it sent last may still be on its way."""
-        server = self.servers[number]
-        self._retire(number)
-        if server.down and server.gone:
-            yield from self._end_server(number, now)
-        elif server.end_by is None:
-            server.end_by = now + END_WAIT_S
-            self._ending[number] = None
-
-    def _end_server(self, number: int, now: float) -> Iterator[Effect]:
-        self._retire(number)
-        self._ending.pop(number, None)
-        self._ahead.pop(number, None)
-        server = self.servers.pop(number)
-        why = server.down or server.gone
-        reason = f"its server {server.addr}:{server.port} ended: {why}"
-        # Only then is the word of what had begun complete.
-        certain = bool(server.down and server.gone) and not self._nodes_told
-        back = []
-        for position, task in enumerate(server.cpu):
-            record = self.tasks[task]
-            record.server = 0
-            if position and certain and not record.started and not record.want_server:
-                back.append(task)
-            else:
-                yield from self._abandon(task, reason)
-        for task in [*server.io, *server.waiting, *server.waiting_io]:
-            yield from self._abandon(task, reason)
-        closed = server.asked or self.closing
-        yield ReportStatus("ServerClosed" if closed else "ServerDisconnected", number, why)
-        yield from self._put_back(back, reason, now)
-        node = self.nodes.get(server.node)
-        if node is not None:
-            node.servers.pop(number, None)
-            self._weigh(server.node, node)
-            if not server.restarts:
-                node.left -= 1
-                if not server.reported:
-                    self._useless[number] = server.node
-                yield from self._abandon_at(node, why)
-
-    def _abandon_at(self, node: Node, reason: str) -> Iterator[Effect]:
-        """What waits for the servers of a node that has none, and gets none."""
-        if not node.left:
-            for task in [*node.waiting, *node.waiting_io]:
-                yield from self._abandon(task, f"no server is left at that node: {reason}")
-            node.waiting.clear()
-            node.waiting_io.clear()
 
     # -- time and end
 
@@ -338,7 +173,7 @@ class Dispatch(Placing):
         """What waits for any server, when none is left and none will come, or none that would be of use."""
         if not (self.pending or self.pending_io) or not (self.scheduler_lost or self._had_nodes):
             return
-        if any(n.left and n.state != CLOSING for n in self.nodes.values()):
+        if any(n.left and (n.state != CLOSING or n.restart) for n in self.nodes.values() if not self._unused(n)):
             return
         if self.setup_error:
             why = f"where it was tried, {self.setup_error}"
@@ -352,7 +187,11 @@ class Dispatch(Placing):
         self.pending.clear()
         self.pending_io.clear()
 
-    def _wind_up(self) -> Iterator[Effect]:
+    def _unused(self, node: Node) -> bool:
+        """A client that is being closed does not wait for a node that nobody has enabled."""
+        return self.closing and node.state == DISABLED
+
+    def _wind_up(self, now: float) -> Iterator[Effect]:
         """Closing, step by step: the CPU tasks, then the nodes, then the place at the scheduler."""
         if not self.closing or self.closed or self._awaits_tasks():
             return
@@ -360,10 +199,13 @@ class Dispatch(Placing):
             self._nodes_told = True
             yield from self._abandon_unsent()
             for number, node in list(self.nodes.items()):
-                if node.state == WANTED:
+                if node.state in (WANTED, DISABLED):
                     del self.nodes[number]  # the scheduler releases it when this client leaves
                     continue
-                node.state = CLOSING
+                if SILENT in node.holds:
+                    yield from self._give_node_up(number, node, "nothing is heard of it", now)
+                    continue
+                node.state, node.restart = CLOSING, False
                 for server in node.servers:
                     self._retire(server)
                 # What CPU tasks there are is not waited for; I/O tasks get their grace in any case.
@@ -386,70 +228,30 @@ class Dispatch(Placing):
         return [*self.nodes.values(), *self.servers.values()]
 
     _HANDLERS: ClassVar[dict[type, Callable[..., Iterator[Effect]]]] = {
-        Offered: _offered,
-        Granted: _granted,
-        NodeIsReady: _node_is_ready,
-        NodeHasFailed: _node_has_failed,
-        NodeHasClosed: _node_has_closed,
-        ServerIsUp: _server_is_up,
-        ServerIsReady: _server_is_ready,
-        ServerSetupFailed: _server_setup_failed,
-        ServerIsDown: _server_is_down,
-        ProcessLost: _process_lost,
-        Submitted: Placing._submitted,
-        Withdrawn: Placing._withdrawn,
-        Started: Placing._started,
-        Refused: Placing._refused,
-        Ended: Placing._ended,
-        Recalled: Placing._recalled,
-        SchedulerLost: _scheduler_lost,
+        Offered: Controls._offered,
+        Granted: Controls._granted,
+        NodeIsReady: Controls._node_is_ready,
+        NodeHasFailed: Controls._node_has_failed,
+        NodeHasClosed: Controls._node_has_closed,
+        ServerIsUp: Controls._server_is_up,
+        ServerIsReady: Controls._server_is_ready,
+        ServerSetupFailed: Controls._server_setup_failed,
+        ServerIsDown: Controls._server_is_down,
+        ProcessLost: Controls._process_lost,
+        Submitted: Controls._submitted,
+        Withdrawn: Controls._withdrawn,
+        Started: Controls._started,
+        Refused: Controls._refused,
+        Ended: Controls._ended,
+        Recalled: Controls._recalled,
+        SchedulerLost: Controls._scheduler_lost,
+        SuspendAsked: Controls._suspend_asked,
+        SilenceSeen: Controls._silence_seen,
+        LoadSeen: Controls._load_seen,
+        EnableAsked: Controls._enable_asked,
+        CloseServerAsked: Controls._close_server_asked,
+        CloseNodeAsked: Controls._close_node_asked,
+        AbandonAsked: Controls._abandon_asked,
         CloseAsked: _close_asked,
         TimePassed: _time_passed,
     }
-
-
-__all__ = [
-    "CLOSING",
-    "ENDING",
-    "OPEN",
-    "OPENING",
-    "READY",
-    "SETUP",
-    "WANTED",
-    "CloseAsked",
-    "CloseNode",
-    "Dispatch",
-    "Effect",
-    "Ended",
-    "Event",
-    "Granted",
-    "LeaveScheduler",
-    "Node",
-    "NodeHasClosed",
-    "NodeHasFailed",
-    "NodeIsReady",
-    "Offered",
-    "OpenServer",
-    "ProcessLost",
-    "Recall",
-    "Recalled",
-    "Refused",
-    "ReportAbandoned",
-    "ReportRefused",
-    "ReportStarted",
-    "ReportStatus",
-    "Run",
-    "SchedulerLost",
-    "Server",
-    "ServerIsDown",
-    "ServerIsReady",
-    "ServerIsUp",
-    "ServerSetupFailed",
-    "SetupNode",
-    "Started",
-    "Submitted",
-    "Task",
-    "TimePassed",
-    "Want",
-    "Withdrawn",
-]

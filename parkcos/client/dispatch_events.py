@@ -45,6 +45,8 @@ class NodeHasClosed:
     node: int
     reason: str = ""
     """If the client has not asked for it."""
+    kept: bool = False
+    """It is still reserved for this client, to be set up anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,63 @@ class CloseAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class SuspendAsked:
+    """Nothing more is to be given to a node or server; or (suspend False) again."""
+
+    number: int
+    suspend: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SilenceSeen:
+    """Nothing was heard of a node or server for a while; or (silent False) now it is heard again."""
+
+    process: int
+    silent: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSeen:
+    """What a node says of itself.  busy: the share of its processors in use, None: unknown; short: of what, or ""."""
+
+    node: int
+    busy: float | None
+    short: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EnableAsked:
+    """A node or server that waits for the client's program (`disable_nodes`, `disable_servers`) may begin."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloseServerAsked:
+    server: int
+    terminate: bool
+    restart: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CloseNodeAsked:
+    """restart: it is set up anew for this client when its servers have ended."""
+
+    node: int
+    terminate: bool
+    restart: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AbandonAsked:
+    """Whether a silent node is given up at once.  node: 0 for all."""
+
+    node: int
+    abandon: bool
+
+
+@dataclass(frozen=True, slots=True)
 class TimePassed:
     pass
 
@@ -165,6 +224,13 @@ Event = (
     | Recalled
     | SchedulerLost
     | CloseAsked
+    | SuspendAsked
+    | SilenceSeen
+    | LoadSeen
+    | EnableAsked
+    | CloseServerAsked
+    | CloseNodeAsked
+    | AbandonAsked
     | TimePassed
 )
 
@@ -187,8 +253,29 @@ class SetupNode:
 
 @dataclass(frozen=True, slots=True)
 class CloseNode:
+    """keep: it stays reserved for this client, and is set up anew."""
+
     node: int
     terminate: bool
+    keep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CloseServer:
+    """Ask the server's node to end it, and to start another in its place or not."""
+
+    node: int
+    server: int
+    terminate: bool
+    restart: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Dismiss:
+    """End the session with a process that was given up: what it sends later is not listened to."""
+
+    process: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +333,8 @@ Effect = (
     Want
     | SetupNode
     | CloseNode
+    | CloseServer
+    | Dismiss
     | OpenServer
     | Run
     | Recall

@@ -33,8 +33,8 @@ STEAL_AFTER_S = 0.005
 
 # -- state
 
-WANTED, SETUP, READY, CLOSING = "wanted", "setup", "ready", "closing"
-OPENING, OPEN, ENDING = "opening", "open", "ending"
+DISABLED, WANTED, SETUP, READY, CLOSING = "disabled", "wanted", "setup", "ready", "closing"
+OPENING, OPEN, PAUSED, ENDING = "opening", "open", "paused", "ending"
 
 
 @dataclass(slots=True)
@@ -52,6 +52,16 @@ class Node:
     """I/O tasks that must run at this node, before its first server is open."""
     io_servers: LoadHeap = field(default_factory=LoadHeap)
     """Its open servers, by how many I/O tasks are there."""
+    foreign: float = 0.0
+    """The share of its processors that others than this client use, when it last said so."""
+    holds: set[str] = field(default_factory=set)
+    """Why nothing is given to it now."""
+    condition: str = ""
+    """What was last reported of that."""
+    abandon: bool | None = None
+    """Whether it is given up as soon as it is silent; None: as the client says."""
+    restart: bool = False
+    """It is closed to be set up anew."""
 
 
 @dataclass(slots=True)
@@ -82,6 +92,12 @@ class Server:
     """Its node will start another in its place."""
     asked: bool = False
     end_by: float | None = None
+    opened: bool = False
+    """It was told to begin."""
+    holds: set[str] = field(default_factory=set)
+    """Why nothing is given to it now, beside what holds its whole node back."""
+    condition: str = ""
+    """What was last reported of that."""
 
 
 @dataclass(slots=True)
@@ -97,8 +113,15 @@ class Task:
 
 @dataclass
 class Placing:
-    """The state of the dispatch machine, and what it does with tasks."""
+    """The state of the dispatch machine, and what it does with tasks.
 
+    disable_nodes, disable_servers: each waits until the client's program enables it.
+    abandon_zombies: a silent node is given up at once.
+    """
+
+    disable_nodes: bool = False
+    disable_servers: bool = False
+    abandon_zombies: bool = False
     nodes: dict[int, Node] = field(default_factory=dict)
     servers: dict[int, Server] = field(default_factory=dict)
     tasks: dict[int, Task] = field(default_factory=dict)
@@ -126,6 +149,8 @@ class Placing:
     """In the order of their end_by."""
     _useless: dict[int, int] = field(default_factory=dict)
     """Server -> node: given up here, but its node has not said yet whether another one takes its place."""
+    _discovered: dict[int, None] = field(default_factory=dict)
+    """The nodes that were reported: one that is offered again, and was not wanted, is no discovery."""
     _had_nodes: bool = False
     """A client that closes waits for its first node, but not for another when all are lost."""
     _nodes_told: bool = False
@@ -248,7 +273,7 @@ class Placing:
 
     def _weigh(self, number: int, node: Node) -> None:
         if node.idle:
-            self._idle_nodes.put(number, 1 - len(node.idle) / max(1, len(node.servers)))
+            self._idle_nodes.put(number, 1 - len(node.idle) / max(1, len(node.servers)) + node.foreign)
         else:
             self._idle_nodes.remove(number)
 
@@ -260,6 +285,16 @@ class Placing:
     def _depth(self, server: Server) -> int:
         """How many CPU tasks a server may have, the running one included."""
         return 1 + min(AHEAD_MAX, int(AHEAD_S / max(server.mean_s, 1e-5)))
+
+    def _open_to_tasks(self, number: int, now: float) -> Iterator[Effect]:
+        """From now on the server is given tasks, first of all those that wait for it."""
+        server = self.servers[number]
+        server.state = OPEN
+        self._weigh_io(number, server)
+        for queue in (server.waiting_io, self.nodes[server.node].waiting_io, self.pending_io):
+            while queue:
+                yield self._send(queue.popleft(), number, now)
+        yield from self._fill(number, now)
 
     def _fill(self, number: int, now: float) -> Iterator[Effect]:
         """Give a server what it has room for."""
@@ -353,10 +388,10 @@ class Placing:
         if not server.cpu:
             yield from self._fill(at, now)
 
-    def _retire(self, number: int) -> None:
-        """Nothing more is sent there."""
+    def _retire(self, number: int, state: str = ENDING) -> None:
+        """Nothing more is sent there; while it is PAUSED, for the time being."""
         server = self.servers[number]
-        server.state = ENDING
+        server.state = state
         self._io_servers.remove(number)
         node = self.nodes.get(server.node)
         if node is not None:

@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from parkcos.client import dispatch as d
+from parkcos.client import dispatch_events as d
 from parkcos.client.allocate import NodeAllocate, cpus_wanted
+from parkcos.client.dispatch import Dispatch
 from parkcos.client.rtasks import Submission
 from parkcos.client.side import SAY_S, ClientSide
 from parkcos.client.status import NodeAvailInfo, Status, Statuses, TaskInfo
@@ -54,7 +55,7 @@ class ClientShell:
         self._allocations = allocations
         self._id = int.from_bytes(os.urandom(8)) >> 1 | 1
         self._state = NEW
-        self._machine = d.Dispatch()
+        self._machine = Dispatch()
         self._lock = threading.RLock()
         self._submissions: dict[int, Submission] = {}
         self._numbers = itertools.count(1).__next__

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from parkcos import Client, ConfigError, NodeAllocate, ShippingError
-from parkcos.client import dispatch as d
+from parkcos.client import dispatch_events as d
 from parkcos.client.shell import RUNNING
 from parkcos.cluster.shipping import Shipper
 from parkcos.net.location import Location

@@ -9,11 +9,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from parkcos.client.dispatch import (
-    END_WAIT_S,
+from parkcos.client.dispatch import Dispatch
+from parkcos.client.dispatch_events import (
     CloseAsked,
     CloseNode,
-    Dispatch,
     Ended,
     Granted,
     LeaveScheduler,
@@ -42,6 +41,7 @@ from parkcos.client.dispatch import (
     TimePassed,
     Want,
 )
+from parkcos.client.membership import END_WAIT_S
 from parkcos.client.placing import AHEAD_MAX, STEAL_AFTER_S
 from parkcos.cluster import messages as m
 

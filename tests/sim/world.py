@@ -16,7 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from parkcos.client import dispatch as d
+from parkcos.client import dispatch_events as d
+from parkcos.client.dispatch import Dispatch
 from parkcos.cluster import messages as m
 from parkcos.node import executor as ex
 from parkcos.node import state as ns
@@ -425,7 +426,7 @@ class Client:
         rng = world.rng
         self.world, self.program, self.scheduler = world, program, scheduler
         self.number = next(world.numbers)
-        self.machine = d.Dispatch()
+        self.machine = Dispatch()
         self.state = "waiting"
         """Then running, then closed; or failed, or left."""
         self.over = False

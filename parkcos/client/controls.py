@@ -1,0 +1,167 @@
+"""What holds a client's nodes and servers back, lets them go on and closes them: a part of the dispatch machine.
+
+A hold is a reason for which nothing is given to a node or server: its client has suspended it, nothing is heard of
+it, it is short of what was asked for.  While there is none, it is open to tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from parkcos.client.dispatch_events import (
+    AbandonAsked,
+    CloseNode,
+    CloseNodeAsked,
+    CloseServer,
+    CloseServerAsked,
+    Dismiss,
+    Effect,
+    EnableAsked,
+    LoadSeen,
+    OpenServer,
+    Recall,
+    ReportStatus,
+    SilenceSeen,
+    SuspendAsked,
+    Want,
+)
+from parkcos.client.membership import SILENT, Membership
+from parkcos.client.placing import CLOSING, DISABLED, ENDING, OPEN, OPENING, PAUSED, READY, SETUP, WANTED, Node, Server
+
+SUSPENDED, SHORT = "suspended", "short"
+
+
+@dataclass
+class Controls(Membership):
+    """What the client's program, silence and scarcity do to nodes and servers."""
+
+    def _suspend_asked(self, event: SuspendAsked, now: float) -> Iterator[Effect]:
+        yield from self._hold(event.number, SUSPENDED, event.suspend, "its client asked for it", now)
+
+    def _load_seen(self, event: LoadSeen, now: float) -> Iterator[Effect]:
+        node = self.nodes.get(event.node)
+        if node is None:
+            return
+        if event.busy is not None:
+            own = 1 - len(node.idle) / len(node.servers) if node.servers else 0.0
+            node.foreign = max(0.0, event.busy - own)
+            self._weigh(event.node, node)
+        yield from self._hold(event.node, SHORT, bool(event.short), event.short, now)
+
+    def _silence_seen(self, event: SilenceSeen, now: float) -> Iterator[Effect]:
+        yield from self._hold(event.process, SILENT, event.silent, event.reason, now)
+        if event.silent:
+            yield from self._abandon_if_silent(event.process, event.reason, now)
+
+    def _abandon_asked(self, event: AbandonAsked, now: float) -> Iterator[Effect]:
+        if not event.node:
+            self.abandon_zombies = event.abandon
+        for number in [event.node] if event.node else list(self.nodes):
+            if (node := self.nodes.get(number)) is not None:
+                node.abandon = event.abandon
+                yield from self._abandon_if_silent(number, "nothing is heard of it", now)
+
+    # -- holds
+
+    def _hold(self, number: int, why: str, held: bool, reason: str, now: float) -> Iterator[Effect]:
+        """Give a node or server nothing more because of `why`; or, because of that, hold it back no longer."""
+        node, server = self.nodes.get(number), self.servers.get(number)
+        holder = node or server
+        if holder is None or (why in holder.holds) == held or holder.state in (CLOSING, ENDING):
+            return
+        (holder.holds.add if held else holder.holds.discard)(why)
+        kind = "Node" if node is not None else "Server"
+        condition = "Disconnected" if SILENT in holder.holds else "Suspended" if holder.holds else "Resumed"
+        if condition != holder.condition:
+            holder.condition = condition
+            yield ReportStatus(kind + condition, number, reason)
+        for each in list(node.servers) if node is not None else [number]:
+            yield from self._settle(each, now)
+
+    def _settle(self, number: int, now: float) -> Iterator[Effect]:
+        server = self.servers[number]
+        held = bool(server.holds or self.nodes[server.node].holds)
+        if server.state == OPEN and held:
+            self._retire(number, PAUSED)
+            yield from self._recall_ahead(number, server)
+        elif server.state == PAUSED and not held:
+            yield from self._open_to_tasks(number, now)
+
+    def _recall_ahead(self, number: int, server: Server) -> Iterator[Effect]:
+        """Ask for what it has not begun and others may run."""
+        if len(server.cpu) < 2 or server.recalled:
+            return
+        server.recalled = True
+        for task in list(server.cpu)[1:]:
+            record = self.tasks[task]
+            if not record.want_server and not record.want_node:
+                record.recalling = True
+                yield Recall(task, number)
+
+    # -- giving up
+
+    def _abandon_if_silent(self, number: int, reason: str, now: float) -> Iterator[Effect]:
+        node, server = self.nodes.get(number), self.servers.get(number)
+        if node is not None and SILENT in node.holds:
+            if self._abandons(node) or self._nodes_told:
+                yield from self._give_node_up(number, node, reason, now)
+        elif server is not None and SILENT in server.holds:
+            at = self.nodes.get(server.node)
+            if at is not None and SILENT not in at.holds and self._abandons(at):
+                server.down = server.gone = reason
+                restart = server.restarts = not self._nodes_told
+                server.reported = True
+                yield CloseServer(server.node, number, True, restart)
+                yield from self._end_server(number, now)
+                yield Dismiss(number, reason)
+
+    def _abandons(self, node: Node) -> bool:
+        return self.abandon_zombies if node.abandon is None else node.abandon
+
+    def _give_node_up(self, number: int, node: Node, reason: str, now: float) -> Iterator[Effect]:
+        servers = list(node.servers)
+        for server in servers:
+            record = self.servers[server]
+            record.holds.add(SILENT)
+            record.down = record.gone = f"its node was given up: {reason}"
+        yield from self._drop_node(number, "NodeAbandoned", reason, now)
+        for process in [*servers, number]:
+            yield Dismiss(process, "it was silent, and given up")
+
+    # -- what the client's program asks for
+
+    def _enable_asked(self, event: EnableAsked, now: float) -> Iterator[Effect]:
+        node, server = self.nodes.get(event.number), self.servers.get(event.number)
+        if node is not None and node.state == DISABLED:
+            node.state = WANTED
+            yield Want(event.number, node.cpus)
+        elif server is not None and server.state == OPENING and not server.opened:
+            server.opened = True
+            yield OpenServer(event.number)
+
+    def _close_server_asked(self, event: CloseServerAsked, now: float) -> Iterator[Effect]:
+        server = self.servers.get(event.server)
+        if server is None or not server.node:
+            return
+        if server.state != ENDING:
+            self._retire(event.server)
+            for task in [*server.waiting, *server.waiting_io]:
+                yield from self._abandon(task, "that server is being closed")
+            server.waiting.clear()
+            server.waiting_io.clear()
+        yield CloseServer(server.node, event.server, event.terminate, event.restart)
+
+    def _close_node_asked(self, event: CloseNodeAsked, now: float) -> Iterator[Effect]:
+        node = self.nodes.get(event.node)
+        if node is None:
+            return
+        if node.state == DISABLED:
+            yield from self._drop_node(event.node, "NodeClosed", "its client closed it", now)
+            return
+        if node.state in (SETUP, READY, CLOSING):
+            node.restart = event.restart
+            node.state = CLOSING
+            for server in node.servers:
+                self._retire(server)
+            yield CloseNode(event.node, event.terminate, keep=event.restart)

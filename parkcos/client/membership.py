@@ -1,0 +1,229 @@
+"""A client's nodes and servers, from the scheduler's offer to their end: a part of the dispatch machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from parkcos.client.dispatch_events import (
+    Effect,
+    Granted,
+    NodeHasClosed,
+    NodeHasFailed,
+    NodeIsReady,
+    Offered,
+    OpenServer,
+    ProcessLost,
+    ReportStatus,
+    SchedulerLost,
+    ServerIsDown,
+    ServerIsReady,
+    ServerIsUp,
+    ServerSetupFailed,
+    SetupNode,
+    Want,
+)
+from parkcos.client.placing import DISABLED, OPENING, PAUSED, READY, SETUP, WANTED, Node, Placing, Server
+
+END_WAIT_S = 1.0
+"""A server is known to be gone from its node and from its session; the second word is awaited so long."""
+
+SILENT = "silent"
+"""The hold of a node or server of which nothing is heard."""
+
+
+@dataclass
+class Membership(Placing):
+    """Which nodes and servers there are."""
+
+    # -- nodes
+
+    def _offered(self, event: Offered, now: float) -> Iterator[Effect]:
+        number = event.info.incarnation
+        if self._nodes_told or self.scheduler_lost:
+            return
+        known = self.nodes.get(number)
+        if known is None:
+            if number not in self._discovered:
+                self._discovered[number] = None
+                yield ReportStatus("NodeDiscovered", number)
+            if event.cpus > 0:
+                node = self.nodes[number] = Node(event.info, event.cpus, left=event.cpus)
+                if self.disable_nodes:
+                    node.state = DISABLED
+                    return
+        elif known.state == DISABLED:
+            known.info = event.info
+            return
+        elif known.state != WANTED:
+            return  # it is in use
+        else:  # it was not to be had, and now it is
+            known.info = event.info
+        yield Want(number, event.cpus if known is None else known.cpus)
+
+    def _granted(self, event: Granted, now: float) -> Iterator[Effect]:
+        node = self.nodes.get(event.node)
+        if node is None or node.state != WANTED:
+            return
+        node.state = SETUP
+        self._had_nodes = True
+        yield SetupNode(event.node, node.cpus)
+
+    def _node_is_ready(self, event: NodeIsReady, now: float) -> Iterator[Effect]:
+        node = self.nodes.get(event.node)
+        if node is not None and node.state == SETUP:
+            node.state = READY
+            if not node.restart:
+                yield ReportStatus("NodeInitialized", event.node)
+            node.restart = False
+
+    def _node_has_failed(self, event: NodeHasFailed, now: float) -> Iterator[Effect]:
+        if event.setup and event.node in self.nodes:
+            self.setup_error = event.error
+        yield from self._drop_node(event.node, "NodeDisconnected", event.error, now)
+
+    def _node_has_closed(self, event: NodeHasClosed, now: float) -> Iterator[Effect]:
+        node = self.nodes.get(event.node)
+        if node is not None and node.restart and event.kept and not self._nodes_told:
+            yield from self._set_up_anew(event.node, node, now)
+        else:
+            yield from self._drop_node(event.node, "NodeClosed", event.reason or "its node was closed", now)
+
+    def _set_up_anew(self, number: int, node: Node, now: float) -> Iterator[Effect]:
+        yield from self._part_from_servers(number, node, "its node was restarted", now)
+        node.servers.clear()
+        node.state, node.left = SETUP, node.cpus
+        yield SetupNode(number, node.cpus)
+
+    def _part_from_servers(self, number: int, node: Node, reason: str, now: float) -> Iterator[Effect]:
+        """They have ended.  Their sessions have the last word: what they sent last may still be on its way."""
+        for server in node.servers:
+            record = self.servers[server]
+            record.down = record.down or reason
+            self._retire(server)
+            record.node = 0
+        for server in [s for s, at in self._useless.items() if at == number]:
+            del self._useless[server]
+        for server in node.servers:
+            yield from self._await_end(server, now)
+
+    def _drop_node(self, number: int, status: str, reason: str, now: float) -> Iterator[Effect]:
+        node = self.nodes.get(number)
+        if node is None:
+            return
+        if SILENT in node.holds:
+            status = "NodeAbandoned"
+        yield from self._part_from_servers(number, node, reason or status, now)
+        del self.nodes[number]
+        self._discovered.pop(number, None)
+        for task in [*node.waiting, *node.waiting_io]:
+            yield from self._abandon(task, reason)
+        yield ReportStatus(status, number, reason)
+
+    def _scheduler_lost(self, event: SchedulerLost, now: float) -> Iterator[Effect]:
+        self.scheduler_lost = event.reason or "it ended"
+        reason = f"the scheduler is gone: {self.scheduler_lost}"
+        for number in [n for n, node in self.nodes.items() if node.state in (WANTED, DISABLED)]:
+            yield from self._drop_node(number, "NodeDisconnected", reason, now)
+
+    # -- servers
+
+    def _server_is_up(self, event: ServerIsUp, now: float) -> Iterator[Effect]:
+        node = self.nodes.get(event.node)
+        if node is None or node.state != READY or event.server in self.servers:
+            return
+        server = self.servers[event.server] = Server(event.node, event.addr, event.port)
+        node.servers[event.server] = None
+        self._weigh(event.node, node)
+        yield ReportStatus("ServerDiscovered", event.server)
+        if not self.disable_servers:
+            server.opened = True
+            yield OpenServer(event.server)
+
+    def _server_is_ready(self, event: ServerIsReady, now: float) -> Iterator[Effect]:
+        server = self.servers.get(event.server)
+        if server is None or server.state != OPENING:
+            return
+        server.state, self.setup_error = PAUSED, ""
+        yield ReportStatus("ServerInitialized", event.server)
+        yield from self._settle(event.server, now)
+
+    def _settle(self, number: int, now: float) -> Iterator[Effect]:
+        """A ready server is open to tasks while nothing holds it, or its node, back."""
+        raise NotImplementedError
+
+    def _server_setup_failed(self, event: ServerSetupFailed, now: float) -> Iterator[Effect]:
+        server = self.servers.get(event.server)
+        if server is not None:
+            server.down = self.setup_error = event.error or "server_setup failed"
+            yield from self._end_server(event.server, now)
+
+    def _server_is_down(self, event: ServerIsDown, now: float) -> Iterator[Effect]:
+        server = self.servers.get(event.server)
+        if server is not None:
+            server.down, server.asked = event.reason or "it ended", event.asked
+            server.reported, server.restarts = True, event.restarts
+            yield from self._await_end(event.server, now)
+            return
+        node = self.nodes.get(self._useless.pop(event.server, 0))
+        if node is not None and event.restarts:
+            node.left += 1
+
+    def _process_lost(self, event: ProcessLost, now: float) -> Iterator[Effect]:
+        if event.process in self.nodes:
+            reason = f"its node is gone: {event.reason}"
+            yield from self._drop_node(event.process, "NodeDisconnected", reason, now)
+        server = self.servers.get(event.process)
+        if server is not None:
+            server.gone = event.reason or "it ended"
+            yield from self._await_end(event.process, now)
+
+    def _await_end(self, number: int, now: float) -> Iterator[Effect]:
+        """Its node and its session both have a word to say; what it sent last may still be on its way."""
+        server = self.servers[number]
+        self._retire(number)
+        if server.down and server.gone:
+            yield from self._end_server(number, now)
+        elif server.end_by is None:
+            server.end_by = now + END_WAIT_S
+            self._ending[number] = None
+
+    def _end_server(self, number: int, now: float) -> Iterator[Effect]:
+        self._retire(number)
+        self._ending.pop(number, None)
+        self._ahead.pop(number, None)
+        server = self.servers.pop(number)
+        why = server.down or server.gone
+        reason = f"its server {server.addr}:{server.port} ended: {why}"
+        # Only then is the word of what had begun complete.
+        certain = bool(server.down and server.gone) and not self._nodes_told
+        back = []
+        for position, task in enumerate(server.cpu):
+            record = self.tasks[task]
+            record.server = 0
+            if position and certain and not record.started and not record.want_server:
+                back.append(task)
+            else:
+                yield from self._abandon(task, reason)
+        for task in [*server.io, *server.waiting, *server.waiting_io]:
+            yield from self._abandon(task, reason)
+        lost = "ServerAbandoned" if SILENT in server.holds else "ServerDisconnected"
+        yield ReportStatus("ServerClosed" if server.asked or self.closing else lost, number, why)
+        yield from self._put_back(back, reason, now)
+        node = self.nodes.get(server.node)
+        if node is not None:
+            node.servers.pop(number, None)
+            self._weigh(server.node, node)
+            if not server.restarts:
+                node.left -= 1
+                if not server.reported:
+                    self._useless[number] = server.node
+                yield from self._abandon_at(node, why)
+
+    def _abandon_at(self, node: Node, reason: str) -> Iterator[Effect]:
+        """What waits for the servers of a node that has none, and gets none."""
+        if not node.left and not node.restart:
+            for task in [*node.waiting, *node.waiting_io]:
+                yield from self._abandon(task, f"no server is left at that node: {reason}")
+            node.waiting.clear()
+            node.waiting_io.clear()
