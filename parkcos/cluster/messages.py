@@ -38,16 +38,22 @@ class NodeInfo(msgspec.Struct, array_like=True, frozen=True):
     closed: str = ""
     pulse_interval_min: float = 10.0
     pulse_interval_max: float = 100.0
+    resources: dict[str, float] = {}
+    """What its operator says it has, as gpu=1."""
 
 
 # -- to a scheduler
 
 
 class NodeState(Message):
-    """A node exists.  client: whom it serves, 0 for nobody; asked: by whom that client was granted."""
+    """A node exists.
+
+    client: whom it serves, 0 for nobody; idle: whom it has closed last, if because none of its tasks ran.
+    """
 
     info: NodeInfo
     client: int
+    idle: int = 0
 
 
 class NodeAnswer(Message):
@@ -80,7 +86,13 @@ class ClientLeaves(Message):
     client: int
 
 
-ToScheduler = NodeState | NodeAnswer | Enqueue | WantNode | ClientLeaves
+class OfferAgain(Message):
+    """From the client whose turn it is: its allocations have changed; what it did not want it may want now."""
+
+    client: int
+
+
+ToScheduler = NodeState | NodeAnswer | Enqueue | WantNode | ClientLeaves | OfferAgain
 
 # -- to a node
 
@@ -92,6 +104,8 @@ class ReserveNode(Message):
     client_addr: str
     client_port: int
     client_incarnation: int
+    zombie_period_s: float = 0.0
+    """A client that runs nothing there for so long is closed; 0: never."""
 
 
 class ReleaseNode(Message):
@@ -106,13 +120,19 @@ class SetupNode(Message):
     client: int
     cpus: int
     restart_servers: bool = False
+    pulse_s: float = 0.0
+    """So often the node says what it has to spare; 0: never."""
 
 
 class CloseNode(Message):
-    """From the client: end all servers.  terminate: do not wait for what runs there."""
+    """From the client: end all servers.
+
+    terminate: do not wait for what runs there; keep: stay reserved for the client, which sets the node up anew.
+    """
 
     client: int
     terminate: bool
+    keep: bool = False
 
 
 class CloseServer(Message):
@@ -203,10 +223,31 @@ class ServerDown(Message):
 
 
 class NodeClosed(Message):
-    """From the node: all servers have ended, all files are gone.  reason: if the client has not asked for it."""
+    """From the node: all servers have ended, all files are gone.
+
+    reason: if the client has not asked for it; kept: the node is still reserved for the client.
+    """
 
     client: int
     reason: str = ""
+    kept: bool = False
+
+
+class NodeAvail(Message):
+    """From the node, every `pulse_s`.  cpu: idle share in percent; memory, disk, swap: free bytes."""
+
+    client: int
+    cpu: float | None
+    memory: int | None
+    disk: int | None
+    swap: int | None
+
+
+class Dismissed(Message):
+    """From the scheduler: this client has lost its turn, and why."""
+
+    client: int
+    reason: str
 
 
 class ServerReady(Message):
@@ -270,6 +311,8 @@ ToClient = (
     | ServerUp
     | ServerDown
     | NodeClosed
+    | NodeAvail
+    | Dismissed
     | ServerReady
     | ServerFailed
     | TaskStarted

@@ -46,6 +46,10 @@ CONNECT_PULSES = 5
 """For so long a process is dialled that was never there."""
 BACK_WITHIN_S = 10.0
 """A process that this one cannot dial, and whose connection was closed, is gone if it has not dialled again by then."""
+LINGER_S = 5.0
+"""A process that ends waits so long for the others to acknowledge what it has sent."""
+GOODBYE_S = 2.0
+"""And then so long for them to close their connections."""
 WATCH_S = 0.25
 """How often it is looked for paths that have fallen silent, while there is traffic."""
 
@@ -121,15 +125,20 @@ class Hub:
         self._watch()
 
     async def close(self) -> None:
-        """Say goodbye to everybody and close all sockets."""
+        """Wait, for a while, until what was sent has arrived; say goodbye to everybody; close all sockets."""
+        deadline = time.monotonic() + LINGER_S
+        while time.monotonic() < deadline and any(p.owes for p in self.peers()):
+            self.flush_dirty()
+            await asyncio.sleep(0.002)
         self.closing = True
         for handle in self._timers.values():
             handle.cancel()
         self.door.close()
-        deadline = time.monotonic() + 2.0
+        deadline = time.monotonic() + GOODBYE_S
         self._say_goodbye()
-        while time.monotonic() < deadline and any(p.link and p.link.blocked for p in self.peers()):
-            await asyncio.sleep(0.005)
+        # Who hears it closes the connection.  To close before that loses what is on its way, if anything comes in.
+        while time.monotonic() < deadline and any(p.link and not p.dismissed for p in self.peers()):
+            await asyncio.sleep(0.002)
         tasks = [*self.dialer.tasks, *self.door.greetings]
         for task in tasks:
             task.cancel()

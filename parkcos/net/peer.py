@@ -94,6 +94,11 @@ class Peer:
         return self.taken_bytes - self.handled_bytes > INBOX_BYTES
 
     @property
+    def owes(self) -> bool:
+        """It has not acknowledged all that was sent to it, and may yet do so."""
+        return self.state is not GONE and not self.dismissed and bool(self.session.unacked_bytes or self.queue)
+
+    @property
     def behind(self) -> bool:
         """The far side has not acknowledged so much that senders should wait."""
         return self.session.unacked_bytes + self._queue_bytes > BEHIND_BYTES

@@ -84,6 +84,13 @@ def _parser() -> argparse.ArgumentParser:
         add(f"--service_{name}", metavar="HH:MM", help=text)
     add("--min_pulse_interval", type=float, default=10.0, metavar="S", help="the least that clients may ask for (10)")
     add("--max_pulse_interval", type=float, default=100.0, metavar="S", help="the most that clients may ask for (100)")
+    add(
+        "--resource",
+        action="append",
+        default=[],
+        metavar="NAME=N",
+        help="something that this machine has and clients may ask for, as gpu=1; repeatable",
+    )
     add("--clean", action="store_true", help="end an earlier node of the same folder, and its servers, first")
     add_config_options(parser)
     parser.add_argument("--local_cluster", type=int, metavar="FD", help=argparse.SUPPRESS)
@@ -141,7 +148,25 @@ def _service(args: argparse.Namespace) -> dict[str, Any]:
         "serve": max(0, args.serve),
         "zombie_period_s": args.zombie_period,
         "pulse_intervals": (least, most),
+        "resources": parse_resources(args.resource),
     }
+
+
+def parse_resources(texts: Sequence[str]) -> dict[str, float]:
+    """What `--resource NAME=N`, repeated, means.  Raises: ConfigError."""
+    found: dict[str, float] = {}
+    for text in texts:
+        name, _, amount = text.partition("=")
+        try:
+            number = float(amount)
+        except ValueError:
+            number = -1.0
+        if not name.isidentifier() or not 0 <= number < math.inf:
+            raise ConfigError(f"--resource {text}: write a name and a number, as  --resource gpu=1")
+        if name in found:
+            raise ConfigError(f"--resource {text}: {name} is given twice")
+        found[name] = number
+    return found
 
 
 def _run_alone(network: NetworkOptions, node: NodeOptions, port: int, clean: bool) -> int:

@@ -36,6 +36,7 @@ from parkcos.node.console import Console
 from parkcos.node.hours import Hours, Service
 from parkcos.node.nursery import Nursery
 from parkcos.node.processes import CLIENT_FOLDER, ProcessFile, make_own_folders
+from parkcos.node.pulses import Pulses
 from parkcos.node.tally import ServerTally
 
 logger = logging.getLogger("parkcos")
@@ -60,6 +61,7 @@ class NodeOptions:
     serve: how many clients, after which it ends; 0: no bound.
     zombie_period_s: after which a client that runs nothing is closed; 0: never.
     pulse_intervals: seconds, the least and the most that clients may ask for.
+    resources: what its operator says it has, by name.
     processes: the file in which it notes its processes, if it does.
     commands: whether they are read from standard input.
     """
@@ -74,6 +76,7 @@ class NodeOptions:
     serve: int = 0
     zombie_period_s: float = 0.0
     pulse_intervals: tuple[float, float] = (10.0, 100.0)
+    resources: dict[str, float] = field(default_factory=dict)
     processes: ProcessFile | None = None
     commands: bool = False
     on_stop: list[Any] = field(default_factory=list)
@@ -117,6 +120,7 @@ class NodeProgram:
         if options.hours is not None and options.hours.at(dt.datetime.now()).service is not Service.OPEN:
             self.machine.closed = options.hours.closed_text
         self._console = Console(self)
+        self._pulses = Pulses(self)
         self._noting = False
         self._timer = DeadlineTimer(self.loop, self.machine.next_deadline, self._time_passed)
         self.box.serve("node", self._received)
@@ -126,6 +130,7 @@ class NodeProgram:
         """I/O thread: get ready for the first client."""
         self._warm = self._hatch()
         self._keep_peers()
+        self._pulses.start()
         self._look_at_the_clock()
         if self.options.commands:
             self._console.start()
@@ -144,7 +149,7 @@ class NodeProgram:
         self.loop.call_later(min(moment.changes_s, CLOCK_S), self._look_at_the_clock)
 
     def _time_passed(self) -> None:
-        if self.options.zombie_period_s and self._nursery is not None:
+        if self.machine.idle_max_s and self._nursery is not None:
             tallies = [self.tally(index) for index in self.machine.servers]
             self.handle(ev.TasksSeen(sum(t.tasks for t in tallies), max((t.last for t in tallies), default=0.0)))
         self.handle(ev.TimePassed())
@@ -234,9 +239,13 @@ class NodeProgram:
         while ports and len(ports) < cpus and max(ports) < 65535:
             ports.append(max(ports) + 1)
         self.options.server_ports = ports
+        self.tell_schedulers()
+        return cpus
+
+    def tell_schedulers(self) -> None:
+        """Say what this node is now."""
         for scheduler in self.machine.schedulers:
             self._execute(ev.ToScheduler(scheduler, None))
-        return cpus
 
     # -- events
 
@@ -250,7 +259,8 @@ class NodeProgram:
             case m.ReserveNode():
                 # The client is dialled now, so that its end is noticed at once, whoever of us talks first.
                 self.network.hub.peer_at(Location(message.client_addr, message.client_port), message.client_incarnation)
-                self.handle(ev.ReserveAsked(process, message.client, message.client_incarnation))
+                client = message.client_incarnation
+                self.handle(ev.ReserveAsked(process, message.client, client, message.zombie_period_s))
             case m.ReleaseNode():
                 self.handle(ev.ReleaseAsked(message.client))
             case m.SetupNode():
@@ -258,8 +268,9 @@ class NodeProgram:
                     self._bundle = payload
                     cpus = max(1, min(message.cpus, self.options.cpus))
                     self.handle(ev.SetupAsked(message.client, cpus, message.restart_servers))
+                    self._pulses.serve(message.client, process, message.pulse_s)
             case m.CloseNode():
-                self.handle(ev.CloseAsked(message.client, message.terminate))
+                self.handle(ev.CloseAsked(message.client, message.terminate, keep=message.keep))
             case m.CloseServer():
                 self.handle(ev.CloseServerAsked(message.client, message.server, message.terminate, message.restart))
 
@@ -288,7 +299,7 @@ class NodeProgram:
     def _execute(self, effect: ev.Effect) -> None:
         match effect:
             case ev.ToScheduler(process, None):
-                self.box.send(process, "scheduler", m.NodeState(self.info(), self.machine.client))
+                self.box.send(process, "scheduler", m.NodeState(self.info(), self.machine.client, self.machine.idled))
             case ev.ToScheduler(process, message):
                 assert message is not None
                 self.box.send(process, "scheduler", message)
@@ -352,6 +363,7 @@ class NodeProgram:
     def _stopped(self) -> None:
         self.stopped = True
         self._timer.cancel()
+        self._pulses.stop()
         self._console.stop()
         if self._warm is not None:
             self._warm.kill()
@@ -368,8 +380,7 @@ class NodeProgram:
 
     def info(self) -> m.NodeInfo:
         """This node, as it is now."""
-        import psutil
-
+        memory, disk = self._pulses.memory_and_disk()
         return m.NodeInfo(
             incarnation=self.network.incarnation,
             name=self.network.name,
@@ -379,12 +390,13 @@ class NodeProgram:
             platform=self._platform,
             python=self.network.hub.own.python,
             version=VERSION,
-            memory=psutil.virtual_memory().available,
-            disk=psutil.disk_usage(str(self.directory)).free,
+            memory=memory,
+            disk=disk,
             scheduler=next(iter(self._shared.values()), ""),
             closed=self.machine.closed,
             pulse_interval_min=self.options.pulse_intervals[0],
             pulse_interval_max=self.options.pulse_intervals[1],
+            resources=self.options.resources,
         )
 
 

@@ -107,6 +107,12 @@ class NodeMachine:
     """Why no client is taken."""
     why: str = ""
     """Why the client is closed that has not asked for it."""
+    keep: bool = False
+    """The client is closed to be set up anew."""
+    idled: int = 0
+    """The client that was last closed because none of its tasks ran, if no other came since."""
+    idle_max_s: float = 0.0
+    """The client is closed when none of its tasks has run for so long; 0: it is not."""
     stopping: bool = False
     clients_served: int = 0
 
@@ -119,8 +125,8 @@ class NodeMachine:
         times = [t for s in self.servers.values() for t in (s.kill_at, s.fork_at) if t is not None]
         if self.setup_by is not None:
             times.append(self.setup_by)
-        if self.zombie_period_s and self.phase == SERVING:
-            times.append(self.active_at + self.zombie_period_s)
+        if self.idle_max_s and self.phase == SERVING:
+            times.append(self.active_at + self.idle_max_s)
         return min(times, default=None)
 
     def check(self) -> None:
@@ -147,7 +153,8 @@ class NodeMachine:
             yield ToScheduler(event.process, m.NodeAnswer(event.client, False, self.closed))
         elif self.phase == FREE or (self.client == event.client and self.phase == RESERVED):
             self.phase, self.client, self.client_process = RESERVED, event.client, event.client_process
-            self.client_lost = False
+            self.client_lost, self.idled = False, 0
+            self.idle_max_s = min(filter(None, (self.zombie_period_s, event.zombie_period_s)), default=0.0)
             self.setup_by = now + SETUP_WAIT_S
             yield ToScheduler(event.process, m.NodeAnswer(event.client, True))
         elif self.client == event.client and self.phase in (SETUP, SERVING):
@@ -186,7 +193,7 @@ class NodeMachine:
 
     def _close_asked(self, event: CloseAsked, now: float) -> Iterator[Effect]:
         if event.client == self.client:
-            yield from self._close(now, GRACE_S if event.terminate else PATIENT, event.why)
+            yield from self._close(now, GRACE_S if event.terminate else PATIENT, event.why, event.keep)
 
     def _process_lost(self, event: ProcessLost, now: float) -> Iterator[Effect]:
         self.schedulers.pop(event.process, None)
@@ -205,10 +212,10 @@ class NodeMachine:
         self.active_at = max(self.active_at, now if event.running else event.last)
         yield from ()
 
-    def _close(self, now: float, grace_s: float, why: str = "") -> Iterator[Effect]:
-        self.why = self.why or why
+    def _close(self, now: float, grace_s: float, why: str = "", keep: bool = False) -> Iterator[Effect]:
+        self.why, self.keep = self.why or why, keep
         if self.phase == RESERVED:
-            yield from self._freed()
+            yield from self._freed(now)
             return
         if self.phase in (SETUP, SERVING):
             self.phase = CLOSING
@@ -237,7 +244,7 @@ class NodeMachine:
         if self.phase in (SETUP, SERVING, CLOSING):
             yield from self._report_all_lost(event.reason)
         if self.phase in (SETUP, SERVING, CLOSING, WIPING):
-            yield from self._freed()
+            yield from self._freed(now)
 
     def _report_all_lost(self, reason: str) -> Iterator[Effect]:
         for server in self.servers.values():
@@ -250,12 +257,17 @@ class NodeMachine:
         if self.phase != CLOSING:
             yield ToClient(self.client_process, m.NodeFailed(self.client, reason))
 
-    def _freed(self) -> Iterator[Effect]:
+    def _freed(self, now: float) -> Iterator[Effect]:
         client, process, why = self.client, self.client_process, self.why
+        if self.keep and self.phase == WIPING and not (self.stopping or self.closed or self.client_lost):
+            self.phase, self.keep, self.why, self.setup_by = RESERVED, False, "", now + SETUP_WAIT_S
+            yield ToClient(process, m.NodeClosed(client, kept=True))
+            return
         if self.phase != RESERVED:
             self.clients_served += 1
             self.stopping = self.stopping or self.clients_served == self.serve
         self.phase, self.client, self.client_process, self.setup_by, self.why = FREE, 0, 0, None, ""
+        self.keep, self.idle_max_s = False, 0.0
         self.servers.clear()
         if not self.client_lost:
             yield ToClient(process, m.NodeClosed(client, why))
@@ -324,8 +336,9 @@ class NodeMachine:
     def _time_passed(self, event: TimePassed, now: float) -> Iterator[Effect]:
         if self.setup_by is not None and self.setup_by <= now:
             yield from self._close(now, LOST_GRACE_S)
-        if self.zombie_period_s and self.phase == SERVING and self.active_at + self.zombie_period_s <= now:
-            why = f"its node closed it: none of its tasks has run there for {self.zombie_period_s:g} s"
+        if self.idle_max_s and self.phase == SERVING and self.active_at + self.idle_max_s <= now:
+            why = f"its node closed it: none of its tasks has run there for {self.idle_max_s:g} s"
+            self.idled = self.client
             yield from self._close(now, GRACE_S, why)
         for server in list(self.servers.values()):
             if server.kill_at is not None and server.kill_at <= now:

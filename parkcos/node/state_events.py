@@ -20,6 +20,8 @@ class ReserveAsked:
     """The scheduler's."""
     client: int
     client_process: int
+    zombie_period_s: float = 0.0
+    """The scheduler's; the node may have one of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +71,12 @@ class ZygoteExited:
 
 @dataclass(frozen=True, slots=True)
 class CloseAsked:
-    """why: what the client is told, if it is not it that asked."""
+    """why: what the client is told, if it is not it that asked; keep: the node stays reserved for it."""
 
     client: int
     terminate: bool
     why: str = ""
+    keep: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,20 +5,28 @@ fact about a client or a node, an effect an order to send something.  Processes 
 
     Enqueue -> (queue) -> Scheduled -> NodeOffer -> WantNode -> ReserveNode -> NodeAnswer -> NodeGranted
     ClientLeaves | ClientLost -> ReleaseNode -> the next one is Scheduled; NodeState(client=0) -> NodeOffer
+
+A scheduler that is started again is given the queue as it was (`restore`): each client keeps its place while it has
+not come back, for a while; the nodes say themselves whom they serve.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
+
+import msgspec
 
 from parkcos.cluster import messages as m
 
 RETRY_S = 1.0
 """A node that did not answer a reservation is asked again after this time."""
 
+
+ABSENT_S = 60.0
+"""A client of an earlier run of this scheduler that has not come back after this time has lost its place."""
 
 TAKEN = "it serves another client; it is offered again as soon as it is free"
 LOST = "it is gone"
@@ -29,8 +37,11 @@ LOST = "it is gone"
 
 @dataclass(frozen=True, slots=True)
 class NodeReported:
+    """idle: the client that the node has closed because none of its tasks ran there, 0 for none."""
+
     info: m.NodeInfo
     client: int
+    idle: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +81,13 @@ class ClientLeft:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientWantsAgain:
+    """Its allocations have changed: what it did not want is to be offered to it again."""
+
+    client: int
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessLost:
     """A process that may be running clients is gone."""
 
@@ -82,7 +100,17 @@ class TimePassed:
     """The deadline that the machine asked for has come."""
 
 
-Event = NodeReported | NodeLost | NodeAnswered | ClientAsked | ClientWanted | ClientLeft | ProcessLost | TimePassed
+Event = (
+    NodeReported
+    | NodeLost
+    | NodeAnswered
+    | ClientAsked
+    | ClientWanted
+    | ClientLeft
+    | ClientWantsAgain
+    | ProcessLost
+    | TimePassed
+)
 
 # -- effects
 
@@ -113,22 +141,32 @@ class NodeRecord:
     client: int = 0
     """Whom it serves or is being asked to serve; may be a client that this scheduler does not know."""
     retry_at: float | None = None
+    refused: bool = False
+    """The client had a look at what it has, and did not want it."""
+    again: bool = False
+    """The client wants it as soon as it has let go of its earlier servers."""
 
 
-@dataclass(slots=True)
-class ClientRecord:
+class ClientRecord(msgspec.Struct):
+    """absent_until: it was in the queue in an earlier run of this scheduler, and has not come back yet."""
+
     client: int
     process: int
     addr: str
     port: int
     name: str
     python: str
+    absent_until: float | None = None
 
 
 @dataclass
 class SchedulerMachine:
-    """The one door is :meth:`handle`."""
+    """The one door is :meth:`handle`.
 
+    zombie_period_s: a client whose tasks do not run for so long loses its nodes, and with the last one its turn.
+    """
+
+    zombie_period_s: float = 0.0
     nodes: dict[int, NodeRecord] = field(default_factory=dict)
     queue: dict[int, ClientRecord] = field(default_factory=dict)
     """In order; the first is the one that runs."""
@@ -137,32 +175,46 @@ class SchedulerMachine:
     """Nodes that were lost after they had been offered, and before the client's answer."""
     _retries: list[tuple[float, int]] = field(default_factory=list)
     """A heap of (retry_at, node); what is not the node's retry_at any more does not count."""
+    _absent: int = 0
+    """How many clients have not come back."""
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take a fact, return the orders that follow from it, to be executed in this order."""
         handler = self._HANDLERS[type(event)]
         return list(handler(self, event, now))
 
+    def restore(self, clients: Iterable[ClientRecord], now: float) -> None:
+        """Before anything else: this was the queue when an earlier run of this scheduler ended."""
+        for client in clients:
+            client.absent_until = now + ABSENT_S
+            self.queue[client.client] = client
+            self._absent += 1
+        self.current = next(iter(self.queue), 0)
+
     def next_deadline(self) -> float | None:
         """When the machine next wants TimePassed."""
+        absent = None
+        if self._absent:
+            absent = min(c.absent_until for c in self.queue.values() if c.absent_until is not None)
         while self._retries:
             at, number = self._retries[0]
             node = self.nodes.get(number)
             if node is not None and node.retry_at == at:
-                return at
+                return at if absent is None else min(at, absent)
             heapq.heappop(self._retries)
-        return None
+        return absent
 
     def check(self) -> None:
         """The invariants; for tests and simulation."""
         assert self.current == next(iter(self.queue), 0), "the first in the queue runs"
+        assert self._absent == sum(c.absent_until is not None for c in self.queue.values())
         for node in self.nodes.values():
             if node.state in (OFFERED, RESERVING, UNWANTED):
                 assert node.client == self.current, f"{node} is dealt with for a client that does not run"
             assert (node.retry_at is not None) == (node.state == RESERVING), f"{node} is asked again without need"
             if node.state == FREE:
                 assert node.client == 0, f"{node} is free and serves somebody"
-                assert not self.current, f"{node} is free and was not offered"
+                assert not self._present(), f"{node} is free and was not offered"
 
     # -- nodes
 
@@ -170,6 +222,7 @@ class SchedulerMachine:
         node = self.nodes.get(event.info.incarnation)
         if node is None:
             node = self.nodes[event.info.incarnation] = NodeRecord(event.info)
+        changed = _offers(event.info) != _offers(node.info)
         node.info = event.info
         if event.client:
             # Its client may be another scheduler's: only the node itself knows. It says when it is free.
@@ -184,27 +237,47 @@ class SchedulerMachine:
             if self.current and (node.state != HELD or node.client != self.current):  # whom it closed knows why
                 yield from self._unusable(node.info, node.info.closed)
             node.state, node.client = HELD, -1
+        elif node.state == UNWANTED and node.refused and changed:
+            yield from self._offer(node)
         elif node.state in (RESERVING, OFFERED, UNWANTED):
             return  # sent before our question reached it
         elif node.state == HELD and node.client == self.current and node.client:
-            # It gave its client up by itself: the client has been told by the node; do not offer it again and again.
-            node.state, node.client = UNWANTED, self.current
+            yield from self._given_up(node, event.idle == self.current, now)
         else:
             yield from self._free(node)
 
+    def _given_up(self, node: NodeRecord, idle: bool, now: float) -> Iterator[Effect]:
+        """By the node itself.  The client was told by the node; it is not offered to it again and again."""
+        node.state, node.client = UNWANTED, self.current
+        if node.again:
+            node.again, node.state = False, RESERVING
+            yield from self._reserve(node, now)
+        elif idle and not any(
+            n.client == self.current and n.state in (HELD, OFFERED, RESERVING) for n in self.nodes.values()
+        ):
+            client = self.queue[self.current]
+            why = f"none of its tasks has run for {self.zombie_period_s:g} s: the next client has its turn"
+            yield ToClient(client.process, m.Dismissed(client.client, why))
+            yield from self._client_left(ClientLeft(client.client), now)
+
     def _free(self, node: NodeRecord) -> Iterator[Effect]:
-        node.state, node.client, node.retry_at = FREE, 0, None
-        if self.current:
+        node.state, node.client, node.retry_at, node.again = FREE, 0, None, False
+        if self._present():
             yield from self._offer(node)
+
+    def _present(self) -> bool:
+        """Whether there is a client whose turn it is, and it is there."""
+        return bool(self.current) and self.queue[self.current].absent_until is None
 
     def _unusable(self, info: m.NodeInfo, reason: str) -> Iterator[Effect]:
         """The current client cannot have it, now; it may not have asked for it."""
         client = self.queue[self.current]
-        yield ToClient(client.process, m.NodeUnusable(client.client, info, reason))
+        if client.absent_until is None:
+            yield ToClient(client.process, m.NodeUnusable(client.client, info, reason))
 
     def _offer(self, node: NodeRecord) -> Iterator[Effect]:
         client = self.queue[self.current]
-        node.client = self.current
+        node.client, node.refused = self.current, False
         if node.info.python != client.python:
             node.state = UNWANTED
             yield from self._unusable(node.info, f"it runs Python {node.info.python}, this client {client.python}")
@@ -245,13 +318,15 @@ class SchedulerMachine:
         lost = self.lost.pop(event.node, None)
         if event.cpus <= 0:
             if node is not None and node.state == OFFERED:
-                node.state = UNWANTED
+                node.state, node.refused = UNWANTED, True
         elif node is None:
             if lost is not None:
                 yield from self._unusable(lost, LOST)
         elif node.state in (OFFERED, UNWANTED):
             node.state = RESERVING
             yield from self._reserve(node, now)
+        elif node.state == HELD and node.client == event.client:
+            node.again = True
         elif node.client != event.client:  # it was taken while the client thought about it
             yield from self._unusable(node.info, node.info.closed or TAKEN)
 
@@ -259,12 +334,17 @@ class SchedulerMachine:
         client = self.queue[self.current]
         node.retry_at = now + RETRY_S
         heapq.heappush(self._retries, (node.retry_at, node.info.incarnation))
-        yield ToNode(node.info.incarnation, m.ReserveNode(client.client, client.addr, client.port, client.process))
+        yield ToNode(
+            node.info.incarnation,
+            m.ReserveNode(client.client, client.addr, client.port, client.process, self.zombie_period_s),
+        )
 
     # -- clients
 
     def _client_asked(self, event: ClientAsked, now: float) -> Iterator[Effect]:
-        if event.client in self.queue:
+        known = self.queue.get(event.client)
+        if known is not None:
+            yield from self._came_back(known, event)
             return
         self.queue[event.client] = ClientRecord(
             event.client, event.process, event.addr, event.port, event.name, event.python
@@ -272,18 +352,35 @@ class SchedulerMachine:
         yield ToClient(event.process, m.Queued(event.client, len(self.queue) - 1))
         yield from self._next()
 
+    def _came_back(self, client: ClientRecord, event: ClientAsked) -> Iterator[Effect]:
+        """Or asks twice."""
+        if client.absent_until is None:
+            return
+        client.absent_until = None
+        self._absent -= 1
+        client.process, client.addr, client.port = event.process, event.addr, event.port
+        yield ToClient(client.process, m.Queued(client.client, list(self.queue).index(client.client)))
+        if client.client == self.current:
+            yield from self._begin()
+
+    def _client_wants_again(self, event: ClientWantsAgain, now: float) -> Iterator[Effect]:
+        if event.client == self.current:
+            for node in list(self.nodes.values()):
+                if node.state == UNWANTED and not node.info.closed:
+                    yield from self._offer(node)
+
     def _client_left(self, event: ClientLeft, now: float) -> Iterator[Effect]:
         if event.client not in self.queue:
             return
         place = list(self.queue).index(event.client)
-        del self.queue[event.client]
+        self._absent -= self.queue.pop(event.client).absent_until is not None
         if self.current == event.client:
             self.current = 0
             self.lost.clear()
         for node in self.nodes.values():
             if node.client != event.client:
                 continue
-            node.retry_at = None
+            node.retry_at, node.again = None, False
             if node.state in (OFFERED, UNWANTED):
                 node.state, node.client = FREE, 0
             elif node.state in (HELD, RESERVING):
@@ -304,16 +401,23 @@ class SchedulerMachine:
     def _next(self) -> Iterator[Effect]:
         if self.current or not self.queue:
             return
-        client = next(iter(self.queue.values()))
-        self.current = client.client
+        self.current = next(iter(self.queue))
+        if self._present():
+            yield from self._begin()
+
+    def _begin(self) -> Iterator[Effect]:
+        """It is the current client's turn."""
+        client = self.queue[self.current]
         yield ToClient(client.process, m.Scheduled(client.client))
         for node in list(self.nodes.values()):
             if node.state == FREE:
                 yield from self._offer(node)
-            elif node.state == HELD:
+            elif node.state == HELD and node.client != self.current:
                 yield from self._unusable(node.info, node.info.closed or TAKEN)
 
     def _time_passed(self, event: TimePassed, now: float) -> Iterator[Effect]:
+        for client in [c for c in self.queue.values() if c.absent_until is not None and c.absent_until <= now]:
+            yield from self._client_left(ClientLeft(client.client), now)
         while (at := self.next_deadline()) is not None and at <= now:
             yield from self._reserve(self.nodes[heapq.heappop(self._retries)[1]], now)
 
@@ -324,6 +428,12 @@ class SchedulerMachine:
         ClientAsked: _client_asked,
         ClientWanted: _client_wanted,
         ClientLeft: _client_left,
+        ClientWantsAgain: _client_wants_again,
         ProcessLost: _process_lost,
         TimePassed: _time_passed,
     }
+
+
+def _offers(info: m.NodeInfo) -> tuple[object, ...]:
+    """What a client may want of a node."""
+    return info.cpus, info.memory, info.disk, info.resources

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -74,9 +75,10 @@ def down(server: int, reason: str = "killed", restarts: bool = False, asked: boo
     return ToClient(PA, m.ServerDown(A, server, reason, restarts, asked))
 
 
-def serving(cpus: int = 2, restart_servers: bool = False) -> Driven:
-    """It serves A with servers 100, 101, ..., which have been up for long."""
-    node = Driven(SchedulerSeen(S), ReserveAsked(S, A, PA), SetupAsked(A, cpus, restart_servers), SetupDone())
+def serving(cpus: int = 2, restart_servers: bool = False, zombie_period_s: float = 0.0) -> Driven:
+    """It serves A with servers 100, 101, ..., which have been up for long.  zombie_period_s: the scheduler's."""
+    reserve = ReserveAsked(S, A, PA, zombie_period_s)
+    node = Driven(SchedulerSeen(S), reserve, SetupAsked(A, cpus, restart_servers), SetupDone())
     for index in range(cpus):
         node(ServerListening(index, 9707 + index, 100 + index))
     return node
@@ -322,9 +324,8 @@ def test_it_serves_so_many_clients() -> None:
 
 
 def test_a_client_that_runs_nothing_is_closed() -> None:
-    node = serving(1)
-    assert node.machine.next_deadline() is None, "by default it may stay for ever"
-    node.machine.zombie_period_s = 60.0
+    assert serving(1).machine.next_deadline() is None, "by default it may stay for ever"
+    node = serving(1, zombie_period_s=60.0)
     assert node.machine.next_deadline() == 60.0
     node(TasksSeen(0, 20.0), 60.0)
     assert node(TimePassed(), 60.0) == []
@@ -340,6 +341,39 @@ def test_a_client_that_runs_nothing_is_closed() -> None:
     why = "its node closed it: none of its tasks has run there for 60 s"
     assert node(ServerExited(0, "it ended"))[0] == down(100, why, asked=True)
     assert node(ZygoteExited("closed"))[0] == ToClient(PA, m.NodeClosed(A, why))
+
+
+def test_the_shorter_of_two_idle_limits_counts() -> None:
+    node = Driven()
+    node.machine.zombie_period_s = 60.0
+    for theirs, limit in ((0.0, 60.0), (100.0, 60.0), (20.0, 20.0)):
+        node(ReserveAsked(S, A, PA, theirs))
+        assert node.machine.idle_max_s == limit
+        node(ReleaseAsked(A))
+    assert node.machine.idle_max_s == 0
+
+
+def test_a_node_that_is_set_up_anew_stays_with_its_client() -> None:
+    node = serving(1)
+    assert node(CloseAsked(A, True, keep=True)) == [EndServer(0, GRACE_S)]
+    assert node(ServerExited(0, "it ended"))[-1] == CloseZygote()
+    (answer,) = node(ReserveAsked(S, 99, 98))
+    assert not answer.message.ok
+    assert node(ZygoteExited("closed")) == [ToClient(PA, m.NodeClosed(A, kept=True))], "the scheduler hears nothing"
+    assert node.phase == RESERVED
+    assert node(SetupAsked(A, 2, False)) == [OpenZygote(A)]
+
+
+@pytest.mark.parametrize(
+    "instead", [CloseAsked(A, True), ReleaseAsked(A), StopAsked(True), ProcessLost(PA, "it ended")]
+)
+def test_a_node_is_not_kept_for_a_client_that_leaves(instead: Any) -> None:
+    node = serving(1)
+    node(CloseAsked(A, True, keep=True))
+    node(instead)
+    node(ServerExited(0, "it ended"))
+    node(ZygoteExited("closed"))
+    assert node.phase in (FREE, STOPPED)
 
 
 def test_closed_by_its_operator() -> None:
