@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from parkcos.cluster import messages as m
 from parkcos.errors import ConfigError
@@ -23,7 +23,10 @@ class NodeAllocate:
         port: TCP port of the node; None: the one in `node`, else 9706.
         platform: a regular expression that must occur in the node's ``platform.platform()``, in whatever case.
         cpus: processors that it must have at least; None or 0: any number.
-        memory, disk: free bytes that it must have at least; None or 0: any.
+        memory, disk: free bytes that it must have at least; None or 0: any.  A node that falls short of them later is
+            given no tasks until it has them again.
+        resources: what its operator must say it has, and how much at least: ``{"gpu": 1}`` for a node that was started
+            with ``--resource gpu=1``.
         use: False to leave the node out.
 
     A subclass may override :meth:`allocate`.
@@ -37,6 +40,7 @@ class NodeAllocate:
         cpus: int | None = None,
         memory: int | None = None,
         disk: int | None = None,
+        resources: Mapping[str, float] | None = None,
         *,
         use: bool = True,
     ) -> None:
@@ -49,7 +53,13 @@ class NodeAllocate:
         self.cpus = cpus or 0
         self.memory = memory or 0
         self.disk = disk or 0
+        self.resources = dict(resources or {})
         self.use = use
+        for name, amount in self.resources.items():
+            if not isinstance(name, str) or not isinstance(amount, int | float):
+                raise ConfigError(
+                    f"NodeAllocate(resources={resources!r}): write names and numbers, as resources={{'gpu': 1}}"
+                )
         try:
             self._platform = re.compile(platform, re.IGNORECASE)
         except re.error as error:
@@ -95,10 +105,12 @@ def allocations(nodes: Iterable[str | NodeAllocate]) -> list[NodeAllocate]:
     return chosen or [NodeAllocate("*")]
 
 
-def cpus_wanted(chosen: Sequence[NodeAllocate], info: m.NodeInfo) -> int:
-    """Ask the allocations in turn; 0 if none wants the node."""
+def cpus_wanted(chosen: Sequence[NodeAllocate], info: m.NodeInfo) -> tuple[int, NodeAllocate | None]:
+    """Ask the allocations in turn.  Returns: how many processors, and by whose word; (0, None) if none wants it."""
     for allocation in chosen:
+        if any(info.resources.get(name, 0) < amount for name, amount in allocation.resources.items()):
+            continue
         cpus = allocation.allocate(info.addr, info.name, info.platform, info.cpus, info.memory, info.disk)
         if cpus >= 0:
-            return min(cpus, info.cpus)
-    return 0
+            return min(cpus, info.cpus), allocation
+    return 0, None

@@ -15,8 +15,9 @@ from parkcos.client.allocate import NodeAllocate, allocations
 from parkcos.client.components import bundle
 from parkcos.client.placing import OPEN, READY
 from parkcos.client.rtasks import Submission, name_of
-from parkcos.client.shell import CLOSED, NEW, RUNNING, WAITING, ClientShell
+from parkcos.client.shell import CLOSED, NEW, RUNNING, WAITING
 from parkcos.client.side import ClientSide
+from parkcos.client.steering import Steering
 from parkcos.cluster import messages as m
 from parkcos.cluster.timer import DeadlineTimer
 from parkcos.errors import ScheduleError, UsageError
@@ -27,8 +28,12 @@ from parkcos.kernel.wait import seconds
 from parkcos.net.location import Location
 from parkcos.net.runtime import Parkcos
 
+MIN_PULSE_INTERVAL = 10.0
+MAX_PULSE_INTERVAL = 100.0
+"""Seconds.  Nodes have bounds of their own, by default these."""
 
-class Client(ClientShell):
+
+class Client(Steering):
     """A program's claim to the nodes of a cluster, and its way to run tasks there.
 
     Args:
@@ -39,7 +44,13 @@ class Client(ClientShell):
         node_setup: a generator function without arguments, run at each node before its servers are forked; it must
             return 0.  It has no network.  What it loads into globals, all servers of the node share.
         server_setup: a generator function without arguments, run at each server before its tasks; must return 0.
+        pulse_interval: seconds between what the nodes say of themselves (NodeAvailInfo); within five of them, and 25 s,
+            it is noticed that a node or server is silent; within five of them, and 75 s at least, it may come back.
+        disable_nodes: a node that is found is used only when ``enable_node`` is called.
+        disable_servers: a server that is started is used only when ``enable_server`` is called.
         restart_servers: start a fresh server whenever one is closed.
+        abandon_zombie_nodes: a node of which nothing is heard is given up at once, its tasks end as TaskAbandoned; else
+            it is given no more tasks until it is heard again, or is silent for too long.
         name: of this client, for others.
 
     The calls whose description says so are to be yielded (or awaited) in a task.
@@ -55,7 +66,11 @@ class Client(ClientShell):
         status_task: Task | None = None,
         node_setup: Callable[..., Any] | None = None,
         server_setup: Callable[..., Any] | None = None,
+        pulse_interval: float = 5 * MIN_PULSE_INTERVAL,
+        disable_nodes: bool = False,
+        disable_servers: bool = False,
         restart_servers: bool = False,
+        abandon_zombie_nodes: bool = False,
         name: str = "",
     ) -> None:
         for fn in (node_setup, server_setup):
@@ -63,9 +78,20 @@ class Client(ClientShell):
                 targets.check({}, fn)
         if status_task is not None and not isinstance(status_task, Task):
             raise UsageError(f"status_task must be a Task, not {status_task!r}\n  write: status_task=Task(status_proc)")
+        if not isinstance(pulse_interval, int | float) or not 0 < pulse_interval <= MAX_PULSE_INTERVAL:
+            raise UsageError(
+                f"pulse_interval={pulse_interval!r}: give seconds, more than 0 and at most {MAX_PULSE_INTERVAL:g}"
+            )
+        if (disable_nodes or disable_servers) and status_task is None:
+            what = "disable_nodes" if disable_nodes else "disable_servers"
+            raise UsageError(f"{what}=True needs a status_task, which is told of each and enables it")
         super().__init__(allocations(nodes), name or _program_name())
         self.status_task = status_task
         self.restart_servers = restart_servers
+        self.pulse_interval = float(pulse_interval)
+        self._machine.disable_nodes = disable_nodes
+        self._machine.disable_servers = disable_servers
+        self._machine.abandon_zombies = abandon_zombie_nodes
         self._node_setup = node_setup
         self._server_setup = server_setup
         self._components = components
@@ -112,7 +138,10 @@ class Client(ClientShell):
         if not self._scheduler:
             self._forget()
             return -1
+        if (peer := network.hub.by_incarnation.get(self._scheduler)) is not None:
+            self._scheduler_at = peer.location
         network.io.call(self._say)
+        network.io.call(self._look_for_silence)
         left = None if end is None else max(0.0, end - self._kernel.clock())
 
         def start(completion: Completion[int]) -> None:
@@ -175,29 +204,6 @@ class Client(ClientShell):
             self._handle(d.Submitted(number, io, server, node))
 
         return Completion(self._kernel, what, start, on_cancel=lambda: self._handle(d.Withdrawn(number)))
-
-    def _place(self, where: Any) -> tuple[int, int]:
-        """(server, node) numbers that `where` means.  Raises: ScheduleError if there is none of them."""
-        if where is None:
-            return 0, 0
-        with self._lock:
-            if isinstance(where, Location):
-                for number, location in self._locations.items():
-                    if location == where and number in self._machine.servers:
-                        return number, 0
-                addr = where.addr
-                for number, node in self._machine.nodes.items():
-                    if (node.info.addr, node.info.port) == (addr, where.port):
-                        return 0, number
-            elif isinstance(where, str):
-                for number, node in self._machine.nodes.items():
-                    if where in (node.info.addr, node.info.name):
-                        return 0, number
-                resolved = Location(where, 0).addr
-                for number, node in self._machine.nodes.items():
-                    if node.info.addr == resolved:
-                        return 0, number
-        raise ScheduleError(f"this client uses no server or node at {where}; it uses {list(self._locations.values())}")
 
     def close(self, await_io: bool = False, terminate: bool = False, timeout: float | None = None) -> Completion[None]:
         """End the client: wait for its CPU tasks, end its servers, give the nodes to the next client.  Yield it.

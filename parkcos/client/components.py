@@ -55,6 +55,13 @@ def bundle(components: Any, node_setup: Any) -> tuple[Shipper, m.Bundle]:
     return shipper, m.Bundle(list(files.values()), list(definitions.values()), setup)
 
 
+def with_setup_args(shipper: Shipper, made: m.Bundle, node_setup: Any, args: tuple[Any, ...]) -> m.Bundle:
+    """The bundle for a node where node_setup is called with arguments of its own.  Raises: ShippingError."""
+    _, buffers, needed = shipper.pack((node_setup, args, {}))
+    definitions = {(each.module, each.name): each for each in [*made.definitions, *needed]}
+    return m.Bundle(made.files, list(definitions.values()), b"".join(buffers))
+
+
 def _listed(components: Any) -> Iterable[Any]:
     if isinstance(components, list | tuple | set | frozenset):
         return components

@@ -16,7 +16,9 @@ from typing import Any, ClassVar
 
 from parkcos.client import dispatch_events as d
 from parkcos.client.allocate import NodeAllocate, cpus_wanted
+from parkcos.client.components import with_setup_args
 from parkcos.client.dispatch import Dispatch
+from parkcos.client.placing import CLOSING, READY, SETUP
 from parkcos.client.rtasks import Submission
 from parkcos.client.side import SAY_S, ClientSide
 from parkcos.client.status import NodeAvailInfo, Status, Statuses, TaskInfo
@@ -33,6 +35,11 @@ from parkcos.net.refs import RemoteTask
 
 logger = logging.getLogger("parkcos")
 
+SCHEDULER_BACK_S = 30.0
+"""A shared scheduler that is gone is waited for so long: killed and started again it takes up where it was."""
+SILENT_PULSES = 5
+"""A node or server of which nothing is heard for so many pulses is given no more tasks."""
+
 NEW, WAITING, RUNNING, CLOSED = "new", "waiting", "running", "closed"
 
 
@@ -41,18 +48,21 @@ class ClientShell:
 
     status_task: Task | None = None
     restart_servers = False
+    pulse_interval = 50.0
+    _node_setup: Callable[..., Any] | None = None
     _server_setup: Callable[..., Any] | None = None
     _kernel: Kernel
     _network: Network
     _side: ClientSide
     _shipper: Shipper
+    _bundle: m.Bundle
     _encoded_bundle: bytes
     _bundle_digests: set[bytes]
     _timer: DeadlineTimer
 
     def __init__(self, allocations: Sequence[NodeAllocate], name: str) -> None:
         self.name = name
-        self._allocations = allocations
+        self._allocations = list(allocations)
         self._id = int.from_bytes(os.urandom(8)) >> 1 | 1
         self._state = NEW
         self._machine = Dispatch()
@@ -62,11 +72,19 @@ class ClientShell:
         self._known: dict[int, set[bytes]] = {}
         """The digests of the definitions that each server has."""
         self._infos: dict[int, m.NodeInfo] = {}
+        self._avail: dict[int, m.NodeAvail] = {}
+        """What each node last said of itself."""
+        self._matched: dict[int, NodeAllocate] = {}
+        """By which allocation each node was taken."""
+        self._setup_args: dict[int, tuple[Any, ...]] = {}
+        """The arguments of node_setup or server_setup, where they are not none."""
+        self._silent: set[int] = set()
         self._locations: dict[int, Location] = {}
         self._unusable: dict[str, str] = {}
         self._turn: Completion[int] | None = None
         self._closing: list[Completion[None]] = []
         self._scheduler = 0
+        self._scheduler_at = Location("127.0.0.1", 0)
         self._automatic = False
         self._position = 0
         self._ready_servers = 0
@@ -146,6 +164,11 @@ class ClientShell:
                 self._handle(d.ServerIsDown(message.incarnation, message.reason, message.restarts, message.asked))
             case m.NodeReady():
                 self._handle(d.NodeIsReady(process))
+            case m.NodeAvail():
+                self._avail[process] = message
+                self._handle(d.LoadSeen(process, _busy(message), self._short_of(process, message)))
+                if self.status_task is not None and process in self._machine.nodes:
+                    self.status_task.send(self._avail_info(process))
             case m.NodeFailed():
                 info = self._infos.get(process)
                 node_name = info.name if info else process
@@ -154,7 +177,10 @@ class ClientShell:
             case m.NodeClosed():
                 if message.reason and (info := self._infos.get(process)):
                     logger.warning("%s: the node %s was closed: %s", self.name, info.name, message.reason)
-                self._handle(d.NodeHasClosed(process, message.reason))
+                self._handle(d.NodeHasClosed(process, message.reason, message.kept))
+            case m.Dismissed():
+                logger.warning("%s was closed by the scheduler: %s", self.name, message.reason)
+                self._lose_cluster(f"it has closed this client: {message.reason}")
             case m.NodeOffer() | m.NodeUnusable() if message.info.scheduler and self._may_move():
                 self._move(message.info)
             case m.NodeOffer():
@@ -210,7 +236,7 @@ class ClientShell:
         task.set_daemon()
         scheduler = yield self._side._at(location, None)
         if self._state is RUNNING:
-            self._scheduler = scheduler
+            self._scheduler, self._scheduler_at = scheduler, location
             self._to_scheduler(m.Enqueue(self._id, self.name, self._network.hub.own.python))
 
     def _lose_cluster(self, reason: str) -> None:
@@ -221,22 +247,95 @@ class ClientShell:
     def _offered(self, info: m.NodeInfo) -> None:
         """Kernel thread: `allocate` may be the user's."""
         try:
-            cpus = cpus_wanted(self._allocations, info)
+            cpus, allocation = cpus_wanted(self._allocations, info)
         except Exception:
             logger.exception("an allocate() of %s failed; the node %s is not used", self.name, info.name)
-            cpus = 0
+            cpus, allocation = 0, None
+        if allocation is not None:
+            self._matched[info.incarnation] = allocation
+        if cpus and self.pulse_interval < info.pulse_interval_min:
+            logger.warning(
+                "%s asked for a pulse_interval of %g s; the node %s allows no less than %g s "
+                "(parkcosnode.py --min_pulse_interval)",
+                self.name,
+                self.pulse_interval,
+                info.name,
+                info.pulse_interval_min,
+            )
         self._handle(d.Offered(info, cpus))
+
+    def _short_of(self, node: int, avail: m.NodeAvail) -> str:
+        """What of it the node has less than its allocation asks for, or ""."""
+        allocation = self._matched.get(node)
+        if allocation is None:
+            return ""
+        short = []
+        for what, wanted, free in (("memory", allocation.memory, avail.memory), ("disk", allocation.disk, avail.disk)):
+            if free is not None and free < wanted:
+                short.append(f"{free} bytes of {what}, {wanted} were asked for")
+        return "it has only " + " and ".join(short) if short else ""
+
+    def _look_for_silence(self) -> None:
+        """I/O thread, from time to time: of which nodes and servers nothing is heard any more."""
+        if self._state is CLOSED:
+            return
+        limit_s = SILENT_PULSES * min(self._network.options.pulse_s, self.pulse_interval)
+        hub = self._network.hub
+        now = time.monotonic()
+        with self._lock:
+            watched = {n for n, node in self._machine.nodes.items() if node.state in (SETUP, READY, CLOSING)}
+            watched.update(self._machine.servers)
+            self._silent &= watched
+            for process in watched:
+                peer = hub.by_incarnation.get(process)
+                if peer is None or not peer.session.last_heard:
+                    continue
+                silent_s = now - peer.session.last_heard
+                if (silent_s > limit_s) != (process in self._silent):
+                    self._silent ^= {process}
+                    reason = (
+                        f"nothing is heard of it for {silent_s:.0f} s" if silent_s > limit_s else "it is heard again"
+                    )
+                    logger.warning("%s: %r: %s", self.name, peer, reason)
+                    self._handle(d.SilenceSeen(process, silent_s > limit_s, reason))
+        self._network.io.loop.call_later(limit_s / 10, self._look_for_silence)
 
     def _process_gone(self, process: int, reason: str) -> None:
         if process and process == self._scheduler:
-            if self._state is WAITING and self._turn is not None:
-                self._turn.set_exception(ScheduleError(f"the scheduler is gone: {reason}"))
-                self._forget()
-            elif self._state is RUNNING:
-                logger.warning("%s: the scheduler is gone (%s); the client goes on with its nodes", self.name, reason)
-                self._handle(d.SchedulerLost(reason))
+            self._scheduler_gone(reason)
         if self._state is RUNNING:
             self._handle(d.ProcessLost(process, reason))
+
+    def _scheduler_gone(self, reason: str) -> None:
+        """It may be started again: then it knows this client, and the nodes know whom they serve."""
+        logger.warning(
+            "%s: the scheduler is gone (%s); the client goes on, and waits %g s for it to come back",
+            self.name,
+            reason,
+            SCHEDULER_BACK_S,
+        )
+        self._scheduler = 0
+        self._kernel.spawn(self._return_to, self._scheduler_at, reason)
+
+    def _return_to(self, location: Location, reason: str, task: Task | None = None) -> Any:
+        assert task is not None
+        task.set_daemon()
+        self._scheduler = yield self._side._at(location, self._kernel.clock() + SCHEDULER_BACK_S)
+        if self._state is CLOSED:
+            self._to_scheduler(m.ClientLeaves(self._id))
+        elif self._scheduler:
+            logger.info("%s: the scheduler at %s is back", self.name, location)
+            self._to_scheduler(m.Enqueue(self._id, self.name, self._network.hub.own.python))
+        else:
+            self._lose_scheduler(reason)
+
+    def _lose_scheduler(self, reason: str) -> None:
+        if self._state is WAITING and self._turn is not None:
+            self._turn.set_exception(ScheduleError(f"the scheduler is gone: {reason}"))
+            self._forget()
+        elif self._state is RUNNING:
+            logger.warning("%s: there is no scheduler any more (%s); it goes on with its nodes", self.name, reason)
+            self._handle(d.SchedulerLost(reason))
 
     def _time_passed(self) -> None:
         self._handle(d.TimePassed())
@@ -328,30 +427,56 @@ class ClientShell:
         if effect.name.startswith("Server"):
             info = self._locations[effect.subject]
         elif effect.name.startswith("Node"):
-            node = self._infos[effect.subject]
-            info = NodeAvailInfo(
-                Location(node.addr, node.port),
-                memory=node.memory,
-                disk=node.disk,
-                name=node.name,
-                cpus=node.cpus,
-                platform=node.platform,
-            )
+            info = self._avail_info(effect.subject)
         self._tell(getattr(Statuses, effect.name), info, effect.reason)
+
+    def _avail_info(self, number: int) -> NodeAvailInfo:
+        node, avail = self._infos[number], self._avail.get(number)
+        return NodeAvailInfo(
+            Location(node.addr, node.port),
+            cpu=avail.cpu if avail else None,
+            memory=avail.memory if avail else node.memory,
+            disk=avail.disk if avail else node.disk,
+            swap=avail.swap if avail else None,
+            name=node.name,
+            cpus=node.cpus,
+            platform=node.platform,
+        )
 
     def _want(self, effect: d.Want) -> None:
         self._to_scheduler(m.WantNode(self._id, effect.node, effect.cpus))
 
     def _setup_node(self, effect: d.SetupNode) -> None:
-        message = m.SetupNode(self._id, effect.cpus, self.restart_servers)
-        self._side.box.send(effect.node, "node", message, PICKLE, [self._encoded_bundle])
+        message = m.SetupNode(self._id, effect.cpus, self.restart_servers, self.pulse_interval)
+        args = self._setup_args.get(effect.node)
+        encoded = self._encoded_bundle
+        if args and self._node_setup is not None:
+            encoded = m.encode_bundle(with_setup_args(self._shipper, self._bundle, self._node_setup, args))
+        self._be_patient(effect.node)
+        self._side.box.send(effect.node, "node", message, PICKLE, [encoded])
+
+    def _be_patient(self, process: int) -> None:
+        """A node or server may be silent for so long (chapter 6.4, pulse_interval), and then loses nothing."""
+        peer = self._network.hub.by_incarnation.get(process)
+        if peer is not None:
+            peer.patience_s = SILENT_PULSES * self.pulse_interval
 
     def _close_node(self, effect: d.CloseNode) -> None:
         for server, at in self._machine.servers.items():
             peer = self._network.hub.by_incarnation.get(server) if at.node == effect.node else None
             if peer is not None:
                 peer.dismissed = True  # perhaps it is still being dialled
-        self._side.box.send(effect.node, "node", m.CloseNode(self._id, effect.terminate))
+        self._side.box.send(effect.node, "node", m.CloseNode(self._id, effect.terminate, effect.keep))
+
+    def _close_server(self, effect: d.CloseServer) -> None:
+        message = m.CloseServer(self._id, effect.server, effect.terminate, effect.restart)
+        self._side.box.send(effect.node, "node", message)
+
+    def _dismiss(self, effect: d.Dismiss) -> None:
+        peer = self._network.hub.by_incarnation.get(effect.process)
+        if peer is not None:
+            peer.dismissed = True
+            self._network.io.call(self._network.hub.end, peer, effect.reason)
 
     def _open_server(self, effect: d.OpenServer) -> None:
         self._known[effect.server] = set(self._bundle_digests)
@@ -359,10 +484,12 @@ class ClientShell:
         node = hub.by_incarnation.get(self._machine.servers[effect.server].node)
         at = [Location(there.addr, location.port) for there in node.addresses] if node is not None else []
         hub.peer_at(location, effect.server, at or [location])
+        self._be_patient(effect.server)
         form = PICKLE
         buffers: list[Buffer] = []
         if self._server_setup is not None:
-            form, buffers, definitions = self._shipper.pack((self._server_setup, (), {}))
+            args = self._setup_args.get(effect.server, ())
+            form, buffers, definitions = self._shipper.pack((self._server_setup, args, {}))
             self._define(effect.server, definitions)
         message = m.OpenServer(self._id, self._server_setup is not None)
         self._side.box.send(effect.server, "server", message, form, buffers)
@@ -385,9 +512,16 @@ class ClientShell:
         d.Want: _want,
         d.SetupNode: _setup_node,
         d.CloseNode: _close_node,
+        d.CloseServer: _close_server,
+        d.Dismiss: _dismiss,
         d.OpenServer: _open_server,
         d.LeaveScheduler: _leave,
     }
+
+
+def _busy(avail: m.NodeAvail) -> float | None:
+    """The share of its processors that is in use."""
+    return None if avail.cpu is None else 1 - avail.cpu / 100
 
 
 def _shown(node: m.NodeInfo) -> str:

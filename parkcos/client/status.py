@@ -15,12 +15,20 @@ class Statuses:
 
     NodeDiscovered = 2
     NodeInitialized = 3
+    NodeSuspended = 4
+    NodeResumed = 5
     NodeClosed = 6
     NodeDisconnected = 7
+    """Lost, or not usable; or nothing is heard of it: then NodeResumed or NodeAbandoned follows."""
+    NodeAbandoned = 8
     ServerDiscovered = 12
     ServerInitialized = 13
+    ServerSuspended = 14
+    ServerResumed = 15
     ServerClosed = 16
     ServerDisconnected = 17
+    """As NodeDisconnected."""
+    ServerAbandoned = 18
     TaskStarted = TaskCreated = 21
     ClientScheduled = 31
     ClientClosed = 32

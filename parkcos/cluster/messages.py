@@ -92,7 +92,14 @@ class OfferAgain(Message):
     client: int
 
 
-ToScheduler = NodeState | NodeAnswer | Enqueue | WantNode | ClientLeaves | OfferAgain
+class Contact(Message):
+    """From a client: dial the node there, now and until it is there."""
+
+    addr: str
+    port: int
+
+
+ToScheduler = NodeState | NodeAnswer | Enqueue | WantNode | ClientLeaves | OfferAgain | Contact
 
 # -- to a node
 

@@ -274,13 +274,17 @@ class Hub:
             silent_s = now - peer.session.last_heard
             if peer.state is DOWN and now > peer.gone_at:
                 self.end(peer, peer.reason or "its connection was closed, and it did not come back")
-            elif peer.state is UP and silent_s > SILENT_PULSES * self.pulse_s:
+            elif peer.state is UP and silent_s > self._patience(peer):
                 self.end(peer, f"nothing was heard of it for {silent_s:.0f} s")
             elif peer.state is UP and now - peer.session.last_sent > 0.9 * self.pulse_s:
                 with peer.lock:
                     peer.session.pulse()
                 self._write(peer)
         self._timers["pulse"] = self.io.loop.call_later(self.pulse_s / 4, self._pulse)
+
+    def _patience(self, peer: Peer) -> float:
+        """How long a process may be silent before it counts as gone."""
+        return max(SILENT_PULSES * self.pulse_s, peer.patience_s)
 
     def _watch(self) -> None:
         """Dial anew where nothing is acknowledged any more: a new connection finds a path that has healed sooner."""
@@ -510,7 +514,7 @@ class Hub:
         peer.state, peer.down_since = DOWN, now
         logger.debug("%s: lost %r: %s", self.own.name, peer, reason)
         if peer.dialable:
-            peer.gone_at = now + SILENT_PULSES * self.pulse_s
+            peer.gone_at = now + self._patience(peer)
             self.dialer.dial(peer, 0.0 if link.dialed else ACCEPTOR_WAITS_S)
         else:
             peer.gone_at = now + BACK_WITHIN_S

@@ -65,6 +65,8 @@ class Peer:
         self.greeting = False
         """It was dialled, has said who it is, and is about to answer this process's greeting."""
         self.dial_lock = asyncio.Lock()
+        self.patience_s = 0.0
+        """How long it may be silent before it counts as gone, if longer than others."""
         self.gone_at = 0.0
         """When it counts as gone, while its connection is broken."""
         self.down_since = time.monotonic()

@@ -31,6 +31,7 @@ class ServerConfig(msgspec.Struct, array_like=True, frozen=True):
     keys: None in a cluster without a secret.
     certificates: with what is in the files, which the server's user may perhaps not read.
     max_file_size: in bytes; None for no bound.
+    patience_s: how long the client may be silent before it counts as gone, if longer than others.
     """
 
     hosts: list[str]
@@ -44,6 +45,7 @@ class ServerConfig(msgspec.Struct, array_like=True, frozen=True):
     pulse_s: float
     debug: bool
     max_file_size: int | None = None
+    patience_s: float = 0.0
 
 
 class Message(msgspec.Struct, array_like=True, tag=True):

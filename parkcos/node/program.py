@@ -45,6 +45,8 @@ DEFAULT_PORT = 9706
 PEER_RETRY_S = 2.0
 HATCH_AGAIN_S = 1.0
 """What made a process fail that no client has used yet will most likely be there for a while."""
+CLIENT_PULSES = 5
+"""A client may be silent for so many of its pulse intervals."""
 CLOCK_S = 30.0
 """So often is the clock looked at, which may be set, or have stood still while the machine slept."""
 NOTE_S = 0.05
@@ -114,6 +116,7 @@ class NodeProgram:
         self._warm: Nursery | None = None
         self._nursery: Nursery | None = None
         self._bundle: Buffer = b""
+        self._patience_s = 0.0
         self._shared: dict[int, str] = {}
         """The shared schedulers that know this node: a program that would use a scheduler of its own is sent there."""
         self.service: Service | None = None
@@ -267,8 +270,11 @@ class NodeProgram:
                 if process == self.machine.client_process:
                     self._bundle = payload
                     cpus = max(1, min(message.cpus, self.options.cpus))
-                    self.handle(ev.SetupAsked(message.client, cpus, message.restart_servers))
                     self._pulses.serve(message.client, process, message.pulse_s)
+                    self._patience_s = CLIENT_PULSES * message.pulse_s
+                    if (peer := self.network.hub.by_incarnation.get(process)) is not None:
+                        peer.patience_s = self._patience_s
+                    self.handle(ev.SetupAsked(message.client, cpus, message.restart_servers))
             case m.CloseNode():
                 self.handle(ev.CloseAsked(message.client, message.terminate, keep=message.keep))
             case m.CloseServer():
@@ -354,6 +360,7 @@ class NodeProgram:
                     pulse_s=options.pulse_s,
                     debug=self.options.debug,
                     max_file_size=options.max_file_size,
+                    patience_s=self._patience_s,
                 ),
                 str(directory),
             )

@@ -67,6 +67,7 @@ class Server:
         self.executor = ex.Executor(config.client)
         self.box = Postbox.of(self.network)
         self.box.serve("server", self._received, any_thread=True)
+        self.network.hub.callbacks.up.append(self._peer_up)
         self.network.hub.callbacks.gone.append(self._peer_gone)
         self.timer = DeadlineTimer(
             self.network.io.loop, self.executor.next_deadline, lambda: self.handle(ex.TimePassed())
@@ -96,6 +97,10 @@ class Server:
                 self.kernel.post(self._open, message, form, payload)
             case m.Define():
                 self.kernel.post(self._define, payload)
+
+    def _peer_up(self, peer: Peer) -> None:
+        if peer.incarnation == self.config.client_process:
+            peer.patience_s = self.config.patience_s
 
     def _peer_gone(self, peer: Peer, reason: str) -> None:
         if peer.incarnation == self.config.client_process:

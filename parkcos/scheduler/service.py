@@ -104,8 +104,8 @@ class SchedulerService:
 
     def _received(self, process: int, message: Any, form: int, payload: Buffer) -> None:
         match message:
-            case m.NodeState(info, client):
-                self.handle(st.NodeReported(info, client))
+            case m.NodeState(info, client, idle):
+                self.handle(st.NodeReported(info, client, idle))
             case m.NodeAnswer(client, ok, reason):
                 self.handle(st.NodeAnswered(process, client, ok, reason))
             case m.Enqueue(client, name, python):
@@ -116,6 +116,10 @@ class SchedulerService:
                 self.handle(st.ClientWanted(client, node, cpus))
             case m.ClientLeaves(client):
                 self.handle(st.ClientLeft(client))
+            case m.OfferAgain(client):
+                self.handle(st.ClientWantsAgain(client))
+            case m.Contact(addr, port):
+                self.add_contacts([Location(addr, port)])
 
     def _location_of(self, process: int) -> Location | None:
         if process == self.network.incarnation:

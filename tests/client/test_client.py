@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from parkcos import Client, ConfigError, NodeAllocate, ShippingError
+from parkcos import Client, ConfigError, NodeAllocate, ScheduleError, ShippingError, UsageError
 from parkcos.client import dispatch_events as d
+from parkcos.client.allocate import allocations, cpus_wanted
 from parkcos.client.shell import RUNNING
+from parkcos.cluster import messages as m
 from parkcos.cluster.shipping import Shipper
 from parkcos.net.location import Location
 
@@ -53,10 +55,98 @@ def test_other_processes_that_go_are_not_the_scheduler(monkeypatch: pytest.Monke
     """While a client moves to another scheduler it has none; processes that were never reached have no number."""
     client = Client()
     events: list[d.Event] = []
+    gone: list[str] = []
     monkeypatch.setattr(client, "_state", RUNNING)
     monkeypatch.setattr(client, "_handle", events.append)
+    monkeypatch.setattr(client, "_scheduler_gone", gone.append)
     client._process_gone(0, "cannot be reached")
-    assert not any(isinstance(event, d.SchedulerLost) for event in events)
+    assert not gone
     monkeypatch.setattr(client, "_scheduler", 5)
     client._process_gone(5, "it has ended")
-    assert isinstance(events[-2], d.SchedulerLost)
+    assert gone == ["it has ended"]
+    assert [type(event) for event in events] == [d.ProcessLost, d.ProcessLost]
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 101, float("inf"), float("nan"), "10", None])
+def test_a_pulse_interval_that_is_none(seconds: Any) -> None:
+    with pytest.raises(UsageError, match=r"pulse_interval=.*at most 100"):
+        Client(pulse_interval=seconds)
+
+
+@pytest.mark.parametrize("what", ["disable_nodes", "disable_servers"])
+def test_who_enables_must_be_told(what: str) -> None:
+    with pytest.raises(UsageError, match=f"{what}=True needs a status_task"):
+        Client(**{what: True})
+
+
+def test_steering_before_there_is_anything_to_steer() -> None:
+    client = Client()
+    for call in (client.suspend_node, client.close_node, client.enable_server, client.restart_server):
+        with pytest.raises(ScheduleError, match=r"yield client.schedule\(\)  first"):
+            call("127.0.0.1")
+    with pytest.raises(ScheduleError, match=r"Client\(nodes=\[NodeAllocate\('10.0.0.\*'\)"):
+        client.node_allocate(NodeAllocate("10.0.0.*"))
+
+
+def node_info(**fields: Any) -> m.NodeInfo:
+    return m.NodeInfo(**{**NODE, **fields})
+
+
+NODE = {
+    "incarnation": 1,
+    "name": "n",
+    "addr": "10.0.0.1",
+    "port": 9706,
+    "cpus": 4,
+    "platform": "Linux-6.1-x86_64",
+    "python": "3.11",
+    "version": "0",
+    "memory": 2_000,
+    "disk": 3_000,
+    "resources": {"gpu": 1.0},
+}
+
+
+class Own(NodeAllocate):
+    def allocate(self, ip_addr: str, name: str, platform: str, cpus: int, memory: Any, disk: Any) -> int:
+        return {"n": 1, "never": 0}.get(name, -1)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "cpus"),
+    [
+        ([], 4),
+        (["10.0.0.1"], 4),
+        (["10.0.0.*"], 4),
+        (["10.0.1.*"], 0),
+        (["n*"], 4),
+        ([NodeAllocate("*", platform="linux.*X86_64")], 4),
+        ([NodeAllocate("*", platform="Windows")], 0),
+        ([NodeAllocate("*", cpus=4)], 4),
+        ([NodeAllocate("*", cpus=5)], 0),
+        ([NodeAllocate("*", memory=2_000, disk=3_000)], 4),
+        ([NodeAllocate("*", memory=2_001)], 0),
+        ([NodeAllocate("*", disk=3_001)], 0),
+        ([NodeAllocate("*", resources={"gpu": 1})], 4),
+        ([NodeAllocate("*", resources={"gpu": 2})], 0),
+        ([NodeAllocate("*", resources={"tpu": 1})], 0),
+        ([NodeAllocate("*", resources={"tpu": 1}), NodeAllocate("*", cpus=2)], 4),
+        ([NodeAllocate("10.0.0.1", use=False), "*"], 0),
+        ([Own()], 1),
+    ],
+)
+def test_which_nodes_are_wanted(wanted: Any, cpus: int) -> None:
+    assert cpus_wanted(allocations(wanted), node_info())[0] == cpus
+
+
+def test_the_answers_of_an_allocate_of_ones_own() -> None:
+    """Positive: so many, at most what there is; 0: not at all; negative: the next one is asked."""
+    chosen = allocations([Own(), NodeAllocate("*")])
+    assert cpus_wanted(chosen, node_info(name="n"))[0] == 1
+    assert cpus_wanted(chosen, node_info(name="never"))[0] == 0
+    assert cpus_wanted(chosen, node_info(name="other"))[0] == 4
+
+
+def test_resources_that_are_none() -> None:
+    with pytest.raises(ConfigError, match="write names and numbers"):
+        NodeAllocate(resources={"gpu": "one"})  # type: ignore[dict-item]

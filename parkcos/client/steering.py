@@ -1,0 +1,169 @@
+"""What a client's program tells its nodes and servers: suspend, resume, close, restart, enable.
+
+None of these calls is to be yielded.  What comes of them is told to the status_task.  Source: chapter 6.4.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from parkcos.client import dispatch_events as d
+from parkcos.client.allocate import NodeAllocate, allocations
+from parkcos.client.shell import RUNNING, ClientShell
+from parkcos.cluster import messages as m
+from parkcos.errors import ScheduleError, UsageError
+from parkcos.net.location import Location
+
+
+class Steering(ClientShell):
+    """The calls.  `where` for a node: its address or name, or its Location; for a server: its Location."""
+
+    def suspend_server(self, location: Location) -> None:
+        """Give the server at `location` no more tasks; those that run there go on.  Raises: ScheduleError."""
+        self._handle(d.SuspendAsked(self._server_at("suspend_server", location), True))
+
+    def resume_server(self, location: Location) -> None:
+        """Give the server tasks again.  Raises: ScheduleError."""
+        self._handle(d.SuspendAsked(self._server_at("resume_server", location), False))
+
+    def close_server(self, location: Location, terminate: bool = False, restart: bool = False) -> None:
+        """End the server at `location` when the CPU tasks that run there have ended.
+
+        Args:
+            terminate: at once: its tasks get KeyboardInterrupt and five seconds; a server that heeds nothing is killed.
+            restart: start a fresh one in its place.
+
+        Raises: ScheduleError.
+        """
+        self._handle(d.CloseServerAsked(self._server_at("close_server", location), terminate, restart))
+
+    def restart_server(self, location: Location, terminate: bool = False) -> None:
+        """As ``close_server(location, terminate, restart=True)``."""
+        self.close_server(location, terminate, restart=True)
+
+    def suspend_node(self, where: Location | str) -> None:
+        """Give the servers of a node no more tasks; those that run there go on.  Raises: ScheduleError."""
+        self._handle(d.SuspendAsked(self._node_at("suspend_node", where), True))
+
+    def resume_node(self, where: Location | str) -> None:
+        """Give the servers of a node tasks again.  Raises: ScheduleError."""
+        self._handle(d.SuspendAsked(self._node_at("resume_node", where), False))
+
+    def close_node(self, where: Location | str, terminate: bool = False) -> None:
+        """End all servers of a node when their CPU tasks have ended (`terminate`: at once), and give the node back.
+
+        It is not used again, unless :meth:`node_allocate` asks for it.  Raises: ScheduleError.
+        """
+        self._handle(d.CloseNodeAsked(self._node_at("close_node", where), terminate, False))
+
+    def restart_node(self, where: Location | str, *setup_args: Any, terminate: bool = False) -> None:
+        """As :meth:`close_node`, but the node stays with this client and is set up anew.
+
+        Args:
+            setup_args: for node_setup; if there are none, those of last time.
+
+        NodeDiscovered and NodeInitialized are not sent for it.  Raises: ScheduleError.
+        """
+        number = self._node_at("restart_node", where)
+        if setup_args:
+            self._set_setup_args(number, "node_setup", self._node_setup, setup_args)
+        self._handle(d.CloseNodeAsked(number, terminate, True))
+
+    def enable_node(self, where: Location | str, *setup_args: Any) -> None:
+        """With ``disable_nodes=True``: use this node now, and call node_setup with these arguments.
+
+        Raises: ScheduleError; UsageError if node_setup does not take them.
+        """
+        number = self._node_at("enable_node", where)
+        self._set_setup_args(number, "node_setup", self._node_setup, setup_args)
+        self._handle(d.EnableAsked(number))
+
+    def enable_server(self, location: Location, *setup_args: Any) -> None:
+        """With ``disable_servers=True``: use this server now, and call server_setup with these arguments.
+
+        Raises: ScheduleError; UsageError if server_setup does not take them.
+        """
+        number = self._server_at("enable_server", location)
+        self._set_setup_args(number, "server_setup", self._server_setup, setup_args)
+        self._handle(d.EnableAsked(number))
+
+    def abandon_zombie(self, where: Location | str | None, flag: bool = True) -> None:
+        """Whether a node of which nothing is heard is given up at once, with its tasks.
+
+        Args:
+            where: the node; None for all, as ``abandon_zombie_nodes`` of the client.
+
+        Raises: ScheduleError.
+        """
+        number = 0 if where is None else self._node_at("abandon_zombie", where)
+        self._handle(d.AbandonAsked(number, bool(flag)))
+
+    def node_allocate(self, allocation: NodeAllocate | str) -> None:
+        """Add to what the client wants: a name or address is dialled, and nodes that were not wanted are asked again.
+
+        Raises: ConfigError, ScheduleError.
+        """
+        (chosen,) = allocations([allocation])
+        if self._state is not RUNNING:
+            raise ScheduleError(f"{self!r} has no nodes yet\n  write: Client(nodes=[{allocation!r}])")
+        self._allocations.insert(0, chosen)
+        if chosen.location is not None and chosen.use:
+            if self._scheduler == self._network.incarnation:
+                self._side.private_scheduler([chosen.location])
+            else:
+                self._to_scheduler(m.Contact(chosen.location.addr, chosen.location.port))
+        self._to_scheduler(m.OfferAgain(self._id))
+
+    # -- who is meant
+
+    def _set_setup_args(self, number: int, what: str, setup: Any, args: tuple[Any, ...]) -> None:
+        if args and setup is None:
+            raise UsageError(f"there is no {what} that could take the arguments {args!r}\n  write: Client({what}=FN)")
+        if setup is not None:
+            try:
+                inspect.signature(setup).bind(*args)
+            except TypeError as error:
+                raise UsageError(f"{what} cannot be called with {args!r}: {error}") from None
+        self._setup_args[number] = args
+
+    def _server_at(self, what: str, location: Location) -> int:
+        server, _ = self._find(what, location)
+        if not server:
+            raise ScheduleError(f"{what}({location!r}): that is a node\n  write: the Location of a server")
+        return server
+
+    def _node_at(self, what: str, where: Location | str) -> int:
+        server, node = self._find(what, where)
+        if server:
+            raise ScheduleError(f"{what}({where!r}): that is a server\n  write: the address or name of a node")
+        return node
+
+    def _find(self, what: str, where: Any) -> tuple[int, int]:
+        if self._state is not RUNNING:
+            raise ScheduleError(f"{what}(): {self!r} has no nodes\n  write: yield client.schedule()  first")
+        if not isinstance(where, Location | str):
+            raise UsageError(f"{what}({where!r}): give a Location, or the address or name of a node")
+        return self._place(where)
+
+    def _place(self, where: Any) -> tuple[int, int]:
+        """(server, node) numbers that `where` means.  Raises: ScheduleError if there is none of them."""
+        if where is None:
+            return 0, 0
+        with self._lock:
+            if isinstance(where, Location):
+                for number, location in self._locations.items():
+                    if location == where and number in self._machine.servers:
+                        return number, 0
+                for number, node in self._machine.nodes.items():
+                    if (node.info.addr, node.info.port) == (where.addr, where.port):
+                        return 0, number
+            elif isinstance(where, str):
+                for number, node in self._machine.nodes.items():
+                    if where in (node.info.addr, node.info.name):
+                        return 0, number
+                resolved = Location(where, 0).addr
+                for number, node in self._machine.nodes.items():
+                    if node.info.addr == resolved:
+                        return 0, number
+        raise ScheduleError(f"this client uses no server or node at {where}; it uses {list(self._locations.values())}")
