@@ -11,6 +11,11 @@ import tempfile
 import time
 from dataclasses import dataclass
 
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
 SERVERS_MAX = 4096
 """Servers beyond are not counted."""
 _WORDS = 3
@@ -60,10 +65,13 @@ class Tally:
 
 def make_tally_file() -> int:
     """An open file without a name, for the servers of one client; the caller closes it."""
-    if hasattr(os, "memfd_create"):
-        fd = os.memfd_create("parkcos")
+    sealed = hasattr(os, "memfd_create") and hasattr(fcntl, "F_ADD_SEALS")
+    if sealed:
+        fd = os.memfd_create("parkcos", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     else:
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
     os.truncate(fd, _BYTES)
+    if sealed:  # who reads beyond the end of a file that a task has cut short is killed by the system
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     return fd

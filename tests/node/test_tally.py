@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
+
+import pytest
 
 from parkcos.node.tally import SERVERS_MAX, ServerTally, Tally, make_tally_file
 
@@ -29,3 +32,12 @@ def test_what_one_process_writes_another_reads() -> None:
     assert node.read(SERVERS_MAX) == ServerTally(0, 0, 0.0)
     server.close()
     node.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system has such files")
+def test_nobody_can_cut_it_short() -> None:
+    """Who would read it then, its node, would be killed."""
+    fd = make_tally_file()
+    with pytest.raises(PermissionError):
+        os.truncate(fd, 0)
+    os.close(fd)
