@@ -53,7 +53,7 @@ class Message(msgspec.Struct, array_like=True, tag=True):
 
 
 class Open(Message):
-    """To the zygote: a client begins.  directory: its own, in which `bundle` lies."""
+    """To the zygote: a client begins.  directory: with all that is the client's; its bundle lies there."""
 
     config: ServerConfig
     directory: str

@@ -28,6 +28,7 @@ from parkcos.net.options import NetworkOptions
 from parkcos.net.runtime import VERSION, Parkcos
 from parkcos.net.secret import ClusterKeys
 from parkcos.node.hours import parse_hours
+from parkcos.node.identity import ClientUser, settle
 from parkcos.node.processes import ProcessFile
 from parkcos.node.program import (
     DEFAULT_PORT,
@@ -103,10 +104,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a node until it is told to end.  Returns the exit code."""
     parser = _parser()
     try:
+        client_user = settle()
         args = parse_with_config(parser, argv)
         set_up_logging(args.debug, quiet=args.local_cluster is not None)
         if args.local_cluster is not None:
-            return _run_local(args)
+            return _run_local(args, client_user)
         cpus = count_cpus(args.cpus)
         ports = parse_ports(args.tcp_ports, cpus + 1, DEFAULT_PORT)
         if args.json and args.doctor is None:
@@ -118,6 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         file_size = parse_size(args.max_file_size) if args.max_file_size else None
         node = NodeOptions(cpus, ports[1:], args.dest_path, peers, args.debug, **_service(args))
         node.commands = not args.daemon
+        node.client_user = client_user
         if args.save_config is not None:
             print(save_config(args.save_config, parser, args))
             return 0
@@ -172,7 +175,7 @@ def parse_resources(texts: Sequence[str]) -> dict[str, float]:
 def _run_alone(network: NetworkOptions, node: NodeOptions, port: int, clean: bool) -> int:
     """Be the only node of its folder: of its --dest_path, or, without one, of those with its port."""
     own = f"node-{port}"
-    node.processes = ProcessFile(node.dest_path or default_dest_path() / own, own)
+    node.processes = ProcessFile(node.dest_path or default_dest_path() / own, own, node.client_user)
     node.processes.take(clean)
     try:
         return run(network, node)
@@ -200,7 +203,7 @@ def run(network: NetworkOptions, node: NodeOptions, ready: socket.socket | None 
     return 0
 
 
-def _run_local(args: argparse.Namespace) -> int:
+def _run_local(args: argparse.Namespace, client_user: ClientUser | None) -> int:
     """The node of a LocalCluster: its options come through a socket, whose end is this node's end."""
     sock = socket.socket(fileno=args.local_cluster)
     line = b""
@@ -223,7 +226,7 @@ def _run_local(args: argparse.Namespace) -> int:
         version=VERSION,
         say_address=False,
     )
-    return run(options, NodeOptions(config["cpus"], debug=args.debug), sock)
+    return run(options, NodeOptions(config["cpus"], debug=args.debug, client_user=client_user), sock)
 
 
 if __name__ == "__main__":

@@ -6,18 +6,22 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from parkcos.errors import ConfigError
 from parkcos.node import family
+from parkcos.node.identity import ClientUser, remove_folder
 from parkcos.node.tally import Tally, make_tally_file
 
 logger = logging.getLogger("parkcos")
 
+KILL_S = 10.0
+"""What is killed has ended after this time."""
 _CODE = "from parkcos.node.zygote import main; main()"
 
 
@@ -29,6 +33,7 @@ class Nursery:
         report: called with kind, index, port, incarnation.
         ended: called once, with the reason, when the zygote and its directory are gone.
         open_files: how many its processes may have open; 0: as many as this one.
+        user: as whom they run; None: as this process.
     """
 
     def __init__(
@@ -38,8 +43,10 @@ class Nursery:
         report: Callable[[int, int, int, int], None],
         ended: Callable[[str], None],
         open_files: int = 0,
+        user: ClientUser | None = None,
     ) -> None:
         self.loop = loop
+        self._user = user
         self.directory: Path | None = None
         self._news = news
         self._report = report
@@ -64,6 +71,7 @@ class Nursery:
                     str(os.getpid()),
                     str(open_files),
                     str(tally),
+                    *([str(user.uid), str(user.gid)] if user is not None else []),
                 ],
                 pass_fds=(theirs.fileno(), reports_end, tally),
                 stdin=subprocess.DEVNULL,
@@ -126,23 +134,39 @@ class Nursery:
         status = await asyncio.to_thread(self._process.wait)
         self._close_fds()
         if self.directory is not None:
-            await asyncio.to_thread(shutil.rmtree, self.directory, ignore_errors=True)
+            await asyncio.to_thread(self._remove_directory, self.directory)
+        self.tally.close()  # not before: the node reads it as long as it knows this zygote
         how = f"was killed by signal {-status}" if status < 0 else f"ended with exit code {status}"
         self._ended(f"the process that starts the servers {how}")
+
+    def _remove_directory(self, directory: Path) -> None:
+        if left := remove_folder(directory, self._user):
+            logger.warning("a client's files are left behind: %s", left)
 
     def _close_fds(self) -> None:
         with contextlib.suppress(ValueError, OSError):
             self.loop.remove_reader(self._reports)
         self._orders.close()
         os.close(self._reports)
-        self.tally.close()
 
     def kill(self) -> None:
         """At the very end, for a zygote that no client ever used."""
         with contextlib.suppress(ValueError, OSError):
             self.loop.remove_reader(self._orders.fileno())
-        self._process.kill()
-        self._process.wait()
+        if self._user is None:
+            self._process.kill()
+            self._process.wait()
+        else:
+            self._kill_as(self._user)
         self._close_fds()
+        self.tally.close()
         if self.directory is not None:
-            shutil.rmtree(self.directory, ignore_errors=True)
+            self._remove_directory(self.directory)
+
+    def _kill_as(self, user: ClientUser) -> None:
+        self._orders.shutdown(socket.SHUT_RDWR)  # of which it ends as well, unless somebody has stopped it
+        try:
+            user.kill(signal.SIGKILL, [self.pid])
+            self._process.wait(KILL_S)
+        except (ConfigError, subprocess.TimeoutExpired) as error:
+            logger.warning("the process %d that starts servers may not have ended: %s", self.pid, error)

@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 import re
-import shutil
 import signal
 import time
 from collections.abc import Iterable, Mapping
@@ -19,6 +18,8 @@ from pathlib import Path
 import msgspec
 
 from parkcos.errors import ConfigError
+from parkcos.node.as_client import kill
+from parkcos.node.identity import ClientUser, remove_folder
 
 try:
     import fcntl
@@ -93,12 +94,14 @@ class ProcessFile:
     Args:
         folder: where it lies; made, with mode 0700.
         node_folder: the name of the folder in which the clients' folders are: `folder` itself, or one in it.
+        client_user: as whom clients' tasks run; None: as this process.
     """
 
-    def __init__(self, folder: Path, node_folder: str) -> None:
+    def __init__(self, folder: Path, node_folder: str, client_user: ClientUser | None = None) -> None:
         self.folder = folder
         self.path = folder / FILE
         self._node_folder = node_folder
+        self._user = client_user
         self._fd = -1
         self._started: dict[int, str] = {}
         self._made: list[Path] = []
@@ -133,7 +136,7 @@ class ProcessFile:
         """Open and lock the file; returns whether it is this process's now."""
         while True:
             self._close()
-            make_own_folders([self.folder.parent, self.folder])
+            make_own_folders([self.folder.parent, self.folder], self._user)
             try:
                 self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
                 owner = os.fstat(self._fd).st_uid
@@ -178,13 +181,14 @@ class ProcessFile:
                 "or give this node a folder of its own with --dest_path"
             )
         logger.warning("--clean: ending the earlier node of %s (process ids: %s)", self.folder, who)
-        _end(alive)
+        _end(alive, self._user)
 
     def _remove_clients(self, name: str) -> None:
         folder = self.folder if name == self.folder.name else self.folder / name
         if re.fullmatch(r"node-\d+", name) or folder == self.folder:
             for path in folder.glob(f"{CLIENT_FOLDER}*"):
-                shutil.rmtree(path, ignore_errors=True)
+                if left := remove_folder(path, self._user):
+                    logger.warning("an earlier client's files are left behind: %s", left)
             if folder != self.folder:
                 with contextlib.suppress(OSError):  # there is none, or something else is in it
                     folder.rmdir()
@@ -215,12 +219,21 @@ class ProcessFile:
             self._fd = -1
 
 
-def make_own_folders(folders: Iterable[Path]) -> None:
-    """Make these folders, the outer ones first, for nobody else to enter.  Raises: ConfigError."""
+def make_own_folders(folders: Iterable[Path], client_user: ClientUser | None = None) -> None:
+    """Make these folders, the outer ones first, for nobody else to enter.
+
+    Args:
+        client_user: whose processes shall come through them, but not see what is there, nor write.
+
+    Raises: ConfigError.
+    """
     folder = Path()
     try:
         for folder in folders:  # parents=True makes the others' mode by the umask
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not folder.exists():
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                if client_user is not None:
+                    folder.chmod(0o711)
         if hasattr(os, "geteuid") and folder.stat().st_uid != os.geteuid():
             raise ConfigError(f"{folder} belongs to another user: give --dest_path")
     except OSError as error:
@@ -243,23 +256,24 @@ def _all_ended(processes: list[Process], wait_s: float) -> bool:
     return True
 
 
-def _end(processes: list[Process]) -> None:
+def _signal(processes: list[Process], number: int, client_user: ClientUser | None) -> None:
+    """Raises: ConfigError if one belongs to somebody else."""
+    theirs = [p.pid for p in processes if client_user is not None and p.what != "node"]
+    refused = kill(number, [p.pid for p in processes if p.pid not in theirs])
+    if client_user is not None and theirs:  # their ids come from clients' processes: no right but theirs is used
+        refused += client_user.kill(number, theirs)
+    if refused:
+        raise ConfigError(f"--clean: process {refused[0]} belongs to another user, who must end it")
+
+
+def _end(processes: list[Process], client_user: ClientUser | None) -> None:
     """The node first, which ends the others in order; then whatever is left, without a further word."""
     for group, number, wait_s in (
         ([p for p in processes if p.what == "node"], signal.SIGTERM, END_S),
         (processes, signal.SIGTERM, FADE_S),
         (processes, signal.SIGKILL, FADE_S),
     ):
-        for process in group:
-            if started_at(process.pid) == process.started:
-                try:
-                    os.kill(process.pid, number)
-                except ProcessLookupError:
-                    pass
-                except PermissionError:
-                    raise ConfigError(
-                        f"--clean: process {process.pid} belongs to another user, who must end it"
-                    ) from None
+        _signal([p for p in group if started_at(p.pid) == p.started], number, client_user)
         if not group or not _all_ended(group, wait_s):
             continue
         _all_ended(processes, FADE_S)

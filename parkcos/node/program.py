@@ -34,6 +34,7 @@ from parkcos.node import state as st
 from parkcos.node import state_events as ev
 from parkcos.node.console import Console
 from parkcos.node.hours import Hours, Service
+from parkcos.node.identity import ClientUser
 from parkcos.node.nursery import Nursery
 from parkcos.node.processes import CLIENT_FOLDER, ProcessFile, make_own_folders
 from parkcos.node.pulses import Pulses
@@ -66,6 +67,7 @@ class NodeOptions:
     resources: what its operator says it has, by name.
     processes: the file in which it notes its processes, if it does.
     commands: whether they are read from standard input.
+    client_user: as whom clients' tasks run; None: as the node.
     """
 
     cpus: int
@@ -81,6 +83,7 @@ class NodeOptions:
     resources: dict[str, float] = field(default_factory=dict)
     processes: ProcessFile | None = None
     commands: bool = False
+    client_user: ClientUser | None = None
     on_stop: list[Any] = field(default_factory=list)
 
 
@@ -110,7 +113,9 @@ class NodeProgram:
         self.box = Postbox.of(network)
         self.stopped = False
         self.directory = (options.dest_path or default_dest_path()) / f"node-{network.location.port}"
-        make_own_folders([self.directory.parent, self.directory])
+        make_own_folders([self.directory.parent, self.directory], options.client_user)
+        if options.client_user is not None:
+            self._open_folders(options.client_user)
         self._platform = platform.platform()
         self._numbers = itertools.count(1)
         self._warm: Nursery | None = None
@@ -128,6 +133,20 @@ class NodeProgram:
         self._timer = DeadlineTimer(self.loop, self.machine.next_deadline, self._time_passed)
         self.box.serve("node", self._received)
         network.hub.callbacks.gone.append(self._peer_gone)
+
+    def _open_folders(self, user: ClientUser) -> None:
+        """Let clients' tasks pass through the node's folders, and no more.  Raises: ConfigError if they could not."""
+        own = [self.directory] if self.options.dest_path is not None else [self.directory, self.directory.parent]
+        for folder in own:
+            folder.chmod(0o711)
+        try:
+            user.check_folder(self.directory)
+        except ConfigError:
+            self._remove_folders()
+            raise
+        logger.info("clients' tasks run as %s (suid interpreter)", user)
+        if user.same_user:
+            logger.warning("that is this node's own user, whose files are not safe from them: set the suid bit, too")
 
     def start(self) -> None:
         """I/O thread: get ready for the first client."""
@@ -201,7 +220,7 @@ class NodeProgram:
                 self._warm = None
                 self.loop.call_later(HATCH_AGAIN_S, self._keep_warm)
 
-        nursery = Nursery(self.loop, news, report, ended, self.options.open_files)
+        nursery = Nursery(self.loop, news, report, ended, self.options.open_files, self.options.client_user)
         self._note_processes()
         return nursery
 
@@ -339,8 +358,14 @@ class NodeProgram:
         directory = self.directory / f"{CLIENT_FOLDER}{next(self._numbers)}"
         while directory.exists():  # of a node that was killed
             directory = self.directory / f"{CLIENT_FOLDER}{next(self._numbers)}"
-        directory.mkdir(mode=0o700)
-        (directory / server.BUNDLE).write_bytes(self._bundle)
+        if self.options.client_user is not None:
+            self.options.client_user.make_folder(directory)
+        else:
+            directory.mkdir(mode=0o700)
+        bundle = directory / server.BUNDLE
+        bundle.write_bytes(self._bundle)
+        if self.options.client_user is not None:
+            bundle.chmod(0o644)  # nobody else comes into the folder
         self._bundle = b""
         self._nursery.directory = directory
         peer = self.network.hub.by_incarnation.get(self.machine.client_process)
@@ -377,13 +402,16 @@ class NodeProgram:
             self._warm = None
         if self.options.processes is not None:
             self.options.processes.release()
+        self._remove_folders()
+        for callback in self.options.on_stop:
+            callback()
+
+    def _remove_folders(self) -> None:
         for path in (self.directory, self.directory.parent):
             try:
                 path.rmdir()
             except OSError:  # another node's files, or what a user has put there
                 break
-        for callback in self.options.on_stop:
-            callback()
 
     def info(self) -> m.NodeInfo:
         """This node, as it is now."""

@@ -27,6 +27,8 @@ from parkcos.kernel import Kernel, MonitorStatus
 from parkcos.net import tls
 from parkcos.net.options import NetworkOptions
 from parkcos.node import family, server
+from parkcos.node.as_client import become
+from parkcos.node.identity import set_dumpable
 from parkcos.node.tally import Tally
 
 _NODE_SETUP_FAILED = "node_setup"
@@ -40,18 +42,23 @@ class Zygote:
         reports: the pipe into which servers report, handed on to them.
         parent: the node's process id.
         tally: in which servers count their tasks.
+        isolated: this process has another user than the node; see `identity.py`.
     """
 
-    def __init__(self, orders: socket.socket, reports: int, parent: int, tally: Tally) -> None:
+    def __init__(self, orders: socket.socket, reports: int, parent: int, tally: Tally, isolated: bool = False) -> None:
         self.orders = orders
         self.reports = reports
         self.parent = parent
         self.tally = tally
+        self.isolated = isolated
         self.children: dict[int, int] = {}
         """Server index by process id."""
         self.config: family.ServerConfig | None = None
         self.options: NetworkOptions | None = None
+        self.folder: Path | None = None
+        """With all the client's files; removed at the end."""
         self.directory: Path | None = None
+        """In which the client begins."""
         # The servers hold the reading end; it ends when this process does, also where there is no prctl.
         self.lifeline, self._lifeline_end = os.pipe()
 
@@ -84,7 +91,9 @@ class Zygote:
     def _obey(self, order: family.Open | family.Fork | family.Signal | family.Close) -> None:
         match order:
             case family.Open(config, directory):
-                self.config, self.directory = config, Path(directory)
+                self.config, self.folder = config, Path(directory)
+                # Of an isolated client, the folder is the node's.
+                self.directory = self.folder / "own" if self.isolated else self.folder
                 self._tell(self._open())
             case family.Fork(index, ports):
                 self._fork(index, ports)
@@ -100,15 +109,18 @@ class Zygote:
             self.orders.sendall(family.frame(news))
 
     def _open(self) -> family.Message:
-        assert self.config is not None and self.directory is not None
+        assert self.config is not None and self.folder is not None and self.directory is not None
         try:
+            if self.isolated:
+                self.directory.mkdir(mode=0o700)
+                set_dumpable()  # not before: until here, an earlier client's processes could look into this one
             self.options = server.network_options(self.config)
             self.options.prepare()
             os.chdir(self.directory)
             sys.path[0:0] = [str(self.directory)]
             os.environ["PATH"] = f"{self.directory}{os.pathsep}{os.environ.get('PATH', '')}"
             sys.modules["__main__"] = namespace.fresh_module("__main__")
-            path = self.directory / server.BUNDLE
+            path = self.folder / server.BUNDLE
             bundle = m.decode_bundle(path.read_bytes())
             path.unlink()
             for file in bundle.files:
@@ -199,16 +211,22 @@ class Zygote:
         for pid in self.children:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        if self.directory is not None:
+        if self.folder is not None:
             os.chdir("/")
-            shutil.rmtree(self.directory, ignore_errors=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(os.getpgid(0), signal.SIGKILL)  # what the client's tasks have started, and this process
         os._exit(0)
 
 
 def main() -> NoReturn:
-    """Entry: ``python -c ... orders_fd reports_fd parent_pid open_files tally_fd``."""
+    """Entry: ``python -c ... orders_fd reports_fd parent_pid open_files tally_fd [uid gid]``."""
+    isolated = len(sys.argv) > 6
+    if isolated:  # before anything else, and before the kernel is asked for a signal, which it would forget
+        try:
+            become(int(sys.argv[6]), int(sys.argv[7]))
+        except PermissionError as error:
+            sys.exit(f"the process that starts servers does not start: {error}")
     orders, reports, parent, open_files, tally_fd = (int(a) for a in sys.argv[1:6])
     set_open_files(open_files)
     os.setsid()  # a process group of its own, to which the terminal's Ctrl-C does not come
@@ -222,7 +240,7 @@ def main() -> NoReturn:
     gc.collect()
     tally = Tally(tally_fd)
     os.close(tally_fd)
-    Zygote(socket.socket(fileno=orders), reports, parent, tally).run()
+    Zygote(socket.socket(fileno=orders), reports, parent, tally, isolated).run()
 
 
 def _warm_up() -> None:
