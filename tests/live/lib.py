@@ -42,20 +42,28 @@ class Program:
     """A program of this Python; its output, both streams, is collected line by line.
 
     Ended by the `with` block at the latest.
+
+    python: another one.  options: of Popen.
     """
 
-    def __init__(self, *args: str | os.PathLike[str], cwd: Path | None = None) -> None:
+    def __init__(
+        self,
+        *args: str | os.PathLike[str],
+        cwd: Path | None = None,
+        python: str | os.PathLike[str] = sys.executable,
+        **options: Any,
+    ) -> None:
         self.lines: list[str] = []
         self._news = threading.Condition()
         self._ended = False
         self.process = subprocess.Popen(
-            [sys.executable, "-u", *map(str, args)],
+            [os.fspath(python), "-u", *map(str, args)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             cwd=cwd,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            **{"env": {**os.environ, "PYTHONPATH": str(ROOT)}, **options},
         )
         self.pid = self.process.pid
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -194,12 +202,14 @@ class Ports:
         self.udp = free_ports(1)[0]
         self.options = ["-i", "127.0.0.1", "-s", SECRET, "--daemon"]
 
-    def node(self, cpus: int = 2, *options: str, command: Sequence[str] = ()) -> tuple[Program, int]:
-        """Start a node; its program and TCP port.  command: Python's arguments that run it."""
+    def node(
+        self, cpus: int = 2, *options: str, command: Sequence[str] = (), program: Callable[..., Program] = Program
+    ) -> tuple[Program, int]:
+        """Start a node; its program and TCP port.  command: Python's arguments that run it; program: starts it."""
         ports = free_ports(cpus + 1)
         chosen = [text for port in ports for text in ("--tcp_ports", str(port))]
         command = [*(command or ["-m", "parkcos.node.main"]), "-c", str(cpus), "-u", str(self.udp), *chosen]
-        return Program(*command, *self.options, *options), ports[0]
+        return program(*command, *self.options, *options), ports[0]
 
     def scheduler(self, *options: str) -> tuple[Program, int]:
         """Start a shared scheduler; its program and TCP port."""
