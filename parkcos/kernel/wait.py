@@ -178,11 +178,12 @@ class Completion(TimedWait[T]):
         on_cancel: called once, in the kernel thread, if the task was woken by the time limit, an exception or
             termination instead of a result.
 
-    Yield it, once; the yield gives what ``set_result`` was given, or raises what ``set_exception`` was given.
+    Yield it, once; the yield gives what ``set_result`` was given, or raises what ``set_exception`` was given.  Who is
+    not a task calls ``tell`` instead.
     """
 
     __slots__ = ("_alarm_value", "_error", "_kernel", "_on_cancel", "_result", "_settled", "_start", "_timeout_s",
-                 "_waiting", "what")  # fmt: skip
+                 "_told", "_waiting", "what")  # fmt: skip
 
     def __init__(
         self,
@@ -203,6 +204,7 @@ class Completion(TimedWait[T]):
         self._on_cancel = on_cancel
         self._settled = False
         self._waiting = False
+        self._told: Callable[[Any, BaseException | None], object] | None = None
         self._result: Any = None
         self._error: BaseException | None = None
         self._task = kernel.current if get_ident() == kernel.ident else None
@@ -234,6 +236,29 @@ class Completion(TimedWait[T]):
         if self._waiting:
             raise UsageError(f"{self._task!r} already waits for this {self.what}; a completion has one waiter")
         self._task = task
+        self._go()
+
+    def tell(self, told: Callable[[T | None, BaseException | None], object]) -> None:
+        """Begin it without a task: ``told(value, error)`` is called once, perhaps before this returns.
+
+        Kernel thread only; do not yield it.  Raises: UsageError if it was begun before.
+        """
+        if self._begun:
+            raise UsageError(f"this {self.what} was begun before; a completion has one waiter")
+        self._begun = True
+        self._told = told
+        self._go()
+
+    def withdraw(self) -> None:
+        """For who called ``tell``: the result is not wanted any more.
+
+        Calls `on_cancel`, once.  If that stops it, whoever made it says so by ``set_exception``; if it is too late
+        for that, the result comes all the same.  Kernel thread only.
+        """
+        if not self._settled:
+            self._cancelled()
+
+    def _go(self) -> None:
         start, self._start = self._start, None
         self._waiting = True
         if start is not None and not self._settled:
@@ -271,13 +296,17 @@ class Completion(TimedWait[T]):
         self._settled = True
         self._result = value
         self._error = error
-        self._start = None
+        self._start = self._on_cancel = None
         if self._waiting:
             self._waiting = False
             self.disarm(self._kernel)
             self._wake()
 
     def _wake(self) -> None:
+        told, self._told = self._told, None
+        if told is not None:
+            self._kernel.guard(told, self._result, self._error)
+            return
         task = self._task
         assert task is not None
         if self._error is not None:

@@ -116,6 +116,55 @@ def test_one_waiter(kernel):
     kernel.main(main)
 
 
+def test_told_without_a_task(kernel):
+    told = []
+
+    def tell(value, error):
+        told.append(value if error is None else type(error))
+
+    def main():
+        later = Completion(kernel, "op", lambda _: told.append("started"))
+        later.tell(tell)
+        assert told == ["started"]
+        later.set_result(1)
+        later.set_result(2)
+        for start in (lambda completion: completion.set_result(3), lambda _: 1 / 0):
+            Completion(kernel, "op", start).tell(tell)
+        early = Completion(kernel, "op")
+        early.set_exception(KeyError())
+        early.tell(tell)
+        assert told == ["started", 1, 3, ZeroDivisionError, KeyError]
+        with pytest.raises(UsageError, match="one waiter"):
+            early.tell(tell)
+        Completion(kernel, "op", timeout_s=2, alarm_value="late").tell(tell)
+        yield Completion(kernel, "pause", timeout_s=3)
+        assert told[5:] == ["late"]
+
+    kernel.main(main)
+
+
+def test_withdrawn(kernel):
+    told = []
+    cancelled = []
+
+    def main():
+        given_up = Completion(kernel, "op", on_cancel=lambda: given_up.set_exception(KeyError()))
+        given_up.tell(lambda _, error: told.append(error))
+        given_up.withdraw()
+        given_up.withdraw()
+        assert [type(error) for error in told] == [KeyError]
+        too_late = Completion(kernel, "op", on_cancel=lambda: cancelled.append(1))
+        too_late.tell(lambda value, _: told.append(value))
+        too_late.withdraw()
+        too_late.withdraw()
+        too_late.set_result("all the same")
+        assert told[1:] == ["all the same"]
+        assert cancelled == [1]
+        yield
+
+    kernel.main(main)
+
+
 def test_set_from_another_thread():
     kernel = VirtualKernel(threads=True)
 
