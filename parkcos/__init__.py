@@ -8,6 +8,7 @@ import logging as _logging
 
 from parkcos.client.allocate import NodeAllocate
 from parkcos.client.client import Client
+from parkcos.client.completed import as_completed
 from parkcos.client.local import LocalCluster
 from parkcos.client.scheduler import Scheduler
 from parkcos.client.status import NodeAvailInfo, Status, TaskInfo
@@ -94,6 +95,7 @@ __all__ = [
     "UsageError",
     "WouldHang",
     "__version__",
+    "as_completed",
     "atexit",
     "close_node",
     "close_server",

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
 from parkcos.client import dispatch_events as d
+from parkcos.client import mapping
 from parkcos.client.allocate import NodeAllocate, allocations
 from parkcos.client.components import bundle
 from parkcos.client.placing import OPEN, READY
@@ -18,6 +19,7 @@ from parkcos.client.rtasks import Submission, name_of
 from parkcos.client.shell import CLOSED, NEW, RUNNING, WAITING
 from parkcos.client.side import ClientSide
 from parkcos.client.steering import Steering
+from parkcos.client.stream import Results
 from parkcos.cluster import messages as m
 from parkcos.cluster.timer import DeadlineTimer
 from parkcos.errors import ScheduleError, UsageError
@@ -184,11 +186,35 @@ class Client(Steering):
 
     run, run_at, run_async, run_async_at = rtask, rtask_at, io_rtask, io_rtask_at
 
-    def _submit(
-        self, what: str, where: Any, io: bool, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Completion[Task]:
+    def map(
+        self, fn: Callable[..., Any], /, *iterables: Iterable[Any], chunksize: int = 1, ordered: bool = True
+    ) -> Results:
+        """``fn(x, y, ...)`` for what the iterables give, at the servers; as the builtin ``map``, in parallel.
+
+        ``for item in client.map(work, xs): result = yield item``, or ``async for result in client.map(work, xs)``, or,
+        for all in a list, ``results = yield client.map(work, xs)``.  See mapping.py for what is bounded.
+
+        Args:
+            fn: a plain function, a generator function or an ``async def``.
+            iterables: may be infinite: what they give is taken a few chunks for each server ahead.
+            chunksize: so many calls are one CPU task; for calls that take less than a millisecond or so.
+            ordered: results in the order of the inputs, else as they come.
+
+        Returns: an iterator of things to yield.  What a call raises is raised there; TaskAbandoned if its server is
+        lost.  Who leaves the loop early leaves the rest: see ``close`` of what this returns.
+        Raises: UsageError, ScheduleError.
+        """
+        self._must_run()
+        return mapping.start(self, fn, iterables, chunksize, ordered)
+
+    def _must_run(self) -> None:
         if self._state is not RUNNING:
             raise ScheduleError(f"{self!r} runs no tasks\n  write: yield client.schedule()  first, and close() last")
+
+    def _submit(
+        self, what: str, where: Any, io: bool, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str = ""
+    ) -> Completion[Task]:
+        self._must_run()
         targets.check(self._kernel.kinds, fn)
 
         number = 0
@@ -199,7 +225,7 @@ class Client(Steering):
             server, node = self._place(where)
             number = self._numbers()
             self._submissions[number] = Submission(
-                name_of(fn), io, args, kwargs, form, buffers, definitions, completion
+                name or name_of(fn), io, args, kwargs, form, buffers, definitions, completion
             )
             self._handle(d.Submitted(number, io, server, node))
 

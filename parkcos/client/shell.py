@@ -418,6 +418,8 @@ class ClientShell:
     def _report_status(self, effect: d.ReportStatus) -> None:
         if effect.name == "ServerInitialized":
             self._ready_servers += 1
+            for fn in tuple(self._side.wants_servers):
+                self._kernel.post(fn)
         elif effect.name in ("ServerClosed", "ServerDisconnected"):
             self._ready_servers = max(0, self._ready_servers - 1)
             self._known.pop(effect.subject, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
 from parkcos.cluster.postbox import Postbox
@@ -42,6 +42,8 @@ class ClientSide:
         self.scheduler: SchedulerService | None = None
         self.lock = threading.Lock()
         self.contacts: dict[Location, None] = {}
+        self.wants_servers: set[Callable[[], object]] = set()
+        """Called in the kernel thread when a client has a server more."""
         network.hub.callbacks.gone.append(self._peer_gone)
 
     @classmethod

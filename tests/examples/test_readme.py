@@ -28,6 +28,15 @@ def test_the_first_program_runs(tmp_path: Path) -> None:
     check(run(program))
 
 
+@pytest.mark.live
+def test_the_map_runs(tmp_path: Path) -> None:
+    head, _, _ = BLOCKS[0].partition("\n\n")
+    _, main, end = BLOCKS[0].partition("if __name__")
+    program = tmp_path / "map.py"
+    program.write_text(f"{head}\n\n\n{BLOCKS[1]}\n\n{main}{end}")
+    assert run(program).split() == [str(sum(n * n for n in range(100_000)))]
+
+
 @pytest.mark.slow
 @pytest.mark.live
 def test_the_first_program_runs_on_a_node(tmp_path: Path, node: Cluster) -> None:
@@ -36,7 +45,7 @@ def test_the_first_program_runs_on_a_node(tmp_path: Path, node: Cluster) -> None
     assert main
     _, host, _, port, _, secret_file = node.options
     options = f"Parkcos(host={host!r}, udp_port={port}, secret_file={secret_file!r})"
-    start = BLOCKS[1].replace("   ", "", 1).replace("\n   ", "\n")
+    start = BLOCKS[2].replace("   ", "", 1).replace("\n   ", "\n")
     program = tmp_path / "first.py"
     program.write_text(f"from parkcos import Parkcos\n{options}\n{head}{start}")
     check(run(program))

@@ -1,0 +1,199 @@
+"""`Client.map`: calls of one function with many arguments, as CPU tasks.
+
+A chunk of calls is one task.  Where it is a single call of a generator function or an ``async def``, that is the task
+itself, as by ``client.rtask``; all others run in ``run_chunk``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Generator, Iterable
+from types import CoroutineType, GeneratorType
+from typing import TYPE_CHECKING, Any
+
+from parkcos.client.rtasks import name_of
+from parkcos.client.stream import AHEAD, Batch, Flow, Results, in_task
+from parkcos.errors import NotATask, ScheduleError, ShippingError, UsageError
+from parkcos.kernel import Call, Completion, Outcome, Task
+from parkcos.kernel import target as targets
+from parkcos.kernel.outcome import format_failure
+from parkcos.net import outcomes
+from parkcos.net.payload import dumps, join
+
+if TYPE_CHECKING:
+    from parkcos.client.client import Client
+
+TURN_S = 0.005
+"""So long calls that never yield run at a server before its messages and other tasks have a turn."""
+
+_PLAIN = frozenset({int, float, str, bytes, bool, type(None)})
+
+
+def start(client: Client, fn: Any, iterables: tuple[Iterable[Any], ...], chunksize: int, ordered: bool) -> Results:
+    """What `Client.map` returns.  Raises: UsageError for what cannot be used."""
+    kernel = in_task("map")
+    if not callable(fn) or inspect.isasyncgenfunction(fn):
+        raise UsageError(
+            f"map() wants a function, a generator function or an async def, not {fn!r}\n"
+            "  write: client.map(function, iterable)"
+        )
+    if type(chunksize) is not int or chunksize < 1:
+        raise UsageError(f"map(chunksize={chunksize!r}): give the number of calls in a task, 1 or more")
+    if not iterables:
+        raise UsageError(f"map() wants the arguments of the calls\n  write: client.map({name_of(fn)}, iterable)")
+    inputs = []
+    for number, iterable in enumerate(iterables, 1):
+        try:
+            inputs.append(iter(iterable))
+        except TypeError:
+            raise UsageError(f"map(): iterable {number} is none: {iterable!r}") from None
+
+    def submit(fn: Any, args: tuple[Any, ...], name: str) -> Completion[Task]:
+        if client._machine.closing:
+            raise ScheduleError(f"{client!r} is being closed: its map takes no more")
+        return client._submit("map", None, False, fn, args, {}, name)
+
+    def width() -> int:
+        return AHEAD * max(1, client._ready_servers)
+
+    flow = MapFlow(kernel, "map", zip(*inputs, strict=False), ordered, width, client._side.wants_servers)
+    flow.prepare(fn, chunksize, submit)
+    return Results(flow)
+
+
+class MapFlow(Flow):
+    """The inputs are tuples of arguments."""
+
+    def prepare(self, fn: Any, chunksize: int, submit: Callable[[Any, tuple[Any, ...], str], Completion[Task]]) -> None:
+        """submit: gives what ``client.rtask(fn, *args)`` does, for a task of that name."""
+        self.fn = fn
+        self.name = name_of(fn)
+        self.chunksize = chunksize
+        self.direct = chunksize == 1 and _is_task(self.kernel.kinds, fn)
+        self.submit = submit
+
+    def pull(self) -> Batch | None:
+        calls = self.gather(self.chunksize)
+        if not calls:
+            return None
+        chunk = Chunk(self, calls)
+        completion = chunk.completion_of()
+        self.add(chunk)
+        chunk.submit(completion)
+        return chunk
+
+
+class Chunk(Batch):
+    """Some calls, which are one task."""
+
+    __slots__ = ("calls",)
+
+    flow: MapFlow
+
+    def __init__(self, flow: MapFlow, calls: list[tuple[Any, ...]]) -> None:
+        super().__init__(flow, len(calls))
+        self.calls = calls
+
+    def completion_of(self) -> Completion[Task]:
+        """Its task, to be submitted.  Raises: ScheduleError if the client takes none."""
+        flow = self.flow
+        if flow.direct:
+            return flow.submit(flow.fn, self.calls[0], flow.name)
+        return flow.submit(run_chunk, (flow.fn, self.calls), flow.name)
+
+    def refused(self, error: BaseException) -> None:
+        if isinstance(error, ShippingError) and not self.flow.direct:
+            part, _, text = str(error).partition(": ")
+            if part == "argument 1":
+                error = ShippingError(f"the function {self.flow.name}: {text}")
+            elif len(self.calls) > 1:
+                return self._halve()
+            else:
+                error = ShippingError(f"a call of {self.flow.name}, its arguments as <list>[0]: {text}")
+        super().refused(error)
+
+    def _halve(self) -> None:
+        """Some argument cannot travel: only its own call is to fail."""
+        flow, middle = self.flow, len(self.calls) // 2
+        parts = [Chunk(flow, self.calls[:middle]), Chunk(flow, self.calls[middle:])]
+        flow.replace(self, list(parts))
+        for part in parts:
+            try:
+                completion = part.completion_of()
+            except ScheduleError as error:
+                part.refused(error)
+            else:
+                part.submit(completion)
+
+    def opened(self, task: Task, outcome: Outcome) -> list[tuple[Any, BaseException | None]]:
+        if outcome.kind != outcomes.FINISHED:
+            error = outcome.to_raise()
+            return [(None, error) for _ in self.results]
+        if self.flow.direct:
+            return [(outcome.value, None)]
+        where = str(task.location)
+        return [_opened(result, where) for result in outcome.value]
+
+
+def _opened(result: tuple[Any, ...], where: str) -> tuple[Any, BaseException | None]:
+    if len(result) == 1:
+        return result[0], None
+    kind, form, payload = result
+    return None, outcomes.unpack(kind, form, payload, where).to_raise()
+
+
+def _is_task(kinds: Any, fn: Any) -> bool:
+    try:
+        targets.check(kinds, fn)
+    except NotATask:
+        return False
+    return True
+
+
+# -- at a server
+
+
+def run_chunk(fn: Any, calls: list[tuple[Any, ...]], task: Any = None) -> Generator[Any, Any, list[tuple[Any, ...]]]:
+    """The task of a chunk: for each call ``(value,)``, or how it failed, as `outcomes.pack` packs it."""
+    kinds = task.kernel.kinds
+    is_task = _is_task(kinds, fn)
+    results: list[tuple[Any, ...]] = []
+    turn = time.monotonic() + TURN_S
+    for args in calls:
+        try:
+            value = targets.make_generator(kinds, task, fn, args, {}) if is_task else fn(*args)
+            if isinstance(value, (GeneratorType, CoroutineType, Call)):
+                value = yield value
+        except (Exception, SystemExit) as error:
+            results.append(_failure(error))
+        else:
+            results.append((value,))
+        if time.monotonic() >= turn:
+            yield
+            turn = time.monotonic() + TURN_S
+    return _that_travel(results)
+
+
+def _failure(error: BaseException) -> tuple[Any, ...]:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code is run_chunk.__code__:
+        trace = trace.tb_next
+    error.__traceback__ = trace
+    kind, form, buffers = outcomes.pack(Outcome("failed", None, error, format_failure(error)))
+    return kind, form, bytes(join(buffers))
+
+
+def _that_travel(results: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """The same; what cannot be pickled is a failure of its own call, and not of all."""
+    if all(type(result[0]) in _PLAIN for result in results):
+        return results
+    try:
+        dumps(results)
+    except ShippingError:
+        for position, result in enumerate(results):
+            if len(result) == 1:
+                kind, form, buffers = outcomes.pack(Outcome("finished", result[0]))
+                if kind != outcomes.FINISHED:
+                    results[position] = kind, form, bytes(join(buffers))
+    return results
