@@ -21,6 +21,7 @@ from parkcos.client.side import ClientSide
 from parkcos.client.steering import Steering
 from parkcos.client.stream import Results
 from parkcos.cluster import messages as m
+from parkcos.cluster.requirements import parse_requirements
 from parkcos.cluster.timer import DeadlineTimer
 from parkcos.errors import ScheduleError, UsageError
 from parkcos.kernel import Completion, Task, operation
@@ -54,6 +55,8 @@ class Client(Steering):
         abandon_zombie_nodes: a node of which nothing is heard is given up at once, its tasks end as TaskAbandoned; else
             it is given no more tasks until it is heard again, or is silent for too long.
         name: of this client, for others.
+        requirements: what a node's Python must have: packages, with versions or without, and modules, as "numpy>=1.26"
+            or "mypackage.tools".  A node that lacks one is not used; the log says which, and so does its Status.
 
     The calls whose description says so are to be yielded (or awaited) in a task.
 
@@ -74,6 +77,7 @@ class Client(Steering):
         restart_servers: bool = False,
         abandon_zombie_nodes: bool = False,
         name: str = "",
+        requirements: Sequence[str] = (),
     ) -> None:
         for fn in (node_setup, server_setup):
             if fn is not None:
@@ -97,6 +101,7 @@ class Client(Steering):
         self._node_setup = node_setup
         self._server_setup = server_setup
         self._components = components
+        self._requirements = parse_requirements(requirements)
 
     def __repr__(self) -> str:
         return f"<Client {self.name}, {self._state}>"
@@ -128,7 +133,7 @@ class Client(Steering):
         self._kernel = current_kernel()
         network = self._network = Parkcos.instance().network
         self._side = ClientSide.of(network)
-        self._shipper, self._bundle = bundle(self._components, self._node_setup)
+        self._shipper, self._bundle = bundle(self._components, self._node_setup, self._requirements)
         self._bundle_digests = {definition.digest for definition in self._bundle.definitions}
         self._encoded_bundle = m.encode_bundle(self._bundle)
         self._timer = DeadlineTimer(network.io.loop, self._machine.next_deadline, self._time_passed)

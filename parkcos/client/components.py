@@ -6,7 +6,7 @@ import inspect
 import os
 import sys
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from parkcos.errors import ShippingError, UsageError
 _SKIPPED = {"__pycache__", ".git"}
 
 
-def bundle(components: Any, node_setup: Any) -> tuple[Shipper, m.Bundle]:
+def bundle(components: Any, node_setup: Any, requirements: Sequence[str] = ()) -> tuple[Shipper, m.Bundle]:
     """Look at a client's components.
 
     Returns: the client's shipper, which knows what the servers have as files, and the bundle for the nodes.
@@ -52,7 +52,7 @@ def bundle(components: Any, node_setup: Any) -> tuple[Shipper, m.Bundle]:
             continue  # built in or installed: the servers have it
         for definition in shipper.pack(component)[2]:
             definitions[definition.module, definition.name] = definition
-    return shipper, m.Bundle(list(files.values()), list(definitions.values()), setup)
+    return shipper, m.Bundle(list(files.values()), list(definitions.values()), setup, list(requirements))
 
 
 def with_setup_args(shipper: Shipper, made: m.Bundle, node_setup: Any, args: tuple[Any, ...]) -> m.Bundle:

@@ -173,6 +173,8 @@ class ClientShell:
                 info = self._infos.get(process)
                 node_name = info.name if info else process
                 logger.error("%s: the node %s cannot be used: %s", self.name, node_name, message.error)
+                if info is not None and not message.setup:
+                    self._unusable[_shown(info)] = message.error
                 self._handle(d.NodeHasFailed(process, message.error, message.setup))
             case m.NodeClosed():
                 if message.reason and (info := self._infos.get(process)):

@@ -393,6 +393,8 @@ class Bundle(msgspec.Struct, array_like=True, frozen=True):
     definitions: list[Definition]
     node_setup: bytes | None = None
     """The pickled (function, args, kwargs)."""
+    requirements: list[str] = []
+    """What a node must have to be used."""
 
 
 encode_bundle = msgspec.msgpack.Encoder().encode

@@ -82,9 +82,10 @@ class Opened(Message):
 
 
 class OpenFailed(Message):
-    """From the zygote."""
+    """From the zygote.  setup: the client's code is the reason; else this node is, which does not run that code."""
 
     error: str
+    setup: bool = True
 
 
 class Exited(Message):

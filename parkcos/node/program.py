@@ -194,8 +194,8 @@ class NodeProgram:
             match message:
                 case family.Opened():
                     self.handle(ev.SetupDone())
-                case family.OpenFailed(error):
-                    self.handle(ev.SetupFailed(error))
+                case family.OpenFailed(error, setup):
+                    self.handle(ev.SetupFailed(error, setup))
                 case family.Exited(index, reason):
                     self.handle(ev.ServerExited(index, reason))
 

@@ -101,6 +101,8 @@ class NodeMachine:
     servers: dict[int, ServerRecord] = field(default_factory=dict)
     schedulers: dict[int, None] = field(default_factory=dict)
     setup_by: float | None = None
+    setups: int = 0
+    """How often its client's code was run here; if ever, that client counts as served."""
     active_at: float = 0.0
     """When its client's tasks were last seen to run."""
     closed: str = ""
@@ -174,6 +176,7 @@ class NodeMachine:
         if self.client != event.client or self.phase != RESERVED:
             return
         self.phase, self.setup_by = SETUP, None
+        self.setups += 1
         self.cpus, self.restart_servers = event.cpus, event.restart_servers
         yield OpenZygote(event.client)
 
@@ -188,7 +191,9 @@ class NodeMachine:
 
     def _setup_failed(self, event: SetupFailed, now: float) -> Iterator[Effect]:
         if self.phase == SETUP:
-            yield ToClient(self.client_process, m.NodeFailed(self.client, event.error, setup=True))
+            if not event.setup:
+                self.setups -= 1
+            yield ToClient(self.client_process, m.NodeFailed(self.client, event.error, event.setup))
             yield from self._close(now, LOST_GRACE_S)
 
     def _close_asked(self, event: CloseAsked, now: float) -> Iterator[Effect]:
@@ -263,11 +268,11 @@ class NodeMachine:
             self.phase, self.keep, self.why, self.setup_by = RESERVED, False, "", now + SETUP_WAIT_S
             yield ToClient(process, m.NodeClosed(client, kept=True))
             return
-        if self.phase != RESERVED:
+        if self.setups:
             self.clients_served += 1
             self.stopping = self.stopping or self.clients_served == self.serve
         self.phase, self.client, self.client_process, self.setup_by, self.why = FREE, 0, 0, None, ""
-        self.keep, self.idle_max_s = False, 0.0
+        self.setups, self.keep, self.idle_max_s = 0, False, 0.0
         self.servers.clear()
         if not self.client_lost:
             yield ToClient(process, m.NodeClosed(client, why))

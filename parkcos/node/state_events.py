@@ -43,7 +43,10 @@ class SetupDone:
 
 @dataclass(frozen=True, slots=True)
 class SetupFailed:
+    """setup: the client's components or its node_setup are the reason; else it is this node, and none of it has run."""
+
     error: str
+    setup: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from typing import NoReturn
 from parkcos.cluster import messages as m
 from parkcos.cluster import namespace
 from parkcos.cluster.limits import set_open_files
+from parkcos.cluster.requirements import what_is_missing
 from parkcos.kernel import Kernel, MonitorStatus
 from parkcos.net import tls
 from parkcos.net.options import NetworkOptions
@@ -125,6 +126,10 @@ class Zygote:
             path.unlink()
             for file in bundle.files:
                 self._write(file)
+            # Before any of the client's code runs, which may need what is missing.
+            missing = what_is_missing(bundle.requirements, {d.module for d in bundle.definitions})
+            if missing:
+                return family.OpenFailed(f"it lacks what the client requires: {'; '.join(missing)}", setup=False)
             namespace.install(bundle.definitions)
             if bundle.node_setup is not None:
                 error = self._node_setup(bundle.node_setup)

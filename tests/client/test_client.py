@@ -36,6 +36,12 @@ def test_a_port_that_is_none() -> None:
         NodeAllocate("127.0.0.1:70000")
 
 
+@pytest.mark.parametrize("requirements", ["numpy", ["numpy >> 1"], ["numpy", 7], 7])
+def test_requirements_that_are_none_are_named_at_once(requirements: Any) -> None:
+    with pytest.raises(ConfigError, match="requirement"):
+        Client(requirements=requirements)
+
+
 def fn(a: Any, b: Any = None) -> Any:
     yield a, b
 

@@ -152,6 +152,18 @@ def test_setup_that_fails() -> None:
     assert node(ZygoteExited("closed")) == FREED
 
 
+def test_a_node_that_lacks_what_the_client_requires_has_served_nobody() -> None:
+    node = Driven(SchedulerSeen(S), ReserveAsked(S, A, PA), SetupAsked(A, 2, False))
+    node.machine.serve = 1
+    assert node(SetupFailed("no numpy", setup=False)) == [ToClient(PA, m.NodeFailed(A, "no numpy")), CloseZygote()]
+    assert node(ZygoteExited("closed")) == FREED
+    assert node.machine.clients_served == 0
+    for event in (ReserveAsked(S, B, PB), SetupAsked(B, 2, False), SetupFailed("no such file")):
+        node(event)
+    assert Stop() in node(ZygoteExited("closed"))
+    assert node.machine.clients_served == 1
+
+
 def test_a_zygote_that_dies() -> None:
     node = serving()
     assert node(ZygoteExited("killed")) == [down(100), down(101), ToClient(PA, m.NodeFailed(A, "killed")), *FREED]
