@@ -57,6 +57,8 @@ class Client(Steering):
         name: of this client, for others.
         requirements: what a node's Python must have: packages, with versions or without, and modules, as "numpy>=1.26"
             or "mypackage.tools".  A node that lacks one is not used; the log says which, and so does its Status.
+        forward_output: show here what tasks print there, and node_setup and server_setup, line by line, each with the
+            name of the node and the number of the server: "[node/2] ...".
 
     The calls whose description says so are to be yielded (or awaited) in a task.
 
@@ -78,6 +80,7 @@ class Client(Steering):
         abandon_zombie_nodes: bool = False,
         name: str = "",
         requirements: Sequence[str] = (),
+        forward_output: bool = False,
     ) -> None:
         for fn in (node_setup, server_setup):
             if fn is not None:
@@ -101,6 +104,7 @@ class Client(Steering):
         self._node_setup = node_setup
         self._server_setup = server_setup
         self._components = components
+        self._forward_output = forward_output
         self._requirements = parse_requirements(requirements)
 
     def __repr__(self) -> str:

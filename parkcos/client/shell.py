@@ -18,6 +18,7 @@ from parkcos.client import dispatch_events as d
 from parkcos.client.allocate import NodeAllocate, cpus_wanted
 from parkcos.client.components import with_setup_args
 from parkcos.client.dispatch import Dispatch
+from parkcos.client.forwarded import Forwarded
 from parkcos.client.placing import CLOSING, READY, SETUP
 from parkcos.client.rtasks import Submission
 from parkcos.client.side import SAY_S, ClientSide
@@ -50,6 +51,7 @@ class ClientShell:
     restart_servers = False
     pulse_interval = 50.0
     _node_setup: Callable[..., Any] | None = None
+    _forward_output = False
     _server_setup: Callable[..., Any] | None = None
     _kernel: Kernel
     _network: Network
@@ -88,6 +90,7 @@ class ClientShell:
         self._automatic = False
         self._position = 0
         self._ready_servers = 0
+        self._forwarded = Forwarded(lambda *call: self._kernel.post(*call))
 
     def _to_scheduler(self, message: m.Message) -> bool:
         return self._side.box.send(self._scheduler, "scheduler", message)
@@ -162,6 +165,9 @@ class ClientShell:
                     at = self._locations.get(message.incarnation)
                     logger.warning("%s: server %s: %s", self.name, at, message.reason)
                 self._handle(d.ServerIsDown(message.incarnation, message.reason, message.restarts, message.asked))
+            case m.Output():
+                if (info := self._infos.get(process)) is not None:
+                    self._forwarded.received(info.name, message, payload)
             case m.NodeReady():
                 self._handle(d.NodeIsReady(process))
             case m.NodeAvail():
@@ -451,7 +457,7 @@ class ClientShell:
         self._to_scheduler(m.WantNode(self._id, effect.node, effect.cpus))
 
     def _setup_node(self, effect: d.SetupNode) -> None:
-        message = m.SetupNode(self._id, effect.cpus, self.restart_servers, self.pulse_interval)
+        message = m.SetupNode(self._id, effect.cpus, self.restart_servers, self.pulse_interval, self._forward_output)
         args = self._setup_args.get(effect.node)
         encoded = self._encoded_bundle
         if args and self._node_setup is not None:

@@ -129,6 +129,8 @@ class SetupNode(Message):
     restart_servers: bool = False
     pulse_s: float = 0.0
     """So often the node says what it has to spare; 0: never."""
+    forward_output: bool = False
+    """Send what the tasks print."""
 
 
 class CloseNode(Message):
@@ -257,6 +259,20 @@ class Dismissed(Message):
     reason: str
 
 
+class Output(Message):
+    """From the node: what is printed there; the payload is lines, in UTF-8, each with its end.
+
+    server: its number, from 1 on; 0: of node_setup.
+    error: it was printed to standard error.
+    left_out: how many lines before were not sent, because the client was behind.
+    """
+
+    client: int
+    server: int
+    error: bool
+    left_out: int
+
+
 class ServerReady(Message):
     """From a server: server_setup is done."""
 
@@ -326,6 +342,7 @@ ToClient = (
     | TaskRefused
     | TaskEnded
     | TaskRecalled
+    | Output
 )
 
 # -- to a server

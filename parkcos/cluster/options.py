@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from parkcos.cluster.log import PatientHandler
 from parkcos.errors import ConfigError
 from parkcos.net.certificates import load_certificates
 from parkcos.net.location import Location
@@ -124,7 +125,8 @@ def parse_location(text: str, default_port: int) -> Location:
 
 
 def set_up_logging(debug: bool, quiet: bool = False) -> None:
-    """To standard error, one line a record.  quiet: only what is worth a warning."""
+    """To standard error, one line a record, while somebody takes it.  quiet: only what is worth a warning."""
     level = logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=level, stream=sys.stderr)
+    handlers = [PatientHandler(sys.stderr)]
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=level, handlers=handlers)
     logging.getLogger("asyncio").setLevel(logging.WARNING)

@@ -101,9 +101,14 @@ class Peer:
         return self.state is not GONE and not self.dismissed and bool(self.session.unacked_bytes or self.queue)
 
     @property
+    def backlog_bytes(self) -> int:
+        """So much the far side has yet to acknowledge."""
+        return self.session.unacked_bytes + self._queue_bytes
+
+    @property
     def behind(self) -> bool:
         """The far side has not acknowledged so much that senders should wait."""
-        return self.session.unacked_bytes + self._queue_bytes > BEHIND_BYTES
+        return self.backlog_bytes > BEHIND_BYTES
 
     def post(self, message: wire.Message, size: int = 64, *, lazy: bool = False) -> bool:
         """Queue a message of about `size` bytes; it leaves soon.  Returns whether the process is not gone.

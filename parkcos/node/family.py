@@ -32,6 +32,7 @@ class ServerConfig(msgspec.Struct, array_like=True, frozen=True):
     certificates: with what is in the files, which the server's user may perhaps not read.
     max_file_size: in bytes; None for no bound.
     patience_s: how long the client may be silent before it counts as gone, if longer than others.
+    piped: the node reads what is printed.
     """
 
     hosts: list[str]
@@ -46,6 +47,7 @@ class ServerConfig(msgspec.Struct, array_like=True, frozen=True):
     debug: bool
     max_file_size: int | None = None
     patience_s: float = 0.0
+    piped: bool = False
 
 
 class Message(msgspec.Struct, array_like=True, tag=True):
@@ -95,9 +97,15 @@ class Exited(Message):
     reason: str
 
 
+class Printing(Message):
+    """From the zygote, with the reading ends of two pipes: standard output and error of a server, or (-1) its own."""
+
+    index: int
+
+
 encode = msgspec.msgpack.Encoder().encode
 decode_order = msgspec.msgpack.Decoder(Open | Fork | Signal | Close).decode
-decode_news = msgspec.msgpack.Decoder(Opened | OpenFailed | Exited).decode
+decode_news = msgspec.msgpack.Decoder(Opened | OpenFailed | Exited | Printing).decode
 
 
 def frame(message: Message) -> bytes:

@@ -226,7 +226,8 @@ def _run_local(args: argparse.Namespace, client_user: ClientUser | None) -> int:
         version=VERSION,
         say_address=False,
     )
-    return run(options, NodeOptions(config["cpus"], debug=args.debug, client_user=client_user), sock)
+    node = NodeOptions(config["cpus"], debug=args.debug, client_user=client_user, log_output=False)
+    return run(options, node, sock)
 
 
 if __name__ == "__main__":

@@ -16,12 +16,15 @@ from pathlib import Path
 from parkcos.errors import ConfigError
 from parkcos.node import family
 from parkcos.node.identity import ClientUser, remove_folder
+from parkcos.node.output import Printed
 from parkcos.node.tally import Tally, make_tally_file
 
 logger = logging.getLogger("parkcos")
 
 KILL_S = 10.0
 """What is killed has ended after this time."""
+PIPES_MAX = 16
+CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 _CODE = "from parkcos.node.zygote import main; main()"
 
 
@@ -48,6 +51,10 @@ class Nursery:
         self.loop = loop
         self._user = user
         self.directory: Path | None = None
+        self.printed: Printed | None = None
+        """Who takes what its processes print, if that comes here."""
+        self._pipes: list[int] = []
+        """Have come, and their message has not yet."""
         self._news = news
         self._report = report
         self._ended = ended
@@ -110,17 +117,31 @@ class Nursery:
 
     def _readable(self) -> None:
         try:
-            data = self._orders.recv(1 << 16)
+            data, pipes, _, _ = socket.recv_fds(self._orders, 1 << 16, PIPES_MAX, CLOSE_ON_EXEC)
+            self._pipes += pipes
         except BlockingIOError:
             return
         except OSError:
             data = b""
         for body in self._unframer.feed(data):
-            self._news(family.decode_news(body))
+            news = family.decode_news(body)
+            if isinstance(news, family.Printing):
+                self._take_pipes(news.index)
+            else:
+                self._news(news)
         if not data:
             self.loop.remove_reader(self._orders.fileno())
             self._reported()
             self._task = self.loop.create_task(self._bury())
+
+    def _take_pipes(self, index: int) -> None:
+        pipes, self._pipes = self._pipes[:2], self._pipes[2:]
+        if self.printed is not None and len(pipes) == 2:
+            self.printed.add(index + 1, *pipes)
+            return
+        logger.error("what server %d prints cannot be read: this process has too many files open", index + 1)
+        for fd in pipes:
+            os.close(fd)
 
     def _reported(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -133,6 +154,8 @@ class Nursery:
     async def _bury(self) -> None:
         status = await asyncio.to_thread(self._process.wait)
         self._close_fds()
+        if self.printed is not None:
+            await asyncio.to_thread(self.printed.finish)
         if self.directory is not None:
             await asyncio.to_thread(self._remove_directory, self.directory)
         self.tally.close()  # not before: the node reads it as long as it knows this zygote
@@ -148,6 +171,8 @@ class Nursery:
             self.loop.remove_reader(self._reports)
         self._orders.close()
         os.close(self._reports)
+        while self._pipes:
+            os.close(self._pipes.pop())
 
     def kill(self) -> None:
         """At the very end, for a zygote that no client ever used."""

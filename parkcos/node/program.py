@@ -36,6 +36,7 @@ from parkcos.node.console import Console
 from parkcos.node.hours import Hours, Service
 from parkcos.node.identity import ClientUser
 from parkcos.node.nursery import Nursery
+from parkcos.node.output import Forwarding, OutputThread, Printed
 from parkcos.node.processes import CLIENT_FOLDER, ProcessFile, make_own_folders
 from parkcos.node.pulses import Pulses
 from parkcos.node.tally import ServerTally
@@ -68,6 +69,7 @@ class NodeOptions:
     processes: the file in which it notes its processes, if it does.
     commands: whether they are read from standard input.
     client_user: as whom clients' tasks run; None: as the node.
+    log_output: what a client's code prints is read and logged; else it is printed where this process prints.
     """
 
     cpus: int
@@ -84,6 +86,7 @@ class NodeOptions:
     processes: ProcessFile | None = None
     commands: bool = False
     client_user: ClientUser | None = None
+    log_output: bool = True
     on_stop: list[Any] = field(default_factory=list)
 
 
@@ -122,6 +125,8 @@ class NodeProgram:
         self._nursery: Nursery | None = None
         self._bundle: Buffer = b""
         self._patience_s = 0.0
+        self._forward_output = False
+        self._output: OutputThread | None = None
         self._shared: dict[int, str] = {}
         """The shared schedulers that know this node: a program that would use a scheduler of its own is sent there."""
         self.service: Service | None = None
@@ -287,7 +292,7 @@ class NodeProgram:
                 self.handle(ev.ReleaseAsked(message.client))
             case m.SetupNode():
                 if process == self.machine.client_process:
-                    self._bundle = payload
+                    self._bundle, self._forward_output = payload, message.forward_output
                     cpus = max(1, min(message.cpus, self.options.cpus))
                     self._pulses.serve(message.client, process, message.pulse_s)
                     self._patience_s = CLIENT_PULSES * message.pulse_s
@@ -368,6 +373,7 @@ class NodeProgram:
             bundle.chmod(0o644)  # nobody else comes into the folder
         self._bundle = b""
         self._nursery.directory = directory
+        self._nursery.printed = self._read_output(client)
         peer = self.network.hub.by_incarnation.get(self.machine.client_process)
         client_at = peer.addresses if peer is not None else ()
         options = self.network.options
@@ -386,11 +392,20 @@ class NodeProgram:
                     debug=self.options.debug,
                     max_file_size=options.max_file_size,
                     patience_s=self._patience_s,
+                    piped=self._nursery.printed is not None,
                 ),
                 str(directory),
             )
         )
         self._warm = self._hatch()  # for the next client
+
+    def _read_output(self, client: int) -> Printed | None:
+        """Read what the client's code prints, if it is to be logged or sent to the client."""
+        if not (self.options.log_output or self._forward_output):
+            return None
+        self._output = self._output or OutputThread()
+        send = Forwarding(self.box, client, self.machine.client_process) if self._forward_output else None
+        return Printed(self._output, self.network.name, send)
 
     def _stopped(self) -> None:
         self.stopped = True
@@ -400,6 +415,8 @@ class NodeProgram:
         if self._warm is not None:
             self._warm.kill()
             self._warm = None
+        if self._output is not None:
+            self._output.close()
         if self.options.processes is not None:
             self.options.processes.release()
         self._remove_folders()

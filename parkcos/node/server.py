@@ -299,10 +299,6 @@ def main(
 ) -> int:
     """Be server number `index`; returns the exit code."""
     global _server
-    logging.basicConfig(
-        format=f"%(asctime)s server {index + 1} %(levelname)s %(message)s",
-        level=logging.DEBUG if config.debug else logging.INFO,
-    )
     tally.begin(index)
     home = directory / f"parkcosproc-{index + 1}"
     home.mkdir(exist_ok=True)

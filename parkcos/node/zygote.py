@@ -16,6 +16,7 @@ import shutil
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -27,7 +28,7 @@ from parkcos.cluster.requirements import what_is_missing
 from parkcos.kernel import Kernel, MonitorStatus
 from parkcos.net import tls
 from parkcos.net.options import NetworkOptions
-from parkcos.node import family, server
+from parkcos.node import family, printing, server
 from parkcos.node.as_client import become
 from parkcos.node.identity import set_dumpable
 from parkcos.node.tally import Tally
@@ -60,6 +61,7 @@ class Zygote:
         """With all the client's files; removed at the end."""
         self.directory: Path | None = None
         """In which the client begins."""
+        self.log = printing.keep_log()
         # The servers hold the reading end; it ends when this process does, also where there is no prctl.
         self.lifeline, self._lifeline_end = os.pipe()
 
@@ -95,6 +97,8 @@ class Zygote:
                 self.config, self.folder = config, Path(directory)
                 # Of an isolated client, the folder is the node's.
                 self.directory = self.folder / "own" if self.isolated else self.folder
+                printing.print_into(self._make_pipes(-1))
+                printing.print_lines(piped=config.piped)
                 self._tell(self._open())
             case family.Fork(index, ports):
                 self._fork(index, ports)
@@ -108,6 +112,20 @@ class Zygote:
     def _tell(self, news: family.Message) -> None:
         with contextlib.suppress(OSError):
             self.orders.sendall(family.frame(news))
+
+    def _make_pipes(self, index: int) -> Sequence[int]:
+        """What a server, or (-1) this process, prints into, if the node reads it; the node has the other ends."""
+        assert self.config is not None
+        if not self.config.piped:
+            return ()
+        pipes = [os.pipe(), os.pipe()]
+        data = family.frame(family.Printing(index))
+        with contextlib.suppress(OSError):
+            sent = socket.send_fds(self.orders, [data], [reading for reading, _ in pipes])
+            self.orders.sendall(data[sent:])
+        for reading, _ in pipes:
+            os.close(reading)
+        return [writing for _, writing in pipes]
 
     def _open(self) -> family.Message:
         assert self.config is not None and self.folder is not None and self.directory is not None
@@ -168,12 +186,15 @@ class Zygote:
         here = os.getpid()
         sys.stdout.flush()
         sys.stderr.flush()
+        pipes = self._make_pipes(index)
         # Until a server has let go of this process's handler, a SIGTERM would have it end the whole family.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         pid = os.fork()
         if pid:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             self.children[pid] = index
+            for end in pipes:
+                os.close(end)
             return
         try:
             family.die_with_parent(signal.SIGKILL, here)
@@ -183,6 +204,8 @@ class Zygote:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             self.orders.close()
             os.close(self._lifeline_end)
+            printing.print_into(pipes)
+            printing.set_up_server_logging(index + 1, self.log, debug=self.config.debug, piped=bool(pipes))
             code = server.main(
                 self.config, self.options, index, ports, self.reports, self.lifeline, self.directory, self.tally
             )
@@ -234,6 +257,7 @@ def main() -> NoReturn:
             sys.exit(f"the process that starts servers does not start: {error}")
     orders, reports, parent, open_files, tally_fd = (int(a) for a in sys.argv[1:6])
     set_open_files(open_files)
+    printing.explain_crashes()
     os.setsid()  # a process group of its own, to which the terminal's Ctrl-C does not come
     devnull = os.open(os.devnull, os.O_RDONLY)
     os.dup2(devnull, 0)
