@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,31 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.examples.conftest import ENVIRON, EXAMPLES, TIMEOUT_S, Cluster, free_ports, run
+from tests.examples.conftest import ENVIRON, EXAMPLES, TIMEOUT_S, Cluster, finish, free_ports, load, run, sieve
 
 pytestmark = [pytest.mark.slow, pytest.mark.live]
-
-
-def load(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The functions of an example, in this process."""
-    monkeypatch.syspath_prepend(EXAMPLES)
-    return runpy.run_path(str(EXAMPLES / name))
-
-
-def finish(generator: Any) -> Any:
-    """Run a generator that only gives others a turn."""
-    try:
-        while True:
-            next(generator)
-    except StopIteration as end:
-        return end.value
-
-
-def sieve(limit: int) -> list[bool]:
-    prime = [False, False, *[True] * (limit - 2)]
-    for n in range(2, int(limit**0.5) + 1):
-        prime[n * n :: n] = [False] * len(range(n * n, limit, n))
-    return prime
 
 
 def test_demo_prints_each_result_as_it_comes_and_where_from() -> None:
@@ -162,7 +139,7 @@ def test_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_example_is_tested() -> None:
-    here = Path(__file__).read_text()
+    here = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
     programs = [path.name for path in EXAMPLES.glob("*.py") if not path.name.startswith("_")]
     assert programs
     assert [name for name in programs if f'"{name}")' not in here] == []
@@ -171,3 +148,8 @@ def test_every_example_is_tested() -> None:
 @pytest.mark.parametrize("name", ["client1.py", "client2.py", "client3.py", "client8.py", "rps.py"])
 def test_examples_say_what_they_take(name: str) -> None:
     assert "--local" in run(EXAMPLES / name, "--help")
+
+
+def test_every_example_is_listed() -> None:
+    listed = re.findall(r"\]\(\.\./examples/(.+?)\)", (EXAMPLES.parent / "docs" / "examples.md").read_text())
+    assert sorted(listed) == sorted(path.name for path in EXAMPLES.glob("*.py"))
