@@ -123,3 +123,17 @@ def test_mem_servers_answer_queries(place: Cluster) -> None:
     held = [re.fullmatch(r"(\S+) held (\d+) primes", line) for line in lines[5:]]
     assert [int(match[2]) for match in held if match] == [sum(prime[:50_000]), sum(prime[50_000:])]
     assert len({match[1] for match in held if match}) == 2  # each at a server of its own
+
+
+def test_client10_runs_each_computation_in_a_fresh_server(place: Cluster) -> None:
+    *lines, usual, fresh = place.run("client10.py").splitlines()
+    found = [re.fullmatch(r"(\d)² = (\d+), run (\d) of process (\d+) at \S+", line) for line in lines]
+    rows = [tuple(map(int, match.groups())) for match in found if match]
+    assert [(number, square) for number, square, _, _ in rows] == [(n, n * n) for n in range(6)] * 2
+    assert all(run == 1 for _, _, run, _ in rows[6:])
+    assert len({pid for *_, pid in rows[6:]}) == 6
+    processes = len({pid for *_, pid in rows[:6]})
+    assert processes <= 2
+    most = max(run for _, _, run, _ in rows[:6])
+    assert usual == f"As usual: 6 computations in {processes} processes, at most {most} in one of them."
+    assert fresh == "In fresh servers: 6 computations in 6 processes, at most 1 in one of them."
