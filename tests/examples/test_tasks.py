@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.examples.conftest import ENVIRON, EXAMPLES, TIMEOUT_S, Cluster, finish, load, sieve
+from tests.examples.conftest import (
+    ENVIRON,
+    EXAMPLES,
+    TIMEOUT_S,
+    Cluster,
+    finish,
+    free_ports,
+    load,
+    program,
+    run,
+    secret_in,
+    sieve,
+    wait_for,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.live]
 
@@ -123,6 +138,56 @@ def test_mem_servers_answer_queries(place: Cluster) -> None:
     held = [re.fullmatch(r"(\S+) held (\d+) primes", line) for line in lines[5:]]
     assert [int(match[2]) for match in held if match] == [sum(prime[:50_000]), sum(prime[50_000:])]
     assert len({match[1] for match in held if match}) == 2  # each at a server of its own
+
+
+def test_client9_node_loads_data_once_at_each_node(place: Cluster) -> None:
+    first, *lines = place.run("client9_node.py").splitlines()
+    assert first.endswith(" shall load north.txt")
+    pattern = r"\S+: (\w+) of north\.txt: ([\d.]+); process (\d+) has what (\d+) has loaded"
+    found = [match for line in lines if (match := re.fullmatch(pattern, line))]
+    expected = {"coldest": "1.0", "warmest": "4.5", "mean": "2.75"}
+    assert Counter((match[1], match[2]) for match in found) == dict.fromkeys(expected.items(), 2)
+    assert len({match[4] for match in found}) == 1
+    assert found[0][4] not in {match[3] for match in found}  # it was not a server that has loaded them
+
+
+def test_client9_node_gives_each_node_its_own_data(tmp_path: Path) -> None:
+    port, common = free_ports(4), ["-i", "127.0.0.1", *secret_in(tmp_path)]
+    (tmp_path / "b").mkdir()
+    with contextlib.ExitStack() as nodes:
+        for folder, first in ((tmp_path, port), (tmp_path / "b", port + 2)):
+            options = [*common, "-u", str(port), "--tcp_ports", str(first), "-c", "1"]
+            node = nodes.enter_context(program(folder, "parkcosnode", *options))
+            wait_for(folder / "parkcosnode.log", "uses address", node)
+        output = run(EXAMPLES / "client9_node.py", *common, "-u", str(port))
+    # It may have done its work before the second node was found.
+    assert re.findall(r"shall load (\S+)", output) in (["north.txt"], ["north.txt", "south.txt"])
+    pattern = r"^127\.0\.0\.1:(\d+): (\w+) of (\w+)\.txt: ([\d.]+); process \d+ has what (\d+) has loaded$"
+    answers = re.findall(pattern, output, re.M)
+    assert [query for _, query, *_ in answers].count("mean") == 2 and len(answers) == 6
+    right = {
+        ("coldest", "north"): "1.0",
+        ("warmest", "north"): "4.5",
+        ("mean", "north"): "2.75",
+        ("coldest", "south"): "17.0",
+        ("warmest", "south"): "21.5",
+        ("mean", "south"): "19.0",
+    }
+    assert all(right[query, name] == answer for _, query, name, answer, _ in answers)
+    assert len({(at, name, pid) for at, _, name, _, pid in answers}) == len({at for at, *_ in answers})
+
+
+def test_client9_server_loads_data_at_each_server(place: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = load("client9_server.py", monkeypatch)["TEXTS"]
+    lines = place.run("client9_server.py").splitlines()
+    holds = dict(line.split(" shall load ") for line in lines if " shall load " in line)
+    answers = [re.fullmatch(r"(\S+): (\w+) comes (\d+) times in (\S+)", line) for line in lines if " comes " in line]
+    found = [match.groups() for match in answers if match]
+    assert sorted(word for _, word, _, _ in found) == sorted(["sea", "crow", "the", "cheese"] * 2)
+    for server, word, times, name in found:
+        assert holds[server] == name
+        assert texts[name].split().count(word) == int(times)
+    assert sorted(holds.values()) in (sorted(texts), ["sea.txt"])  # it may be done before the second server is ready
 
 
 def test_client10_runs_each_computation_in_a_fresh_server(place: Cluster) -> None:
