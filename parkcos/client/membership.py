@@ -44,10 +44,8 @@ class Membership(Placing):
             return
         known = self.nodes.get(number)
         if known is None:
-            if number not in self._discovered:
-                self._discovered[number] = None
-                yield ReportStatus("NodeDiscovered", number)
             if event.cpus > 0:
+                yield ReportStatus("NodeDiscovered", number)
                 node = self.nodes[number] = Node(event.info, event.cpus, left=event.cpus)
                 if self.disable_nodes:
                     node.state = DISABLED
@@ -115,7 +113,6 @@ class Membership(Placing):
             status = "NodeAbandoned"
         yield from self._part_from_servers(number, node, reason or status, now)
         del self.nodes[number]
-        self._discovered.pop(number, None)
         for task in [*node.waiting, *node.waiting_io]:
             yield from self._abandon(task, reason)
         yield ReportStatus(status, number, reason)

@@ -149,8 +149,6 @@ class Placing:
     """In the order of their end_by."""
     _useless: dict[int, int] = field(default_factory=dict)
     """Server -> node: given up here, but its node has not said yet whether another one takes its place."""
-    _discovered: dict[int, None] = field(default_factory=dict)
-    """The nodes that were reported: one that is offered again, and was not wanted, is no discovery."""
     _had_nodes: bool = False
     """A client that closes waits for its first node, but not for another when all are lost."""
     _nodes_told: bool = False

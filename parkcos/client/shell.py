@@ -19,7 +19,7 @@ from parkcos.client.allocate import NodeAllocate, cpus_wanted
 from parkcos.client.components import with_setup_args
 from parkcos.client.dispatch import Dispatch
 from parkcos.client.forwarded import Forwarded
-from parkcos.client.placing import CLOSING, READY, SETUP
+from parkcos.client.placing import CLOSING, OPEN, PAUSED, READY, SETUP
 from parkcos.client.rtasks import Submission
 from parkcos.client.side import SAY_S, ClientSide
 from parkcos.client.status import NodeAvailInfo, Status, Statuses, TaskInfo
@@ -108,7 +108,7 @@ class ClientShell:
     def _waits_for(self) -> None:
         machine = self._machine
         if self._state is WAITING:
-            logger.warning("%s waits for its turn: %d clients are before it", self.name, max(1, self._position))
+            logger.warning("%s waits for its turn: it is number %d in the queue", self.name, max(1, self._position) + 1)
         elif self._state is RUNNING and not self._ready_servers and not machine.closing:
             if machine.nodes:
                 logger.warning("%s waits for the servers of %d nodes to be ready", self.name, len(machine.nodes))
@@ -168,6 +168,11 @@ class ClientShell:
             case m.Output():
                 if (info := self._infos.get(process)) is not None:
                     self._forwarded.received(info.name, message, payload)
+            case m.AskServers():
+                with self._lock:
+                    ready = [n for n, server in self._machine.servers.items() if server.state in (OPEN, PAUSED)]
+                    there = [(self._locations[n].addr, self._locations[n].port, n) for n in ready]
+                self._side.box.send(process, "server", m.Servers(self._id, there))
             case m.NodeReady():
                 self._handle(d.NodeIsReady(process))
             case m.NodeAvail():
@@ -213,7 +218,9 @@ class ClientShell:
                 )
             case m.Queued():
                 if message.position and not self._position:
-                    logger.warning("%s waits for its turn: %d clients are before it", self.name, message.position)
+                    logger.warning(
+                        "%s waits for its turn: it is number %d in the queue", self.name, message.position + 1
+                    )
                 self._position = message.position
             case m.Scheduled():
                 if self._state is WAITING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from parkcos.errors import TaskAbandoned, TaskTerminated
 from parkcos.kernel import Task
@@ -61,7 +61,10 @@ class NodeAvailInfo:
     """What a node has to offer.  Source: chapter 6.6.
 
     location: of the node; cpu: idle share in percent; memory, disk, swap: free bytes; None where it is not known.
+    status: None: a status_task that compares ``message.status`` need not ask first whether it has one.
     """
+
+    status: ClassVar[None] = None
 
     location: Location
     cpu: float | None = None

@@ -323,6 +323,12 @@ class TaskRecalled(Message):
     ok: bool
 
 
+class AskServers(Message):
+    """From a server: which servers does this client have?  A task there looks for another."""
+
+    client: int
+
+
 ToClient = (
     Queued
     | Scheduled
@@ -343,6 +349,7 @@ ToClient = (
     | TaskEnded
     | TaskRecalled
     | Output
+    | AskServers
 )
 
 # -- to a server
@@ -384,7 +391,14 @@ class EndServer(Message):
     terminate: bool
 
 
-ToServer = Define | OpenServer | RunTask | RecallTask | EndServer
+class Servers(Message):
+    """From the client, an answer.  Address, port and incarnation of each."""
+
+    client: int
+    servers: list[tuple[str, int, int]]
+
+
+ToServer = Servers | Define | OpenServer | RunTask | RecallTask | EndServer
 
 encode = msgspec.msgpack.Encoder().encode
 DECODERS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from parkcos.errors import UsageError
+from parkcos.errors import ShippingError, UsageError
 from parkcos.kernel import Channel, Task
 from parkcos.kernel.registry import current_kernel
 from parkcos.kernel.task_waits import Act
@@ -101,7 +101,16 @@ class RemoteChannel(Channel):
 
 
 def reduce_channel(network: Network, channel: Channel) -> tuple[Any, ...]:
-    """A reference to a channel of this process."""
+    """A reference to a channel of this process, which is registered for it: references go by name.
+
+    Raises: ShippingError if another channel is registered under its name.
+    """
+    known = network.kernel.names.channels.get(channel.name)
+    if known is not channel and (known is not None or channel.register() < 0):
+        raise ShippingError(
+            f"{channel!r} cannot be sent: another channel of this process is registered as {channel.name!r}, or this "
+            "one is closed; give it a name of its own"
+        )
     return restore_channel, (network.location.addr, network.location.port, network.incarnation, channel.name)
 
 

@@ -89,6 +89,8 @@ class Hub:
         self.by_location = self.book.by_location
         self.by_incarnation = self.book.by_incarnation
         self.peers = self.book.peers
+        self.lingering = False
+        """This process ends, and waits for others to take what was sent; that some end too is no news now."""
         self.closing = False
         self.rejected = 0
         self.door = Door(self)
@@ -126,6 +128,7 @@ class Hub:
 
     async def close(self) -> None:
         """Wait, for a while, until what was sent has arrived; say goodbye to everybody; close all sockets."""
+        self.lingering = True
         deadline = time.monotonic() + LINGER_S
         while time.monotonic() < deadline and any(p.owes for p in self.peers()):
             self.flush_dirty()
@@ -543,7 +546,7 @@ class Hub:
         if self.closing:
             return
         logger.log(logging.DEBUG if clean or was is CONNECTING else logging.INFO, "%r is gone: %s", peer, reason)
-        if lost and not clean and not peer.dismissed:
+        if lost and not (clean or peer.dismissed or self.lingering):
             logger.warning("%d messages (or batches) to %r could not be delivered: %s", lost, peer, reason)
         self.io.call(self._tell_gone, peer, reason)
 

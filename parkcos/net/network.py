@@ -117,6 +117,8 @@ class Network:
             )
             for own, told in zip(self.addresses, told_addrs, strict=False)
         ]
+        self.meet_neighbours: Callable[[], Any] | None = None
+        """Gives what to yield before all peers are asked for a name, to know who they are."""
         self.files = Files(self, options.dest_path, options.max_file_size)
         self._flush_asked = UNMARKED
         level = logging.INFO if options.say_address else logging.DEBUG
@@ -375,6 +377,8 @@ class Network:
         said = clock()
         if location is None:
             self.io.call(self._probe)
+            if self.meet_neighbours is not None:
+                yield self.meet_neighbours()
         while True:
             peers = self._whom_to_ask(location)
             left = None if end is None else max(0.0, end - clock())

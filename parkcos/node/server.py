@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,12 +26,12 @@ from parkcos.cluster import namespace
 from parkcos.cluster.postbox import Postbox, Posted
 from parkcos.cluster.timer import DeadlineTimer
 from parkcos.errors import ParkcosError
-from parkcos.kernel import MonitorStatus, Outcome, Task
+from parkcos.kernel import Completion, MonitorStatus, Outcome, Task, operation
 from parkcos.net import outcomes
 from parkcos.net.location import Location
 from parkcos.net.options import NetworkOptions
 from parkcos.net.payload import Buffer, loads
-from parkcos.net.peer import Peer
+from parkcos.net.peer import CONNECTING, Peer
 from parkcos.net.runtime import VERSION, Parkcos
 from parkcos.node import executor as ex
 from parkcos.node import family
@@ -48,6 +49,10 @@ INTERRUPT_AGAIN_S = 0.001
 
 CLIENT_COMES_S = 2.0
 """A client dials its servers; if it cannot, because they are behind NAT, they dial it after this time."""
+
+MEET_S = 2.0
+MEET_AGAIN_S = 0.005
+"""A task that looks for another waits so long for the other servers to be there."""
 
 _server: Server | None = None
 
@@ -78,6 +83,9 @@ class Server:
         self.started: dict[int, Posted | None] = {}
         """What the client is told of tasks that run."""
         self.to_interrupt: set[Task] = set()
+        self.seekers: list[Completion[Any]] = []
+        """Who wants to know which other servers the client has."""
+        self.network.meet_neighbours = self.meet_neighbours
 
     # -- from the client
 
@@ -97,6 +105,8 @@ class Server:
                 self.kernel.post(self._open, message, form, payload)
             case m.Define():
                 self.kernel.post(self._define, payload)
+            case m.Servers():
+                self.kernel.post(self._told_of, message)
 
     def _peer_up(self, peer: Peer) -> None:
         if peer.incarnation == self.config.client_process:
@@ -106,6 +116,28 @@ class Server:
         if peer.incarnation == self.config.client_process:
             # The node sees the same and ends this process; this is for a node that does not.
             self.handle(ex.CloseAsked(0.5))
+
+    @operation
+    def meet_neighbours(self) -> Generator[Any, Any, None]:
+        """Know the client's other servers, and be connected with them: a task is looking for another (chapter 6.1)."""
+        waiting: Completion[Sequence[tuple[str, int, int]]]
+
+        def ask(completion: Completion[Any]) -> None:
+            self.seekers.append(completion)
+            self.to_client(m.AskServers(self.config.client))
+
+        waiting = Completion(self.kernel, "locate", ask, MEET_S, ())
+        hub = self.network.hub
+        found = yield waiting
+        peers = [hub.peer_at(Location(addr, port), n) for addr, port, n in found if n != self.network.incarnation]
+        end = self.kernel.clock() + MEET_S
+        while any(peer is not None and peer.state is CONNECTING for peer in peers) and self.kernel.clock() < end:
+            yield self.network.pause(MEET_AGAIN_S)
+
+    def _told_of(self, message: m.Servers) -> None:
+        seekers, self.seekers = self.seekers, []
+        for completion in seekers:
+            completion.set_result(message.servers)
 
     def meet_client(self) -> None:
         """I/O thread: dial the client, if it has not come: it may be that only this side can."""
@@ -331,7 +363,7 @@ def close_server(terminate: bool = False, restart: bool = False) -> None:
     """
     server = _this_server("close_server")
     server.report(family.RESTARTS if restart else family.CLOSES)
-    server.network.io.call(server.handle, ex.CloseAsked(ex.INTERRUPT_GRACE_S if terminate else -1.0))
+    server.handle(ex.CloseAsked(ex.INTERRUPT_GRACE_S if terminate else -1.0))  # now: nothing more begins here
 
 
 def close_node(terminate: bool = False) -> None:

@@ -64,7 +64,7 @@ def test_remote_scheduler_gives_each_client_its_turn(tmp_path: Path) -> None:
         for client in both:
             output, errors = client.communicate(timeout=TIMEOUT_S)
             assert client.returncode == 0
-            assert errors in ("", "remote_scheduler.py waits for its turn: 1 clients are before it\n")
+            assert errors in ("", "remote_scheduler.py waits for its turn: it is number 2 in the queue\n")
             outputs.append(output)
     for output in outputs:
         lines = output.splitlines()
