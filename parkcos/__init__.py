@@ -26,6 +26,7 @@ from parkcos.errors import (
     ShippingError,
     TaskAbandoned,
     TaskTerminated,
+    TaskTimeout,
     UsageError,
     WouldHang,
 )
@@ -92,6 +93,7 @@ __all__ = [
     "TaskAbandoned",
     "TaskInfo",
     "TaskTerminated",
+    "TaskTimeout",
     "UsageError",
     "WouldHang",
     "__version__",

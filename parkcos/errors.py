@@ -63,6 +63,10 @@ class TaskAbandoned(ParkcosError):
     """The task was lost together with its server, node or client; the message says how."""
 
 
+class TaskTimeout(ParkcosError, TimeoutError):
+    """The task ran for longer than ``client.options(timeout_s=...)`` allows, and was ended."""
+
+
 class HotSwapException(Exception):
     """Thrown into a task that is about to be hot-swapped; ``args[0]`` is the new generator.
 

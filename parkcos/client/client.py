@@ -14,6 +14,7 @@ from parkcos.client import dispatch_events as d
 from parkcos.client import mapping
 from parkcos.client.allocate import NodeAllocate, allocations
 from parkcos.client.components import bundle
+from parkcos.client.options import Errors, Options, TaskLimits, checked
 from parkcos.client.placing import OPEN, READY
 from parkcos.client.rtasks import Submission, name_of
 from parkcos.client.shell import CLOSED, NEW, RUNNING, WAITING
@@ -195,6 +196,23 @@ class Client(Steering):
 
     run, run_at, run_async, run_async_at = rtask, rtask_at, io_rtask, io_rtask_at
 
+    def options(
+        self, *, timeout_s: float | None = None, retries: int = 0, name: str = "", retry_on: Errors = ()
+    ) -> Options:
+        """The calls that run tasks, with options: ``yield client.options(timeout_s=60).rtask(work, x)``.
+
+        Args:
+            timeout_s: seconds that a task may run at a server; then it gets KeyboardInterrupt, and five seconds later
+                it is ended, wherever it hangs, if need be with its server; it ends as TaskTimeout.
+            retries: how often it is run anew when its server or node is lost.  The Task that `rtask` gave stands for
+                all runs: its result is that of the last one, messages go to the one that runs.
+            name: of the tasks, for statuses and logs.
+            retry_on: an exception class, or a tuple: a task that raises it is run anew, too.
+
+        Raises: UsageError.
+        """
+        return Options(self, checked(timeout_s, retries, name, retry_on))
+
     def map(
         self, fn: Callable[..., Any], /, *iterables: Iterable[Any], chunksize: int = 1, ordered: bool = True
     ) -> Results:
@@ -221,7 +239,15 @@ class Client(Steering):
             raise ScheduleError(f"{self!r} runs no tasks\n  write: yield client.schedule()  first, and close() last")
 
     def _submit(
-        self, what: str, where: Any, io: bool, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str = ""
+        self,
+        what: str,
+        where: Any,
+        io: bool,
+        fn: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        limits: TaskLimits | None = None,
+        name: str = "",
     ) -> Completion[Task]:
         self._must_run()
         targets.check(self._kernel.kinds, fn)
@@ -233,10 +259,14 @@ class Client(Steering):
             form, buffers, definitions = self._shipper.pack_call(fn, args, kwargs)
             server, node = self._place(where)
             number = self._numbers()
-            self._submissions[number] = Submission(
+            submission = self._submissions[number] = Submission(
                 name or name_of(fn), io, args, kwargs, form, buffers, definitions, completion
             )
-            self._handle(d.Submitted(number, io, server, node))
+            if limits is None:
+                self._handle(d.Submitted(number, io, server, node))
+            else:
+                submission.limit(limits, server, node)
+                self._handle(d.Submitted(number, io, server, node, limits.timeout_s, limits.retries))
 
         return Completion(self._kernel, what, start, on_cancel=lambda: self._handle(d.Withdrawn(number)))
 

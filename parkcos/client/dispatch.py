@@ -15,6 +15,7 @@ abandoned meanwhile) is not to be reported: look there before `handle(Ended)`.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -44,6 +45,7 @@ from parkcos.client.dispatch_events import (
     ReportStatus,
     SchedulerLost,
     ServerIsDown,
+    ServerIsLeaving,
     ServerIsReady,
     ServerIsUp,
     ServerSetupFailed,
@@ -82,10 +84,14 @@ class Dispatch(Controls):
 
     def next_deadline(self) -> float | None:
         """When the machine next wants TimePassed."""
-        end_by = self.servers[next(iter(self._ending))].end_by if self._ending else None
-        if end_by is None or (self._steal_at is not None and self._steal_at < end_by):
-            return self._steal_at
-        return end_by
+        deadline = self._steal_at
+        if self._ending:
+            end_by = self.servers[next(iter(self._ending))].end_by
+            if end_by is not None and (deadline is None or end_by < deadline):
+                deadline = end_by
+        if self._limits and (deadline is None or self._limits[0][0] < deadline):
+            deadline = self._limits[0][0]
+        return deadline
 
     def check(self) -> None:
         """The invariants; for tests and simulation."""
@@ -137,6 +143,15 @@ class Dispatch(Controls):
             self._steal_at = None
             if self._idle:
                 yield from self._steal(now)
+        while self._limits and self._limits[0][0] <= now:
+            yield from self._end_hanging(*heapq.heappop(self._limits), now)
+
+    def _end_hanging(self, at: float, number: int, now: float) -> Iterator[Effect]:
+        """It has had its time, and its server has not been able to end it: its node can end the server."""
+        task = self.tasks.get(number)
+        if task is not None and task.started and task.hangs_at == at:
+            task.timed_out = True
+            yield from self._close_server_asked(CloseServerAsked(task.server, True, True), now)
 
     def _steal(self, now: float) -> Iterator[Effect]:
         """Some servers are idle: ask those for what they have not begun that do not get on."""
@@ -235,6 +250,7 @@ class Dispatch(Controls):
         NodeHasClosed: Controls._node_has_closed,
         ServerIsUp: Controls._server_is_up,
         ServerIsReady: Controls._server_is_ready,
+        ServerIsLeaving: Controls._server_is_leaving,
         ServerSetupFailed: Controls._server_setup_failed,
         ServerIsDown: Controls._server_is_down,
         ProcessLost: Controls._process_lost,

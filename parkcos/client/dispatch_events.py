@@ -63,6 +63,13 @@ class ServerIsReady:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerIsLeaving:
+    """It says that it is about to end."""
+
+    server: int
+
+
+@dataclass(frozen=True, slots=True)
 class ServerSetupFailed:
     server: int
     error: str
@@ -88,12 +95,15 @@ class ProcessLost:
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """server, node: where it must run, 0 for anywhere."""
+    """server, node: where it must run, 0 for anywhere; timeout_s: how long it may run, 0: no limit; retries: how often
+    it may be run anew when it is lost with its server."""
 
     task: int
     io: bool
     server: int = 0
     node: int = 0
+    timeout_s: float = 0.0
+    retries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +223,7 @@ Event = (
     | NodeHasClosed
     | ServerIsUp
     | ServerIsReady
+    | ServerIsLeaving
     | ServerSetupFailed
     | ServerIsDown
     | ProcessLost
@@ -310,9 +321,20 @@ class ReportRefused:
 
 @dataclass(frozen=True, slots=True)
 class ReportAbandoned:
+    """timed_out: its server was ended because it did not end in time."""
+
     task: int
     reason: str
     started: bool
+    timed_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRetried:
+    """It was lost with its server, and will be run anew."""
+
+    task: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +363,7 @@ Effect = (
     | ReportStarted
     | ReportRefused
     | ReportAbandoned
+    | ReportRetried
     | ReportStatus
     | LeaveScheduler
 )

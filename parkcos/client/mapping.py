@@ -23,6 +23,7 @@ from parkcos.net.payload import dumps, join
 
 if TYPE_CHECKING:
     from parkcos.client.client import Client
+    from parkcos.client.options import TaskLimits
 
 TURN_S = 0.005
 """So long calls that never yield run at a server before its messages and other tasks have a turn."""
@@ -30,7 +31,14 @@ TURN_S = 0.005
 _PLAIN = frozenset({int, float, str, bytes, bool, type(None)})
 
 
-def start(client: Client, fn: Any, iterables: tuple[Iterable[Any], ...], chunksize: int, ordered: bool) -> Results:
+def start(
+    client: Client,
+    fn: Any,
+    iterables: tuple[Iterable[Any], ...],
+    chunksize: int,
+    ordered: bool,
+    limits: TaskLimits | None = None,
+) -> Results:
     """What `Client.map` returns.  Raises: UsageError for what cannot be used."""
     kernel = in_task("map")
     if not callable(fn) or inspect.isasyncgenfunction(fn):
@@ -52,7 +60,7 @@ def start(client: Client, fn: Any, iterables: tuple[Iterable[Any], ...], chunksi
     def submit(fn: Any, args: tuple[Any, ...], name: str) -> Completion[Task]:
         if client._machine.closing:
             raise ScheduleError(f"{client!r} is being closed: its map takes no more")
-        return client._submit("map", None, False, fn, args, {}, name)
+        return client._submit("map", None, False, fn, args, {}, limits, name)
 
     def width() -> int:
         return AHEAD * max(1, client._ready_servers)

@@ -14,9 +14,11 @@ from parkcos.client.dispatch_events import (
     Offered,
     OpenServer,
     ProcessLost,
+    ReportRetried,
     ReportStatus,
     SchedulerLost,
     ServerIsDown,
+    ServerIsLeaving,
     ServerIsReady,
     ServerIsUp,
     ServerSetupFailed,
@@ -149,6 +151,11 @@ class Membership(Placing):
         """A ready server is open to tasks while nothing holds it, or its node, back."""
         raise NotImplementedError
 
+    def _server_is_leaving(self, event: ServerIsLeaving, now: float) -> Iterator[Effect]:
+        if event.server in self.servers:
+            self._retire(event.server)
+        yield from ()
+
     def _server_setup_failed(self, event: ServerSetupFailed, now: float) -> Iterator[Effect]:
         server = self.servers.get(event.server)
         if server is not None:
@@ -195,14 +202,21 @@ class Membership(Placing):
         # Only then is the word of what had begun complete.
         certain = bool(server.down and server.gone) and not self._nodes_told
         back = []
-        for position, task in enumerate(server.cpu):
+        for position, task in enumerate([*server.cpu, *server.io]):
             record = self.tasks[task]
             record.server = 0
-            if position and certain and not record.started and not record.want_server:
+            if record.want_server or self._nodes_told or record.timed_out:
+                yield from self._abandon(task, reason)
+            elif 0 < position < len(server.cpu) and certain and not record.started:
                 back.append(task)
+            elif record.retries:
+                record.retries -= 1
+                record.started = False
+                back.append(task)
+                yield ReportRetried(task, reason)
             else:
                 yield from self._abandon(task, reason)
-        for task in [*server.io, *server.waiting, *server.waiting_io]:
+        for task in [*server.waiting, *server.waiting_io]:
             yield from self._abandon(task, reason)
         lost = "ServerAbandoned" if SILENT in server.holds else "ServerDisconnected"
         yield ReportStatus("ServerClosed" if server.asked or self.closing else lost, number, why)

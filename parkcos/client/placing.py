@@ -6,6 +6,7 @@ a server that runs short ones, back if that does not get on.
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -30,6 +31,9 @@ AHEAD_S = 0.002
 """So much work may wait at a server behind the running task."""
 AHEAD_MAX = 32
 STEAL_AFTER_S = 0.005
+
+HANGS_S = 9.0
+"""A server ends a task that has had its time, after a grace; if nothing is heard of that for so long, it hangs."""
 
 # -- state
 
@@ -109,6 +113,11 @@ class Task:
     want_node: int = 0
     started: bool = False
     recalling: bool = False
+    timeout_s: float = 0.0
+    retries: int = 0
+    hangs_at: float = 0.0
+    """When it must have ended at the latest."""
+    timed_out: bool = False
 
 
 @dataclass
@@ -145,6 +154,8 @@ class Placing:
     _idle: int = 0
     """How many servers are idle."""
     _steal_at: float | None = None
+    _limits: list[tuple[float, int]] = field(default_factory=list)
+    """A heap: when a task will have had its time and its grace, and its server must have ended it."""
     _ending: dict[int, None] = field(default_factory=dict)
     """In the order of their end_by."""
     _useless: dict[int, int] = field(default_factory=dict)
@@ -157,7 +168,8 @@ class Placing:
     # -- tasks
 
     def _submitted(self, event: Submitted, now: float) -> Iterator[Effect]:
-        self.tasks[event.task] = Task(event.io, want_server=event.server, want_node=event.node)
+        task = self.tasks[event.task] = Task(event.io, want_server=event.server, want_node=event.node)
+        task.timeout_s, task.retries = event.timeout_s, event.retries
         if not event.io:
             self.cpu_tasks += 1
         if self.closing:
@@ -317,6 +329,9 @@ class Placing:
         task = self.tasks.get(event.task)
         if task is not None and task.server and not task.started:
             task.started = True
+            if task.timeout_s:
+                task.hangs_at = now + task.timeout_s + HANGS_S
+                heapq.heappush(self._limits, (task.hangs_at, event.task))
             yield ReportStarted(event.task, task.server)
 
     def _refused(self, event: Refused, now: float) -> Iterator[Effect]:
@@ -367,7 +382,7 @@ class Placing:
         task = self.tasks.pop(number)
         if not task.io:
             self.cpu_tasks -= 1
-        yield ReportAbandoned(number, reason, task.started)
+        yield ReportAbandoned(number, reason, task.started, task.timed_out)
 
     def _recalled(self, event: Recalled, now: float) -> Iterator[Effect]:
         task = self.tasks.get(event.task)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from parkcos.cluster.shipping import Definition
 from parkcos.kernel import Completion, Task
 from parkcos.net.payload import Buffer
 from parkcos.net.refs import RemoteTask
+
+if TYPE_CHECKING:
+    from parkcos.client.options import TaskLimits
 
 
 @dataclass(slots=True)
@@ -28,6 +31,18 @@ class Submission:
     rtask: RemoteTask | None = None
     remote_id: int = 0
     start_time: float = field(default_factory=time.time)
+    where: tuple[int, int] = (0, 0)
+    """The server and node where it must run, 0 for any."""
+    timeout_s: float = 0.0
+    retries: int = 0
+    """How often it may be run anew."""
+    retry_on: tuple[type[BaseException], ...] = ()
+
+    def limit(self, limits: TaskLimits, server: int, node: int) -> None:
+        """Set what the program's options say."""
+        self.name = limits.name or self.name
+        self.where = server, node
+        self.timeout_s, self.retries, self.retry_on = limits.timeout_s, limits.retries, limits.retry_on
 
 
 def name_of(fn: Callable[..., Any]) -> str:

@@ -26,13 +26,13 @@ from parkcos.client.status import NodeAvailInfo, Status, Statuses, TaskInfo
 from parkcos.cluster import messages as m
 from parkcos.cluster.shipping import Definition, Shipper
 from parkcos.cluster.timer import DeadlineTimer
-from parkcos.errors import RemoteError, ScheduleError, TaskAbandoned
+from parkcos.errors import RemoteError, ScheduleError, TaskAbandoned, TaskTimeout
 from parkcos.kernel import Completion, Kernel, MonitorStatus, Outcome, Task
 from parkcos.net import outcomes
 from parkcos.net.location import Location
 from parkcos.net.network import Network
 from parkcos.net.payload import PICKLE, Buffer
-from parkcos.net.refs import RemoteTask
+from parkcos.net.refs import RemoteTask, RetriedTask
 
 logger = logging.getLogger("parkcos")
 
@@ -156,6 +156,8 @@ class ClientShell:
                 self._handle(d.ServerIsUp(process, message.incarnation, location.addr, location.port))
             case m.ServerReady():
                 self._handle(d.ServerIsReady(process))
+            case m.ServerLeaves():
+                self._handle(d.ServerIsLeaving(process))
             case m.ServerFailed():
                 at = self._locations.get(process)
                 logger.error("%s: a server at %s cannot be used: %s", self.name, at, message.error)
@@ -371,7 +373,7 @@ class ClientShell:
         submission = self._submissions[effect.task]
         if submission.definitions:
             self._define(effect.server, submission.definitions)
-        message = m.RunTask(self._id, effect.task, submission.name, effect.io)
+        message = m.RunTask(self._id, effect.task, submission.name, effect.io, submission.timeout_s)
         self._side.box.send(effect.server, "server", message, submission.form, submission.buffers)
 
     def _define(self, server: int, definitions: Sequence[Definition]) -> None:
@@ -387,9 +389,13 @@ class ClientShell:
 
     def _report_started(self, effect: d.ReportStarted) -> None:
         submission = self._submissions[effect.task]
-        rtask = RemoteTask(
-            self._network, self._locations[effect.server], effect.server, submission.remote_id, submission.name
-        )
+        location = self._locations[effect.server]
+        if isinstance(submission.rtask, RetriedTask):
+            rtask: RemoteTask = submission.rtask
+            submission.rtask.runs_at(location, effect.server, submission.remote_id)
+        else:
+            kind = RetriedTask if submission.retries else RemoteTask
+            rtask = kind(self._network, location, effect.server, submission.remote_id, submission.name)
         rtask._watched = True
         submission.rtask = rtask
         submission.start_time = time.time()
@@ -406,18 +412,39 @@ class ClientShell:
 
     def _report_abandoned(self, effect: d.ReportAbandoned) -> None:
         submission = self._submissions.pop(effect.task)
-        error = TaskAbandoned(f"{submission.name}: {effect.reason}")
+        error: Exception = TaskAbandoned(f"{submission.name}: {effect.reason}")
+        if effect.timed_out:
+            error = TaskTimeout(f"{submission.name} hung for longer than {submission.timeout_s:g} s: {effect.reason}")
         if submission.completion is not None:
             submission.completion.set_exception(error)
         elif submission.rtask is not None:
             self._kernel.post(self._finish, submission, outcomes.abandoned(error))
+
+    def _report_retried(self, effect: d.ReportRetried) -> None:
+        submission = self._submissions[effect.task]
+        submission.retries -= 1
+        logger.warning("%s: %s is run anew: %s", self.name, submission.name, effect.reason)
+
+    def _run_again(self, submission: Submission, outcome: Outcome) -> bool:
+        """Kernel thread: it raised what its options name.  Returns: whether it is run anew."""
+        if not isinstance(outcome.exception, submission.retry_on) or not submission.retries or self._machine.closing:
+            return False
+        submission.retries -= 1
+        logger.warning("%s: %s is run anew: it raised %r", self.name, submission.name, outcome.exception)
+        number = self._numbers()
+        self._submissions[number] = submission
+        limits = submission.timeout_s, submission.retries
+        self._handle(d.Submitted(number, submission.io, *submission.where, *limits))
+        return True
 
     def _end(self, number: int, kind: str, form: int, payload: Buffer) -> None:
         """Kernel thread: open a task's result, and tell those who wait for it."""
         submission = self._submissions.pop(number, None)
         if submission is not None and submission.rtask is not None:
             where = str(submission.rtask.location)
-            self._finish(submission, outcomes.unpack(kind, form, payload, where))
+            outcome = outcomes.unpack(kind, form, payload, where)
+            if not submission.retry_on or not self._run_again(submission, outcome):
+                self._finish(submission, outcome)
 
     def _finish(self, submission: Submission, outcome: Outcome) -> None:
         rtask = submission.rtask
@@ -525,6 +552,7 @@ class ClientShell:
         d.ReportStarted: _report_started,
         d.ReportRefused: _report_refused,
         d.ReportAbandoned: _report_abandoned,
+        d.ReportRetried: _report_retried,
         d.ReportStatus: _report_status,
         d.Want: _want,
         d.SetupNode: _setup_node,

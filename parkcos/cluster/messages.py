@@ -323,6 +323,12 @@ class TaskRecalled(Message):
     ok: bool
 
 
+class ServerLeaves(Message):
+    """From a server: it is about to end, and takes no more tasks."""
+
+    client: int
+
+
 class AskServers(Message):
     """From a server: which servers does this client have?  A task there looks for another."""
 
@@ -350,6 +356,7 @@ ToClient = (
     | TaskRecalled
     | Output
     | AskServers
+    | ServerLeaves
 )
 
 # -- to a server
@@ -369,12 +376,16 @@ class OpenServer(Message):
 
 
 class RunTask(Message):
-    """From the client; the payload is the pickled (function, args, kwargs).  io: not counted as using the CPU."""
+    """From the client; the payload is the pickled (function, args, kwargs).
+
+    io: not counted as using the CPU; timeout_s: how long it may run, 0 for ever.
+    """
 
     client: int
     task: int
     name: str
     io: bool
+    timeout_s: float = 0.0
 
 
 class RecallTask(Message):

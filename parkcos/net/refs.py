@@ -225,6 +225,29 @@ class RemoteTask(Task):
             self.send(MonitorStatus(status.info, status.type, None, None, status.traceback))
 
 
+class RetriedTask(RemoteTask):
+    """A task that may run again elsewhere: one reference for all its runs, which goes to the present one."""
+
+    __slots__ = ("_first",)
+
+    def __init__(self, network: Network, location: Location, incarnation: int, number: int, name: str) -> None:
+        super().__init__(network, location, incarnation, number, name)
+        self._first = incarnation, number
+
+    def runs_at(self, location: Location, incarnation: int, number: int) -> None:
+        """From now on it is this task."""
+        self._location, self.incarnation, self.id, self._peer = location, incarnation, number, None
+
+    def __eq__(self, other: object) -> bool:
+        first = other._first if isinstance(other, RetriedTask) else None
+        if first is None and isinstance(other, RemoteTask):
+            first = other.incarnation, other.id
+        return first == self._first
+
+    def __hash__(self) -> int:
+        return hash(self._first)
+
+
 def restore_task(addr: str, port: int, incarnation: int, number: int, name: str) -> Task | None:
     """Unpickles a reference: the very task if it has come home, else a RemoteTask."""
     network: Any = current_kernel().ensure_network()

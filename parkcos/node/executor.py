@@ -22,6 +22,8 @@ class Asked:
 
     task: int
     io: bool
+    timeout_s: float = 0.0
+    """How long it may run; 0: for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +83,40 @@ class Terminate:
 
 
 @dataclass(frozen=True, slots=True)
+class TimedOut:
+    """It has had its time, and is about to be interrupted: however it ends now, that is why."""
+
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """It has been interrupted and has had its grace: close its generator, if it is at a yield."""
+
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Tell the client that this server is about to end, before anything else is said."""
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """It heeds nothing: this process must end, with it."""
+
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
 class Exit:
     pass
 
 
-Effect = Start | Answer | Abandon | Interrupt | Terminate | Exit
+Effect = Start | Answer | Abandon | Interrupt | Terminate | TimedOut | Close | Leave | GiveUp | Exit
+
+CLOSE_GRACE_S = 1.0
+"""A task at a yield that is closed ends at once; one that has not by then computes, or does not heed that either."""
 
 
 @dataclass
@@ -100,6 +131,10 @@ class Executor:
     interrupted: bool = False
     terminate_at: float | None = None
     exited: bool = False
+    timeouts: dict[int, float] = field(default_factory=dict)
+    """How long tasks that have not begun may run."""
+    limits: dict[int, tuple[float, str]] = field(default_factory=dict)
+    """When something is to be done about a running task, and what: "interrupt", "close" or "give up"."""
 
     def check(self) -> None:
         """The invariants; for tests and simulation."""
@@ -108,6 +143,8 @@ class Executor:
         assert self.cpu_task not in self.waiting, "a task runs and waits"
         assert not self.exited or (self.closing and not self.cpu_task and not self.io_tasks), "it ended with its tasks"
         assert self.terminate_at is None or self.interrupted
+        assert self.limits.keys() <= {self.cpu_task, *self.io_tasks}, "a time limit of a task that does not run"
+        assert self.timeouts.keys() <= self.waiting.keys()
 
     @property
     def running(self) -> int:
@@ -117,11 +154,15 @@ class Executor:
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take a fact, return the orders that follow from it."""
         match event:
-            case Asked(task, io):
-                return list(self._asked(task, io))
+            case Asked(task, io, timeout_s):
+                if timeout_s:
+                    self.timeouts[task] = timeout_s
+                return list(self._asked(task, io, now))
             case Recalled(task):
                 ok = task in self.waiting
-                self.waiting.pop(task, None)
+                if ok:
+                    del self.waiting[task]
+                    self.timeouts.pop(task, None)
                 return [Answer(m.TaskRecalled(self.client, task, ok))]
             case Ended(task):
                 return list(self._ended(task, now))
@@ -132,40 +173,56 @@ class Executor:
 
     def next_deadline(self) -> float | None:
         """When the machine next wants TimePassed."""
-        return self.terminate_at
+        if not self.limits:
+            return self.terminate_at
+        first = min(at for at, _ in self.limits.values())
+        return first if self.terminate_at is None else min(first, self.terminate_at)
 
-    def _asked(self, task: int, io: bool) -> Iterator[Effect]:
+    def _asked(self, task: int, io: bool, now: float) -> Iterator[Effect]:
         if self.closing:
+            self.timeouts.pop(task, None)
             yield Abandon(task)
         elif io:
             self.io_tasks[task] = None
-            yield Start(task)
+            yield self._begin(task, now)
         elif self.cpu_task:
             self.waiting[task] = None
         else:
             self.cpu_task = task
-            yield Start(task)
+            yield self._begin(task, now)
+
+    def _begin(self, task: int, now: float) -> Start:
+        if task in self.timeouts:
+            self.limits[task] = now + self.timeouts.pop(task), "interrupt"
+        return Start(task)
 
     def _ended(self, task: int, now: float) -> Iterator[Effect]:
         self.io_tasks.pop(task, None)
+        self.limits.pop(task, None)
         if task == self.cpu_task:
             self.cpu_task = 0
             if self.waiting:
                 self.cpu_task = next(iter(self.waiting))
                 del self.waiting[self.cpu_task]
-                yield Start(self.cpu_task)
+                yield self._begin(self.cpu_task, now)
         yield from self._exit_if_done(now)
 
     def _close(self, grace_s: float, now: float) -> Iterator[Effect]:
-        self.closing = True
-        for task in self.waiting:
-            yield Abandon(task)
-        self.waiting.clear()
+        yield from self._begin_to_close()
         if grace_s >= 0 and not self.interrupted:
             yield from self._interrupt(now, min(grace_s, INTERRUPT_GRACE_S))
         elif grace_s >= 0 and self.terminate_at is not None:
             self.terminate_at = min(self.terminate_at, now + grace_s)
         yield from self._exit_if_done(now)
+
+    def _begin_to_close(self) -> Iterator[Effect]:
+        if not self.closing:
+            self.closing = True
+            yield Leave()
+        for task in self.waiting:
+            yield Abandon(task)
+            self.timeouts.pop(task, None)
+        self.waiting.clear()
 
     def _interrupt(self, now: float, grace_s: float) -> Iterator[Effect]:
         self.interrupted = True
@@ -187,6 +244,20 @@ class Executor:
         yield Exit()
 
     def _time_passed(self, now: float) -> Iterator[Effect]:
+        for task, (at, what) in list(self.limits.items()):
+            if at > now:
+                continue
+            if what == "interrupt":
+                self.limits[task] = now + INTERRUPT_GRACE_S, "close"
+                yield TimedOut(task)
+                yield Interrupt(task)
+            elif what == "close":
+                self.limits[task] = now + CLOSE_GRACE_S, "give up"
+                yield Close(task)
+            else:
+                del self.limits[task]
+                yield from self._begin_to_close()
+                yield GiveUp(task)
         if self.terminate_at is not None and self.terminate_at <= now:
             self.terminate_at = None
             for task in self._running():

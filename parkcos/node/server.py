@@ -25,7 +25,7 @@ from parkcos.cluster import messages as m
 from parkcos.cluster import namespace
 from parkcos.cluster.postbox import Postbox, Posted
 from parkcos.cluster.timer import DeadlineTimer
-from parkcos.errors import ParkcosError
+from parkcos.errors import ParkcosError, TaskTimeout
 from parkcos.kernel import Completion, MonitorStatus, Outcome, Task, operation
 from parkcos.net import outcomes
 from parkcos.net.location import Location
@@ -46,6 +46,9 @@ SWITCH_INTERVAL_S = 0.0005
 """How long a computing task may keep the I/O thread waiting; the default of 5 ms would delay every message by that."""
 
 INTERRUPT_AGAIN_S = 0.001
+
+QUICK_S = 0.005
+QUICK_MAX = 1000
 
 CLIENT_COMES_S = 2.0
 """A client dials its servers; if it cannot, because they are behind NAT, they dial it after this time."""
@@ -82,7 +85,12 @@ class Server:
         self.started_at: dict[int, float] = {}
         self.started: dict[int, Posted | None] = {}
         """What the client is told of tasks that run."""
+        self.quick: dict[str, bool] = {}
+        """Which tasks, by name, were over so soon that their start need not be told before their end."""
         self.to_interrupt: set[Task] = set()
+        self.timed_out: set[int] = set()
+        self.opened = False
+        """The client has spoken with this server."""
         self.seekers: list[Completion[Any]] = []
         """Who wants to know which other servers the client has."""
         self.network.meet_neighbours = self.meet_neighbours
@@ -96,7 +104,7 @@ class Server:
         match message:
             case m.RunTask():
                 self.asked[message.task] = (message, form, payload)
-                self.handle(ex.Asked(message.task, message.io))
+                self.handle(ex.Asked(message.task, message.io, message.timeout_s))
             case m.RecallTask():
                 self.handle(ex.Recalled(message.task))
             case m.EndServer():
@@ -157,7 +165,7 @@ class Server:
             for effect in effects:
                 self._execute(effect)
             self.tally.note(self.index, self.executor.running)
-        if self.executor.terminate_at is not None:
+        if self.executor.terminate_at is not None or self.executor.limits:
             self.network.io.call(self.timer.rearm)
 
     def _execute(self, effect: ex.Effect) -> None:
@@ -173,7 +181,14 @@ class Server:
                 self.to_client(m.TaskRecalled(self.config.client, task, ok=True))
             case ex.Interrupt(task):
                 self._interrupt(task)
-            case ex.Terminate(_):
+            case ex.TimedOut(task):
+                self.timed_out.add(task)
+            case ex.Close(number):
+                self.kernel.post(self._close, number)
+            case ex.Leave():
+                if self.opened:
+                    self.to_client(m.ServerLeaves(self.config.client))
+            case ex.GiveUp() | ex.Terminate():
                 self._give_up()
             case ex.Exit():
                 self.kernel.post(self.kernel.terminate)
@@ -184,6 +199,7 @@ class Server:
         namespace.install(m.decode_definitions(payload))
 
     def _open(self, message: m.OpenServer, form: int, payload: Buffer) -> None:
+        self.opened = True
         try:
             if not message.has_setup:
                 self.to_client(m.ServerReady(self.config.client))
@@ -225,6 +241,8 @@ class Server:
         self.started[number] = self.box.post(
             self.config.client_process, "client", m.TaskStarted(client, number, task.id)
         )
+        if message.timeout_s or not self.quick.get(message.name):
+            self.network.hub.flush_dirty()  # now: code that holds the interpreter may never let it go
         task.add_end_callback(lambda _: self._ended(number, task))
 
     def _ended(self, number: int, task: Task) -> None:
@@ -232,7 +250,9 @@ class Server:
         self.to_interrupt.discard(task)
         seconds = time.monotonic() - self.started_at.pop(number)
         assert task.outcome is not None
-        kind, form, buffers = outcomes.pack(task.outcome)
+        kind, form, buffers = outcomes.pack(self._timeout_of(number, task) or task.outcome)
+        if len(self.quick) < QUICK_MAX or task.name in self.quick:
+            self.quick[task.name] = seconds < QUICK_S
         started = self.started.pop(number)
         if started is not None:
             started.retract()  # its end says all
@@ -240,6 +260,20 @@ class Server:
         self.box.send(self.config.client_process, "client", ended, form, buffers, lazy=True)
         self.network.keep_outcome(task.id, kind, form, buffers)
         self.handle(ex.Ended(number))
+
+    def _timeout_of(self, number: int, task: Task) -> Outcome | None:
+        """How a task ended that has had its time."""
+        if number not in self.timed_out:
+            return None
+        self.timed_out.discard(number)
+        text = f"{task.name} was ended: it ran for longer than its time limit (timeout_s)"
+        return Outcome("failed", None, TaskTimeout(text), text)
+
+    def _close(self, number: int) -> None:
+        """Kernel thread: the task is at a yield."""
+        task = self.tasks.get(number)
+        if task is not None:
+            task.terminate()
 
     # -- ending
 
@@ -285,7 +319,10 @@ class Server:
         """The grace is over: what still runs is reported as terminated, and this process ends."""
         for number, task in list(self.tasks.items()):
             text = "terminated: it went on for longer than the grace that it had to end itself"
-            kind, form, buffers = outcomes.pack(Outcome("terminated", None, None, text))
+            how = self._timeout_of(number, task)
+            if how is None and self.executor.terminate_at is None and not self.executor.interrupted:
+                continue  # it is lost with this process, and can be run anew
+            kind, form, buffers = outcomes.pack(how or Outcome("terminated", None, None, text))
             self.to_client(m.TaskEnded(self.config.client, number, kind, 0.0, task.id), form, buffers)
         self.tasks.clear()
         self.network.io.loop.create_task(self._leave())

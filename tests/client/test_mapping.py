@@ -56,7 +56,9 @@ class Servers:
     def _ready_servers(self) -> int:
         return self.shown
 
-    def _submit(self, what: str, where: Any, io: bool, fn: Any, args: Any, kwargs: Any, name: str) -> Completion[Task]:
+    def _submit(
+        self, what: str, where: Any, io: bool, fn: Any, args: Any, kwargs: Any, limits: Any, name: str
+    ) -> Completion[Task]:
         def start(completion: Completion[Task]) -> None:
             if "lock" in repr(args):
                 raise ShippingError("argument 2: <list>[0][0] cannot be sent: lock object: no")
@@ -619,12 +621,12 @@ def test_tasks_that_are_made_meanwhile(kernel: VirtualKernel) -> None:
     """From an iterator: calls that make a task, generators that do, tasks."""
 
     def made(servers: Servers, n: int) -> Gen:
-        return (yield servers._submit("rtask", None, False, takes, (n,), {}, ""))
+        return (yield servers._submit("rtask", None, False, takes, (n,), {}, None, ""))
 
     def main() -> Gen:
         servers = Servers(kernel, 2)
         rtask = [
-            lambda n: servers._submit("rtask", None, False, takes, (n,), {}, ""),
+            lambda n: servers._submit("rtask", None, False, takes, (n,), {}, None, ""),
             lambda n: made(servers, n),
             lambda n: Task(takes, n),
         ]

@@ -10,18 +10,23 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from parkcos.cluster.messages import TaskRecalled
 from parkcos.node.executor import (
+    CLOSE_GRACE_S,
     INTERRUPT_GRACE_S,
     Abandon,
     Answer,
     Asked,
+    Close,
     CloseAsked,
     Ended,
     Executor,
     Exit,
+    GiveUp,
     Interrupt,
+    Leave,
     Recalled,
     Start,
     Terminate,
+    TimedOut,
     TimePassed,
 )
 
@@ -71,7 +76,7 @@ def test_only_what_has_not_begun_is_given_back() -> None:
 
 def test_patient_close_waits_for_the_cpu_task_then_interrupts_io_tasks() -> None:
     server = Driven(Asked(1, io=False), Asked(2, io=False), Asked(3, io=True))
-    assert server(CloseAsked(-1.0)) == [Abandon(2)]
+    assert server(CloseAsked(-1.0)) == [Leave(), Abandon(2)]
     assert server.machine.next_deadline() is None
     assert server(Ended(1), 100.0) == [Interrupt(3)]
     assert server.machine.next_deadline() == 100.0 + INTERRUPT_GRACE_S
@@ -81,7 +86,7 @@ def test_patient_close_waits_for_the_cpu_task_then_interrupts_io_tasks() -> None
 
 def test_close_with_grace_interrupts_everything_then_terminates() -> None:
     server = Driven(Asked(1, io=False), Asked(2, io=True), Asked(3, io=False))
-    assert server(CloseAsked(9.0), 1.0) == [Abandon(3), Interrupt(1), Interrupt(2)]
+    assert server(CloseAsked(9.0), 1.0) == [Leave(), Abandon(3), Interrupt(1), Interrupt(2)]
     assert server.machine.next_deadline() == 1.0 + INTERRUPT_GRACE_S, "never longer than the chapter's five seconds"
     assert server(TimePassed(), 5.9) == []
     assert server(Ended(2), 5.95) == []
@@ -104,9 +109,31 @@ def test_close_again_shortens_the_grace_only() -> None:
 
 def test_an_idle_server_exits_at_once_and_once() -> None:
     server = Driven()
-    assert server(CloseAsked(-1.0)) == [Exit()]
+    assert server(CloseAsked(-1.0)) == [Leave(), Exit()]
     assert server(CloseAsked(1.0)) == []
     assert server(TimePassed(), 99.0) == []
+
+
+def test_a_task_over_its_time_is_interrupted_closed_given_up() -> None:
+    server = Driven(Asked(1, io=False, timeout_s=10.0), Asked(2, io=True, timeout_s=30.0), Asked(3, io=False))
+    assert server.machine.next_deadline() == 10.0
+    assert server(TimePassed(), 9.9) == []
+    assert server(TimePassed(), 10.0) == [TimedOut(1), Interrupt(1)]
+    assert server.machine.next_deadline() == 10.0 + INTERRUPT_GRACE_S
+    assert server(TimePassed(), 15.0) == [Close(1)]
+    assert server.machine.next_deadline() == 15.0 + CLOSE_GRACE_S
+    assert server(TimePassed(), 16.0) == [Leave(), Abandon(3), GiveUp(1)]
+    assert server(Asked(4, io=True), 16.1) == [Abandon(4)]
+
+
+def test_the_time_of_a_task_begins_with_its_start() -> None:
+    server = Driven(Asked(1, io=False, timeout_s=10.0), Asked(2, io=False, timeout_s=10.0))
+    assert server(Ended(1), 9.0) == [Start(2)]
+    assert server.machine.next_deadline() == 19.0
+    server(Asked(3, io=False, timeout_s=1.0))
+    server(Recalled(3))
+    assert server(Ended(2), 12.0) == []
+    assert server.machine.next_deadline() is None, "no limit is left over"
 
 
 def test_a_closing_server_begins_nothing() -> None:

@@ -1,0 +1,81 @@
+"""How tasks are to be run that need more than a function and arguments: a time limit, retries, a name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from parkcos.client import mapping
+from parkcos.client.stream import Results
+from parkcos.errors import UsageError
+from parkcos.kernel import Completion, Task
+from parkcos.net.location import Location
+
+if TYPE_CHECKING:
+    from parkcos.client.client import Client
+
+Errors = type[BaseException] | tuple[type[BaseException], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskLimits:
+    """timeout_s: 0 for none; retry_on: what a task may raise that has it run again, too."""
+
+    timeout_s: float = 0.0
+    retries: int = 0
+    name: str = ""
+    retry_on: tuple[type[BaseException], ...] = ()
+
+
+def checked(timeout_s: float | None, retries: int, name: str, retry_on: Errors) -> TaskLimits:
+    """Raises: UsageError for what cannot be meant."""
+    if timeout_s is not None and not (type(timeout_s) in (int, float) and 0 < timeout_s < math.inf):
+        raise UsageError(f"options(timeout_s={timeout_s!r}): give seconds, more than 0, or None")
+    if type(retries) is not int or retries < 0:
+        raise UsageError(f"options(retries={retries!r}): give a number, 0 or more")
+    if not isinstance(name, str):
+        raise UsageError(f"options(name={name!r}): give a text")
+    errors = retry_on if isinstance(retry_on, tuple) else (retry_on,)
+    if not all(isinstance(error, type) and issubclass(error, BaseException) for error in errors):
+        raise UsageError(f"options(retry_on={retry_on!r}): give an exception class, or a tuple of them")
+    if errors and not retries:
+        raise UsageError("options(retry_on=...) needs retries\n  write: options(retries=3, retry_on=...)")
+    return TaskLimits(float(timeout_s or 0.0), retries, name, errors)
+
+
+class Options:
+    """What :meth:`Client.options` gives: the client's calls that run tasks, with these options."""
+
+    def __init__(self, client: Client, limits: TaskLimits) -> None:
+        self._client = client
+        self._limits = limits
+
+    def __repr__(self) -> str:
+        return f"<options of {self._client!r}: {self._limits}>"
+
+    def rtask(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Completion[Task]:
+        """As `Client.rtask`.  Yield it."""
+        return self._client._submit("rtask", None, False, fn, args, kwargs, self._limits)
+
+    def rtask_at(self, where: Location | str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Completion[Task]:
+        """As `Client.rtask_at`.  Yield it."""
+        return self._client._submit("rtask_at", where, False, fn, args, kwargs, self._limits)
+
+    def io_rtask(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Completion[Task]:
+        """As `Client.io_rtask`.  Yield it."""
+        return self._client._submit("io_rtask", None, True, fn, args, kwargs, self._limits)
+
+    def io_rtask_at(
+        self, where: Location | str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Completion[Task]:
+        """As `Client.io_rtask_at`.  Yield it."""
+        return self._client._submit("io_rtask_at", where, True, fn, args, kwargs, self._limits)
+
+    def map(
+        self, fn: Callable[..., Any], /, *iterables: Iterable[Any], chunksize: int = 1, ordered: bool = True
+    ) -> Results:
+        """As `Client.map`; the options are for each chunk."""
+        self._client._must_run()
+        return mapping.start(self._client, fn, iterables, chunksize, ordered, self._limits)
