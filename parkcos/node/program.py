@@ -32,7 +32,7 @@ from parkcos.net.runtime import VERSION
 from parkcos.node import family, server
 from parkcos.node import state as st
 from parkcos.node import state_events as ev
-from parkcos.node.console import Console
+from parkcos.node.console import NodeConsole
 from parkcos.node.hours import Hours, Service
 from parkcos.node.identity import ClientUser
 from parkcos.node.nursery import Nursery
@@ -132,7 +132,7 @@ class NodeProgram:
         self.service: Service | None = None
         if options.hours is not None and options.hours.at(dt.datetime.now()).service is not Service.OPEN:
             self.machine.closed = options.hours.closed_text
-        self._console = Console(self)
+        self._console = NodeConsole(self)
         self._pulses = Pulses(self)
         self._noting = False
         self._timer = DeadlineTimer(self.loop, self.machine.next_deadline, self._time_passed)

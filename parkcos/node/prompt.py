@@ -5,11 +5,11 @@ Source: chapter 6.2, `--daemon`.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from parkcos.errors import UsageError
+from parkcos.cluster import prompt
+from parkcos.cluster.prompt import Command
 
 PROMPT = "parkcosnode> "
 
@@ -21,15 +21,6 @@ COMMANDS = {
     "cpus": "cpus N: offer so many servers to the next client (as -c: 0 all processors, -N all but N)",
     "help": "show this",
 }
-_OTHER_NAMES = {"exit": "quit", "?": "help"}
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """name: one of `COMMANDS`; number: what follows `cpus`."""
-
-    name: str
-    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,30 +52,7 @@ class NodeStatus:
 
 def parse_command(line: str) -> Command | None:
     """The command in a line; None for an empty one.  Raises: UsageError, with the commands that there are."""
-    words = line.split()
-    if not words:
-        return None
-    name = words[0].lower()
-    name = _OTHER_NAMES.get(name, name)
-    if name not in COMMANDS:
-        known = [*COMMANDS, *_OTHER_NAMES]
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f", perhaps {near[0]!r}" if near else ""
-        raise UsageError(f"there is no command {words[0]!r}{hint}; commands: {', '.join(COMMANDS)}, exit")
-    if name == "cpus":
-        try:
-            (text,) = words[1:]
-            return Command(name, int(text))
-        except ValueError:
-            raise UsageError("write cpus and one number, as: cpus 4") from None
-    if len(words) > 1:
-        raise UsageError(f"{name} takes nothing more; it was given {' '.join(words[1:])!r}")
-    return Command(name)
-
-
-def help_text() -> str:
-    """The commands, one a line."""
-    return "\n".join(f"  {name:10} {text}" for name, text in COMMANDS.items())
+    return prompt.parse_command(line, COMMANDS, frozenset({"cpus"}))
 
 
 def status_text(node: NodeStatus) -> str:

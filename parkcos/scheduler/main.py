@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 import sys
 import threading
@@ -12,11 +13,16 @@ from parkcos.cluster.commands import add_doctor_options, make_cert, run_doctor
 from parkcos.cluster.limits import raise_open_files
 from parkcos.cluster.options import add_network_options, network_options, parse_location, set_up_logging
 from parkcos.errors import ConfigError, ParkcosError
+from parkcos.net.file_disk import default_dest_path
+from parkcos.net.file_rules import parse_size
 from parkcos.net.runtime import Parkcos
+from parkcos.scheduler.console import SchedulerConsole
+from parkcos.scheduler.journal import Journal
 from parkcos.scheduler.service import SchedulerService
 
 DEFAULT_PORT = 9705
 NODE_PORT = 9706
+MAX_PULSE_INTERVAL_S = 100.0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -35,6 +41,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--node", action="append", default=[], metavar="HOST[:PORT]", help="a node to connect to; repeatable"
     )
+    parser.add_argument(
+        "--zombie_period",
+        type=float,
+        default=10 * MAX_PULSE_INTERVAL_S,
+        metavar="S",
+        help="a client that has run nothing for S seconds loses its nodes and its turn; 0: never (default: 1000)",
+    )
+    parser.add_argument(
+        "--max_file_size",
+        metavar="SIZE",
+        help="of files that are sent to the scheduler: bytes, or with K, M, G, T (default: no bound)",
+    )
+    parser.add_argument("--clean", action="store_true", help="forget the clients of an earlier run")
     parser.add_argument(
         "--make_cert", nargs="?", const="", metavar="DIR", help="make a certificate for the cluster, and end"
     )
@@ -62,10 +81,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             udp_port=DEFAULT_PORT,
             tcp_ports=[args.tcp_port],
         )
+        if not 0 <= args.zombie_period < math.inf:
+            raise ConfigError(f"--zombie_period {args.zombie_period:g}: give seconds, or 0 for no bound")
+        options.max_file_size = parse_size(args.max_file_size) if args.max_file_size else None
+        options.dest_path = args.dest_path / "files" if args.dest_path else None
         nodes = [parse_location(text, NODE_PORT) for text in args.node]
+        folder = args.dest_path or default_dest_path().parent
+        journal = Journal(folder / f"scheduler-{args.tcp_port}")
+        if args.clean:
+            journal.remove()
         runtime = Parkcos.instance()
         raise_open_files()
-        service = runtime.start_network(options, lambda network: SchedulerService(network, nodes))
+        service = runtime.start_network(
+            options, lambda network: SchedulerService(network, nodes, args.zombie_period, journal)
+        )
     except ParkcosError as error:
         print(f"parkcos.py: {error}", file=sys.stderr)
         return 1
@@ -73,10 +102,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGINT, lambda *_: stopped.set())
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     service.start()
+    console = SchedulerConsole(service, stopped.set, stopped.is_set)
+    if not args.daemon:
+        runtime.io.call(console.start)
     try:
         stopped.wait()
     finally:
+        runtime.io.call(console.stop)
         runtime.terminate()
+        journal.end()
     return 0
 
 

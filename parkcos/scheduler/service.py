@@ -18,6 +18,7 @@ from parkcos.net.network import Network
 from parkcos.net.payload import Buffer
 from parkcos.net.peer import CONNECTING, Peer
 from parkcos.scheduler import state as st
+from parkcos.scheduler.journal import Entries, Journal
 
 logger = logging.getLogger("parkcos")
 
@@ -30,17 +31,34 @@ class SchedulerService:
 
     Args:
         contacts: nodes to dial, beside those found by broadcast; they tell whom they hear in their networks.
+        zombie_period_s: a client whose tasks do not run for so long loses its nodes and its turn; 0: it does not.
+        journal: of a shared scheduler; what an earlier run has left there is taken up.
     """
 
-    def __init__(self, network: Network, contacts: Iterable[Location] = ()) -> None:
+    def __init__(
+        self,
+        network: Network,
+        contacts: Iterable[Location] = (),
+        zombie_period_s: float = 0.0,
+        journal: Journal | None = None,
+    ) -> None:
         self.network = network
-        self.machine = st.SchedulerMachine()
+        self.machine = st.SchedulerMachine(zombie_period_s)
+        self._journal = journal
+        self._met: list[Location] = []
+        """The nodes of an earlier run."""
         self.box = Postbox.of(network)
         self.contacts: dict[Location, None] = dict.fromkeys(contacts)
         self._timer = DeadlineTimer(network.io.loop, self.machine.next_deadline, lambda: self.handle(st.TimePassed()))
         self._contacting = False
         self._failures: dict[Location, str] = {}
         """Why a named node was last not reached, or lost."""
+        if journal is not None:
+            entries = journal.read()
+            self._met = [Location.parse(text) for text in entries.nodes]
+            self.machine.restore(entries.clients, time.monotonic())
+            if entries.clients:
+                logger.info("takes up %d clients of an earlier run, from %s", len(entries.clients), journal.path)
         self.box.serve("scheduler", self._received)
 
     def start(self) -> None:
@@ -55,7 +73,11 @@ class SchedulerService:
             if peer.incarnation:
                 self._peer_up(peer)
         self.network.look_for(("node",))
+        for location in self._met:
+            self.network.hub.peer_at(location)
         self._contact()
+        if self._journal is not None:
+            self._timer.rearm()
 
     def add_contacts(self, locations: Iterable[Location]) -> None:
         """Dial these nodes too, now and until they are there.  Any thread."""
@@ -135,4 +157,7 @@ class SchedulerService:
                     self.box.send(process, "client", message)
                 case st.ToNode(node, message):
                     self.box.send(node, "node", message)
+        if self._journal is not None:
+            nodes = [str(Location(node.info.addr, node.info.port)) for node in self.machine.nodes.values()]
+            self._journal.write(Entries(list(self.machine.queue.values()), nodes))
         self._timer.rearm()

@@ -318,36 +318,6 @@ def test_code_that_is_typed(ports: Ports, tmp_path: Path, node: Program) -> None
         assert piped.wait() == 0
 
 
-def test_killed_scheduler(ports: Ports, tmp_path: Path, node: Program) -> None:
-    """Who runs goes on, who waits is told, and the next scheduler serves the same node."""
-    first, _ = ports.scheduler()
-    goes_on = SQUARES.replace("    rtasks = []", "    yield task.receive()\n    rtasks = []").replace(
-        "Task(main)", "main = Task(main)\nsignal.signal(signal.SIGUSR1, lambda *_: main.send('go'))\nmain.value()"
-    )
-    with first:
-        first.wait_for("uses address")
-        with (
-            ports.client(tmp_path, goes_on, "runs.py") as runs,
-            contextlib.ExitStack() as stack,
-        ):
-            runs.wait_for("scheduled 0")
-            node.wait_for("-> serving")
-            waits = stack.enter_context(ports.client(tmp_path, SQUARES, "waits.py"))
-            waits.wait_for("using the shared scheduler")
-            first.end(signal.SIGKILL)
-            waits.wait_for("ScheduleError.*the scheduler is gone")
-            runs.wait_for("the scheduler is gone")
-            runs.process.send_signal(signal.SIGUSR1)
-            runs.wait_for("total 285")
-            assert runs.wait() == 0
-    second, _ = ports.scheduler()
-    with second:
-        second.wait_for("uses address")
-        with ports.client(tmp_path, SQUARES, "next.py") as client:
-            client.wait_for("using the shared scheduler")
-            client.wait_for("total 285")
-
-
 def test_scheduler_that_is_not_there(ports: Ports, tmp_path: Path) -> None:
     (port,) = free_ports(1)
     source = SQUARES.split("rtasks = []")[0]

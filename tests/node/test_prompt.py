@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from parkcos.cluster.prompt import Command, help_text
 from parkcos.errors import UsageError
-from parkcos.node.prompt import COMMANDS, Command, NodeStatus, ServerStatus, help_text, parse_command, status_text
+from parkcos.node.prompt import COMMANDS, NodeStatus, ServerStatus, parse_command, status_text
 
 
 def test_commands() -> None:
     for name in COMMANDS:
         if name != "cpus":
             assert parse_command(f"  {name.upper()} \r") == Command(name)
-        assert name in help_text()
+        assert name in help_text(COMMANDS)
     assert parse_command("exit") == Command("quit")
     assert parse_command("?") == Command("help")
     assert parse_command(" \t") is None

@@ -1,0 +1,213 @@
+"""A shared scheduler that ends and is started again, that is steered by hand, that takes a turn away."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.live.lib import Ports, Program, free_ports
+from tests.live.test_programs import SQUARES
+
+pytestmark = pytest.mark.live
+
+COUNTS = """
+def counts(to, task=None):
+    number = 0
+    to.send(("runs at", os.getpid()))
+    while not (yield task.receive(timeout=0.01)):
+        number += 1
+    return os.getpid(), number > 0
+
+def main(task=None):
+    task.register("main")
+    client = Client([counts], name="counts")
+    print("scheduled", (yield client.schedule()), flush=True)
+    rtask = yield client.rtask(counts, task)
+    print(*(yield task.receive()), flush=True)
+    yield task.receive()
+    second = yield client.rtask(counts, task)
+    print("also", *(yield task.receive()), flush=True)
+    for each in (rtask, second):
+        yield each.deliver(True)
+        print("end:", *(yield each()), flush=True)
+    yield client.close()
+    print("closed", flush=True)
+
+main_task = Task(main)
+signal.signal(signal.SIGUSR1, lambda *_: main_task.send("go"))
+main_task.value()
+"""
+"""Runs a task, and a second one after SIGUSR1; both to their end then."""
+
+
+def start(ports: Ports, port: int, folder: Path, *options: str) -> Program:
+    """A scheduler at a port of its own, which keeps its journal in `folder`."""
+    command = ["-m", "parkcos.scheduler.main", "-t", str(port), "-u", str(ports.udp - 1)]
+    return Program(*command, *ports.options, "--dest_path", str(folder), *options)
+
+
+def go_on(client: Program) -> None:
+    client.process.send_signal(signal.SIGUSR1)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_started_again_it_takes_up_where_it_was(ports: Ports, tmp_path: Path, how: int) -> None:
+    """Running tasks do not notice; who waits has its turn in the old order; new nodes and tasks are served."""
+    (port,) = free_ports(1)
+    first = start(ports, port, tmp_path / "dest")
+    node, _ = ports.node(2)
+    with first, node:
+        first.wait_for("uses address")
+        with ports.client(tmp_path, COUNTS, "runs.py") as runs:
+            pid = runs.wait_for(r"runs at (\d+)")[1]
+            with ports.client(tmp_path, SQUARES, "waits.py") as waits:
+                waits.wait_for("number 2 in the queue")
+                with ports.client(tmp_path, SQUARES, "last.py") as last:
+                    last.wait_for("number 3 in the queue")
+                    first.end(how)
+                    for client in (runs, waits, last):
+                        client.wait_for("waits 30 s for it to come back")
+                    with start(ports, port, tmp_path / "dest") as again:
+                        again.wait_for("takes up 3 clients of an earlier run")
+                        for client in (runs, waits, last):
+                            client.wait_for("is back")
+                        assert not waits.find("scheduled")
+                        go_on(runs)
+                        runs.wait_for("also runs at")
+                        assert runs.wait_for(r"end: (\d+) True")[1]
+                        runs.wait_for("closed")
+                        assert runs.find(f"end: {pid} True"), "the same process, which never stopped"
+                        waits.wait_for("total 285")
+                        last.wait_for("total 285")
+                        assert (runs.wait(), waits.wait(), last.wait()) == (0, 0, 0)
+                        node.wait_for("-> serving", times=3)
+                        assert again.end(signal.SIGTERM) == 0
+    assert not (tmp_path / "dest").exists(), "a scheduler that nobody uses leaves nothing"
+
+
+def test_who_does_not_come_back_loses_its_place(ports: Ports, tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    first = start(ports, port, tmp_path / "dest")
+    node, _ = ports.node(2)
+    with first, node:
+        first.wait_for("uses address")
+        with ports.client(tmp_path, COUNTS, "runs.py") as runs:
+            runs.wait_for("runs at")
+            first.end(signal.SIGKILL)
+            runs.end(signal.SIGKILL)
+        journal = tmp_path / "dest" / f"scheduler-{port}" / "journal.json"
+        assert [client["name"] for client in json.loads(journal.read_bytes())["clients"]] == ["counts"]
+        with start(ports, port, tmp_path / "dest", "--clean") as again:
+            again.wait_for("uses address")
+            with ports.client(tmp_path, SQUARES) as client:
+                client.wait_for("total 285")
+                assert not client.find("number 2 in the queue"), "--clean forgets who was there"
+
+
+def test_nobody_starts_it_again(ports: Ports, tmp_path: Path) -> None:
+    """Who runs goes on with its nodes, who waits is told; the next scheduler serves the same node."""
+    soon = "import parkcos.client.shell\nparkcos.client.shell.SCHEDULER_BACK_S = 1.0\n"
+    first, _ = ports.scheduler()
+    node, _ = ports.node(2)
+    with first, node:
+        first.wait_for("uses address")
+        with ports.client(tmp_path, soon + COUNTS, "runs.py") as runs:
+            runs.wait_for("runs at")
+            with ports.client(tmp_path, soon + SQUARES, "waits.py") as waits:
+                waits.wait_for("number 2 in the queue")
+                first.end(signal.SIGKILL)
+                waits.wait_for("ScheduleError.*the scheduler is gone")
+            runs.wait_for("there is no scheduler any more")
+            go_on(runs)
+            runs.wait_for("closed")
+            assert runs.wait() == 0
+        second, _ = ports.scheduler()
+        with second:
+            second.wait_for("uses address")
+            with ports.client(tmp_path, SQUARES, "next.py") as client:
+                client.wait_for("using the shared scheduler")
+                client.wait_for("total 285")
+
+
+IDLE = """
+def main(task=None):
+    client = Client(name="idle")
+    print("scheduled", (yield client.schedule()), flush=True)
+    while not (yield client.servers()):
+        yield task.sleep(0.01)
+    print("idle now", flush=True)
+    while (yield client.servers()):
+        yield task.sleep(0.05)
+    try:
+        yield client.rtask(os.getpid)
+    except Exception as error:
+        print(type(error).__name__, error, flush=True)
+    try:
+        yield client.rtask(nothing)
+    except Exception as error:
+        print(type(error).__name__, error, flush=True)
+    yield client.close()
+    print("closed", flush=True)
+
+def nothing():
+    yield
+
+Task(main)
+"""
+
+
+def test_an_idle_client_loses_its_turn(ports: Ports, tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    node, _ = ports.node(2)
+    with start(ports, port, tmp_path / "dest", "--zombie_period", "1") as scheduler, node:
+        scheduler.wait_for("uses address")
+        with ports.client(tmp_path, IDLE, "idle.py") as idle:
+            idle.wait_for("idle now")
+            with ports.client(tmp_path, SQUARES, "next.py") as client:
+                client.wait_for("number 2 in the queue")
+                idle.wait_for("none of its tasks has run for 1 s: the next client has its turn")
+                client.wait_for("total 285")
+            idle.wait_for("TaskAbandoned.*it has closed this client")
+            idle.wait_for("closed")
+            assert idle.wait() == 0
+
+
+def test_the_prompt(ports: Ports, tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    command = ["-m", "parkcos.scheduler.main", "-t", str(port), "-u", str(ports.udp - 1)]
+    options = [option for option in ports.options if option != "--daemon"]
+    node, _ = ports.node(2, "-n", "one")
+    with Program(*command, *options, "--dest_path", str(tmp_path / "dest")) as scheduler:
+        scheduler.wait_for("commands: status, quit, help")
+        scheduler.say("status\n")
+        scheduler.wait_for("no client")
+        scheduler.wait_for("no node")
+        with node, ports.client(tmp_path, COUNTS, "runs.py") as runs:
+            runs.wait_for("runs at")
+            with ports.client(tmp_path, SQUARES, "waits.py") as waits:
+                waits.wait_for("number 2 in the queue")
+                scheduler.say("status\n")
+                scheduler.wait_for("client counts at .*: has its turn")
+                scheduler.wait_for("client squares at .*: waits, number 2")
+                scheduler.wait_for("node one at .*, 2 processors: held for counts")
+                scheduler.say("statsu\n")
+                scheduler.wait_for("there is no command 'statsu', perhaps 'status'")
+                go_on(runs)
+                waits.wait_for("total 285")
+        scheduler.say("exit\n")
+        assert scheduler.wait() == 0
+
+
+def test_bad_options(ports: Ports) -> None:
+    for options, words in (
+        (["--zombie_period", "-1"], "--zombie_period -1: give seconds"),
+        (["--max_file_size", "many"], "many"),
+        (["--dest_path", "/proc/none"], "--dest_path: the folder /proc/none"),
+    ):
+        scheduler, _ = ports.scheduler(*options)
+        with scheduler:
+            scheduler.wait_for(words)
+            assert scheduler.wait() == 1
