@@ -388,7 +388,7 @@ class SchedulerMachine:
                 yield ToNode(node.info.incarnation, m.ReleaseNode(event.client))
         yield from self._next()
         for position, waiting in enumerate(self.queue.values()):
-            if position and position >= place:
+            if position and position >= place and waiting.absent_until is None:
                 yield ToClient(waiting.process, m.Queued(waiting.client, position))
 
     def _process_lost(self, event: ProcessLost, now: float) -> Iterator[Effect]:
