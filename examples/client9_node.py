@@ -4,8 +4,8 @@
     parkcosnode.py               on one machine or more, not on Windows; then, on any machine:
     python client9_node.py       or, without any node:  python client9_node.py --local
 
-The data files are components of the client, so they are at each node.  Nodes are disabled until the status task enables
-each with the name of the file that it is to load; whatever is given there is what `node_setup` gets.
+Nodes are disabled until the status task enables each with the name of the file that it is to load, which is sent to
+that node only; whatever is given to `enable_node` is what `node_setup` gets.
 """
 
 import os
@@ -14,20 +14,17 @@ from pathlib import Path
 
 from _options import use_cluster
 
-from parkcos import Client, MonitorStatus, NodeAllocate, Scheduler, Task
+from parkcos import Client, MonitorStatus, NodeAllocate, Parkcos, Scheduler, Task
 
 FILES = {"north.txt": [3.5, 2.0, 4.5, 1.0], "south.txt": [17.0, 21.5, 19.0, 18.5]}
 QUERIES = ["coldest", "warmest", "mean"] * 2
 
-name, data, loaded_by = (
-    "",
-    [],
-    0,
-)  # at a node these are set by the function below; its servers begin with what it has set
+# At a node these are set by the function below; its servers begin with what it has set.
+name, data, loaded_by = "", [], 0
 
 
 def load(file):
-    """Runs at a node, before its servers are there.  Its folder is where the components are; it has no network."""
+    """Runs at a node, before its servers are there.  Its folder is where files of its client are; it has no network."""
     global name, data, loaded_by
     name, loaded_by = file, os.getpid()
     data = [float(line) for line in Path(file).read_text().split()]
@@ -50,7 +47,7 @@ class NotWindows(NodeAllocate):
         return 0 if platform.startswith("Windows") else cpus
 
 
-def status(task=None):
+def status(folder, task=None):
     """Runs here, as the client's status task: enables the nodes, and gives their servers work."""
     client = yield task.receive()
     queries, running, nodes = list(QUERIES), 0, 0
@@ -64,7 +61,9 @@ def status(task=None):
             file = list(FILES)[nodes % len(FILES)]
             nodes += 1
             print(f"{message.info.name} shall load {file}", flush=True)
-            client.enable_node(message.info.location, file)
+            sent = yield Parkcos.instance().send_file(message.info.location, folder / file)
+            if sent >= 0:  # otherwise the log says why not
+                client.enable_node(message.info.location, file)
             continue
         elif message.status == Scheduler.ServerInitialized:
             server = message.info
@@ -77,11 +76,8 @@ def status(task=None):
 
 def main(folder):
     """Runs here."""
-    statuses = Task(status)
-    files = [folder / file for file in FILES]
-    client = Client(
-        [load, compute, *files], nodes=[NotWindows()], status_task=statuses, node_setup=load, disable_nodes=True
-    )
+    statuses = Task(status, folder)
+    client = Client([load, compute], nodes=[NotWindows()], status_task=statuses, node_setup=load, disable_nodes=True)
     statuses.send(client)
     yield client.schedule()
     yield statuses.result()

@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from parkcos.net import file_messages as m
@@ -63,6 +64,8 @@ class Incoming:
         for order in orders:
             match order:
                 case ft.Send(message):
+                    if isinstance(message, m.Done) and self.files.on_received is not None:
+                        self.files.on_received(self.peer, PurePosixPath(self.offer.folder, self.offer.name))
                     self.files.post(self.peer, message)
                 case ft.Look(folders, name, partial_name):
                     self._lane.run(self._look, (folders, name, partial_name), self._looked)

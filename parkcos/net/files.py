@@ -11,7 +11,7 @@ import logging
 import os
 from collections import Counter, deque
 from collections.abc import Callable
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -70,6 +70,8 @@ class Files:
         """By the sender's incarnation and number."""
         self.targets: set[tuple[int, int, str]] = set()
         """Device and inode of the folder, and the name, of what is being received."""
+        self.on_received: Callable[[Peer, PurePosixPath], None] | None = None
+        """I/O thread: told of each file that has come, or was there already: from whom, and where below dest_path."""
         self._numbers = itertools.count(1)
         self._queued: dict[Location, deque[Outgoing]] = {}
         self._active: Counter[Location] = Counter()

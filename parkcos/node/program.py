@@ -39,6 +39,7 @@ from parkcos.node.nursery import Nursery
 from parkcos.node.output import Forwarding, OutputThread, Printed
 from parkcos.node.processes import CLIENT_FOLDER, ProcessFile, make_own_folders
 from parkcos.node.pulses import Pulses
+from parkcos.node.sent import SENT, SentFiles
 from parkcos.node.tally import ServerTally
 
 logger = logging.getLogger("parkcos")
@@ -134,6 +135,7 @@ class NodeProgram:
             self.machine.closed = options.hours.closed_text
         self._console = NodeConsole(self)
         self._pulses = Pulses(self)
+        self._sent = SentFiles(network.files)
         self._noting = False
         self._timer = DeadlineTimer(self.loop, self.machine.next_deadline, self._time_passed)
         self.box.serve("node", self._received)
@@ -308,6 +310,7 @@ class NodeProgram:
         if peer.incarnation == self.machine.client_process and self.machine.client:
             logger.info("the client at %s is gone (%s): its servers are ended", peer.location, reason)
         self._shared.pop(peer.incarnation, None)
+        self._sent.gone(peer.incarnation)
         self.handle(ev.ProcessLost(peer.incarnation, reason))
 
     def handle(self, event: ev.Event) -> None:
@@ -363,15 +366,17 @@ class NodeProgram:
         directory = self.directory / f"{CLIENT_FOLDER}{next(self._numbers)}"
         while directory.exists():  # of a node that was killed
             directory = self.directory / f"{CLIENT_FOLDER}{next(self._numbers)}"
+        isolated = self.options.client_user is not None
         if self.options.client_user is not None:
             self.options.client_user.make_folder(directory)
         else:
             directory.mkdir(mode=0o700)
         bundle = directory / server.BUNDLE
         bundle.write_bytes(self._bundle)
-        if self.options.client_user is not None:
+        if isolated:
             bundle.chmod(0o644)  # nobody else comes into the folder
         self._bundle = b""
+        self._sent.move(self.machine.client_process, directory / SENT if isolated else directory, readable=isolated)
         self._nursery.directory = directory
         self._nursery.printed = self._read_output(client)
         peer = self.network.hub.by_incarnation.get(self.machine.client_process)

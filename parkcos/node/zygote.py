@@ -31,6 +31,7 @@ from parkcos.net.options import NetworkOptions
 from parkcos.node import family, printing, server
 from parkcos.node.as_client import become
 from parkcos.node.identity import set_dumpable
+from parkcos.node.sent import SENT
 from parkcos.node.tally import Tally
 
 _NODE_SETUP_FAILED = "node_setup"
@@ -132,6 +133,8 @@ class Zygote:
         try:
             if self.isolated:
                 self.directory.mkdir(mode=0o700)
+                if (self.folder / SENT).is_dir():
+                    shutil.copytree(self.folder / SENT, self.directory, dirs_exist_ok=True)
                 set_dumpable()  # not before: until here, an earlier client's processes could look into this one
             self.options = server.network_options(self.config)
             self.options.prepare()
