@@ -68,7 +68,11 @@ class Controls(Membership):
         """Give a node or server nothing more because of `why`; or, because of that, hold it back no longer."""
         node, server = self.nodes.get(number), self.servers.get(number)
         holder = node or server
-        if holder is None or (why in holder.holds) == held or holder.state in (CLOSING, ENDING):
+        if holder is None or (why in holder.holds) == held:
+            return
+        if holder.state in (CLOSING, ENDING):
+            if not held:  # should it be set up anew
+                holder.holds.discard(why)
             return
         (holder.holds.add if held else holder.holds.discard)(why)
         kind = "Node" if node is not None else "Server"
@@ -157,6 +161,7 @@ class Controls(Membership):
         if node is None:
             return
         if node.state == DISABLED:
+            yield Want(event.node, 0)
             yield from self._drop_node(event.node, "NodeClosed", "its client closed it", now)
             return
         if node.state in (SETUP, READY, CLOSING):

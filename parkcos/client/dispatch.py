@@ -54,6 +54,7 @@ from parkcos.client.dispatch_events import (
     Submitted,
     SuspendAsked,
     TimePassed,
+    TurnBegun,
     Withdrawn,
 )
 from parkcos.client.membership import SILENT
@@ -261,6 +262,7 @@ class Dispatch(Controls):
         Ended: Controls._ended,
         Recalled: Controls._recalled,
         SchedulerLost: Controls._scheduler_lost,
+        TurnBegun: Controls._turn_begun,
         SuspendAsked: Controls._suspend_asked,
         SilenceSeen: Controls._silence_seen,
         LoadSeen: Controls._load_seen,

@@ -146,6 +146,11 @@ class SchedulerLost:
 
 
 @dataclass(frozen=True, slots=True)
+class TurnBegun:
+    """Anew, at a scheduler that does not know what it, or the one before it, had offered and was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
 class CloseAsked:
     """terminate: wait for no task; await_io: wait for I/O tasks too."""
 
@@ -234,6 +239,7 @@ Event = (
     | Ended
     | Recalled
     | SchedulerLost
+    | TurnBegun
     | CloseAsked
     | SuspendAsked
     | SilenceSeen

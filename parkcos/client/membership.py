@@ -23,6 +23,7 @@ from parkcos.client.dispatch_events import (
     ServerIsUp,
     ServerSetupFailed,
     SetupNode,
+    TurnBegun,
     Want,
 )
 from parkcos.client.placing import DISABLED, OPENING, PAUSED, READY, SETUP, WANTED, Node, Placing, Server
@@ -42,6 +43,7 @@ class Membership(Placing):
 
     def _offered(self, event: Offered, now: float) -> Iterator[Effect]:
         number = event.info.incarnation
+        self._void.pop(number, None)
         if self._nodes_told or self.scheduler_lost:
             return
         known = self.nodes.get(number)
@@ -86,6 +88,10 @@ class Membership(Placing):
         node = self.nodes.get(event.node)
         if node is not None and node.restart and event.kept and not self._nodes_told:
             yield from self._set_up_anew(event.node, node, now)
+        elif node is not None and node.state == WANTED and not (event.reason or self._nodes_told):
+            yield Want(event.node, node.cpus)  # it was reserved for this client, which did not get to know it
+        elif node is None and event.node in self._void:
+            yield from self._offered(self._void[event.node], now)
         else:
             yield from self._drop_node(event.node, "NodeClosed", event.reason or "its node was closed", now)
 
@@ -93,6 +99,7 @@ class Membership(Placing):
         yield from self._part_from_servers(number, node, "its node was restarted", now)
         node.servers.clear()
         node.state, node.left = SETUP, node.cpus
+        node.condition = node.condition if node.holds else ""
         yield SetupNode(number, node.cpus)
 
     def _part_from_servers(self, number: int, node: Node, reason: str, now: float) -> Iterator[Effect]:
@@ -121,7 +128,15 @@ class Membership(Placing):
 
     def _scheduler_lost(self, event: SchedulerLost, now: float) -> Iterator[Effect]:
         self.scheduler_lost = event.reason or "it ended"
-        reason = f"the scheduler is gone: {self.scheduler_lost}"
+        yield from self._void_offers(f"the scheduler is gone: {self.scheduler_lost}", now)
+
+    def _turn_begun(self, event: TurnBegun, now: float) -> Iterator[Effect]:
+        for number, node in self.nodes.items():
+            if node.state == WANTED:
+                self._void[number] = Offered(node.info, node.cpus)
+        yield from self._void_offers("the scheduler was started again, and offers it anew if it is there", now)
+
+    def _void_offers(self, reason: str, now: float) -> Iterator[Effect]:
         for number in [n for n, node in self.nodes.items() if node.state in (WANTED, DISABLED)]:
             yield from self._drop_node(number, "NodeDisconnected", reason, now)
 
@@ -200,7 +215,7 @@ class Membership(Placing):
         why = server.down or server.gone
         reason = f"its server {server.addr}:{server.port} ended: {why}"
         # Only then is the word of what had begun complete.
-        certain = bool(server.down and server.gone) and not self._nodes_told
+        certain = bool(server.down and server.gone) and SILENT not in server.holds and not self._nodes_told
         back = []
         for position, task in enumerate([*server.cpu, *server.io]):
             record = self.tasks[task]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from parkcos.client.dispatch_events import (
     Effect,
     Ended,
+    Offered,
     Recalled,
     Refused,
     ReportAbandoned,
@@ -160,6 +161,8 @@ class Placing:
     """In the order of their end_by."""
     _useless: dict[int, int] = field(default_factory=dict)
     """Server -> node: given up here, but its node has not said yet whether another one takes its place."""
+    _void: dict[int, Offered] = field(default_factory=dict)
+    """Wanted of a scheduler that is gone, which may have reserved them."""
     _had_nodes: bool = False
     """A client that closes waits for its first node, but not for another when all are lost."""
     _nodes_told: bool = False

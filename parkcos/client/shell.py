@@ -205,7 +205,7 @@ class ClientShell:
             case m.NodeGranted():
                 # A node found by the shared scheduler is dialled here for the first time.
                 info = self._infos[message.node]
-                self._network.hub.peer_at(Location(info.addr, info.port), info.incarnation)
+                self._network.hub.peer_at(Location(info.addr, info.port), info.incarnation, anew=True)
                 self._handle(d.Granted(message.node))
             case m.NodeUnusable():
                 self._handle(d.NodeHasFailed(message.info.incarnation, message.reason))
@@ -230,6 +230,8 @@ class ClientShell:
                     self._tell(Statuses.ClientScheduled, None)
                     if self._turn is not None:
                         self._turn.set_result(0)
+                else:
+                    self._handle(d.TurnBegun())
 
     def _may_move(self) -> bool:
         """Whether this client uses its program's own scheduler, which nobody asked for, and has no node there yet."""

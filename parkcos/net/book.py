@@ -45,13 +45,16 @@ class Book:
             seen = {id(p): p for p in (*self.by_location.values(), *self.by_incarnation.values())}
         return [p for p in seen.values() if p.state is not GONE]
 
-    def find(self, location: Location, incarnation: int, addresses: Sequence[Location]) -> tuple[Peer | None, bool]:
+    def find(
+        self, location: Location, incarnation: int, addresses: Sequence[Location], anew: bool = False
+    ) -> tuple[Peer | None, bool]:
         """As `Hub.peer_at`.  Returns: the process, None if it is known to be gone, and whether it is new here."""
         peer = self.by_incarnation.get(incarnation) if incarnation else self.by_location.get(location)
-        if peer is not None:
+        if peer is not None and not (anew and peer.state is GONE):
             return _there(peer), False
         with self._lock:
-            if incarnation and (peer := self.by_incarnation.get(incarnation)):  # it came in meanwhile
+            peer = self.by_incarnation.get(incarnation) if incarnation else None
+            if peer is not None and not (anew and peer.state is GONE):  # it came in meanwhile
                 return _there(peer), False
             there = self.by_location.get(location)
             if there is not None and there.state is GONE:

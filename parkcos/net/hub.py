@@ -162,15 +162,18 @@ class Hub:
 
     # -- who is there
 
-    def peer_at(self, location: Location, incarnation: int = 0, addresses: Sequence[Location] = ()) -> Peer | None:
+    def peer_at(
+        self, location: Location, incarnation: int = 0, addresses: Sequence[Location] = (), anew: bool = False
+    ) -> Peer | None:
         """The process at `location`, dialled if it is not known yet; any thread.
 
         Args:
             incarnation: the one that is meant, 0 for whoever is there.
             addresses: where it may be dialled, if not only at `location`.
+            anew: somebody else has just heard of it: if it counts as gone, because it was silent, begin a new session.
         Returns: None if that incarnation is known to be gone.  That another one is there is told as its end.
         """
-        peer, is_new = self.book.find(location, incarnation, addresses)
+        peer, is_new = self.book.find(location, incarnation, addresses, anew)
         if is_new:
             self.io.call(self.dialer.dial, peer)
         return peer

@@ -287,8 +287,8 @@ class NodeProgram:
                 self.handle(ev.SchedulerSeen(process))
             case m.ReserveNode():
                 # The client is dialled now, so that its end is noticed at once, whoever of us talks first.
-                self.network.hub.peer_at(Location(message.client_addr, message.client_port), message.client_incarnation)
-                client = message.client_incarnation
+                location, client = Location(message.client_addr, message.client_port), message.client_incarnation
+                self.network.hub.peer_at(location, client, anew=True)
                 self.handle(ev.ReserveAsked(process, message.client, client, message.zombie_period_s))
             case m.ReleaseNode():
                 self.handle(ev.ReleaseAsked(message.client))
@@ -300,9 +300,11 @@ class NodeProgram:
                     self._patience_s = CLIENT_PULSES * message.pulse_s
                     if (peer := self.network.hub.by_incarnation.get(process)) is not None:
                         peer.patience_s = self._patience_s
-                    self.handle(ev.SetupAsked(message.client, cpus, message.restart_servers))
+                    self.handle(ev.SetupAsked(message.client, cpus, message.restart_servers, process))
+                else:
+                    self.handle(ev.SetupAsked(message.client, 0, False, process))
             case m.CloseNode():
-                self.handle(ev.CloseAsked(message.client, message.terminate, keep=message.keep))
+                self.handle(ev.CloseAsked(message.client, message.terminate, keep=message.keep, process=process))
             case m.CloseServer():
                 self.handle(ev.CloseServerAsked(message.client, message.server, message.terminate, message.restart))
 

@@ -54,6 +54,9 @@ RESTART_DELAYS_S = (0.0, 0.2, 1.0, 5.0)
 """A server that ends at once, again and again, is started with growing pauses."""
 STEADY_S = 10.0
 
+NOT_ITS = "the node does not serve this client any more: it had lost it, or was not set up in time"
+"""What a client is told that does not know yet, because its session with the node began after that."""
+
 # -- state
 
 FREE, RESERVED, SETUP, SERVING, CLOSING, WIPING, STOPPED = (
@@ -173,6 +176,8 @@ class NodeMachine:
             yield from self._tell_schedulers()
 
     def _setup_asked(self, event: SetupAsked, now: float) -> Iterator[Effect]:
+        if self.client != event.client and event.process:
+            yield ToClient(event.process, m.NodeFailed(event.client, NOT_ITS))
         if self.client != event.client or self.phase != RESERVED:
             return
         self.phase, self.setup_by = SETUP, None
@@ -199,6 +204,8 @@ class NodeMachine:
     def _close_asked(self, event: CloseAsked, now: float) -> Iterator[Effect]:
         if event.client == self.client:
             yield from self._close(now, GRACE_S if event.terminate else PATIENT, event.why, event.keep)
+        elif event.process:
+            yield ToClient(event.process, m.NodeClosed(event.client))
 
     def _process_lost(self, event: ProcessLost, now: float) -> Iterator[Effect]:
         self.schedulers.pop(event.process, None)

@@ -34,6 +34,8 @@ class SetupAsked:
     client: int
     cpus: int
     restart_servers: bool
+    process: int = 0
+    """Who asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +76,16 @@ class ZygoteExited:
 
 @dataclass(frozen=True, slots=True)
 class CloseAsked:
-    """why: what the client is told, if it is not it that asked; keep: the node stays reserved for it."""
+    """why: what the client is told, if it is not it that asked; keep: the node stays reserved for it.
+
+    process: the client's that asks, 0: it was somebody else.
+    """
 
     client: int
     terminate: bool
     why: str = ""
     keep: bool = False
+    process: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,9 @@ RETRY_S = 1.0
 ABSENT_S = 60.0
 """A client of an earlier run of this scheduler that has not come back after this time has lost its place."""
 
+LEFT_MAX = 1000
+"""So many clients that have left are remembered: a node that was not reached then may still serve one of them."""
+
 TAKEN = "it serves another client; it is offered again as soon as it is free"
 LOST = "it is gone"
 
@@ -172,9 +175,11 @@ class SchedulerMachine:
     """In order; the first is the one that runs."""
     current: int = 0
     lost: dict[int, m.NodeInfo] = field(default_factory=dict)
-    """Nodes that were lost after they had been offered, and before the client's answer."""
+    """Nodes that were lost during this client's turn: it may still want them."""
     _retries: list[tuple[float, int]] = field(default_factory=list)
     """A heap of (retry_at, node); what is not the node's retry_at any more does not count."""
+    _left: dict[int, None] = field(default_factory=dict)
+    """Clients that have left, the latest last."""
     _absent: int = 0
     """How many clients have not come back."""
 
@@ -228,9 +233,12 @@ class SchedulerMachine:
             # Its client may be another scheduler's: only the node itself knows. It says when it is free.
             if node.client == event.client and node.state in (HELD, RELEASING, RESERVING):
                 return
-            if self.current:
+            if self.current and self.current != event.client:
                 yield from self._unusable(node.info, node.info.closed or TAKEN)
             node.state, node.client, node.retry_at = HELD, event.client, None
+            if event.client in self._left:  # the node was not reached when it left
+                node.state = RELEASING
+                yield ToNode(node.info.incarnation, m.ReleaseNode(event.client))
         elif node.info.closed:  # it serves nobody, and takes nobody until it says so
             if node.state == RESERVING:
                 return  # its answer is on its way
@@ -289,10 +297,10 @@ class SchedulerMachine:
         node = self.nodes.pop(event.node, None)
         if node is None:
             return
-        if node.state == OFFERED:
-            self.lost[event.node] = node.info  # for the answer that is on its way
-        elif node.state == RESERVING:
+        if node.state == RESERVING:
             yield from self._unusable(node.info, LOST)
+        elif self.current:
+            self.lost[event.node] = node.info  # it may be about to answer an offer
         # A client that has been granted it has a session with it, and sees by itself that it is gone.
 
     def _node_answered(self, event: NodeAnswered, now: float) -> Iterator[Effect]:
@@ -346,6 +354,7 @@ class SchedulerMachine:
         if known is not None:
             yield from self._came_back(known, event)
             return
+        self._left.pop(event.client, None)
         self.queue[event.client] = ClientRecord(
             event.client, event.process, event.addr, event.port, event.name, event.python
         )
@@ -374,6 +383,9 @@ class SchedulerMachine:
             return
         place = list(self.queue).index(event.client)
         self._absent -= self.queue.pop(event.client).absent_until is not None
+        self._left[event.client] = None
+        if len(self._left) > LEFT_MAX:
+            del self._left[next(iter(self._left))]
         if self.current == event.client:
             self.current = 0
             self.lost.clear()

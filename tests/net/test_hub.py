@@ -770,3 +770,23 @@ def test_a_new_session_of_a_process_that_gave_the_old_one_up(cluster: Cluster, m
             gone, reason = wait_gone(a)
     assert gone is old
     assert "gave up" in reason
+
+
+def test_a_process_that_was_given_up_and_is_there_after_all(cluster: Cluster) -> None:
+    a, b = cluster.hub(), cluster.hub()
+    there = b.hub.own.incarnation
+    old = a.peer(b)
+    wait_up(a)
+    a.call(lambda: a.hub.end(old, "nothing was heard of it"))
+    assert wait_gone(a)[0] is old
+    wait_gone(b)
+    assert a.hub.peer_at(b.location, there) is None
+    new = a.hub.peer_at(b.location, there, anew=True)
+    assert new is not None
+    assert new is not old
+    assert a.hub.peer_at(b.location, there, anew=True) is new, "once"
+    for i in range(10):
+        a.send(new, i)
+    b.got.wait(numbers(10))
+    assert new.state is UP
+    wait_up(b, 2)

@@ -304,3 +304,42 @@ class AnyOrder(RuleBasedStateMachine):
 
 AnyOrder.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestAnyOrder = AnyOrder.TestCase
+
+
+# found by tests/sim
+
+
+def test_a_new_scheduler_does_not_take_a_clients_own_node_from_it() -> None:
+    s = Driven(asked(A))
+    assert s(NodeReported(info(N), A)) == [], "it serves this very client"
+    assert s.state(N) == HELD
+    assert s(NodeReported(info(M), 999)) == [to(A, m.NodeUnusable(A, info(M), TAKEN))]
+
+
+def test_a_node_that_was_not_reached_when_its_client_left() -> None:
+    s = held(NodeLost(N, "silence"))
+    s(ClientLeft(A))
+    assert s(NodeReported(info(N), A)) == [ToNode(N, m.ReleaseNode(A))]
+    assert s.state(N) == RELEASING
+    s(asked(B))
+    assert s(NodeReported(info(N), A)) == []
+    assert s(NodeReported(info(N), 0)) == [to(B, m.NodeOffer(B, info(N)))]
+
+
+def test_a_release_that_was_lost_with_the_session() -> None:
+    s = held()
+    assert s(ClientLeft(A)) == [ToNode(N, m.ReleaseNode(A))]
+    s(ProcessLost(N, "silence"))
+    assert s(NodeReported(info(N), A)) == [ToNode(N, m.ReleaseNode(A))]
+
+
+def test_a_client_that_asks_again_keeps_its_node() -> None:
+    s = held(ProcessLost(A * 10, "silence"), NodeLost(N, "silence"), asked(A))
+    assert s(NodeReported(info(N), A)) == []
+    assert s.state(N) == HELD
+
+
+def test_any_node_lost_in_a_clients_turn_is_told_when_it_is_wanted() -> None:
+    s = Driven(NodeReported(info(N), 0), asked(A), ClientWanted(A, N, 0))
+    assert s(NodeLost(N, "killed")) == []
+    assert s(ClientWanted(A, N, 1)) == [to(A, m.NodeUnusable(A, info(N), LOST))], "it was offered a second time"

@@ -1,0 +1,139 @@
+"""parkcos/client/dispatch.py where processes are silent, the scheduler comes and goes, and words are lost.
+
+Each of these was found by tests/sim.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from parkcos.client.dispatch_events import (
+    AbandonAsked,
+    CloseAsked,
+    CloseNode,
+    CloseNodeAsked,
+    Dismiss,
+    EnableAsked,
+    Granted,
+    NodeHasClosed,
+    NodeIsReady,
+    Offered,
+    ProcessLost,
+    Run,
+    SchedulerLost,
+    ServerIsDown,
+    ServerIsReady,
+    ServerIsUp,
+    SetupNode,
+    SilenceSeen,
+    Started,
+    Submitted,
+    SuspendAsked,
+    TurnBegun,
+    Want,
+)
+from tests.client.test_dispatch import Driven, M, N, abandoned, info
+
+
+def three_at_a_silent_server() -> Driven:
+    """Task 1 runs at a server of N, 2 and 3 were sent ahead; nothing is heard of N, and M is another node."""
+    c = Driven(servers=1)
+    c.warm()
+    for task in range(4):
+        c(Submitted(task, False))
+    assert c.run(0) == [Run(task, N + 1, False) for task in (1, 2, 3)]
+    c(Started(1))
+    c(SilenceSeen(N, True, "silence"))
+    c(SilenceSeen(N + 1, True, "silence"))
+    c.bring(M, 1)
+    return c
+
+
+def test_what_was_sent_ahead_to_a_zombie_node_may_have_begun() -> None:
+    c = three_at_a_silent_server()
+    effects = c(AbandonAsked(0, True))
+    assert set(abandoned(effects)) == {1, 2, 3}, "it may run them, now or later: nobody else does"
+    assert [e.process for e in effects if isinstance(e, Dismiss)] == [N + 1, N]
+
+
+def test_what_was_sent_ahead_to_a_server_that_ended_in_silence_may_have_begun() -> None:
+    c = three_at_a_silent_server()
+    c(ServerIsDown(N + 1, "killed", restarts=False, asked=False))
+    effects = c(ProcessLost(N + 1, "silence"))
+    assert set(abandoned(effects)) == {1, 2, 3}
+
+
+def test_what_was_sent_ahead_to_a_server_that_is_heard_runs_elsewhere() -> None:
+    c = three_at_a_silent_server()
+    c(SilenceSeen(N, False))
+    c(SilenceSeen(N + 1, False))
+    c(ServerIsDown(N + 1, "killed", restarts=False, asked=False))
+    effects = c(ProcessLost(N + 1, "killed"))
+    assert set(abandoned(effects)) == {1}
+    assert [e.task for e in effects if isinstance(e, Run)] == [2]
+
+
+@pytest.mark.parametrize("why", ["suspended", "silent"])
+def test_a_node_that_goes_on_while_it_is_restarted_is_open_to_tasks(why: str) -> None:
+    c = Driven(servers=1)
+    hold = {"suspended": SuspendAsked(N, True), "silent": SilenceSeen(N, True, "silence")}[why]
+    go_on = {"suspended": SuspendAsked(N, False), "silent": SilenceSeen(N, False)}[why]
+    c(hold)
+    assert c(CloseNodeAsked(N, True, True)) == [CloseNode(N, True, keep=True)]
+    c(go_on)
+    assert c(NodeHasClosed(N, kept=True)) == [SetupNode(N, 1)]
+    c(NodeIsReady(N))
+    c(ServerIsUp(N, 1500, "10.0.0.1", 1))
+    c(ServerIsReady(1500))
+    assert c(Submitted(1, False)) == [Run(1, 1500, False)]
+    c.statuses.clear()
+    c(hold)
+    assert [name for name, _ in c.statuses] == [{"suspended": "NodeSuspended", "silent": "NodeDisconnected"}[why]]
+
+
+def test_a_node_that_was_reserved_without_a_word_is_wanted_again() -> None:
+    c = Driven()
+    c(Offered(info(N), 2))
+    assert c(NodeHasClosed(N)) == [Want(N, 2)], "the word that it was granted is lost"
+    assert c(Granted(N)) == [SetupNode(N, 2)]
+    c(Offered(info(M), 2))
+    c(NodeHasClosed(M, "its hours of service are over"))
+    assert M not in c.machine.nodes
+
+
+def test_a_closing_client_does_not_want_it_again() -> None:
+    c = Driven(servers=1)
+    c(CloseAsked(False))
+    assert c(NodeHasClosed(N)) == []
+
+
+def test_a_new_scheduler_knows_nothing_of_what_was_wanted() -> None:
+    c = Driven(servers=1)
+    c(Offered(info(M), 3))
+    c(Submitted(1, False, node=M))
+    assert set(abandoned(c(TurnBegun()))) == {1}
+    assert list(c.machine.nodes) == [N], "what is in use is in use"
+    assert c(Offered(info(M), 3)) == [Want(M, 3)]
+    c(TurnBegun())
+    assert c(NodeHasClosed(M)) == [Want(M, 3)], "the earlier one had reserved it"
+    assert c(NodeHasClosed(1234)) == []
+
+
+def test_a_node_that_waits_to_be_enabled_is_offered_by_the_new_scheduler() -> None:
+    c = Driven()
+    c.machine.disable_nodes = True
+    assert c(Offered(info(N), 2)) == []
+    c(TurnBegun())
+    assert c(EnableAsked(N)) == [], "it may be gone"
+    assert c(Offered(info(N), 2)) == []
+    assert c(EnableAsked(N)) == [Want(N, 2)]
+    c(SchedulerLost("killed"))
+    assert not c.machine.nodes
+
+
+def test_the_scheduler_hears_that_a_disabled_node_is_not_wanted() -> None:
+    c = Driven()
+    c.machine.disable_nodes = True
+    c(Offered(info(N), 2))
+    assert c(CloseNodeAsked(N, False, False)) == [Want(N, 0)]
+    assert c.statuses[-1] == ("NodeClosed", N)

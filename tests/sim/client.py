@@ -1,0 +1,230 @@
+"""Client programs in the world: each client's real dispatch machine, with a simulated shell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from parkcos.client import dispatch_events as d
+from parkcos.client.dispatch import Dispatch
+from parkcos.cluster import messages as m
+from tests.sim.process import Process
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+SCHEDULER_BACK_S = 30.0
+
+
+class Program(Process):
+    """A client program: one or more clients at once."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world, "program", "")
+        self.host = f"program{self.number}"
+        self.clients: dict[int, Client] = {}
+
+    def receive(self, sender: int, message: Any) -> None:
+        client = self.clients.get(message.client)
+        if client is not None and client.state in ("waiting", "running"):
+            client.receive(sender, message)
+
+    def gone(self, process: int, reason: str) -> None:
+        for client in list(self.clients.values()):
+            client.gone(process, reason)
+
+    def silence(self, process: int, silent: bool) -> None:
+        for client in list(self.clients.values()):
+            client.silence(process, silent)
+
+    def end(self, reason: str) -> None:
+        super().end(reason)
+        for client in self.clients.values():
+            client.over = True
+
+
+class Client:
+    """One client: its dispatch machine.  What its program does with it is in script.py."""
+
+    def __init__(self, world: World, program: Program) -> None:
+        rng, plan = world.rng, world.plan
+        self.world, self.program = world, program
+        self.number = next(world.numbers)
+        self.machine = Dispatch(
+            disable_nodes=rng.random() < plan.disabled,
+            disable_servers=rng.random() < plan.disabled,
+            abandon_zombies=rng.random() < plan.abandon,
+        )
+        self.state = "waiting"
+        """Then running, then closed; or failed, or left."""
+        self.over = False
+        self.restart_servers = rng.random() < 0.2
+        self.choosy = rng.random() < 0.3
+        self.armed: float | None = None
+        self.scheduler = world.scheduler.number
+        self.back_until = 0.0
+        program.clients[self.number] = self
+        world.clients.append(self)
+        world.wire.connect(program, self.scheduler, anew=True)
+        self.enqueue()
+
+    def __repr__(self) -> str:
+        return f"client{self.number}({self.state})"
+
+    def enqueue(self) -> None:
+        self.program.send(self.scheduler, m.Enqueue(self.number, "client", "3.11"))
+
+    def leave(self, state: str) -> None:
+        self.state, self.over = state, True
+        self.program.send(self.scheduler, m.ClientLeaves(self.number))
+
+    def receive(self, sender: int, message: Any) -> None:
+        match message:
+            case m.TaskStarted(_, task, _):
+                self.handle(d.Started(task))
+            case m.TaskEnded(_, task, _, seconds, _):
+                if task in self.machine.tasks:
+                    self.world.tasks[self.number, task].outcome("ended")
+                self.handle(d.Ended(task, seconds))
+                assert task not in self.machine.tasks
+            case m.TaskRefused(_, task, error):
+                self.handle(d.Refused(task, error))
+            case m.TaskRecalled(_, task, ok):
+                self.handle(d.Recalled(task, ok))
+            case m.ServerUp(_, _, _, port, incarnation):
+                self.handle(d.ServerIsUp(sender, incarnation, f"node{sender}", port))
+            case m.ServerReady():
+                self.handle(d.ServerIsReady(sender))
+            case m.ServerFailed(_, error):
+                self.handle(d.ServerSetupFailed(sender, error))
+            case m.ServerDown(_, incarnation, reason, restarts, asked):
+                self.handle(d.ServerIsDown(incarnation, reason, restarts, asked))
+            case m.NodeReady():
+                self.handle(d.NodeIsReady(sender))
+            case m.NodeFailed(_, error, setup):
+                self.handle(d.NodeHasFailed(sender, error, setup))
+            case m.NodeClosed(_, reason, kept):
+                self.world.happened["node set up anew"] += kept
+                self.handle(d.NodeHasClosed(sender, reason, kept))
+            case m.Dismissed(_, reason):
+                self.world.happened["client closed for running nothing"] += 1
+                self.lose_scheduler(reason)
+            case m.Queued():
+                pass
+            case m.Scheduled():
+                self.scheduled()
+            case _ if sender != self.scheduler:
+                pass  # of the one that this client has lost
+            case m.NodeOffer(_, info):
+                unwanted = self.choosy and info.name.endswith("3")
+                cpus = 0 if unwanted else self.world.rng.randrange(1, info.cpus + 1) if self.choosy else info.cpus
+                self.program.later(self.world.rng.expovariate(1000), self.offered, info, cpus)
+            case m.NodeGranted(_, node):
+                self.world.wire.connect(self.program, node, anew=True)
+                self.handle(d.Granted(node))
+            case m.NodeUnusable(_, info, reason):
+                self.handle(d.NodeHasFailed(info.incarnation, reason))
+
+    def offered(self, info: m.NodeInfo, cpus: int) -> None:
+        self.handle(d.Offered(info, cpus))
+
+    def scheduled(self) -> None:
+        if self.state == "waiting":
+            self.state = "running"
+            self.begin()
+        else:
+            self.handle(d.TurnBegun())
+
+    def begin(self) -> None:
+        """It is this client's turn."""
+        raise NotImplementedError
+
+    # -- the scheduler comes and goes
+
+    def gone(self, process: int, reason: str) -> None:
+        if process == self.scheduler:
+            self.scheduler = 0
+            self.back_until = self.world.now + SCHEDULER_BACK_S
+            self.return_to_scheduler(reason)
+        self.handle(d.ProcessLost(process, reason))
+
+    def return_to_scheduler(self, reason: str) -> None:
+        world = self.world
+        there = world.scheduler
+        if there.alive:
+            world.wire.connect(self.program, there.number, anew=True)
+        if world.wire.is_up(self.program, there.number):
+            self.scheduler = there.number
+            if self.state in ("waiting", "running"):
+                self.enqueue()
+            else:
+                self.program.send(self.scheduler, m.ClientLeaves(self.number))
+        elif world.now < self.back_until:
+            self.program.later(0.5 + world.rng.random(), self.return_to_scheduler, reason)
+        else:
+            self.lose_scheduler(reason)
+
+    def lose_scheduler(self, reason: str) -> None:
+        if self.state == "waiting":
+            self.state, self.over = "failed", True
+        self.handle(d.SchedulerLost(reason))
+
+    def silence(self, process: int, silent: bool) -> None:
+        machine = self.machine
+        node = machine.nodes.get(process)
+        if process in machine.servers or (node is not None and node.state in ("setup", "ready", "closing")):
+            if not silent and node is not None:
+                self.world.happened["silent node heard again"] += 1
+            self.handle(d.SilenceSeen(process, silent, "nothing is heard of it" if silent else "it is heard again"))
+
+    # -- the machine
+
+    def handle(self, event: Any) -> None:
+        if self.state == "running" and self.program.alive:
+            self.program.step(self.machine, event, self.execute)
+            self.arm()
+
+    def arm(self) -> None:
+        deadline = self.machine.next_deadline()
+        if deadline is not None and (self.armed is None or deadline < self.armed):
+            self.armed = deadline
+            self.program.later(max(0.0, deadline - self.world.now), self.timer, deadline)
+
+    def timer(self, at: float) -> None:
+        if self.armed == at and self.state == "running":
+            self.armed = None
+            deadline = self.machine.next_deadline()
+            if deadline is not None and deadline <= self.world.now:
+                self.handle(d.TimePassed())
+            self.arm()
+
+    def execute(self, effect: Any) -> None:
+        program, send, client = self.program, self.program.send, self.number
+        wire = self.world.wire
+        match effect:
+            case d.Run(task, server, io):
+                send(server, m.RunTask(client, task, "task", io))
+            case d.Recall(task, server):
+                send(server, m.RecallTask(client, task))
+            case d.ReportRefused(task, _):
+                self.world.tasks[client, task].outcome("refused")
+            case d.ReportAbandoned(task, reason, _):
+                assert reason, f"task {task} is abandoned without a reason"
+                self.world.tasks[client, task].outcome("abandoned")
+            case d.Want(node, cpus):
+                send(self.scheduler, m.WantNode(client, node, cpus))
+            case d.SetupNode(node, cpus):
+                wire.be_patient(program, node)
+                send(node, m.SetupNode(client, cpus, self.restart_servers))
+            case d.CloseNode(node, terminate, keep):
+                send(node, m.CloseNode(client, terminate, keep))
+            case d.CloseServer(node, server, terminate, restart):
+                send(node, m.CloseServer(client, server, terminate, restart))
+            case d.Dismiss(process, reason):
+                self.world.happened["zombie given up"] += 1
+                wire.dismiss(program, process, reason)
+            case d.OpenServer(server):
+                wire.connect(program, server)
+                wire.be_patient(program, server)
+                send(server, m.OpenServer(client, False))
+            case d.LeaveScheduler():
+                self.leave("closed")

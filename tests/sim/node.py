@@ -1,0 +1,140 @@
+"""A node's process and its zygote in the world: the real machine, with a simulated shell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from parkcos.cluster import messages as m
+from parkcos.node import state as ns
+from tests.sim.process import Process
+from tests.sim.server import Server
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+
+class Zygote:
+    """A client's processes at a node."""
+
+    def __init__(self, node: Node, client: int) -> None:
+        self.node = node
+        self.client = client
+        self.alive = True
+        self.servers: dict[int, Server] = {}
+        self.last_at = 0.0
+
+    def report(self, event: Any, last: bool = False) -> None:
+        """In order, over the pipe to the node."""
+        if self.alive:
+            world, node = self.node.world, self.node
+            self.last_at = when = max(self.last_at, world.now + world.wire.delay(node.slowness))
+            world.at(when, node.if_alive, node.heard, (self, event))
+        self.alive = self.alive and not last
+
+    def end(self, reason: str) -> None:
+        if not self.alive:
+            return
+        for server in list(self.servers.values()):
+            server.end("its zygote ended", report=False)
+        self.report(ns.ZygoteExited(reason), last=True)
+
+
+class Node(Process):
+    def __init__(self, world: World, name: str, cpus: int, python: str = "3.11") -> None:
+        super().__init__(world, "node", name)
+        self.name, self.cpus, self.python = name, cpus, python
+        self.machine = ns.NodeMachine()
+        self.zygote: Zygote | None = None
+        if world.rng.random() < world.plan.slow_nodes:
+            self.slowness = world.rng.choice([10.0, 100.0, 1000.0])
+        world.nodes[self.number] = self
+
+    def info(self) -> m.NodeInfo:
+        return m.NodeInfo(self.number, self.name, self.name, 9706, self.cpus, "Linux", self.python, "0")
+
+    def receive(self, sender: int, message: Any) -> None:
+        match message:
+            case m.AskState():
+                self.handle(ns.SchedulerSeen(sender))
+            case m.ReserveNode(client, _, _, process, zombie_period_s):
+                self.world.wire.connect(self, process, anew=True)
+                self.handle(ns.ReserveAsked(sender, client, process, zombie_period_s))
+            case m.ReleaseNode(client):
+                self.handle(ns.ReleaseAsked(client))
+            case m.SetupNode(client, cpus, restart):
+                if sender == self.machine.client_process:
+                    self.world.wire.be_patient(self, sender)
+                self.handle(ns.SetupAsked(client, min(cpus, self.cpus), restart, sender))
+            case m.CloseNode(client, terminate, keep):
+                self.handle(ns.CloseAsked(client, terminate, keep=keep, process=sender))
+            case m.CloseServer(client, server, terminate, restart):
+                self.handle(ns.CloseServerAsked(client, server, terminate, restart))
+
+    def gone(self, process: int, reason: str) -> None:
+        self.handle(ns.ProcessLost(process, reason))
+
+    def heard(self, zygote: Zygote, event: Any) -> None:
+        if zygote is self.zygote:
+            if isinstance(event, ns.ZygoteExited):
+                self.zygote = None
+            self.handle(event)
+
+    def handle(self, event: Any) -> None:
+        self.step(self.machine, event, self.execute)
+        self.arm(self.machine, self.time_passed, ns.TimePassed())
+
+    def time_passed(self, event: Any) -> None:
+        if self.machine.idle_max_s and self.zygote is not None:
+            servers = self.zygote.servers.values()
+            last = max((s.active_at for s in servers), default=0.0)
+            self.handle(ns.TasksSeen(sum(s.machine.running for s in servers), last))
+        self.handle(event)
+
+    def execute(self, effect: Any) -> None:
+        world, rng = self.world, self.world.rng
+        match effect:
+            case ns.ToScheduler(process, None):
+                self.send(process, m.NodeState(self.info(), self.machine.client, self.machine.idled))
+            case ns.ToScheduler(process, message):
+                self.send(process, message)
+            case ns.ToClient(process, message):
+                self.send(process, message)
+            case ns.OpenZygote(client):
+                assert self.zygote is None, f"{self} opens a zygote beside another"
+                assert not world.servers_at(self), f"{self} serves client {client} beside another's servers"
+                zygote = self.zygote = Zygote(self, client)
+                fails = world.faulty and rng.random() < world.plan.setup_fails
+                event = ns.SetupFailed("node_setup failed") if fails else ns.SetupDone()
+                self.later(rng.expovariate(10) * self.slowness**0.5, zygote.report, event)
+            case ns.ForkServer(index):
+                assert self.zygote is not None
+                if self.zygote.alive:  # else its end is about to be reported
+                    assert index not in self.zygote.servers, f"{self} forks server {index} twice"
+                    assert index < self.cpus, f"{self} has {self.cpus} CPUs and forks server {index}"
+                    self.zygote.servers[index] = Server(world, self, self.zygote, index)
+            case ns.EndServer(index, grace_s):
+                server = self.server(index)
+                if server is not None:
+                    server.later(rng.expovariate(1000), server.asked_to_end, grace_s)
+            case ns.KillServer(index):
+                server = self.server(index)
+                if server is not None:
+                    server.later(rng.expovariate(1000), server.end, "killed by its node")
+            case ns.CloseZygote():
+                if self.zygote is not None:
+                    self.later(rng.expovariate(100), self.zygote.end, "closed")
+            case ns.Stop():
+                assert not world.servers_at(self), f"{self} stops before its servers"
+                self.end("stopped")
+
+    def server(self, index: int) -> Server | None:
+        return self.zygote.servers.get(index) if self.zygote is not None else None
+
+    def end(self, reason: str) -> None:
+        """It is killed, or has stopped: within a second its servers are gone too; soon it is started again."""
+        super().end(reason)
+        if self.zygote is not None:
+            servers, self.zygote.alive = list(self.zygote.servers.values()), False
+            for server in servers:
+                server.later(self.world.rng.random(), server.end, "its node is gone", False)
+        self.world.at(self.world.now + 1 + self.world.rng.random() * 5, self.world.start_node, self.name, self.cpus)

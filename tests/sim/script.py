@@ -1,0 +1,135 @@
+"""What a client's program does with its client: bursts of tasks, controls, close."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+from parkcos.client import dispatch_events as d
+from parkcos.client.placing import DISABLED
+from parkcos.cluster import messages as m
+from tests.sim.client import Client, Program
+from tests.sim.server import Truth
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+CONTROLS = ["suspend", "suspend", "resume", "server", "server", "node", "restart", "abandon", "short", "again"]
+
+
+class Scripted(Client):
+    def __init__(self, world: World, program: Program) -> None:
+        rng, plan = world.rng, world.plan
+        super().__init__(world, program)
+        self.short = rng.random() < plan.short_tasks
+        self.to_submit = rng.randrange(1, plan.tasks_max + 1) * (8 if self.short else 1)
+        self.burst = max(60 if self.short else 8, self.to_submit // 8)
+        self.task_numbers = itertools.count(1)
+        self.terminates = rng.random() < 0.15
+        self.suspended: set[int] = set()
+        self.shortened: set[int] = set()
+        if rng.random() < 0.1:
+            program.later(rng.random() * 10, self.give_up_waiting)
+
+    def give_up_waiting(self) -> None:
+        if self.state == "waiting":
+            self.leave("left")
+
+    def begin(self) -> None:
+        rng = self.world.rng
+        for _ in range(self.world.plan.controls):
+            self.program.later(rng.random() * self.world.plan.fault_span_s, self.control)
+        if self.machine.disable_nodes or self.machine.disable_servers:
+            self.enable_some()
+        self.submit_some()
+
+    def submit_some(self) -> None:
+        rng = self.world.rng
+        if self.state != "running":
+            return
+        if not self.to_submit:
+            self.handle(d.CloseAsked(self.terminates, rng.random() < 0.3))
+            if not self.terminates and rng.random() < 0.1:
+                self.program.later(rng.random() * 10, self.close_at_once)
+            return
+        for _ in range(min(self.to_submit, rng.randrange(1, self.burst))):
+            self.to_submit -= 1
+            self.submit()
+        self.program.later(rng.expovariate(1) * (self.world.plan.pace_s if self.world.faulty else 1), self.submit_some)
+
+    def close_at_once(self) -> None:
+        self.handle(d.CloseAsked(True))
+
+    def submit(self) -> None:
+        rng, machine = self.world.rng, self.machine
+        number = next(self.task_numbers)
+        io = rng.random() < 0.2
+        seconds = rng.expovariate(5000) if self.short and rng.random() < 0.985 else rng.expovariate(0.7)
+        server = node = 0
+        if machine.servers and rng.random() < 0.15:
+            server = rng.choice(list(machine.servers))
+        elif machine.nodes and rng.random() < 0.15:
+            node = rng.choice(list(machine.nodes))
+        self.world.tasks[self.number, number] = Truth(self, number, io, seconds)
+        self.handle(d.Submitted(number, io, server, node))
+        if rng.random() < 0.02:
+            self.program.later(rng.random() * 5, self.handle, d.Withdrawn(number))
+
+    # -- controls
+
+    def control(self) -> None:
+        world, machine, rng = self.world, self.machine, self.world.rng
+        if not world.faulty or self.state != "running":
+            return
+        servers, nodes = list(machine.servers), list(machine.nodes)
+        kind = rng.choice(CONTROLS)
+        if kind == "suspend" and nodes:
+            number = rng.choice(nodes + servers)
+            self.suspended.add(number)
+            self.handle(d.SuspendAsked(number, True))
+        elif kind == "resume" and self.suspended:
+            number = rng.choice(sorted(self.suspended))
+            self.suspended.discard(number)
+            self.handle(d.SuspendAsked(number, False))
+        elif kind == "server" and servers:
+            self.handle(d.CloseServerAsked(rng.choice(servers), rng.random() < 0.5, rng.random() < 0.5))
+        elif kind == "node" and nodes:
+            self.handle(d.CloseNodeAsked(rng.choice(nodes), rng.random() < 0.5, False))
+        elif kind == "restart" and nodes:
+            self.handle(d.CloseNodeAsked(rng.choice(nodes), rng.random() < 0.5, True))
+        elif kind == "abandon":
+            self.handle(d.AbandonAsked(rng.choice([0, *nodes]), rng.random() < 0.5))
+        elif kind == "short" and nodes:
+            number = rng.choice(nodes)
+            self.shortened.add(number)
+            self.handle(d.LoadSeen(number, rng.random(), "it has only 5 bytes"))
+            self.program.later(rng.random() * 10, self.no_longer_short, number)
+        elif kind == "again":
+            self.choosy = False
+            self.program.send(self.scheduler, m.OfferAgain(self.number))
+
+    def no_longer_short(self, number: int) -> None:
+        self.shortened.discard(number)
+        self.handle(d.LoadSeen(number, None, ""))
+
+    def enable_some(self) -> None:
+        """Each that waits, sooner or later."""
+        world, machine = self.world, self.machine
+        if self.state != "running":
+            return
+        share = 0.3 if world.faulty else 1.0
+        waiting: list[Any] = [n for n, node in machine.nodes.items() if node.state == DISABLED]
+        waiting += [n for n, server in machine.servers.items() if not server.opened]
+        for number in waiting:
+            if world.rng.random() < share:
+                self.handle(d.EnableAsked(number))
+        self.program.later(1.0, self.enable_some)
+
+    def let_go_on(self) -> None:
+        """Nothing is held back any more."""
+        for number in sorted(self.suspended):
+            self.handle(d.SuspendAsked(number, False))
+        for number in sorted(self.shortened):
+            self.handle(d.LoadSeen(number, None, ""))
+        self.suspended.clear()
+        self.shortened.clear()

@@ -1,0 +1,169 @@
+"""A server's process in the world, and the tasks as they really are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from parkcos.cluster import messages as m
+from parkcos.node import executor as ex
+from parkcos.node import state as ns
+from tests.sim.process import Process
+
+if TYPE_CHECKING:
+    from tests.sim.client import Client
+    from tests.sim.node import Node, Zygote
+    from tests.sim.world import World
+
+CLIENT_COMES_S = 2.0
+
+
+class Server(Process):
+    def __init__(self, world: World, node: Node, zygote: Zygote, index: int) -> None:
+        super().__init__(world, "server", node.host)
+        self.node, self.zygote, self.index = node, zygote, index
+        self.client = zygote.client
+        self.slowness = node.slowness
+        self.machine = ex.Executor(self.client)
+        self.client_process = node.machine.client_process
+        self.opened = False
+        self.active_at = 0.0
+        self.asked: dict[int, m.RunTask] = {}
+        self.running: dict[int, float] = {}
+        others = {s.client for s in world.servers_at(node)}
+        assert others <= {self.client}, f"{node} serves {others} and {self.client}"
+        world.at_node.setdefault(node.number, {})[self.number] = self
+        self.later(world.rng.expovariate(50), self.listen)
+
+    def listen(self) -> None:
+        self.zygote.report(ns.ServerListening(self.index, self.number, self.number))
+        self.later(CLIENT_COMES_S, self.meet_client)
+
+    def meet_client(self) -> None:
+        self.world.wire.connect(self, self.client_process)
+
+    def receive(self, sender: int, message: Any) -> None:
+        assert sender == self.client_process, f"{self} of {self.client_process} is told something by {sender}"
+        rng = self.world.rng
+        match message:
+            case m.RunTask(_, task, _, io):
+                assert self.opened, "a task before the server was opened"
+                self.asked[task] = message
+                self.handle(ex.Asked(task, io))
+            case m.RecallTask(_, task):
+                self.handle(ex.Recalled(task))
+            case m.OpenServer():
+                self.opened = True
+                fails = self.world.faulty and rng.random() < self.world.plan.setup_fails
+                answer = m.ServerFailed(self.client, "no") if fails else m.ServerReady(self.client)
+                self.later(rng.expovariate(100), self.send, sender, answer)
+            case m.EndServer(_, terminate):
+                self.handle(ex.CloseAsked(5.0 if terminate else -1.0))
+
+    def up(self, process: int) -> None:
+        self.world.wire.be_patient(self, process)
+
+    def gone(self, process: int, reason: str) -> None:
+        if process == self.client_process:
+            self.handle(ex.CloseAsked(0.5))
+
+    def asked_to_end(self, grace_s: float) -> None:
+        self.handle(ex.CloseAsked(grace_s))
+
+    def handle(self, event: Any) -> None:
+        self.active_at = self.world.now
+        self.step(self.machine, event, self.execute)
+        self.arm(self.machine, self.handle, ex.TimePassed())
+
+    def execute(self, effect: Any) -> None:
+        world, rng = self.world, self.world.rng
+        match effect:
+            case ex.Start(task):
+                message = self.asked.pop(task)
+                truth = world.tasks[self.client, task]
+                if rng.random() < 0.02:
+                    truth.begin(self)
+                    truth.finish(self)
+                    self.send(self.client_process, m.TaskRefused(self.client, task, "cannot be run"))
+                    self.later(0.0, self.handle, ex.Ended(task))
+                    return
+                busy = [t for t in self.running if not world.tasks[self.client, t].io]
+                assert message.io or not busy, f"{self} runs CPU task {task} beside {busy}"
+                truth.begin(self)
+                self.running[task] = world.now
+                self.send(self.client_process, m.TaskStarted(self.client, task, task))
+                self.later(truth.seconds, self.finish, task)
+            case ex.Answer(message):
+                self.asked.pop(message.task, None) if message.ok else None
+                self.send(self.client_process, message)
+            case ex.Abandon(task):
+                del self.asked[task]
+                self.send(self.client_process, m.TaskRecalled(self.client, task, True))
+            case ex.Interrupt(task):
+                if task in self.running and rng.random() >= world.plan.stubborn:
+                    self.later(rng.random() * 2, self.finish, task)
+            case ex.Terminate(task):
+                if task in self.running and rng.random() >= world.plan.stubborn:
+                    self.finish(task)
+            case ex.Exit():
+                assert not self.running, f"{self} exits with {self.running}"
+                self.end("exit code 0")
+
+    def finish(self, task: int) -> None:
+        if task not in self.running:
+            return
+        since = self.running.pop(task)
+        self.world.tasks[self.client, task].finish(self)
+        self.send(self.client_process, m.TaskEnded(self.client, task, "done", self.world.now - since, task))
+        self.handle(ex.Ended(task))
+
+    def end(self, reason: str, report: bool = True) -> None:
+        if not self.alive:
+            return
+        tasks = self.world.tasks
+        for task in self.running:
+            tasks[self.client, task].stop(self)
+        for message in self.world.wire.unsaid(self, self.client_process):
+            if isinstance(message, m.TaskStarted | m.TaskEnded | m.TaskRefused):
+                tasks[self.client, message.task].unsaid = True
+        super().end(reason)
+        del self.world.at_node[self.node.number][self.number]
+        if self.zygote.servers.get(self.index) is self:
+            del self.zygote.servers[self.index]
+        if report:
+            self.zygote.report(ns.ServerExited(self.index, reason))
+
+
+@dataclass
+class Truth:
+    """A task as it really is."""
+
+    client: Client
+    number: int
+    io: bool
+    seconds: float
+    at: Server | None = None
+    begun: int = 0
+    completed: int = 0
+    unsaid: bool = False
+    """Its server ended before it could say that the task had begun: then it may be run again."""
+    outcomes: list[str] = field(default_factory=list)
+
+    def begin(self, server: Server) -> None:
+        assert self.at is None, f"task {self.number} runs at {self.at} and is started at {server}"
+        assert not self.begun or self.unsaid, f"task {self.number} had begun elsewhere and is started at {server}"
+        server.world.happened["task that ran again, as nobody knew that it had begun"] += bool(self.begun)
+        self.at = server
+        self.begun += 1
+
+    def finish(self, server: Server) -> None:
+        self.stop(server)
+        self.completed += 1
+
+    def stop(self, server: Server) -> None:
+        assert self.at is server
+        self.at = None
+
+    def outcome(self, what: str) -> None:
+        self.outcomes.append(what)
+        assert len(self.outcomes) == 1, f"task {self.number} ended as {self.outcomes}"
