@@ -13,6 +13,7 @@ from typing import Any
 from parkcos.cluster import messages as m
 from parkcos.cluster.shipping import Definition, Shipper, travels_by_value
 from parkcos.errors import ShippingError, UsageError
+from parkcos.net.payload import Buffer
 
 _SKIPPED = {"__pycache__", ".git"}
 
@@ -55,11 +56,10 @@ def bundle(components: Any, node_setup: Any, requirements: Sequence[str] = ()) -
     return shipper, m.Bundle(list(files.values()), list(definitions.values()), setup, list(requirements))
 
 
-def with_setup_args(shipper: Shipper, made: m.Bundle, node_setup: Any, args: tuple[Any, ...]) -> m.Bundle:
-    """The bundle for a node where node_setup is called with arguments of its own.  Raises: ShippingError."""
-    _, buffers, needed = shipper.pack((node_setup, args, {}))
+def with_setup_call(made: m.Bundle, buffers: Sequence[Buffer], needed: Sequence[Definition]) -> m.Bundle:
+    """The bundle for a node where node_setup is called with arguments of its own, as packed here."""
     definitions = {(each.module, each.name): each for each in [*made.definitions, *needed]}
-    return m.Bundle(made.files, list(definitions.values()), b"".join(buffers))
+    return m.Bundle(made.files, list(definitions.values()), b"".join(buffers), made.requirements)
 
 
 def _listed(components: Any) -> Iterable[Any]:

@@ -70,7 +70,8 @@ class Controls(Membership):
         holder = node or server
         if holder is None or (why in holder.holds) == held:
             return
-        if holder.state in (CLOSING, ENDING):
+        leaves = server.state == ENDING if server is not None else holder.state == CLOSING and not self._returns(number)
+        if leaves and why != SILENT:
             if not held:  # should it be set up anew
                 holder.holds.discard(why)
             return
@@ -83,6 +84,10 @@ class Controls(Membership):
         for each in list(node.servers) if node is not None else [number]:
             yield from self._settle(each, now)
 
+    def _returns(self, number: int) -> bool:
+        node = self.nodes.get(number)
+        return node is not None and node.restart
+
     def _settle(self, number: int, now: float) -> Iterator[Effect]:
         server = self.servers[number]
         held = bool(server.holds or self.nodes[server.node].holds)
@@ -93,13 +98,11 @@ class Controls(Membership):
             yield from self._open_to_tasks(number, now)
 
     def _recall_ahead(self, number: int, server: Server) -> Iterator[Effect]:
-        """Ask for what it has not begun and others may run."""
-        if len(server.cpu) < 2 or server.recalled:
-            return
-        server.recalled = True
+        """Ask for what it has not begun: others may run it, or it waits for this one."""
+        server.recalled = len(server.cpu) > 1
         for task in list(server.cpu)[1:]:
             record = self.tasks[task]
-            if not record.want_server and not record.want_node:
+            if not record.recalling:
                 record.recalling = True
                 yield Recall(task, number)
 
@@ -114,24 +117,13 @@ class Controls(Membership):
             at = self.nodes.get(server.node)
             if at is not None and SILENT not in at.holds and self._abandons(at):
                 server.down = server.gone = reason
-                restart = server.restarts = not self._nodes_told
-                server.reported = True
-                yield CloseServer(server.node, number, True, restart)
+                server.restarts = server.reported = server.replace and not self._nodes_told
+                yield CloseServer(server.node, number, True, server.restarts)
                 yield from self._end_server(number, now)
                 yield Dismiss(number, reason)
 
     def _abandons(self, node: Node) -> bool:
         return self.abandon_zombies if node.abandon is None else node.abandon
-
-    def _give_node_up(self, number: int, node: Node, reason: str, now: float) -> Iterator[Effect]:
-        servers = list(node.servers)
-        for server in servers:
-            record = self.servers[server]
-            record.holds.add(SILENT)
-            record.down = record.gone = f"its node was given up: {reason}"
-        yield from self._drop_node(number, "NodeAbandoned", reason, now)
-        for process in [*servers, number]:
-            yield Dismiss(process, "it was silent, and given up")
 
     # -- what the client's program asks for
 
@@ -154,17 +146,19 @@ class Controls(Membership):
                 yield from self._abandon(task, "that server is being closed")
             server.waiting.clear()
             server.waiting_io.clear()
+        server.replace = event.restart
         yield CloseServer(server.node, event.server, event.terminate, event.restart)
 
     def _close_node_asked(self, event: CloseNodeAsked, now: float) -> Iterator[Effect]:
         node = self.nodes.get(event.node)
         if node is None:
             return
-        if node.state == DISABLED:
+        if node.state == DISABLED and not event.restart:
             yield Want(event.node, 0)
             yield from self._drop_node(event.node, "NodeClosed", "its client closed it", now)
-            return
-        if node.state in (SETUP, READY, CLOSING):
+        elif node.state == WANTED:
+            node.unwanted = node.unwanted or not event.restart
+        elif node.state in (SETUP, READY, CLOSING):
             node.restart = event.restart
             node.state = CLOSING
             for server in node.servers:

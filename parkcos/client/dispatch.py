@@ -189,7 +189,7 @@ class Dispatch(Controls):
         """What waits for any server, when none is left and none will come, or none that would be of use."""
         if not (self.pending or self.pending_io) or not (self.scheduler_lost or self._had_nodes):
             return
-        if any(n.left and (n.state != CLOSING or n.restart) for n in self.nodes.values() if not self._unused(n)):
+        if any(n.restart or (n.left and n.state != CLOSING) for n in self.nodes.values() if not self._unused(n)):
             return
         if self.setup_error:
             why = f"where it was tried, {self.setup_error}"

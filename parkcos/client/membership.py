@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from parkcos.client.dispatch_events import (
+    CloseNode,
+    Dismiss,
     Effect,
     Granted,
     NodeHasClosed,
@@ -26,7 +28,7 @@ from parkcos.client.dispatch_events import (
     TurnBegun,
     Want,
 )
-from parkcos.client.placing import DISABLED, OPENING, PAUSED, READY, SETUP, WANTED, Node, Placing, Server
+from parkcos.client.placing import CLOSING, DISABLED, OPENING, PAUSED, READY, SETUP, WANTED, Node, Placing, Server
 
 END_WAIT_S = 1.0
 """A server is known to be gone from its node and from its session; the second word is awaited so long."""
@@ -47,6 +49,9 @@ class Membership(Placing):
         if self._nodes_told or self.scheduler_lost:
             return
         known = self.nodes.get(number)
+        if known is not None and SILENT in known.holds:  # it is free: it has given this client up
+            yield from self._give_node_up(number, known, "nothing was heard of it, and it has closed this client", now)
+            known = None
         if known is None:
             if event.cpus > 0:
                 yield ReportStatus("NodeDiscovered", number)
@@ -56,6 +61,10 @@ class Membership(Placing):
                     return
         elif known.state == DISABLED:
             known.info = event.info
+            return
+        elif known.unwanted:
+            yield Want(number, 0)
+            yield from self._drop_node(number, "NodeClosed", "its client closed it", now)
             return
         elif known.state != WANTED:
             return  # it is in use
@@ -67,17 +76,21 @@ class Membership(Placing):
         node = self.nodes.get(event.node)
         if node is None or node.state != WANTED:
             return
-        node.state = SETUP
         self._had_nodes = True
+        if node.unwanted:
+            node.state = CLOSING
+            yield CloseNode(event.node, True)
+            return
+        node.state = SETUP
         yield SetupNode(event.node, node.cpus)
 
     def _node_is_ready(self, event: NodeIsReady, now: float) -> Iterator[Effect]:
         node = self.nodes.get(event.node)
         if node is not None and node.state == SETUP:
-            node.state = READY
-            if not node.restart:
+            node.state, node.restart = READY, False
+            if not node.initialized:
+                node.initialized = True
                 yield ReportStatus("NodeInitialized", event.node)
-            node.restart = False
 
     def _node_has_failed(self, event: NodeHasFailed, now: float) -> Iterator[Effect]:
         if event.setup and event.node in self.nodes:
@@ -118,7 +131,7 @@ class Membership(Placing):
         node = self.nodes.get(number)
         if node is None:
             return
-        if SILENT in node.holds:
+        if SILENT in node.holds and status == "NodeDisconnected":
             status = "NodeAbandoned"
         yield from self._part_from_servers(number, node, reason or status, now)
         del self.nodes[number]
@@ -161,6 +174,16 @@ class Membership(Placing):
         server.state, self.setup_error = PAUSED, ""
         yield ReportStatus("ServerInitialized", event.server)
         yield from self._settle(event.server, now)
+
+    def _give_node_up(self, number: int, node: Node, reason: str, now: float) -> Iterator[Effect]:
+        servers = list(node.servers)
+        for server in servers:
+            record = self.servers[server]
+            record.holds.add(SILENT)
+            record.down = record.gone = f"its node was given up: {reason}"
+        yield from self._drop_node(number, "NodeAbandoned", reason, now)
+        for process in [*servers, number]:
+            yield Dismiss(process, "it was silent, and given up")
 
     def _settle(self, number: int, now: float) -> Iterator[Effect]:
         """A ready server is open to tasks while nothing holds it, or its node, back."""
@@ -233,8 +256,13 @@ class Membership(Placing):
                 yield from self._abandon(task, reason)
         for task in [*server.waiting, *server.waiting_io]:
             yield from self._abandon(task, reason)
-        lost = "ServerAbandoned" if SILENT in server.holds else "ServerDisconnected"
-        yield ReportStatus("ServerClosed" if server.asked or self.closing else lost, number, why)
+        if server.asked:
+            status = "ServerClosed"
+        elif SILENT in server.holds:
+            status = "ServerAbandoned"
+        else:
+            status = "ServerClosed" if self.closing else "ServerDisconnected"
+        yield ReportStatus(status, number, why)
         yield from self._put_back(back, reason, now)
         node = self.nodes.get(server.node)
         if node is not None:
@@ -248,7 +276,7 @@ class Membership(Placing):
 
     def _abandon_at(self, node: Node, reason: str) -> Iterator[Effect]:
         """What waits for the servers of a node that has none, and gets none."""
-        if not node.left and not node.restart:
+        if not node.has_servers:
             for task in [*node.waiting, *node.waiting_io]:
                 yield from self._abandon(task, f"no server is left at that node: {reason}")
             node.waiting.clear()

@@ -67,6 +67,15 @@ class Node:
     """Whether it is given up as soon as it is silent; None: as the client says."""
     restart: bool = False
     """It is closed to be set up anew."""
+    initialized: bool = False
+    """That was reported; it is no news when it has been set up anew."""
+    unwanted: bool = False
+    """It was closed before it was granted."""
+
+    @property
+    def has_servers(self) -> bool:
+        """Whether it has servers or gets some."""
+        return bool(self.left) or self.restart
 
 
 @dataclass(slots=True)
@@ -99,6 +108,8 @@ class Server:
     end_by: float | None = None
     opened: bool = False
     """It was told to begin."""
+    replace: bool = True
+    """Another one is wanted in its place."""
     holds: set[str] = field(default_factory=set)
     """Why nothing is given to it now, beside what holds its whole node back."""
     condition: str = ""
@@ -192,7 +203,7 @@ class Placing:
             node = self.nodes.get(event.node)
             if node is None:
                 yield from self._abandon(event.task, "that node is not used by this client")
-            elif not node.left:
+            elif not node.has_servers:
                 yield from self._abandon(event.task, "no server is left at that node")
             else:
                 yield from self._place_at_node(event.task, node, now)
@@ -247,9 +258,15 @@ class Placing:
         for number in reversed(numbers):
             task = self.tasks[number]
             task.server, task.recalling = 0, False
-            node = self.nodes.get(task.want_node)
-            if task.want_server or self._nodes_told or (task.want_node and (node is None or not node.left)):
+            node, server = self.nodes.get(task.want_node), self.servers.get(task.want_server)
+            if (
+                self._nodes_told
+                or (task.want_server and (server is None or server.state == ENDING))
+                or (task.want_node and (node is None or not node.has_servers))
+            ):
                 yield from self._abandon(number, reason)
+            elif server is not None:
+                (server.waiting_io if task.io else server.waiting).appendleft(number)
             elif node is not None:
                 nodes[task.want_node] = node
                 (node.waiting_io if task.io else node.waiting).appendleft(number)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import os
 import threading
 import time
@@ -16,7 +17,7 @@ from typing import Any, ClassVar
 
 from parkcos.client import dispatch_events as d
 from parkcos.client.allocate import NodeAllocate, cpus_wanted
-from parkcos.client.components import with_setup_args
+from parkcos.client.components import with_setup_call
 from parkcos.client.dispatch import Dispatch
 from parkcos.client.forwarded import Forwarded
 from parkcos.client.placing import CLOSING, OPEN, PAUSED, READY, SETUP
@@ -40,6 +41,10 @@ SCHEDULER_BACK_S = 30.0
 """A shared scheduler that is gone is waited for so long: killed and started again it takes up where it was."""
 SILENT_PULSES = 5
 """A node or server of which nothing is heard for so many pulses is given no more tasks."""
+ALIVE_S = 5.0
+"""A node gives a sign of life so often, or at its least pulse interval, if it is asked to."""
+LOOK_S = 2.5
+"""So often at least it is looked who is silent."""
 
 NEW, WAITING, RUNNING, CLOSED = "new", "waiting", "running", "closed"
 
@@ -78,8 +83,12 @@ class ClientShell:
         """What each node last said of itself."""
         self._matched: dict[int, NodeAllocate] = {}
         """By which allocation each node was taken."""
-        self._setup_args: dict[int, tuple[Any, ...]] = {}
-        """The arguments of node_setup or server_setup, where they are not none."""
+        self._setup_calls: dict[int, tuple[int, list[Buffer], list[Definition]]] = {}
+        """The packed calls of node_setup or server_setup, where they were given arguments."""
+        self._warned: set[int] = set()
+        """The nodes whose least pulse interval was said to be more than was asked for."""
+        self._look_at = math.inf
+        """When it is looked next who is silent."""
         self._silent: set[int] = set()
         self._locations: dict[int, Location] = {}
         self._unusable: dict[str, str] = {}
@@ -89,8 +98,13 @@ class ClientShell:
         self._scheduler_at = Location("127.0.0.1", 0)
         self._automatic = False
         self._position = 0
-        self._ready_servers = 0
+        self._ready: set[int] = set()
         self._forwarded = Forwarded(lambda *call: self._kernel.post(*call))
+
+    @property
+    def _ready_servers(self) -> int:
+        """How many servers have been initialized and have not ended."""
+        return len(self._ready)
 
     def _to_scheduler(self, message: m.Message) -> bool:
         return self._side.box.send(self._scheduler, "scheduler", message)
@@ -272,7 +286,8 @@ class ClientShell:
             cpus, allocation = 0, None
         if allocation is not None:
             self._matched[info.incarnation] = allocation
-        if cpus and self.pulse_interval < info.pulse_interval_min:
+        if cpus and self.pulse_interval < info.pulse_interval_min and info.incarnation not in self._warned:
+            self._warned.add(info.incarnation)
             logger.warning(
                 "%s asked for a pulse_interval of %g s; the node %s allows no less than %g s "
                 "(parkcosnode.py --min_pulse_interval)",
@@ -298,16 +313,20 @@ class ClientShell:
         """I/O thread, from time to time: of which nodes and servers nothing is heard any more."""
         if self._state is CLOSED:
             return
-        limit_s = SILENT_PULSES * min(self._network.options.pulse_s, self.pulse_interval)
         hub = self._network.hub
         now = time.monotonic()
+        # If this process itself stood still, what the others have said meanwhile is still to be read.
+        late = now - self._look_at
+        wait_s = LOOK_S
         with self._lock:
-            watched = {n for n, node in self._machine.nodes.items() if node.state in (SETUP, READY, CLOSING)}
-            watched.update(self._machine.servers)
-            self._silent &= watched
-            for process in watched:
+            limits = {n: SILENT_PULSES * self._alive_s(n) for n in self._machine.nodes}
+            watched = {n: limits[n] for n, at in self._machine.nodes.items() if at.state in (SETUP, READY, CLOSING)}
+            watched |= {n: limits[at.node] for n, at in self._machine.servers.items() if at.node in limits}
+            self._silent &= watched.keys()
+            for process, limit_s in watched.items():
+                wait_s = min(wait_s, limit_s / 10)
                 peer = hub.by_incarnation.get(process)
-                if peer is None or not peer.session.last_heard:
+                if peer is None or not peer.session.last_heard or late > limit_s / 5:
                     continue
                 silent_s = now - peer.session.last_heard
                 if (silent_s > limit_s) != (process in self._silent):
@@ -317,7 +336,13 @@ class ClientShell:
                     )
                     logger.warning("%s: %r: %s", self.name, peer, reason)
                     self._handle(d.SilenceSeen(process, silent_s > limit_s, reason))
-        self._network.io.loop.call_later(limit_s / 10, self._look_for_silence)
+        self._look_at = now + wait_s
+        self._network.io.loop.call_later(wait_s, self._look_for_silence)
+
+    def _alive_s(self, node: int) -> float:
+        """After so many seconds of silence a node and its servers give a sign of life."""
+        asked_s = min(self._network.options.pulse_s, self.pulse_interval)
+        return max(asked_s, min(ALIVE_S, self._infos[node].pulse_interval_min))
 
     def _process_gone(self, process: int, reason: str) -> None:
         if process and process == self._scheduler:
@@ -461,11 +486,11 @@ class ClientShell:
 
     def _report_status(self, effect: d.ReportStatus) -> None:
         if effect.name == "ServerInitialized":
-            self._ready_servers += 1
+            self._ready.add(effect.subject)
             for fn in tuple(self._side.wants_servers):
                 self._kernel.post(fn)
-        elif effect.name in ("ServerClosed", "ServerDisconnected"):
-            self._ready_servers = max(0, self._ready_servers - 1)
+        elif effect.name.startswith("Server") and effect.subject not in self._machine.servers:  # it has ended
+            self._ready.discard(effect.subject)
             self._known.pop(effect.subject, None)
         if self.status_task is None:
             return
@@ -493,11 +518,17 @@ class ClientShell:
         self._to_scheduler(m.WantNode(self._id, effect.node, effect.cpus))
 
     def _setup_node(self, effect: d.SetupNode) -> None:
-        message = m.SetupNode(self._id, effect.cpus, self.restart_servers, self.pulse_interval, self._forward_output)
-        args = self._setup_args.get(effect.node)
+        message = m.SetupNode(
+            self._id,
+            effect.cpus,
+            self.restart_servers,
+            self.pulse_interval,
+            alive_s=self._alive_s(effect.node),
+            forward_output=self._forward_output,
+        )
         encoded = self._encoded_bundle
-        if args and self._node_setup is not None:
-            encoded = m.encode_bundle(with_setup_args(self._shipper, self._bundle, self._node_setup, args))
+        if (call := self._setup_calls.get(effect.node)) is not None:
+            encoded = m.encode_bundle(with_setup_call(self._bundle, call[1], call[2]))
         self._be_patient(effect.node)
         self._side.box.send(effect.node, "node", message, PICKLE, [encoded])
 
@@ -534,8 +565,8 @@ class ClientShell:
         form = PICKLE
         buffers: list[Buffer] = []
         if self._server_setup is not None:
-            args = self._setup_args.get(effect.server, ())
-            form, buffers, definitions = self._shipper.pack((self._server_setup, args, {}))
+            call = self._setup_calls.pop(effect.server, None) or self._shipper.pack((self._server_setup, (), {}))
+            form, buffers, definitions = call
             self._define(effect.server, definitions)
         message = m.OpenServer(self._id, self._server_setup is not None)
         self._side.box.send(effect.server, "server", message, form, buffers)

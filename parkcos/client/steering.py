@@ -10,6 +10,7 @@ from typing import Any
 
 from parkcos.client import dispatch_events as d
 from parkcos.client.allocate import NodeAllocate, allocations
+from parkcos.client.placing import DISABLED
 from parkcos.client.shell import RUNNING, ClientShell
 from parkcos.cluster import messages as m
 from parkcos.errors import ScheduleError, UsageError
@@ -63,29 +64,36 @@ class Steering(ClientShell):
         Args:
             setup_args: for node_setup; if there are none, those of last time.
 
-        NodeDiscovered and NodeInitialized are not sent for it.  Raises: ScheduleError.
+        NodeDiscovered and NodeInitialized are not sent for it.  Raises: ScheduleError; UsageError if node_setup does
+        not take the arguments; ShippingError if they cannot travel.
         """
         number = self._node_at("restart_node", where)
         if setup_args:
-            self._set_setup_args(number, "node_setup", self._node_setup, setup_args)
+            self._set_setup_call(number, "node_setup", self._node_setup, setup_args)
         self._handle(d.CloseNodeAsked(number, terminate, True))
 
     def enable_node(self, where: Location | str, *setup_args: Any) -> None:
         """With ``disable_nodes=True``: use this node now, and call node_setup with these arguments.
 
-        Raises: ScheduleError; UsageError if node_setup does not take them.
+        Raises: ScheduleError, also if it is enabled already; UsageError if node_setup does not take them;
+        ShippingError if they cannot travel.
         """
         number = self._node_at("enable_node", where)
-        self._set_setup_args(number, "node_setup", self._node_setup, setup_args)
+        if self._machine.nodes[number].state != DISABLED:
+            raise ScheduleError(f"enable_node({where!r}): it is enabled already; restart_node sets a node up anew")
+        self._set_setup_call(number, "node_setup", self._node_setup, setup_args)
         self._handle(d.EnableAsked(number))
 
     def enable_server(self, location: Location, *setup_args: Any) -> None:
         """With ``disable_servers=True``: use this server now, and call server_setup with these arguments.
 
-        Raises: ScheduleError; UsageError if server_setup does not take them.
+        Raises: ScheduleError, also if it is enabled already; UsageError if server_setup does not take them;
+        ShippingError if they cannot travel.
         """
         number = self._server_at("enable_server", location)
-        self._set_setup_args(number, "server_setup", self._server_setup, setup_args)
+        if self._machine.servers[number].opened:
+            raise ScheduleError(f"enable_server({location!r}): it is enabled already")
+        self._set_setup_call(number, "server_setup", self._server_setup, setup_args)
         self._handle(d.EnableAsked(number))
 
     def abandon_zombie(self, where: Location | str | None, flag: bool = True) -> None:
@@ -117,15 +125,16 @@ class Steering(ClientShell):
 
     # -- who is meant
 
-    def _set_setup_args(self, number: int, what: str, setup: Any, args: tuple[Any, ...]) -> None:
+    def _set_setup_call(self, number: int, what: str, setup: Any, args: tuple[Any, ...]) -> None:
         if args and setup is None:
             raise UsageError(f"there is no {what} that could take the arguments {args!r}\n  write: Client({what}=FN)")
         if setup is not None:
             try:
-                inspect.signature(setup).bind(*args)
+                signature = inspect.signature(setup)
+                signature.bind(*args, **({"task": None} if "task" in signature.parameters else {}))
             except TypeError as error:
                 raise UsageError(f"{what} cannot be called with {args!r}: {error}") from None
-        self._setup_args[number] = args
+            self._setup_calls[number] = self._shipper.pack((setup, args, {}))
 
     def _server_at(self, what: str, location: Location) -> int:
         server, _ = self._find(what, location)

@@ -48,12 +48,14 @@ class NodeInfo(msgspec.Struct, array_like=True, frozen=True):
 class NodeState(Message):
     """A node exists.
 
-    client: whom it serves, 0 for nobody; idle: whom it has closed last, if because none of its tasks ran.
+    client: whom it serves, 0 for nobody; idle: whom it has closed last, if because none of its tasks ran; lost: if
+    because nothing was heard of it any more.
     """
 
     info: NodeInfo
     client: int
     idle: int = 0
+    lost: int = 0
 
 
 class NodeAnswer(Message):
@@ -129,6 +131,8 @@ class SetupNode(Message):
     restart_servers: bool = False
     pulse_s: float = 0.0
     """So often the node says what it has to spare; 0: never."""
+    alive_s: float = 0.0
+    """After so many seconds of silence node and servers give the client a sign of life; 0: as they do for others."""
     forward_output: bool = False
     """Send what the tasks print."""
 

@@ -42,6 +42,7 @@ ACCEPTOR_WAITS_S = 0.2
 """When a connection breaks, the side that had accepted it gives the other so much time to dial first."""
 SILENT_PULSES = 15
 """A process of which nothing was heard for so many pulses is gone; what is cut off for less loses nothing."""
+PULSE_MIN_S = 0.05
 CONNECT_PULSES = 5
 """For so long a process is dialled that was never there."""
 BACK_WITHIN_S = 10.0
@@ -274,19 +275,28 @@ class Hub:
 
     # -- who is silent
 
+    def pulse_for(self, peer: Peer, every_s: float) -> None:
+        """I/O thread: from now on give `peer` a sign of life after so many seconds of silence, if not more often."""
+        if every_s < min(self.pulse_s, peer.pulse_s):
+            peer.pulse_s = max(every_s, PULSE_MIN_S)
+            self._timers["pulse"].cancel()
+            self._pulse()
+
     def _pulse(self) -> None:
         now = time.monotonic()
+        often_s = self.pulse_s
         for peer in self.peers():
+            often_s = min(often_s, peer.pulse_s)
             silent_s = now - peer.session.last_heard
             if peer.state is DOWN and now > peer.gone_at:
                 self.end(peer, peer.reason or "its connection was closed, and it did not come back")
             elif peer.state is UP and silent_s > self._patience(peer):
                 self.end(peer, f"nothing was heard of it for {silent_s:.0f} s")
-            elif peer.state is UP and now - peer.session.last_sent > 0.9 * self.pulse_s:
+            elif peer.state is UP and now - peer.session.last_sent > 0.9 * min(self.pulse_s, peer.pulse_s):
                 with peer.lock:
                     peer.session.pulse()
                 self._write(peer)
-        self._timers["pulse"] = self.io.loop.call_later(self.pulse_s / 4, self._pulse)
+        self._timers["pulse"] = self.io.loop.call_later(often_s / 4, self._pulse)
 
     def _patience(self, peer: Peer) -> float:
         """How long a process may be silent before it counts as gone."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -67,6 +68,8 @@ class Peer:
         self.dial_lock = asyncio.Lock()
         self.patience_s = 0.0
         """How long it may be silent before it counts as gone, if longer than others."""
+        self.pulse_s = math.inf
+        """It wants a sign of life after so many seconds of silence, if more often than others."""
         self.gone_at = 0.0
         """When it counts as gone, while its connection is broken."""
         self.down_since = time.monotonic()

@@ -42,9 +42,13 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class CloseAsked:
-    """The server is to end: when its CPU tasks have (grace_s < 0), else after interrupting everything."""
+    """The server is to end: when its CPU tasks have (grace_s < 0), else after interrupting everything.
+
+    by: the task that asked for it, which is not interrupted.
+    """
 
     grace_s: float
+    by: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +170,8 @@ class Executor:
                 return [Answer(m.TaskRecalled(self.client, task, ok))]
             case Ended(task):
                 return list(self._ended(task, now))
-            case CloseAsked(grace_s):
-                return list(self._close(grace_s, now))
+            case CloseAsked(grace_s, by):
+                return list(self._close(grace_s, by, now))
             case TimePassed():
                 return list(self._time_passed(now))
 
@@ -207,10 +211,10 @@ class Executor:
                 yield self._begin(self.cpu_task, now)
         yield from self._exit_if_done(now)
 
-    def _close(self, grace_s: float, now: float) -> Iterator[Effect]:
+    def _close(self, grace_s: float, by: int, now: float) -> Iterator[Effect]:
         yield from self._begin_to_close()
         if grace_s >= 0 and not self.interrupted:
-            yield from self._interrupt(now, min(grace_s, INTERRUPT_GRACE_S))
+            yield from self._interrupt(now, min(grace_s, INTERRUPT_GRACE_S), by)
         elif grace_s >= 0 and self.terminate_at is not None:
             self.terminate_at = min(self.terminate_at, now + grace_s)
         yield from self._exit_if_done(now)
@@ -224,11 +228,12 @@ class Executor:
             self.timeouts.pop(task, None)
         self.waiting.clear()
 
-    def _interrupt(self, now: float, grace_s: float) -> Iterator[Effect]:
+    def _interrupt(self, now: float, grace_s: float, by: int = 0) -> Iterator[Effect]:
         self.interrupted = True
         self.terminate_at = now + grace_s
         for task in self._running():
-            yield Interrupt(task)
+            if task != by:
+                yield Interrupt(task)
 
     def _running(self) -> list[int]:
         return ([self.cpu_task] if self.cpu_task else []) + list(self.io_tasks)

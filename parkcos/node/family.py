@@ -23,6 +23,8 @@ LENGTH = struct.Struct("<I")
 REPORT = struct.Struct("<BIIQ")
 """kind, index, port, incarnation: small enough for a pipe to keep in one piece."""
 LISTENING, CLOSES, RESTARTS, CLOSE_NODE = 1, 2, 3, 4
+TERMINATE = 0x80
+"""With a kind that closes: what runs is not waited for."""
 
 
 class ServerConfig(msgspec.Struct, array_like=True, frozen=True):
@@ -33,6 +35,7 @@ class ServerConfig(msgspec.Struct, array_like=True, frozen=True):
     max_file_size: in bytes; None for no bound.
     patience_s: how long the client may be silent before it counts as gone, if longer than others.
     piped: the node reads what is printed.
+    alive_s: after so many seconds of silence the client wants a sign of life; 0: as others.
     """
 
     hosts: list[str]
@@ -48,6 +51,7 @@ class ServerConfig(msgspec.Struct, array_like=True, frozen=True):
     max_file_size: int | None = None
     patience_s: float = 0.0
     piped: bool = False
+    alive_s: float = 0.0
 
 
 class Message(msgspec.Struct, array_like=True, tag=True):

@@ -125,7 +125,7 @@ class NodeProgram:
         self._warm: Nursery | None = None
         self._nursery: Nursery | None = None
         self._bundle: Buffer = b""
-        self._patience_s = 0.0
+        self._patience_s = self._alive_s = 0.0
         self._forward_output = False
         self._output: OutputThread | None = None
         self._shared: dict[int, str] = {}
@@ -209,14 +209,15 @@ class NodeProgram:
         def report(kind: int, index: int, port: int, incarnation: int) -> None:
             if not mine():
                 return
+            terminate, kind = bool(kind & family.TERMINATE), kind & ~family.TERMINATE
             if kind == family.LISTENING:
                 self._note_processes()
                 self.handle(ev.ServerListening(index, port, incarnation))
             elif kind in (family.CLOSES, family.RESTARTS):
                 restart = kind == family.RESTARTS
-                self.handle(ev.CloseServerAsked(self.machine.client, incarnation, terminate=False, restart=restart))
+                self.handle(ev.CloseServerAsked(self.machine.client, incarnation, terminate, restart))
             elif kind == family.CLOSE_NODE:
-                self.handle(ev.CloseAsked(self.machine.client, terminate=False))
+                self.handle(ev.CloseAsked(self.machine.client, terminate))
 
         def ended(reason: str) -> None:
             if mine():
@@ -300,6 +301,9 @@ class NodeProgram:
                     self._patience_s = CLIENT_PULSES * message.pulse_s
                     if (peer := self.network.hub.by_incarnation.get(process)) is not None:
                         peer.patience_s = self._patience_s
+                        if message.alive_s:
+                            self.network.hub.pulse_for(peer, message.alive_s)
+                    self._alive_s = message.alive_s
                     self.handle(ev.SetupAsked(message.client, cpus, message.restart_servers, process))
                 else:
                     self.handle(ev.SetupAsked(message.client, 0, False, process))
@@ -334,7 +338,7 @@ class NodeProgram:
     def _execute(self, effect: ev.Effect) -> None:
         match effect:
             case ev.ToScheduler(process, None):
-                self.box.send(process, "scheduler", m.NodeState(self.info(), self.machine.client, self.machine.idled))
+                self.box.send(process, "scheduler", self._state())
             case ev.ToScheduler(process, message):
                 assert message is not None
                 self.box.send(process, "scheduler", message)
@@ -399,6 +403,7 @@ class NodeProgram:
                     debug=self.options.debug,
                     max_file_size=options.max_file_size,
                     patience_s=self._patience_s,
+                    alive_s=self._alive_s,
                     piped=self._nursery.printed is not None,
                 ),
                 str(directory),
@@ -436,6 +441,10 @@ class NodeProgram:
                 path.rmdir()
             except OSError:  # another node's files, or what a user has put there
                 break
+
+    def _state(self) -> m.NodeState:
+        machine = self.machine
+        return m.NodeState(self.info(), machine.client, machine.idled, machine.lost)
 
     def info(self) -> m.NodeInfo:
         """This node, as it is now."""

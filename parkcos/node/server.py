@@ -119,6 +119,8 @@ class Server:
     def _peer_up(self, peer: Peer) -> None:
         if peer.incarnation == self.config.client_process:
             peer.patience_s = self.config.patience_s
+            if self.config.alive_s:
+                self.network.hub.pulse_for(peer, self.config.alive_s)
 
     def _peer_gone(self, peer: Peer, reason: str) -> None:
         if peer.incarnation == self.config.client_process:
@@ -332,8 +334,9 @@ class Server:
             await self.network._close()
         os._exit(0)
 
-    def report(self, kind: int) -> None:
+    def report(self, kind: int, terminate: bool = False) -> None:
         """Tell the node something."""
+        kind |= family.TERMINATE if terminate else 0
         os.write(
             self.reports, family.REPORT.pack(kind, self.index, self.network.location.port, self.network.incarnation)
         )
@@ -391,24 +394,30 @@ def main(
 
 
 def close_server(terminate: bool = False, restart: bool = False) -> None:
-    """In a task at a server: end this server once its CPU tasks (or, with `terminate`, at once) have ended.
+    """In a task at a server: end this server once its CPU tasks have ended.
 
     Args:
+        terminate: at once: its other tasks get KeyboardInterrupt, and they and this one five seconds.
         restart: start a fresh server in its place.
 
     Raises: ParkcosError if this process is not a server.  Do not yield it.  Source: chapter 6.4.
     """
     server = _this_server("close_server")
-    server.report(family.RESTARTS if restart else family.CLOSES)
-    server.handle(ex.CloseAsked(ex.INTERRUPT_GRACE_S if terminate else -1.0))  # now: nothing more begins here
+    by = next((number for number, task in list(server.tasks.items()) if task is server.kernel.current), 0)
+    # Now, so that nothing more begins here; and before its node is told, which asks it to end without sparing anybody.
+    server.handle(ex.CloseAsked(ex.INTERRUPT_GRACE_S if terminate else -1.0, by))
+    server.report(family.RESTARTS if restart else family.CLOSES, terminate)
 
 
 def close_node(terminate: bool = False) -> None:
-    """In a task at a server: end all servers of its node once their CPU tasks (or at once) have ended.
+    """In a task at a server: end all servers of its node once their CPU tasks have ended.
+
+    Args:
+        terminate: at once: their tasks, this one too, get KeyboardInterrupt and five seconds.
 
     Raises: ParkcosError if this process is not a server.  Do not yield it.  Source: chapter 6.4.
     """
-    _this_server("close_node").report(family.CLOSE_NODE)
+    _this_server("close_node").report(family.CLOSE_NODE, terminate)
 
 
 def _this_server(what: str) -> Server:

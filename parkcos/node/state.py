@@ -116,6 +116,8 @@ class NodeMachine:
     """The client is closed to be set up anew."""
     idled: int = 0
     """The client that was last closed because none of its tasks ran, if no other came since."""
+    lost: int = 0
+    """The client that was last closed because nothing was heard of it any more, if no other came since."""
     idle_max_s: float = 0.0
     """The client is closed when none of its tasks has run for so long; 0: it is not."""
     stopping: bool = False
@@ -158,7 +160,7 @@ class NodeMachine:
             yield ToScheduler(event.process, m.NodeAnswer(event.client, False, self.closed))
         elif self.phase == FREE or (self.client == event.client and self.phase == RESERVED):
             self.phase, self.client, self.client_process = RESERVED, event.client, event.client_process
-            self.client_lost, self.idled = False, 0
+            self.client_lost, self.idled, self.lost = False, 0, 0
             self.idle_max_s = min(filter(None, (self.zombie_period_s, event.zombie_period_s)), default=0.0)
             self.setup_by = now + SETUP_WAIT_S
             yield ToScheduler(event.process, m.NodeAnswer(event.client, True))
@@ -225,6 +227,8 @@ class NodeMachine:
         yield from ()
 
     def _close(self, now: float, grace_s: float, why: str = "", keep: bool = False) -> Iterator[Effect]:
+        if self.phase == RESERVED and keep:
+            return  # asked for twice: it has been closed, and kept, and is about to be set up anew
         self.why, self.keep = self.why or why, keep
         if self.phase == RESERVED:
             yield from self._freed(now)
@@ -280,6 +284,7 @@ class NodeMachine:
             self.stopping = self.stopping or self.clients_served == self.serve
         self.phase, self.client, self.client_process, self.setup_by, self.why = FREE, 0, 0, None, ""
         self.setups, self.keep, self.idle_max_s = 0, False, 0.0
+        self.lost = client if self.client_lost else 0
         self.servers.clear()
         if not self.client_lost:
             yield ToClient(process, m.NodeClosed(client, why))

@@ -126,8 +126,8 @@ class SchedulerService:
 
     def _received(self, process: int, message: Any, form: int, payload: Buffer) -> None:
         match message:
-            case m.NodeState(info, client, idle):
-                self.handle(st.NodeReported(info, client, idle))
+            case m.NodeState(info, client, idle, lost):
+                self.handle(st.NodeReported(info, client, idle, lost))
             case m.NodeAnswer(client, ok, reason):
                 self.handle(st.NodeAnswered(process, client, ok, reason))
             case m.Enqueue(client, name, python):

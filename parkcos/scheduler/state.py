@@ -40,11 +40,13 @@ LOST = "it is gone"
 
 @dataclass(frozen=True, slots=True)
 class NodeReported:
-    """idle: the client that the node has closed because none of its tasks ran there, 0 for none."""
+    """idle: the client that the node has closed because none of its tasks ran there, 0 for none; lost: or because
+    nothing was heard of it."""
 
     info: m.NodeInfo
     client: int
     idle: int = 0
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +252,10 @@ class SchedulerMachine:
         elif node.state in (RESERVING, OFFERED, UNWANTED):
             return  # sent before our question reached it
         elif node.state == HELD and node.client == self.current and node.client:
-            yield from self._given_up(node, event.idle == self.current, now)
+            if event.lost == self.current:  # as the client had lost it; it can be its own again
+                yield from self._free(node)
+            else:
+                yield from self._given_up(node, event.idle == self.current, now)
         else:
             yield from self._free(node)
 

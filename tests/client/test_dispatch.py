@@ -5,11 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from parkcos.client.dispatch import Dispatch
 from parkcos.client.dispatch_events import (
     CloseAsked,
     CloseNode,
@@ -28,7 +24,6 @@ from parkcos.client.dispatch_events import (
     ReportAbandoned,
     ReportRefused,
     ReportStarted,
-    ReportStatus,
     Run,
     SchedulerLost,
     ServerIsDown,
@@ -43,57 +38,7 @@ from parkcos.client.dispatch_events import (
 )
 from parkcos.client.membership import END_WAIT_S
 from parkcos.client.placing import AHEAD_MAX, STEAL_AFTER_S
-from parkcos.cluster import messages as m
-
-N, M = 1000, 2000  # nodes; their servers are N + 1, ...
-
-
-def info(node: int) -> m.NodeInfo:
-    return m.NodeInfo(node, f"n{node}", "10.0.0.1", 9706, 8, "Linux", "3.11", "0")
-
-
-class Driven:
-    """Statuses are kept apart: most tests are not about them."""
-
-    def __init__(self, servers: int = 0, nodes: int = 1) -> None:
-        self.machine = Dispatch()
-        self.statuses: list[tuple[str, int]] = []
-        self.now = 0.0
-        if servers:
-            for node in [N, M][:nodes]:
-                self.bring(node, servers)
-
-    def __call__(self, event: Any, now: float | None = None) -> list[Any]:
-        self.now = self.now if now is None else now
-        effects = self.machine.handle(event, self.now)
-        self.machine.check()
-        self.statuses += [(e.name, e.subject) for e in effects if isinstance(e, ReportStatus)]
-        return [e for e in effects if not isinstance(e, ReportStatus)]
-
-    def bring(self, node: int, servers: int, opened: bool = True) -> None:
-        self(Offered(info(node), servers))
-        self(Granted(node))
-        self(NodeIsReady(node))
-        for server in range(node + 1, node + 1 + servers):
-            self(ServerIsUp(node, server, "10.0.0.1", server))
-            if opened:
-                self(ServerIsReady(server))
-
-    def run(self, task: int, seconds: float = 0.0) -> list[Any]:
-        self(Started(task))
-        return self(Ended(task, seconds))
-
-    def warm(self) -> None:
-        """Many short tasks: the servers are found to be quick."""
-        for task in range(10_000, 10_060):
-            (run,) = self(Submitted(task, False))
-            assert isinstance(run, Run)
-            self.run(task)
-
-
-def abandoned(effects: list[Any]) -> dict[int, str]:
-    return {e.task: e.reason for e in effects if isinstance(e, ReportAbandoned)}
-
+from tests.client.driven import Driven, M, N, abandoned, info
 
 # nodes and servers
 
@@ -524,109 +469,3 @@ def test_a_server_that_comes_up_while_its_node_closes_is_not_opened() -> None:
     assert c(ServerIsUp(N, 1002, "10.0.0.1", 1)) == []
     assert c(NodeHasFailed(N, "its zygote was killed")) == []
     assert c(TimePassed(), 9.0) == [LeaveScheduler()]
-
-
-class AnyOrder(RuleBasedStateMachine):
-    """Whatever comes, in whatever order: each task is reported once, and is at one server at a time."""
-
-    nodes = st.sampled_from([N, M])
-    tasks = st.integers(1, 40)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.machine = Dispatch()
-        self.now = 0.0
-        self.count = 0
-        self.at: dict[int, int] = {}
-        self.over: set[int] = set()
-        self.left = False
-
-    def tell(self, event: Any) -> None:
-        for effect in self.machine.handle(event, self.now):
-            match effect:
-                case Run(task, server, _):
-                    assert task not in self.over
-                    assert self.machine.tasks[task].server == server
-                case ReportAbandoned(task, reason, _) | ReportRefused(task, reason):
-                    assert task not in self.over
-                    assert reason
-                    self.over.add(task)
-                case LeaveScheduler():
-                    assert not self.left
-                    self.left = True
-
-    @rule(io=st.booleans(), server=st.sampled_from([0, 0, 0, 1001, 2002]), node=st.sampled_from([0, 0, N, M]))
-    def submit(self, io: bool, server: int, node: int) -> None:
-        self.count += 1
-        self.tell(Submitted(self.count, io, server, 0 if server else node))
-
-    @rule(node=nodes, cpus=st.integers(0, 3))
-    def offer(self, node: int, cpus: int) -> None:
-        self.tell(Offered(info(node), cpus))
-
-    @rule(node=nodes, kind=st.sampled_from([Granted, NodeIsReady, NodeHasClosed]))
-    def of_node(self, node: int, kind: Any) -> None:
-        self.tell(kind(node))
-
-    @rule(node=nodes, index=st.integers(1, 3))
-    def server(self, node: int, index: int) -> None:
-        record = self.machine.nodes.get(node)
-        if record is not None and len(record.servers) < record.left:
-            self.tell(ServerIsUp(node, node + index, "10.0.0.1", 1))
-
-    @rule(node=nodes, index=st.integers(1, 3), what=st.sampled_from(["ready"] * 6 + ["failed", "down", "lost"]))
-    def of_server(self, node: int, index: int, what: str) -> None:
-        server = node + index
-        events = {"ready": ServerIsReady(server), "failed": ServerSetupFailed(server, "no")}
-        events |= {"down": ServerIsDown(server, "", True, False), "lost": ProcessLost(server, "")}
-        self.tell(events[what])
-
-    @rule(node=nodes)
-    def lose(self, node: int) -> None:
-        self.tell(ProcessLost(node, "reset"))
-
-    @precondition(lambda self: self.machine.tasks)
-    @rule(data=st.data(), what=st.sampled_from(["started", "ended", "ended", "ended", "refused", "given", "kept"]))
-    def of_task(self, data: st.DataObject, what: str) -> None:
-        task = data.draw(st.sampled_from(list(self.machine.tasks)))
-        if what == "ended" and self.machine.tasks[task].server:
-            self.over.add(task)
-        events = {"started": Started(task), "ended": Ended(task, 0.0), "refused": Refused(task, "no")}
-        events |= {"given": Recalled(task, True), "kept": Recalled(task, False)}
-        self.tell(events[what])
-
-    @rule(seconds=st.floats(0, 2))
-    def wait(self, seconds: float) -> None:
-        self.now += seconds
-        self.tell(TimePassed())
-        deadline = self.machine.next_deadline()
-        assert deadline is None or deadline > self.now
-
-    @precondition(lambda self: self.count > 5)
-    @rule(terminate=st.booleans())
-    def close(self, terminate: bool) -> None:
-        self.tell(CloseAsked(terminate))
-
-    @precondition(lambda self: self.count > 8)
-    @rule()
-    def lose_scheduler(self) -> None:
-        self.tell(SchedulerLost("killed"))
-
-    @invariant()
-    def holds(self) -> None:
-        self.machine.check()
-        assert set(self.machine.tasks) == set(range(1, self.count + 1)) - self.over
-        assert self.left == self.machine.closed
-
-    def teardown(self) -> None:
-        self.tell(CloseAsked(True))
-        for node in (N, M):
-            self.tell(NodeHasClosed(node))
-        self.now += 10
-        self.tell(TimePassed())
-        assert self.left
-        assert len(self.over) == self.count
-
-
-AnyOrder.TestCase.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
-TestAnyOrder = AnyOrder.TestCase

@@ -180,7 +180,7 @@ LOSING_JOB = textwrap.dedent("""
             print("LOST", address, round(time.monotonic()), error)
 
     def main(task=None):
-        client = Client([where])
+        client = Client([where], pulse_interval=0.2)
         yield client.schedule(timeout=15)
         while len((yield client.nodes())) < 2:
             yield task.sleep(0.05)
@@ -199,7 +199,7 @@ LOSING_JOB = textwrap.dedent("""
 
 def test_a_node_whose_host_loses_its_power(lab: Callable[..., Lab], site: Site) -> None:
     net = lab({"a": ["client", "node1", "node2"]})
-    nodes: dict[str, HostProcess] = {name: site.node(net[name]) for name in ("node1", "node2")}
+    nodes = {name: site.node(net[name], "--min_pulse_interval", "0.2") for name in ("node1", "node2")}
     doomed: Host = net["node1"]
     client = site.client(net["client"], LOSING_JOB, doomed.ip, net["node2"].ip)
     site.wait_for(client, "STARTED")
