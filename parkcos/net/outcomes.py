@@ -45,7 +45,7 @@ def unpack(kind: str, form: int, payload: Buffer, where: str) -> Outcome:
         return Outcome("finished", content)
     exception, name, text = content
     if kind == TERMINATED:
-        return Outcome("terminated", None, TaskTerminated(f"the task at {where} was terminated"))
+        return Outcome("terminated", None, TaskTerminated(f"the task at {where} was {text or 'terminated'}"), text)
     if not isinstance(exception, BaseException):
         exception = RemoteTaskError(f"{name}: {_last_line(text)}")
     if text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -197,10 +198,13 @@ def goes_on(to: Any, task: Any = None) -> Gen:
 
 
 def holds_everything(to: Any, task: Any = None) -> Gen:
-    """In C code, with the interpreter."""
+    """In C code that no signal ends, with the interpreter: it takes a lock that it has."""
     to.send(os.getpid())
-    yield task.sleep(0.2)
-    ctypes.PyDLL(None).sleep(1000)
+    with contextlib.suppress(KeyboardInterrupt):
+        yield task.sleep(0.2)
+    lock = ctypes.create_string_buffer(256)
+    for _ in range(2):
+        ctypes.PyDLL(None).pthread_mutex_lock(lock)
 
 
 def closes_server(terminate: bool, restart: bool) -> Gen:
