@@ -31,13 +31,18 @@ _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _PLAIN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
-def default_dest_path() -> Path:
-    """Where received files go if nothing else was said; made by `make_default`."""
+def own_folder() -> Path:
+    """Where all that this user's programs keep for a while lies, if not told otherwise."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name
         user = str(os.geteuid())
-    return Path(tempfile.gettempdir()) / f"parkcos-{user}" / "files"
+    return Path(tempfile.gettempdir()) / f"parkcos-{user}"
+
+
+def default_dest_path() -> Path:
+    """Where received files go if nothing else was said; made by `make_default`."""
+    return own_folder() / "files"
 
 
 def make_default(path: Path) -> None:

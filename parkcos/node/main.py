@@ -23,6 +23,7 @@ from parkcos.cluster.options import (
 )
 from parkcos.errors import ConfigError, ParkcosError
 from parkcos.net.certificates import Certificates
+from parkcos.net.file_disk import own_folder
 from parkcos.net.file_rules import parse_size
 from parkcos.net.options import NetworkOptions
 from parkcos.net.runtime import VERSION, Parkcos
@@ -35,7 +36,6 @@ from parkcos.node.program import (
     NodeOptions,
     NodeProgram,
     count_cpus,
-    default_dest_path,
     wait_until_stopped,
 )
 
@@ -175,7 +175,7 @@ def parse_resources(texts: Sequence[str]) -> dict[str, float]:
 def _run_alone(network: NetworkOptions, node: NodeOptions, port: int, clean: bool) -> int:
     """Be the only node of its folder: of its --dest_path, or, without one, of those with its port."""
     own = f"node-{port}"
-    node.processes = ProcessFile(node.dest_path or default_dest_path() / own, own, node.client_user)
+    node.processes = ProcessFile(node.dest_path or own_folder() / own, own, node.client_user)
     node.processes.take(clean)
     try:
         return run(network, node)

@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from parkcos.errors import ConfigError
+from parkcos.net.file_disk import own_folder
 from parkcos.node.as_client import kill
 from parkcos.node.identity import ClientUser, remove_folder
 
@@ -114,7 +115,9 @@ class ProcessFile:
 
         Raises: ConfigError if there are some, or the folder cannot be used.
         """
-        self._made = [folder for folder in (self.folder, self.folder.parent) if not folder.exists()]
+        self._made = [
+            folder for folder in (self.folder, self.folder.parent) if not folder.exists() or folder == own_folder()
+        ]
         locked = self._open()
         earlier = self._read()
         if not locked:

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import getpass
 import itertools
 import logging
 import os
 import platform
 import signal
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,6 +22,7 @@ from parkcos.cluster import messages as m
 from parkcos.cluster.postbox import Postbox
 from parkcos.cluster.timer import DeadlineTimer
 from parkcos.errors import ConfigError
+from parkcos.net.file_disk import own_folder
 from parkcos.net.location import Location
 from parkcos.net.network import Network
 from parkcos.net.payload import Buffer
@@ -91,11 +90,6 @@ class NodeOptions:
     on_stop: list[Any] = field(default_factory=list)
 
 
-def default_dest_path() -> Path:
-    """Where nodes keep clients' files, if not told otherwise: a directory of this user's own."""
-    return Path(tempfile.gettempdir()) / f"parkcos-{getpass.getuser()}"
-
-
 def count_cpus(asked: int) -> int:
     """How many servers `-c asked` means on this machine.  Raises: ConfigError if that leaves none."""
     have = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -116,7 +110,7 @@ class NodeProgram:
         self.loop = network.io.loop
         self.box = Postbox.of(network)
         self.stopped = False
-        self.directory = (options.dest_path or default_dest_path()) / f"node-{network.location.port}"
+        self.directory = (options.dest_path or own_folder()) / f"node-{network.location.port}"
         make_own_folders([self.directory.parent, self.directory], options.client_user)
         if options.client_user is not None:
             self._open_folders(options.client_user)

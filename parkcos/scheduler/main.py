@@ -13,7 +13,7 @@ from parkcos.cluster.commands import add_doctor_options, make_cert, run_doctor
 from parkcos.cluster.limits import raise_open_files
 from parkcos.cluster.options import add_network_options, network_options, parse_location, set_up_logging
 from parkcos.errors import ConfigError, ParkcosError
-from parkcos.net.file_disk import default_dest_path
+from parkcos.net.file_disk import own_folder
 from parkcos.net.file_rules import parse_size
 from parkcos.net.runtime import Parkcos
 from parkcos.scheduler.console import SchedulerConsole
@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.max_file_size = parse_size(args.max_file_size) if args.max_file_size else None
         options.dest_path = args.dest_path / "files" if args.dest_path else None
         nodes = [parse_location(text, NODE_PORT) for text in args.node]
-        folder = args.dest_path or default_dest_path().parent
+        folder = args.dest_path or own_folder()
         journal = Journal(folder / f"scheduler-{args.tcp_port}")
         if args.clean:
             journal.remove()

@@ -185,6 +185,8 @@ def test_killed_client_of_a_shared_scheduler(ports: Ports, tmp_path: Path, node:
             client.wait_for("waits for its turn")
             victim.end(signal.SIGKILL)
             client.wait_for("total 285")
+            assert client.wait() == 0
+        assert scheduler.end(signal.SIGTERM) == 0
 
 
 def test_killed_node_is_reported_and_takes_its_servers_along(ports: Ports, tmp_path: Path) -> None:
