@@ -1,10 +1,11 @@
-# make demo    see it work          make test   run all tests (ARGS="-k name" for some)
+# make demo    see it work          make test   run all tests (ARGS="-k name" for some, JOBS=0 for one at a time)
 # make lint    ruff, mypy, imports  make bench  the table of speeds, in an environment with the peers (minutes)
 # Everything is installed into a virtual environment of its own; nothing needs to be there but Python 3.11 or later.
 
 PYTHON ?= python3
 VENV   ?= .venv
 ARGS   ?=
+JOBS   ?= 2
 
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
@@ -16,7 +17,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py $(ARGS)
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
