@@ -1,7 +1,8 @@
-"""The hub: who is connected to this process.  Writes, hands out what comes in, notices who is silent and who is gone.
+"""The hub: who is connected to this process.  Writes, hands out what comes in, notices who is gone.
 
-Connections that come in are greeted at the door (door.py), others are made by the dialler (dialer.py).  What comes in
-is read by the thread that keeps the lookout (lookout.py): the kernel thread while it is idle, else the I/O thread.
+Connections that come in are greeted at the door (door.py), others are made by the dialler (dialer.py); who is silent is
+noticed in keepalive.py.  What comes in is read by the thread that keeps the lookout (lookout.py): the kernel thread
+while it is idle, else the I/O thread.
 `_readable` and what it calls may run in either, one at a time; `flush_dirty`, `peer_at`, `when_caught_up` and
 `Peer.post` in any; everything else runs in the I/O thread, where `_in_io` takes it.  What the messages mean is not
 known here: they go to `callbacks.messages` as they came, in order.
@@ -25,6 +26,7 @@ from parkcos.net.dialer import Dialer
 from parkcos.net.door import CROSSED, Door, in_words, with_port
 from parkcos.net.frames import BYE, DATA, PART, Memory
 from parkcos.net.iothread import IOThread
+from parkcos.net.keepalive import KeepAlive
 from parkcos.net.link import Link
 from parkcos.net.location import Location
 from parkcos.net.lookout import NOBODY, Lookout
@@ -40,9 +42,6 @@ READS_MAX = 32
 """After so many reads from one connection in a row the others have their turn."""
 ACCEPTOR_WAITS_S = 0.2
 """When a connection breaks, the side that had accepted it gives the other so much time to dial first."""
-SILENT_PULSES = 15
-"""A process of which nothing was heard for so many pulses is gone; what is cut off for less loses nothing."""
-PULSE_MIN_S = 0.05
 CONNECT_PULSES = 5
 """For so long a process is dialled that was never there."""
 BACK_WITHIN_S = 10.0
@@ -51,8 +50,6 @@ LINGER_S = 5.0
 """A process that ends waits so long for the others to acknowledge what it has sent."""
 GOODBYE_S = 2.0
 """And then so long for them to close their connections."""
-WATCH_S = 0.25
-"""How often it is looked for paths that have fallen silent, while there is traffic."""
 
 
 @dataclass
@@ -75,7 +72,7 @@ class Hub:
         io: the I/O thread.
         own: this process's greeting; its port is filled in by `listen`.
         identity: for TLS, or None for a cluster without a secret and without certificates.
-        pulse_s: a sign of life goes out after so many seconds of silence; see SILENT_PULSES.
+        pulse_s: a sign of life goes out after so many seconds of silence; see keepalive.py.
     """
 
     def __init__(
@@ -102,7 +99,7 @@ class Hub:
         self._unacknowledged: deque[Peer] = deque()
         """Who has sent something since the last tick."""
         self.lookout = Lookout(io, self.keep_ticking)
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self.keep_alive = KeepAlive(self)
         self._warned: set[tuple[str, str]] = set()
 
     @property
@@ -124,8 +121,7 @@ class Hub:
     def start(self) -> None:
         """I/O thread: begin to accept, to pulse and to watch."""
         self.door.start()
-        self._pulse()
-        self._watch()
+        self.keep_alive.start()
 
     async def close(self) -> None:
         """Wait, for a while, until what was sent has arrived; say goodbye to everybody; close all sockets."""
@@ -135,8 +131,7 @@ class Hub:
             self.flush_dirty()
             await asyncio.sleep(0.002)
         self.closing = True
-        for handle in self._timers.values():
-            handle.cancel()
+        self.keep_alive.stop()
         self.door.close()
         deadline = time.monotonic() + GOODBYE_S
         self._say_goodbye()
@@ -242,7 +237,7 @@ class Hub:
                     due = peer.session.acknowledge()
                 if due:
                     busy = True
-                    self._write(peer)
+                    self.write(peer)
         self._idle_ticks = 0 if busy else self._idle_ticks + 1
         if self._idle_ticks <= TICKS_IDLE and not self.closing:
             self.io.loop.call_later(TICK_S, self._tick)
@@ -254,7 +249,8 @@ class Hub:
         if (self.lookout.turn is NOBODY or self._dirty or self._unacknowledged) and not self.closing:
             self.keep_ticking()
 
-    def _write(self, peer: Peer) -> None:
+    def write(self, peer: Peer) -> None:
+        """Write what its session has for it.  The thread that has the lookout, or the I/O thread."""
         try:
             if peer.write():
                 self._in_io(self._arm_writer, peer)
@@ -272,50 +268,6 @@ class Hub:
                 link.disarm_writer()
         except OSError as error:
             self._lost(peer, link, f"writing failed: {error}")
-
-    # -- who is silent
-
-    def pulse_for(self, peer: Peer, every_s: float) -> None:
-        """I/O thread: from now on give `peer` a sign of life after so many seconds of silence, if not more often."""
-        if every_s < min(self.pulse_s, peer.pulse_s):
-            peer.pulse_s = max(every_s, PULSE_MIN_S)
-            self._timers["pulse"].cancel()
-            self._pulse()
-
-    def _pulse(self) -> None:
-        now = time.monotonic()
-        often_s = self.pulse_s
-        for peer in self.peers():
-            often_s = min(often_s, peer.pulse_s)
-            silent_s = now - peer.session.last_heard
-            if peer.state is DOWN and now > peer.gone_at:
-                self.end(peer, peer.reason or "its connection was closed, and it did not come back")
-            elif peer.state is UP and silent_s > self._patience(peer):
-                self.end(peer, f"nothing was heard of it for {silent_s:.0f} s")
-            elif peer.state is UP and now - peer.session.last_sent > 0.9 * min(self.pulse_s, peer.pulse_s):
-                with peer.lock:
-                    peer.session.pulse()
-                self._write(peer)
-        self._timers["pulse"] = self.io.loop.call_later(often_s / 4, self._pulse)
-
-    def _patience(self, peer: Peer) -> float:
-        """How long a process may be silent before it counts as gone."""
-        return max(SILENT_PULSES * self.pulse_s, peer.patience_s)
-
-    def _watch(self) -> None:
-        """Dial anew where nothing is acknowledged any more: a new connection finds a path that has healed sooner."""
-        now = time.monotonic()
-        for peer in self.peers():
-            session, link = peer.session, peer.link
-            if link is None or peer.dialing or not peer.dialable or session.last_sent <= session.last_heard:
-                continue
-            stalled = link.stalled()
-            if stalled is None:  # the system does not tell: silence does
-                stalled = bool(session.unacked_bytes) and now - session.last_heard > 2 * self.pulse_s
-            if stalled:
-                logger.debug("%s: the path to %r is silent: dialling anew", self.own.name, peer)
-                self.dialer.dial(peer)
-        self._timers["watch"] = self.io.loop.call_later(WATCH_S, self._watch)
 
     # -- connections
 
@@ -458,7 +410,7 @@ class Hub:
         if peer.waiters and not peer.behind:
             self._release(peer, True)
         if session.wants_write and not link.blocked:
-            self._write(peer)
+            self.write(peer)
 
     def _stop_reading(self, peer: Peer) -> None:
         """Nothing more is wanted from this connection; the I/O thread closes it soon."""
@@ -530,7 +482,7 @@ class Hub:
         peer.state, peer.down_since = DOWN, now
         logger.debug("%s: lost %r: %s", self.own.name, peer, reason)
         if peer.dialable:
-            peer.gone_at = now + self._patience(peer)
+            peer.gone_at = now + self.keep_alive.patience_s(peer)
             self.dialer.dial(peer, 0.0 if link.dialed else ACCEPTOR_WAITS_S)
         else:
             peer.gone_at = now + BACK_WITHIN_S

@@ -296,7 +296,7 @@ class NodeProgram:
                     if (peer := self.network.hub.by_incarnation.get(process)) is not None:
                         peer.patience_s = self._patience_s
                         if message.alive_s:
-                            self.network.hub.pulse_for(peer, message.alive_s)
+                            self.network.hub.keep_alive.pulse_for(peer, message.alive_s)
                     self._alive_s = message.alive_s
                     self.handle(ev.SetupAsked(message.client, cpus, message.restart_servers, process))
                 else:

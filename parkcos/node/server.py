@@ -120,7 +120,7 @@ class Server:
         if peer.incarnation == self.config.client_process:
             peer.patience_s = self.config.patience_s
             if self.config.alive_s:
-                self.network.hub.pulse_for(peer, self.config.alive_s)
+                self.network.hub.keep_alive.pulse_for(peer, self.config.alive_s)
 
     def _peer_gone(self, peer: Peer, reason: str) -> None:
         if peer.incarnation == self.config.client_process:

@@ -175,8 +175,7 @@ class HubPlace:
 
         def stop() -> None:
             self.hub.closing = True
-            for handle in self.hub._timers.values():
-                handle.cancel()
+            self.hub.keep_alive.stop()
             for sock in self.hub.door.listeners:
                 self.io.loop.remove_reader(sock.fileno())
                 sock.close()
