@@ -136,9 +136,10 @@ IDLE = """
 def main(task=None):
     client = Client(name="idle")
     print("scheduled", (yield client.schedule()), flush=True)
-    while not (yield client.servers()):
-        yield task.sleep(0.01)
-    print("idle now", flush=True)
+    rtask = yield client.rtask(waits)
+    print("busy", flush=True)
+    yield task.receive()
+    yield rtask.deliver("end")
     while (yield client.servers()):
         yield task.sleep(0.05)
     try:
@@ -155,8 +156,14 @@ def main(task=None):
 def nothing():
     yield
 
-Task(main)
+def waits(task=None):
+    yield task.receive()
+
+main_task = Task(main)
+signal.signal(signal.SIGUSR1, lambda *_: main_task.send("go"))
+main_task.value()
 """
+"""Runs a task until SIGUSR1, and then nothing."""
 
 
 def test_an_idle_client_loses_its_turn(ports: Ports, tmp_path: Path) -> None:
@@ -165,9 +172,10 @@ def test_an_idle_client_loses_its_turn(ports: Ports, tmp_path: Path) -> None:
     with start(ports, port, tmp_path / "dest", "--zombie_period", "1") as scheduler, node:
         scheduler.wait_for("uses address")
         with ports.client(tmp_path, IDLE, "idle.py") as idle:
-            idle.wait_for("idle now")
+            idle.wait_for("busy")
             with ports.client(tmp_path, SQUARES, "next.py") as client:
                 client.wait_for("number 2 in the queue")
+                go_on(idle)
                 idle.wait_for("none of its tasks has run for 1 s: the next client has its turn")
                 client.wait_for("total 285")
             idle.wait_for("TaskAbandoned.*it has closed this client")

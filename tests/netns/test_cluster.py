@@ -37,7 +37,7 @@ MAIN_JOB = textwrap.dedent("""
     def main(task=None):
         client = Client([compute, Square])
         assert (yield client.schedule(timeout=15)) == 0
-        while len((yield client.nodes())) < NODES:  # so that each has something to do
+        while len({server.addr for server in (yield client.servers())}) < NODES:  # so that each has something to do
             yield task.sleep(0.05)
         waiting, hosts = [], set()
         for n in range(WORK):
