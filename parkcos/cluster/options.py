@@ -120,7 +120,10 @@ def parse_ports(ranges: Sequence[str], count: int, default: int) -> list[int]:
 def parse_location(text: str, default_port: int) -> Location:
     """`host` or `host:port`.  Raises: ConfigError."""
     if (re.search(r"]?:\d+$", text) and text.count(":") == 1) or text.startswith("["):
-        return Location.parse(text)
+        location = Location.parse(text)
+        if not location.port:
+            raise ConfigError(f"{text}: nobody listens at port 0; ports are 1 to 65535")
+        return location
     return Location(text, default_port)
 
 
