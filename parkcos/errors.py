@@ -10,6 +10,7 @@ __all__ = [
     "ConfigError",
     "ForgottenYield",
     "HotSwapException",
+    "NoNetworkYet",
     "NotATask",
     "ParkcosError",
     "PeerError",
@@ -53,6 +54,10 @@ class WouldHang(UsageError, RuntimeError):
 
 class ConfigError(UsageError, ValueError):
     """An option, a file or an environment that parkcos was given cannot be used."""
+
+
+class NoNetworkYet(ConfigError):
+    """This process is to have no network and no threads, for others are still to be forked from it."""
 
 
 class TaskTerminated(ParkcosError):

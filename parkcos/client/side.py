@@ -94,9 +94,11 @@ class ClientSide:
             return found
         own = self.scheduler is not None or self.contacts
         scheduler = self.private_scheduler(contacts)
-        if own or not self.network.options.discover:
+        if own:
             return self.network.incarnation
-        self.network.look_for(("scheduler",))
+        discover = self.network.options.discover
+        if discover:
+            self.network.look_for(("scheduler",))
         clock = self.network.kernel.clock
         asked = clock()
         while (waited := clock() - asked) < GREETING_S:
@@ -104,6 +106,8 @@ class ClientSide:
             if peer is not None:
                 logger.info("using the shared scheduler at %s", peer.location)
                 return peer.incarnation
+            if not discover:  # there is none that this program was told of, by `yield Parkcos().peer(...)`
+                break
             nodes = list(scheduler.machine.nodes.values())
             shared = next((n.info.scheduler for n in nodes if n.info.scheduler), "")
             if shared:

@@ -13,13 +13,16 @@ import types
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from parkcos.errors import ShippingError
+from parkcos.errors import NoNetworkYet, ShippingError
 
 if TYPE_CHECKING:
     from parkcos.cluster.shipping import Definition
 
 _pending: dict[tuple[str, str], Definition] = {}
 """What is being installed: a base class may be asked for before its turn."""
+
+_later: dict[tuple[str, str], Definition] = {}
+"""What needs a network, as references to tasks and channels do: installed where there is one."""
 
 _installed: dict[tuple[str, str], bytes] = {}
 """The digest of what was installed last under each name."""
@@ -88,6 +91,8 @@ def resolve(module: str, qualname: str) -> Any:
     space = module_globals(module)
     if (definition := _pending.get((module, head))) is not None:
         _install(definition)
+    if (module, head) in _later:
+        raise NoNetworkYet(f"{module}.{head} needs a network")
     try:
         found = space[head]
     except KeyError:
@@ -106,6 +111,13 @@ def install(definitions: Iterable[Definition]) -> None:
         _install(next(iter(_pending.values())))
 
 
+def install_rest() -> None:
+    """Where there is a network: what had to wait for one."""
+    definitions = list(_later.values())
+    _later.clear()
+    install(definitions)
+
+
 def _install(definition: Definition) -> None:
     module, name = definition.module, definition.name
     del _pending[module, name]
@@ -120,6 +132,10 @@ def _install(definition: Definition) -> None:
         value = Unshipped(
             name, f"no module named {error.name!r} here: install it at this node, or list it in the client's components"
         )
+    except NoNetworkYet:
+        _later[module, name] = definition
+        space[name] = Unshipped(name, "it is, or refers to, a task or channel, and node_setup has no network")
+        return
     except Exception as error:
         value = Unshipped(name, f"it cannot be rebuilt here: {type(error).__name__}: {error}")
     space[name] = value

@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from parkcos.errors import ConfigError, UsageError
+from parkcos.errors import ConfigError, NoNetworkYet, UsageError
 from parkcos.kernel import Kernel, Task, cur_task
 from parkcos.kernel.registry import current_kernel, set_default_kernel_factory
 from parkcos.kernel.wait import Completion
@@ -72,6 +72,8 @@ class Parkcos:
     __signature__: ClassVar[inspect.Signature]
     _instance: Parkcos | None = None
     _lock = threading.RLock()
+    barred: ClassVar[str] = ""
+    """Why nothing of this may start in this process, which has neither threads nor a network; "": it may."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Parkcos:
         with cls._lock:
@@ -178,8 +180,13 @@ class Parkcos:
         """The runtime of this process, made if there is none."""
         return cls()
 
+    def _must_not_be_barred(self) -> None:
+        if self.barred:
+            raise NoNetworkYet(self.barred)
+
     def start(self) -> None:
         """Start the kernel in a thread of its own, for which the program waits at its end."""
+        self._must_not_be_barred()
         with self._lock:
             if self.kernel.ident == -1 and not self.kernel.stopped:
                 self.kernel.finish_at_exit()
@@ -190,6 +197,7 @@ class Parkcos:
     @property
     def io(self) -> IOThread:
         """The I/O thread, started when it is first needed, or with the kernel where that would be too late."""
+        self._must_not_be_barred()
         with self._lock:
             if self._io is None:
                 self._io = IOThread()
@@ -200,6 +208,7 @@ class Parkcos:
     @property
     def network(self) -> Network:
         """The network, started when it is first needed.  Raises: ConfigError."""
+        self._must_not_be_barred()
         with self._lock:
             if self._network is None:
                 from parkcos.net.network import Network

@@ -383,6 +383,7 @@ def main(
         dataclasses.replace(options, name=f"{config.node_name}/{index + 1}", tcp_ports=ports, dest_path=Path.cwd())
     )
     server = _server = Server(config, index, runtime, reports, tally)
+    runtime.kernel.post(namespace.install_rest)
     signal.signal(signal.SIGUSR1, server.interrupted)
     signal.signal(signal.SIGTERM, server.asked_to_end)
     signal.signal(signal.SIGUSR2, server.asked_to_end)

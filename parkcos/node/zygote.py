@@ -25,9 +25,11 @@ from parkcos.cluster import messages as m
 from parkcos.cluster import namespace
 from parkcos.cluster.limits import set_open_files
 from parkcos.cluster.requirements import what_is_missing
+from parkcos.errors import NoNetworkYet
 from parkcos.kernel import Kernel, MonitorStatus
 from parkcos.net import tls
 from parkcos.net.options import NetworkOptions
+from parkcos.net.runtime import Parkcos
 from parkcos.node import family, printing, server
 from parkcos.node.as_client import become
 from parkcos.node.identity import set_dumpable
@@ -35,6 +37,7 @@ from parkcos.node.sent import SENT
 from parkcos.node.tally import Tally
 
 _NODE_SETUP_FAILED = "node_setup"
+_BARRED = "node_setup has no network, since servers are forked after it; what needs one belongs into server_setup"
 
 
 class Zygote:
@@ -138,6 +141,7 @@ class Zygote:
                 set_dumpable()  # not before: until here, an earlier client's processes could look into this one
             self.options = server.network_options(self.config)
             self.options.prepare()
+            Parkcos.barred = _BARRED
             os.chdir(self.directory)
             sys.path[0:0] = [str(self.directory)]
             os.environ["PATH"] = f"{self.directory}{os.pathsep}{os.environ.get('PATH', '')}"
@@ -172,8 +176,12 @@ class Zygote:
         path.chmod(file.mode & 0o755 | 0o600)
 
     def _node_setup(self, pickled: bytes) -> str:
-        fn, args, kwargs = pickle.loads(pickled)
+        try:
+            fn, args, kwargs = pickle.loads(pickled)
+        except NoNetworkYet:
+            return f"{_NODE_SETUP_FAILED} cannot be run: it refers to a task or channel; {_BARRED}"
         kernel = Kernel("node_setup")
+        kernel.network_factory = lambda: Parkcos.instance().network  # which says why there is none
         task = kernel.spawn(fn, *args, **kwargs)
         task.add_end_callback(lambda _: kernel.terminate())
         kernel.run()
@@ -209,6 +217,7 @@ class Zygote:
             os.close(self._lifeline_end)
             printing.print_into(pipes)
             printing.set_up_server_logging(index + 1, self.log, debug=self.config.debug, piped=bool(pipes))
+            Parkcos.barred = ""
             code = server.main(
                 self.config, self.options, index, ports, self.reports, self.lifeline, self.directory, self.tally
             )

@@ -153,6 +153,39 @@ def test_the_answers_of_an_allocate_of_ones_own() -> None:
     assert cpus_wanted(chosen, node_info(name="other"))[0] == 4
 
 
+def test_what_allocate_is_called_with() -> None:
+    """Its address, name, platform, processors, free memory and disk space; and it gets no more than there is."""
+    calls: list[tuple[Any, ...]] = []
+
+    class Asks(NodeAllocate):
+        def allocate(self, *args: Any) -> int:
+            calls.append(args)
+            return 10
+
+    chosen = [Asks(resources={"tpu": 1}), Asks(), Asks()]
+    assert cpus_wanted(chosen, node_info()) == (4, chosen[1])
+    assert calls == [("10.0.0.1", "n", "Linux-6.1-x86_64", 4, 2_000, 3_000)], "the resources are looked at before"
+
+
+def test_what_a_node_does_not_say_is_not_enough() -> None:
+    unknown = node_info(memory=None, disk=None)
+    assert cpus_wanted([NodeAllocate()], unknown)[0] == 4
+    assert cpus_wanted([NodeAllocate(memory=1)], unknown)[0] == 0
+    assert cpus_wanted([NodeAllocate(disk=1)], unknown)[0] == 0
+
+
+def test_a_name_is_resolved_to_the_address() -> None:
+    assert NodeAllocate("localhost").location == Location("127.0.0.1", 9706)
+    assert cpus_wanted(allocations(["localhost"]), node_info(addr="127.0.0.1"))[0] == 4
+    assert cpus_wanted(allocations(["localhost"]), node_info(addr="127.0.0.2"))[0] == 0
+
+
+def test_by_default_nothing_is_asked_of_a_node() -> None:
+    one = NodeAllocate()
+    assert (one.node, one.port, one.platform, one.cpus, one.memory, one.disk) == ("*", 9706, "", 0, 0, 0)
+    assert one.location is None, "a pattern is not dialled"
+
+
 def test_resources_that_are_none() -> None:
     with pytest.raises(ConfigError, match="write names and numbers"):
         NodeAllocate(resources={"gpu": "one"})  # type: ignore[dict-item]

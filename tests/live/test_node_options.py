@@ -319,6 +319,23 @@ def test_a_client_that_runs_nothing_is_closed(ports: Ports, tmp_path: Path, left
         assert node.end() == 0
 
 
+def test_nothing_is_heard_of_a_node_less_often_than_it_allows(ports: Ports, tmp_path: Path, left_behind: Path) -> None:
+    watches = WATCHES.replace("Client(", "Client(pulse_interval=100, ")
+    bounds = ("--min_pulse_interval", "0.1", "--max_pulse_interval", "0.2")
+    with ports.node(1, *bounds)[0] as node, ports.client(tmp_path, watches) as client:
+        client.wait_for("status: NodeAvailInfo", times=4)
+        client.end(signal.SIGKILL)
+        assert node.end() == 0
+
+
+@pytest.mark.parametrize("option", ["-d", None])
+def test_debug_messages(ports: Ports, tmp_path: Path, left_behind: Path, option: str | None) -> None:
+    with ports.node(1, *([option] if option else []))[0] as node, ports.client(tmp_path, SQUARES) as client:
+        client.wait_for("total 285")
+        assert node.end() == 0
+        assert bool(node.find(" DEBUG .*: connected ")) == bool(option), node.text
+
+
 # Configuration
 
 

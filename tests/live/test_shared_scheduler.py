@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.lib import Ports, Program, free_ports
+from tests.live.lib import SECRET, Ports, Program, free_ports
 from tests.live.test_programs import SQUARES
 
 pytestmark = pytest.mark.live
@@ -207,6 +207,52 @@ def test_the_prompt(ports: Ports, tmp_path: Path) -> None:
                 waits.wait_for("total 285")
         scheduler.say("exit\n")
         assert scheduler.wait() == 0
+
+
+PEER = """
+Parkcos().terminate()
+Parkcos(host="127.0.0.1", secret={secret!r}, discover_peers=False)
+
+def told(task=None):
+    print("peer", (yield Parkcos().peer(Location("127.0.0.1", {port}))), flush=True)
+
+Task(told).value()
+"""
+
+
+def test_a_scheduler_of_another_network_is_used_once_it_is_a_peer(ports: Ports, tmp_path: Path) -> None:
+    """As chapter 6.3.2 has it; there is no broadcast in this client, so that it can have found it in no other way."""
+    scheduler, port = ports.scheduler()
+    node, _ = ports.node(1)
+    with scheduler, node:
+        scheduler.wait_for("uses address")
+        with ports.client(tmp_path, PEER.format(secret=SECRET, port=port) + SQUARES) as client:
+            client.wait_for("peer 0")
+            client.wait_for("using the shared scheduler at")
+            client.wait_for("total 285")
+            assert client.wait() == 0
+
+
+def test_a_scheduler_of_the_programs_own_beside_a_shared_one(ports: Ports, tmp_path: Path) -> None:
+    """Scheduler() says that the program's own is to be used, and takes the nodes' names and what Parkcos takes."""
+    scheduler, _ = ports.scheduler()
+    node, port = ports.node(1)
+    own = (
+        "Parkcos().terminate()\n"
+        f"Scheduler(nodes=[Location('127.0.0.1', {port})], host='127.0.0.1', udp_port={ports.udp - 1}, "
+        f"secret={SECRET!r}, name='own')\n"
+        "print('is', Parkcos().name, flush=True)\n"
+    )
+    with scheduler, node:
+        scheduler.wait_for("uses address")
+        with ports.client(tmp_path, SQUARES, "first.py") as client:
+            client.wait_for("using the shared scheduler")  # so this is what a program would do
+            client.wait_for("total 285")
+        with ports.client(tmp_path, own + SQUARES) as client:
+            client.wait_for("is own")
+            client.wait_for("total 285")
+            assert client.wait() == 0
+            assert not client.find("shared scheduler")
 
 
 def test_bad_options(ports: Ports) -> None:
