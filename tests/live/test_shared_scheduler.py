@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import signal
 from pathlib import Path
 
@@ -207,6 +210,34 @@ def test_the_prompt(ports: Ports, tmp_path: Path) -> None:
                 waits.wait_for("total 285")
         scheduler.say("exit\n")
         assert scheduler.wait() == 0
+
+
+def test_in_the_background_of_a_terminal_it_reads_nothing(ports: Ports, tmp_path: Path) -> None:
+    """As with --daemon; who reads a terminal from the background is stopped by the system."""
+    (port,), (master, terminal) = free_ports(1), pty.openpty()
+    options = [option for option in ports.options if option != "--daemon"]
+    command = ["-m", "parkcos.scheduler.main", "-t", str(port), "-u", str(ports.udp - 1), *options]
+    starter = (
+        "import os, signal, subprocess, sys\n"
+        f"terminal = os.open({os.ttyname(terminal)!r}, os.O_RDWR)\n"  # of this session, whose first process this is
+        f"scheduler = subprocess.Popen([sys.executable, *{command!r}], stdin=terminal, process_group=0)\n"
+        "signal.signal(signal.SIGTERM, lambda *_: scheduler.terminate())\n"
+        "print('in the background', os.tcgetpgrp(terminal) == os.getpgrp(), flush=True)\n"
+        "sys.exit(scheduler.wait())\n"
+    )
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, master)
+        stack.callback(os.close, terminal)
+        scheduler = stack.enter_context(Program("-c", starter, start_new_session=True))
+        scheduler.wait_for("in the background True")
+        scheduler.wait_for("uses address")
+        os.write(master, b"status\nquit\n")
+        stack.enter_context(ports.node(1)[0])
+        with ports.client(tmp_path, SQUARES) as client:
+            client.wait_for("using the shared scheduler")
+            client.wait_for("total 285")
+        assert not scheduler.find("no client|no node|^ends")
+        assert scheduler.end(signal.SIGTERM) == 0
 
 
 PEER = """
