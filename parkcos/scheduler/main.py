@@ -13,7 +13,7 @@ from parkcos.cluster.commands import add_doctor_options, make_cert, run_doctor
 from parkcos.cluster.limits import raise_open_files
 from parkcos.cluster.options import add_network_options, network_options, parse_location, set_up_logging
 from parkcos.errors import ConfigError, ParkcosError
-from parkcos.net.file_disk import own_folder
+from parkcos.net.file_disk import make_default, own_folder
 from parkcos.net.file_rules import parse_size
 from parkcos.net.runtime import Parkcos
 from parkcos.scheduler.console import SchedulerConsole
@@ -63,10 +63,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _journal(args: argparse.Namespace) -> Journal:
+    """Raises: ConfigError, Refused."""
+    name = f"scheduler-{args.tcp_port}"
+    if args.dest_path is not None:
+        return Journal(args.dest_path / name)
+    folder = own_folder() / name
+    try:
+        make_default(folder)  # in a folder that all users share: nobody else is to have made it
+    except OSError as error:
+        raise ConfigError(f"the folder {folder} cannot be made: {error.strerror}; give --dest_path") from None
+    return Journal(folder)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a scheduler until it is told to end.  Returns the exit code."""
     args = _parser().parse_args(argv)
     set_up_logging(args.debug)
+    stopped = threading.Event()
     try:
         if args.make_cert is not None:
             return make_cert(args.make_cert, args.days)
@@ -86,21 +100,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.max_file_size = parse_size(args.max_file_size) if args.max_file_size else None
         options.dest_path = args.dest_path / "files" if args.dest_path else None
         nodes = [parse_location(text, NODE_PORT) for text in args.node]
-        folder = args.dest_path or own_folder()
-        journal = Journal(folder / f"scheduler-{args.tcp_port}")
+        journal = _journal(args)
         if args.clean:
             journal.remove()
         runtime = Parkcos.instance()
         raise_open_files()
+        signal.signal(signal.SIGINT, lambda *_: stopped.set())  # before anybody can know that it is there
+        signal.signal(signal.SIGTERM, lambda *_: stopped.set())
         service = runtime.start_network(
             options, lambda network: SchedulerService(network, nodes, args.zombie_period, journal)
         )
     except ParkcosError as error:
         print(f"parkcos.py: {error}", file=sys.stderr)
         return 1
-    stopped = threading.Event()
-    signal.signal(signal.SIGINT, lambda *_: stopped.set())
-    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     service.start()
     console = SchedulerConsole(service, stopped.set, stopped.is_set)
     if not args.daemon:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import json
 import os
 import pty
@@ -284,6 +285,26 @@ def test_a_scheduler_of_the_programs_own_beside_a_shared_one(ports: Ports, tmp_p
             client.wait_for("total 285")
             assert client.wait() == 0
             assert not client.find("shared scheduler")
+
+
+def test_a_default_folder_that_others_can_write_to(
+    ports: Ports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who could change the journal could change the order of the clients."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    folder = tmp_path / f"parkcos-{getpass.getuser()}"
+    folder.mkdir()
+    folder.chmod(0o777)
+    scheduler, _ = ports.scheduler()
+    with scheduler:
+        assert scheduler.wait() == 1
+        assert scheduler.find(f"others can write into {folder}: take that right away, or give dest_path")
+    folder.chmod(0o700)
+    scheduler, _ = ports.scheduler()
+    with scheduler:
+        scheduler.wait_for("uses address")
+        assert scheduler.end(signal.SIGTERM) == 0
+    assert not folder.exists()
 
 
 def test_bad_options(ports: Ports) -> None:
