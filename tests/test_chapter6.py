@@ -173,6 +173,9 @@ def test_the_containers_use_what_there_is() -> None:
         line.split()[1:-1] for line in dockerfile.splitlines() if line.startswith("COPY ") and "--from" not in line
     ]
     assert [name for names in copied for name in names if not (ROOT / name).exists()] == []
+    passed = (ROOT / ".dockerignore").read_text().splitlines()
+    assert passed[1] == "*"
+    assert {f"!{name}" for names in copied for name in names} <= set(passed)
     assert 'ENTRYPOINT ["parkcosnode.py"]' in dockerfile
     command = re.search(r"^CMD (\[.*\])$", dockerfile, re.MULTILINE)
     assert command

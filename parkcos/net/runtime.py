@@ -72,7 +72,7 @@ class Parkcos:
     __signature__: ClassVar[inspect.Signature]
     _instance: Parkcos | None = None
     _lock = threading.RLock()
-    barred: ClassVar[str] = ""
+    _barred: ClassVar[str] = ""
     """Why nothing of this may start in this process, which has neither threads nor a network; "": it may."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Parkcos:
@@ -181,8 +181,8 @@ class Parkcos:
         return cls()
 
     def _must_not_be_barred(self) -> None:
-        if self.barred:
-            raise NoNetworkYet(self.barred)
+        if self._barred:
+            raise NoNetworkYet(self._barred)
 
     def start(self) -> None:
         """Start the kernel in a thread of its own, for which the program waits at its end."""
@@ -351,6 +351,11 @@ def _checked_size(max_file_size: Any) -> int | None:
 _signature = inspect.signature(Parkcos.__init__)
 Parkcos.__signature__ = _signature.replace(parameters=list(_signature.parameters.values())[1:])
 """What `help` shows; without it, that would be the arguments of `__new__`, which takes any."""
+
+
+def bar(reason: str) -> None:
+    """Let nothing of the runtime start in this process, in which others are to be forked; `reason` "": it may."""
+    Parkcos._barred = reason
 
 
 def _start_default() -> Kernel:

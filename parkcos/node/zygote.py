@@ -29,7 +29,7 @@ from parkcos.errors import NoNetworkYet
 from parkcos.kernel import Kernel, MonitorStatus
 from parkcos.net import tls
 from parkcos.net.options import NetworkOptions
-from parkcos.net.runtime import Parkcos
+from parkcos.net.runtime import Parkcos, bar
 from parkcos.node import family, printing, server
 from parkcos.node.as_client import become
 from parkcos.node.identity import set_dumpable
@@ -141,7 +141,7 @@ class Zygote:
                 set_dumpable()  # not before: until here, an earlier client's processes could look into this one
             self.options = server.network_options(self.config)
             self.options.prepare()
-            Parkcos.barred = _BARRED
+            bar(_BARRED)
             os.chdir(self.directory)
             sys.path[0:0] = [str(self.directory)]
             os.environ["PATH"] = f"{self.directory}{os.pathsep}{os.environ.get('PATH', '')}"
@@ -217,7 +217,7 @@ class Zygote:
             os.close(self._lifeline_end)
             printing.print_into(pipes)
             printing.set_up_server_logging(index + 1, self.log, debug=self.config.debug, piped=bool(pipes))
-            Parkcos.barred = ""
+            bar("")
             code = server.main(
                 self.config, self.options, index, ports, self.reports, self.lifeline, self.directory, self.tally
             )

@@ -1,0 +1,28 @@
+"""docs/architecture.md says where to find what: it names every module, and none that there is not."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "architecture.md").read_text()
+TO_COME = {"httpd", "park", "sweep", "compat"}
+
+
+def modules() -> set[str]:
+    package = ROOT / "parkcos"
+    found = {path.relative_to(package) for path in package.rglob("*.py") if path.name != "__init__.py"}
+    return {path.as_posix() for path in found if path.parts[0] not in TO_COME}
+
+
+def test_every_module_has_its_place() -> None:
+    named = set(re.findall(r"`(\w+(?:/\w+)*\.py)`", PAGE))
+    assert sorted(modules() - named) == []
+
+
+def test_what_is_named_is_there() -> None:
+    rows = [line for line in PAGE.splitlines() if line.startswith("| ")]
+    named = {name for line in rows for name in re.findall(r"`([\w/]+\.py)`", line)}
+    assert named
+    assert sorted(name for name in named if not (ROOT / "parkcos" / name).is_file()) == []
