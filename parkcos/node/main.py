@@ -36,6 +36,7 @@ from parkcos.node.program import (
     NodeOptions,
     NodeProgram,
     count_cpus,
+    note_signals,
     wait_until_stopped,
 )
 
@@ -187,6 +188,7 @@ def run(network: NetworkOptions, node: NodeOptions, ready: socket.socket | None 
     """Be a node with these options; returns the exit code.  ready: is told the port; when it closes, the node ends."""
     runtime = Parkcos.instance()
     node.open_files = raise_open_files()
+    asked = note_signals()
     program = runtime.start_network(network, lambda started: NodeProgram(started, node))
     if ready is not None:
         ready.sendall(json.dumps({"port": runtime.location.port}).encode() + b"\n")
@@ -197,7 +199,7 @@ def run(network: NetworkOptions, node: NodeOptions, ready: socket.socket | None 
 
         program.loop.call_soon_threadsafe(program.loop.add_reader, ready.fileno(), parent_gone)
     try:
-        wait_until_stopped(program)
+        wait_until_stopped(program, asked)
     finally:
         runtime.terminate()
     return 0

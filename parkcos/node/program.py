@@ -462,8 +462,19 @@ class NodeProgram:
         )
 
 
-def wait_until_stopped(program: NodeProgram) -> None:
-    """Start the node and wait in the main thread until SIGINT or SIGTERM has ended it."""
+def note_signals() -> list[int]:
+    """From now on SIGINT and SIGTERM end nothing, and are noted in this list.  Main thread."""
+    asked: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda came, _: asked.append(came))
+    return asked
+
+
+def wait_until_stopped(program: NodeProgram, asked: Sequence[int] = ()) -> None:
+    """Start the node and wait in the main thread until SIGINT or SIGTERM has ended it.
+
+    asked: signals that came before.
+    """
     loop = program.loop
 
     def stop(*_: Any) -> None:
@@ -471,6 +482,8 @@ def wait_until_stopped(program: NodeProgram) -> None:
 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
+    if asked:
+        stop()
     done = asyncio.run_coroutine_threadsafe(_until_stopped(program), loop)
     while True:
         try:

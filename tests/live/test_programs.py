@@ -218,6 +218,20 @@ def test_node_and_scheduler_end_cleanly_while_a_client_runs(
             client.wait_for("end: MonitorStatus")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("program", ["node", "scheduler"])
+def test_it_ends_in_order_as_soon_as_it_is_seen(
+    ports: Ports, tmpdir_of_programs: Path, program: str, number: int
+) -> None:
+    """A signal that comes with the first line of its log ends it as any other does."""
+    process, _ = ports.node(1) if program == "node" else ports.scheduler()
+    with process:
+        process.wait_for("uses address")
+        assert process.end(number) == 0
+    assert list(tmpdir_of_programs.iterdir()) == []
+    assert "Traceback" not in process.text
+
+
 def test_ctrl_c_ends_the_tasks_and_a_second_one_the_program(ports: Ports, tmp_path: Path, node: Program) -> None:
     with ports.client(tmp_path, HOLDS, "once.py") as client:
         client.wait_for("runs at")
