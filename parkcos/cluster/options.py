@@ -117,6 +117,17 @@ def parse_ports(ranges: Sequence[str], count: int, default: int) -> list[int]:
     return ports
 
 
+def enough_ports(ports: Sequence[int], own: int, cpus: int) -> list[int]:
+    """The servers' ports, and as many more as are needed for `cpus` servers, beyond the highest, also the node's `own`.
+
+    Returns: none if there were none, for any ports do then.
+    """
+    found = list(ports)
+    while found and len(found) < cpus and max(own, *found) < 65535:
+        found.append(max(own, *found) + 1)
+    return found
+
+
 def parse_location(text: str, default_port: int) -> Location:
     """`host` or `host:port`.  Raises: ConfigError."""
     if (re.search(r"]?:\d+$", text) and text.count(":") == 1) or text.startswith("["):

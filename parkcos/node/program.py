@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from parkcos.cluster import messages as m
+from parkcos.cluster.options import enough_ports
 from parkcos.cluster.postbox import Postbox
 from parkcos.cluster.timer import DeadlineTimer
 from parkcos.errors import ConfigError
@@ -259,10 +260,7 @@ class NodeProgram:
     def set_cpus(self, asked: int) -> int:
         """How many servers the next client gets, as `-c` says it; returns how many those are.  Raises: ConfigError."""
         self.options.cpus = cpus = count_cpus(asked)
-        ports = list(self.options.server_ports)
-        while ports and len(ports) < cpus and max(ports) < 65535:
-            ports.append(max(ports) + 1)
-        self.options.server_ports = ports
+        self.options.server_ports = enough_ports(self.options.server_ports, self.network.location.port, cpus)
         self.tell_schedulers()
         return cpus
 

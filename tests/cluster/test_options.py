@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from parkcos.cluster.options import network_options, parse_location, parse_ports
+from parkcos.cluster.options import enough_ports, network_options, parse_location, parse_ports
 from parkcos.errors import ConfigError
 from parkcos.net.location import Location
 from parkcos.node import main as node
@@ -94,6 +94,21 @@ def test_tcp_ports_that_are_none(text: str) -> None:
 def test_ports_that_there_are_not() -> None:
     with pytest.raises(ConfigError, match="3 ports are needed, and beyond 65535 there are none"):
         parse_ports(["65534"], 3, 9706)
+
+
+@pytest.mark.parametrize(
+    ("ports", "own", "cpus", "enough"),
+    [
+        ([], 9706, 4, []),
+        ([9707, 9708], 9706, 1, [9707, 9708]),
+        ([9707], 9706, 3, [9707, 9708, 9709]),
+        ([5000], 5002, 4, [5000, 5003, 5004, 5005]),
+        ([65534], 9706, 4, [65534, 65535]),
+    ],
+)
+def test_ports_for_more_servers(ports: list[int], own: int, cpus: int, enough: list[int]) -> None:
+    """As with --tcp_ports: beyond the highest, which may be the node's own; it is not given to a server."""
+    assert enough_ports(ports, own, cpus) == enough
 
 
 @pytest.mark.parametrize(
