@@ -37,6 +37,8 @@ class Submission:
     retries: int = 0
     """How often it may be run anew."""
     retry_on: tuple[type[BaseException], ...] = ()
+    shown_as: int = 0
+    """The number by which an observer knows it: when it is run anew it may have another one."""
 
     def limit(self, limits: TaskLimits, server: int, node: int) -> None:
         """Set what the program's options say."""

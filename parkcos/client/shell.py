@@ -20,6 +20,7 @@ from parkcos.client.allocate import NodeAllocate, cpus_wanted
 from parkcos.client.components import with_setup_call
 from parkcos.client.dispatch import Dispatch
 from parkcos.client.forwarded import Forwarded
+from parkcos.client.observer import Observer
 from parkcos.client.placing import CLOSING, OPEN, PAUSED, READY, SETUP
 from parkcos.client.rtasks import Submission
 from parkcos.client.side import SAY_S, ClientSide
@@ -58,6 +59,7 @@ class ClientShell:
     _node_setup: Callable[..., Any] | None = None
     _forward_output = False
     _server_setup: Callable[..., Any] | None = None
+    _observer: Observer | None = None
     _kernel: Kernel
     _network: Network
     _side: ClientSide
@@ -91,6 +93,8 @@ class ClientShell:
         """When it is looked next who is silent."""
         self._silent: set[int] = set()
         self._locations: dict[int, Location] = {}
+        self._indexes: dict[int, int] = {}
+        """The number of each server at its node, from 1 on."""
         self._unusable: dict[str, str] = {}
         self._turn: Completion[int] | None = None
         self._closing: list[Completion[None]] = []
@@ -145,6 +149,8 @@ class ClientShell:
     # -- what comes in (I/O thread)
 
     def _received(self, process: int, message: Any, form: int, payload: Buffer) -> None:
+        if self._observer is not None:
+            self._observer.received(process, message, payload)
         match message:
             case m.NodeOffer() | m.NodeUnusable() | m.NodeGranted() if process != self._scheduler:
                 pass  # of the scheduler that this client has just left
@@ -167,6 +173,7 @@ class ClientShell:
                 node = self._infos[process]
                 location = Location(message.addr or node.addr, message.port)
                 self._locations[message.incarnation] = location
+                self._indexes[message.incarnation] = message.index
                 self._handle(d.ServerIsUp(process, message.incarnation, location.addr, location.port))
             case m.ServerReady():
                 self._handle(d.ServerIsReady(process))
@@ -182,7 +189,7 @@ class ClientShell:
                     logger.warning("%s: server %s: %s", self.name, at, message.reason)
                 self._handle(d.ServerIsDown(message.incarnation, message.reason, message.restarts, message.asked))
             case m.Output():
-                if (info := self._infos.get(process)) is not None:
+                if self._forward_output and (info := self._infos.get(process)) is not None:
                     self._forwarded.received(info.name, message, payload)
             case m.AskServers():
                 with self._lock:
@@ -390,6 +397,8 @@ class ClientShell:
         """Tell the machine a fact and do what it says; any thread."""
         with self._lock:
             effects = self._machine.handle(event, time.monotonic())
+            if self._observer is not None:
+                self._observer.handled(event, effects)
             for effect in effects:
                 self._EXECUTE[type(effect)](self, effect)
             deadline = self._machine.next_deadline()
@@ -477,6 +486,8 @@ class ClientShell:
         rtask = submission.rtask
         assert rtask is not None
         rtask.ended(outcome)
+        if self._observer is not None:
+            self._observer.ended(submission, outcome)
         if self.status_task is not None:
             self.status_task.send(MonitorStatus.of(rtask, outcome))
 
@@ -524,7 +535,7 @@ class ClientShell:
             self.restart_servers,
             self.pulse_interval,
             alive_s=self._alive_s(effect.node),
-            forward_output=self._forward_output,
+            forward_output=self._forward_output or self._observer is not None,
         )
         encoded = self._encoded_bundle
         if (call := self._setup_calls.get(effect.node)) is not None:

@@ -30,7 +30,7 @@ def hexed(number: int) -> str:
 
 
 class NodeRecord(msgspec.Struct):
-    """cpu, swap: free, in percent; memory, disk: available, in bytes; servers: how many it has now; pulse: when it last
+    """cpu: free, in percent; memory, disk, swap: available, in bytes; servers: how many it has now; pulse: when it last
     said what it has; client: whom it serves, in a scheduler's dashboard."""
 
     id: str
@@ -49,7 +49,7 @@ class NodeRecord(msgspec.Struct):
     cpu: float | None = None
     memory: int | None = None
     disk: int | None = None
-    swap: float | None = None
+    swap: int | None = None
     pulse: float = 0.0
     client: str = ""
 
@@ -204,7 +204,7 @@ class NodeLoad:
     cpu: float | None
     memory: int | None
     disk: int | None
-    swap: float | None
+    swap: int | None
 
 
 @dataclass(slots=True)

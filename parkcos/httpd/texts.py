@@ -176,11 +176,10 @@ class Describer:
         self._wake.release()
 
     def stop(self) -> None:
-        """Make no more texts.  Waits a moment for the one that is being made."""
+        """Make no more texts; the thread ends with the one that it is making."""
         self._stopped = True
         self._jobs.clear()
         self._wake.release()
-        self._thread.join(1.0)
 
     def _run(self) -> None:
         while self._wake.acquire() and not self._stopped:

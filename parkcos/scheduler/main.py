@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import math
 import signal
 import sys
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 from parkcos.cluster.commands import add_doctor_options, make_cert, run_doctor
 from parkcos.cluster.limits import raise_open_files
@@ -58,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         "--make_cert", nargs="?", const="", metavar="DIR", help="make a certificate for the cluster, and end"
     )
     parser.add_argument("--days", type=int, metavar="N", help="how long that one is valid (default: five years)")
+    _add_dashboard_options(parser)
     add_doctor_options(parser)
     add_network_options(parser)
     return parser
@@ -74,6 +77,43 @@ def _journal(args: argparse.Namespace) -> Journal:
     except OSError as error:
         raise ConfigError(f"the folder {folder} cannot be made: {error.strerror}; give --dest_path") from None
     return Journal(folder)
+
+
+def _add_dashboard_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--httpd", action="store_true", help="offer a dashboard for browsers; its address is written to the log")
+    add("--httpd_port", type=int, metavar="PORT", help="its port (default: 8181)")
+    add("--httpd_host", metavar="ADDR", help="where it listens (default: at all addresses of this machine)")
+    add(
+        "--httpd_token",
+        metavar="TOKEN",
+        help="what a browser must know (default: PARKCOS_HTTPD_TOKEN, which other users do not see, or a new one)",
+    )
+    add(
+        "--httpd_name",
+        action="append",
+        metavar="NAME",
+        help="a name of this machine in browsers, beside its host name; repeatable",
+    )
+    add("--httpd_certfile", metavar="FILE", help="for HTTPS: a certificate (PEM)")
+    add("--httpd_keyfile", metavar="FILE", help="its private key (default: it is in the certfile)")
+
+
+def _open_dashboard(service: SchedulerService, args: argparse.Namespace) -> Any:
+    """The dashboard stands above the scheduler, which reaches it by name, and only when it is asked to.
+
+    Raises: ConfigError.
+    """
+    given = {name: value for name, value in vars(args).items() if name.startswith("httpd_") and value is not None}
+    if not args.httpd:
+        if given:
+            raise ConfigError(f"--{next(iter(given))} goes with --httpd, which offers the dashboard")
+        return None
+    try:
+        shared = importlib.import_module("parkcos.httpd.shared")
+    except ImportError as error:
+        raise ConfigError(f"--httpd: {error}") from error
+    return shared.open_dashboard(service, **{name.removeprefix("httpd_"): value for name, value in given.items()})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -110,6 +150,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         service = runtime.start_network(
             options, lambda network: SchedulerService(network, nodes, args.zombie_period, journal)
         )
+        try:
+            dashboard = _open_dashboard(service, args)
+        except ParkcosError:
+            runtime.terminate()
+            raise
     except ParkcosError as error:
         print(f"parkcos.py: {error}", file=sys.stderr)
         return 1
@@ -121,6 +166,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         stopped.wait()
     finally:
         runtime.io.call(console.stop)
+        if dashboard is not None:
+            dashboard.close()
         runtime.terminate()
         journal.end()
     return 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from parkcos.cluster import messages as m
@@ -44,6 +44,8 @@ class SchedulerService:
     ) -> None:
         self.network = network
         self.machine = st.SchedulerMachine(zombie_period_s)
+        self.observer: Callable[[], object] | None = None
+        """Called when the machine has been told something, by whoever shows it."""
         self._journal = journal
         self._met: list[Location] = []
         """The nodes of an earlier run."""
@@ -160,4 +162,6 @@ class SchedulerService:
         if self._journal is not None:
             nodes = [str(Location(node.info.addr, node.info.port)) for node in self.machine.nodes.values()]
             self._journal.write(Entries(list(self.machine.queue.values()), nodes))
+        if self.observer is not None:
+            self.observer()
         self._timer.rearm()

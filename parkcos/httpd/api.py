@@ -1,0 +1,222 @@
+"""The routes below /api/: the state, one node, server or task; what can be done to them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from parkcos.httpd import records as r
+from parkcos.httpd.acting import Refused
+from parkcos.httpd.board import Board, encode
+from parkcos.httpd.guard import refused
+from parkcos.httpd.model import Model
+from parkcos.httpd.stream import Stream
+
+POLL_MIN_S, POLL_MAX_S = 0.5, 600.0
+TASKS_MAX = 10_000
+"""Of an answer."""
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class Actions(Protocol):
+    """What the dashboard can do; each raises Refused."""
+
+    def node(self, number: int, name: str, what: str, terminate: bool) -> None:
+        """Suspend, resume, close, restart."""
+
+    def server(self, number: int, name: str, what: str, terminate: bool) -> None:
+        """Likewise."""
+
+    def terminate(self, tasks: Iterable[int]) -> list[int]:
+        """Returns: those that cannot be."""
+
+
+class How(msgspec.Struct, forbid_unknown_fields=True):
+    terminate: bool = False
+
+
+class Which(msgspec.Struct, forbid_unknown_fields=True):
+    tasks: list[int]
+
+
+class Set(msgspec.Struct, forbid_unknown_fields=True):
+    poll_s: float | None = None
+    show_args: bool | None = None
+
+
+class Api:
+    """The routes.
+
+    Args:
+        show_args: called when the tasks' arguments are to be shown from now on.
+    """
+
+    def __init__(self, board: Board, stream: Stream, actions: Actions, show_args: Callable[[], object]) -> None:
+        self._board = board
+        self._stream = stream
+        self._actions = actions
+        self._show_args = show_args
+
+    def add_routes(self, app: web.Application) -> None:
+        """Serve them."""
+        get, post = app.router.add_get, app.router.add_post
+        get("/healthz", self._healthz)
+        get("/api/state", self._state)
+        get("/api/nodes/{id}", self._node)
+        get("/api/servers/{id}", self._server)
+        get("/api/tasks", self._tasks)
+        get("/api/tasks/{id}", self._task)
+        what = "{what:suspend|resume|close|restart}"
+        post(f"/api/nodes/{{id}}/{what}", self._act_on_node)
+        post(f"/api/servers/{{id}}/{what}", self._act_on_server)
+        post("/api/tasks/terminate", self._terminate)
+        post("/api/settings", self._settings)
+
+    # -- looking
+
+    async def _healthz(self, request: web.Request) -> web.StreamResponse:
+        return web.Response(text="ok")
+
+    async def _state(self, request: web.Request) -> web.StreamResponse:
+        return _json(self._board.snapshot()[1])
+
+    async def _node(self, request: web.Request) -> web.StreamResponse:
+        number = _number(request)
+
+        def look(model: Model) -> Any:
+            if (node := model.nodes.get(number)) is None:
+                raise _unknown(request, "node")
+            history, output = model.node_history.get(number, ()), model.output.get(number, ())
+            return {"node": node, "history": list(history), "output": list(output)}
+
+        return _json(encode(self._board.look(look)))
+
+    async def _server(self, request: web.Request) -> web.StreamResponse:
+        number = _number(request)
+
+        def look(model: Model) -> Any:
+            if (server := model.servers.get(number)) is None:
+                raise _unknown(request, "server")
+            return {"server": server, "output": list(model.output.get(number, ()))}
+
+        return _json(encode(self._board.look(look)))
+
+    async def _task(self, request: web.Request) -> web.StreamResponse:
+        number = _number(request, 10)
+
+        def look(model: Model) -> Any:
+            if (task := model.tasks.get(number)) is None:
+                raise _unknown(request, "task")
+            detail = model.details.get(number) or r.Detail()
+            args = detail.args if model.show_args else None
+            return {"task": task, "args": args, "traceback": detail.traceback, "result": detail.result}
+
+        return _json(encode(self._board.look(look)))
+
+    async def _tasks(self, request: web.Request) -> web.StreamResponse:
+        query = request.query
+        states = set(query["state"].split(",")) if query.get("state") else None
+        name, server, node = query.get("name", "").lower(), query.get("server", ""), query.get("node", "")
+        limit, offset = _count(query.get("limit", "100"), "limit"), _count(query.get("offset", "0"), "offset")
+
+        def look(model: Model) -> list[r.TaskRecord]:
+            return [
+                task
+                for task in reversed(model.tasks.values())
+                if (states is None or task.state in states)
+                and (not server or task.server == server)
+                and (not node or task.node == node)
+                and (not name or name in task.name.lower())
+            ]
+
+        found = self._board.look(look)
+        return _json(encode({"tasks": found[offset : offset + min(limit, TASKS_MAX)], "total": len(found)}))
+
+    # -- acting
+
+    async def _act_on_node(self, request: web.Request) -> web.StreamResponse:
+        how = await _body(request, How)
+        number, what = _number(request), request.match_info["what"]
+        node = self._board.look(lambda model: model.nodes.get(number))
+        if node is None:
+            raise _unknown(request, "node")
+        return self._do(request, lambda: self._actions.node(number, node.name, what, how.terminate))
+
+    async def _act_on_server(self, request: web.Request) -> web.StreamResponse:
+        how = await _body(request, How)
+        number, what = _number(request), request.match_info["what"]
+        server = self._board.look(lambda model: model.servers.get(number))
+        if server is None:
+            raise _unknown(request, "server")
+        return self._do(request, lambda: self._actions.server(number, server.name, what, how.terminate))
+
+    async def _terminate(self, request: web.Request) -> web.StreamResponse:
+        which = await _body(request, Which)
+
+        def terminate() -> dict[str, Any]:
+            missed = self._actions.terminate(which.tasks)
+            if missed and len(missed) == len(set(which.tasks)):
+                raise Refused(f"none of the tasks {missed[:10]} runs or waits: they have ended, or just begin")
+            return {"missed": missed}
+
+        return self._do(request, terminate)
+
+    async def _settings(self, request: web.Request) -> web.StreamResponse:
+        wanted = await _body(request, Set)
+        if wanted.poll_s is not None and not POLL_MIN_S <= wanted.poll_s <= POLL_MAX_S:
+            text = f"poll_s={wanted.poll_s:g}: give seconds, from {POLL_MIN_S:g} to {POLL_MAX_S:g}"
+            return refused(request, 400, text)
+
+        def change() -> None:
+            shown = self._board.model.show_args
+            self._board.tell(r.SettingsChanged(wanted.poll_s, wanted.show_args))
+            if wanted.poll_s is not None:
+                self._stream.restart()
+            if wanted.show_args and not shown:
+                self._show_args()
+
+        return self._do(request, change)
+
+    def _do(self, request: web.Request, action: Callable[[], dict[str, Any] | None]) -> web.StreamResponse:
+        try:
+            more = action() or {}
+        except Refused as error:
+            return refused(request, error.status, str(error))
+        self._stream.be_eager()
+        return _json(encode({"ok": True, **more}))
+
+
+def _json(data: bytes) -> web.Response:
+    return web.Response(body=data, content_type="application/json", charset="utf-8")
+
+
+def _number(request: web.Request, base: int = 16) -> int:
+    text = request.match_info["id"]
+    if not re.fullmatch(r"[0-9a-f]{1,16}" if base == 16 else r"[0-9]{1,18}", text):
+        raise web.HTTPNotFound(reason="no such id")
+    return int(text, base)
+
+
+def _unknown(request: web.Request, what: str) -> web.HTTPException:
+    return web.HTTPNotFound(reason=f"there is no such {what}, or it ended long ago")
+
+
+def _count(text: str, name: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise web.HTTPBadRequest(reason=f"{name} must be a number, 0 or more")
+    return int(text)
+
+
+async def _body(request: web.Request, kind: type[T]) -> T:
+    if request.content_type != "application/json":
+        raise web.HTTPUnsupportedMediaType(reason="send JSON, with Content-Type: application/json")
+    data = await request.read()
+    try:
+        return msgspec.json.decode(data or b"{}", type=kind)
+    except msgspec.MsgspecError as error:
+        raise web.HTTPBadRequest(reason=re.sub(r"[^ -~]", "?", f"the JSON cannot be used: {error}")[:300]) from None

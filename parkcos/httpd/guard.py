@@ -1,0 +1,180 @@
+"""What every request must pass: the Host header, the token, the origin; and the headers of every answer."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from urllib.parse import parse_qs
+
+import psutil
+from aiohttp import web
+
+from parkcos.httpd.tokens import Tokens
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Server": "parkcos",
+}
+PUBLIC_FILES = frozenset({"style.css", "theme.js", "login.js", "favicon.svg"})
+"""Of the static files: what the login page needs."""
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Guard:
+    """The middleware.
+
+    Args:
+        secure: it is HTTPS.
+        hosts: names under which it may be reached, beside the machine's own name and addresses.
+    """
+
+    def __init__(self, tokens: Tokens, secure: bool, hosts: Sequence[str]) -> None:
+        self._tokens = tokens
+        self._secure = secure
+        self._hosts = {host.lower().rstrip(".") for host in hosts}
+        name = socket.gethostname().lower()
+        self._names = {"localhost", name, name.partition(".")[0], *self._hosts}
+        self._addresses = _own_addresses()
+
+    def install(self, app: web.Application) -> None:
+        """Let all requests to `app` pass through this."""
+
+        @web.middleware
+        async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+            return await self._pass(request, handler)
+
+        app.middlewares.append(guard)
+        app.on_response_prepare.append(self._add_headers)
+
+    async def _add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
+        response.headers.update(HEADERS)
+        response.headers.setdefault("Cache-Control", "no-store")
+
+    async def _pass(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        refusal = self._refusal(request)
+        if refusal is not None:
+            return refusal
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            if _wants_json(request) and error.status >= 400:
+                allowed = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
+                text = f"{request.method} {request.path}: {error.reason}"
+                return web.json_response({"error": text}, status=error.status, headers=allowed)
+            raise
+
+    def _refusal(self, request: web.Request) -> web.StreamResponse | None:
+        """The answer to who may not ask this; None if it may."""
+        host = request.headers.get("Host", "")
+        if not self._is_own_host(host, request):
+            text = (
+                f"this dashboard is not called {host!r}: use an address or the name of its machine, or add the name: "
+                "HTTPServer(..., hosts=[...]), --httpd_name"
+            )
+            return refused(request, 403, text)
+        route = request.match_info.route.resource
+        path = route.canonical if route is not None else ""
+        if path == "/healthz":
+            return None
+        login = path == "/login"
+        public = login or (path == "/static/{path}" and request.match_info["path"] in PUBLIC_FILES)
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        bearer = scheme.lower() == "bearer"
+        if bearer:
+            allowed = self._tokens.is_token(given.strip())
+        else:
+            allowed = self._tokens.is_cookie(request.cookies.get(self._tokens.cookie_name, ""))
+            origin = request.headers.get("Origin")
+            safe = request.method in ("GET", "HEAD")
+            if not self._is_own_origin(origin, host, safe or login, login):
+                return refused(request, 403, f"a page of {origin or 'nowhere'} may not ask this: no Origin of its own")
+        if request.path == "/" and request.method == "GET" and "token" in request.query and not bearer:
+            if self._tokens.is_token(request.query["token"]):
+                return self.logged_in("/")
+            return go_to("/login?wrong")
+        if allowed or public:
+            return None
+        if bearer or _wants_json(request):
+            text = "the token is wrong" if bearer else "this needs the dashboard's token: Authorization: Bearer TOKEN"
+            return refused(request, 401, text)
+        return go_to("/login")
+
+    def logged_in(self, to: str) -> web.StreamResponse:
+        """Send the browser there, with the cookie."""
+        response = go_to(to)
+        response.set_cookie(
+            self._tokens.cookie_name,
+            self._tokens.cookie,
+            path="/",
+            httponly=True,
+            samesite="Strict",
+            secure=self._secure,
+        )
+        return response
+
+    async def login(self, request: web.Request) -> web.StreamResponse:
+        """POST /login."""
+        try:
+            form = parse_qs((await request.read()).decode(errors="replace"), max_num_fields=10)
+        except ValueError:
+            form = {}
+        if self._tokens.is_token(form.get("token", [""])[0].strip()):
+            return self.logged_in("/")
+        return go_to("/login?wrong")
+
+    def _is_own_host(self, host: str, request: web.Request) -> bool:
+        """A name that a stranger has pointed here (DNS rebinding) is none of these."""
+        match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]\s]+)(:\d+)?", host)
+        if match is None or len(request.headers.getall("Host", [])) != 1:
+            return False
+        name = match[1].strip("[]").lower().rstrip(".")
+        if name in self._names or name in self._addresses:
+            return True
+        transport = request.transport
+        own = transport.get_extra_info("sockname") if transport is not None else None
+        return own is not None and name == str(own[0]).partition("%")[0]  # an address that came later
+
+    def _is_own_origin(self, origin: str | None, host: str, may_lack: bool, may_be_null: bool) -> bool:
+        if origin is None:
+            return may_lack
+        if origin == "null":
+            return may_be_null
+        own = {f"{'https' if self._secure else 'http'}://{host}".lower()}
+        if host.lower().partition(":")[0] in self._hosts:
+            own.add(f"https://{host}".lower())  # it may stand behind another server, which speaks HTTPS
+        return origin.lower() in own
+
+
+def go_to(path: str) -> web.Response:
+    """Send the browser there."""
+    return web.Response(status=303, headers={"Location": path})
+
+
+def refused(request: web.Request, status: int, text: str) -> web.Response:
+    """An answer that says why not."""
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    if _wants_json(request):
+        return web.json_response({"error": text}, status=status, headers=headers)
+    return web.Response(text=text + "\n", status=status, headers=headers)
+
+
+def _wants_json(request: web.Request) -> bool:
+    return request.path.startswith(("/api", "/metrics"))
+
+
+def _own_addresses() -> set[str]:
+    """Of this machine."""
+    found = {"127.0.0.1", "::1"}
+    for addresses in psutil.net_if_addrs().values():
+        found |= {each.address.partition("%")[0].lower() for each in addresses if each.family != psutil.AF_LINK}
+    return found

@@ -1,0 +1,118 @@
+"""The files of the pages.  They are read once: no path leads anywhere else, it is looked up among their names."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from aiohttp import web
+
+from parkcos.errors import ConfigError
+
+STATIC = Path(__file__).parent / "static"
+TYPES = {
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".mjs": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".ico": "image/x-icon",
+    ".json": "application/json",
+    ".map": "application/json",
+    ".woff2": "font/woff2",
+    ".txt": "text/plain",
+    "": "text/plain",
+}
+"""Other files are not served."""
+FILES_MAX = 1_000
+BYTES_MAX = 64 * 1024 * 1024
+
+_LOGIN = b"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Log in</title></head>
+<body><form method="post" action="/login"><label>Token of this dashboard
+<input type="password" name="token" required></label> <button>Log in</button></form></body></html>
+"""
+_INDEX = b"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>parkcos</title></head>
+<body><p>There are no pages here; the data is at <a href="/api/state">/api/state</a>.</p></body></html>
+"""
+
+
+class Pages:
+    """The routes of pages and files.
+
+    Args:
+        document_root: a folder whose files take the place of those of the package with the same names.
+
+    Raises: ConfigError.
+    """
+
+    def __init__(self, document_root: str | os.PathLike[str] | None = None) -> None:
+        self._files: dict[str, tuple[bytes, str]] = {"index.html": (_INDEX, ".html"), "login.html": (_LOGIN, ".html")}
+        if STATIC.is_dir():
+            self._files |= read_files(STATIC)
+        if document_root is not None:
+            root = Path(document_root)
+            if not root.is_dir():
+                raise ConfigError(f"DocumentRoot={str(document_root)!r} is no folder (looked in {Path.cwd()})")
+            self._files |= read_files(root)
+        self._etags = {name: f'"{hashlib.sha256(data).hexdigest()[:20]}"' for name, (data, _) in self._files.items()}
+
+    def add_routes(self, app: web.Application) -> None:
+        """Serve them."""
+        app.router.add_get("/", self._index)
+        app.router.add_get("/login", self._login)
+        app.router.add_get("/static/{path:.*}", self._static, name="static")
+
+    async def _index(self, request: web.Request) -> web.StreamResponse:
+        return self._answer(request, "index.html")
+
+    async def _login(self, request: web.Request) -> web.StreamResponse:
+        return self._answer(request, "login.html")
+
+    async def _static(self, request: web.Request) -> web.StreamResponse:
+        return self._answer(request, request.match_info["path"])
+
+    def _answer(self, request: web.Request, name: str) -> web.StreamResponse:
+        found = self._files.get(name)
+        if found is None:
+            raise web.HTTPNotFound
+        data, suffix = found
+        headers = {"ETag": self._etags[name], "Cache-Control": "no-cache"}
+        if request.headers.get("If-None-Match") == headers["ETag"]:
+            return web.Response(status=304, headers=headers)
+        kind = TYPES[suffix]
+        charset = "utf-8" if kind.startswith("text/") or kind.endswith(("json", "xml")) else None
+        return web.Response(body=data, content_type=kind, charset=charset, headers=headers)
+
+
+def read_files(root: Path) -> dict[str, tuple[bytes, str]]:
+    """The files below a folder, by their relative paths with `/`; links that lead out of it are left out.
+
+    Raises: ConfigError if they cannot be read, or are too many to be those of a few pages.
+    """
+    real = root.resolve()
+    found: dict[str, tuple[bytes, str]] = {}
+    size = 0
+    try:
+        for folder, folders, names in os.walk(real):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(names):
+                path = Path(folder, name)
+                suffix = path.suffix.lower()
+                if name.startswith(".") or suffix not in TYPES or not path.resolve().is_relative_to(real):
+                    continue
+                if not path.is_file():
+                    continue
+                size += path.stat().st_size
+                if size > BYTES_MAX or len(found) == FILES_MAX:
+                    raise ConfigError(
+                        f"{root} holds more than pages need: more than {FILES_MAX} files or {BYTES_MAX >> 20} MiB; "
+                        "give a folder with the pages alone"
+                    )
+                found[path.relative_to(real).as_posix()] = path.read_bytes(), suffix
+    except OSError as error:
+        raise ConfigError(f"the pages in {root} cannot be read: {error.strerror}: {error.filename}") from error
+    return found

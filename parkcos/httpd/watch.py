@@ -1,0 +1,331 @@
+"""What a client tells, as events of the dashboard's model; and what the dashboard tells the client to do."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar, TypeVar
+
+from parkcos.client import dispatch_events as d
+from parkcos.client.client import Client
+from parkcos.client.controls import SHORT, SUSPENDED
+from parkcos.client.membership import SILENT
+from parkcos.client.placing import CLOSING, DISABLED, ENDING, OPEN, OPENING, PAUSED, SETUP, WANTED, Node, Server
+from parkcos.client.rtasks import Submission
+from parkcos.client.shell import CLOSED, RUNNING, WAITING
+from parkcos.cluster import messages as m
+from parkcos.errors import TaskAbandoned, TaskTimeout
+from parkcos.httpd import records as r
+from parkcos.httpd.board import Board
+from parkcos.httpd.texts import Describer, call_text, plain, plain_call, value_text
+from parkcos.kernel import Outcome
+from parkcos.net.payload import Buffer
+
+logger = logging.getLogger("parkcos")
+
+F = TypeVar("F", bound=Callable[..., None])
+
+_QUIET = frozenset({d.Submitted, d.Withdrawn, d.Started, d.Refused, d.Ended, d.Recalled, d.TimePassed})
+"""Events that change no node and no server, but by what they order."""
+_SUBJECTS = ("node", "server", "process", "number", "subject")
+"""What events and effects call the node or server that they are about."""
+
+
+def _harmless(method: F) -> F:
+    """A fault of the dashboard is logged; the client goes on."""
+
+    @functools.wraps(method)
+    def guarded(*args: Any) -> None:
+        try:
+            method(*args)
+        except Exception:
+            logger.exception("the dashboard has missed something")
+
+    return guarded  # type: ignore[return-value]
+
+
+class ClientWatch:
+    """The observer of one client.
+
+    Args:
+        client: in any state; what it has already is shown.
+        board: is told.
+    """
+
+    kind = "client"
+
+    def __init__(self, client: Client, board: Board) -> None:
+        self.client = client
+        self.board = board
+        board.refresh = self.sync
+        self.describer = Describer(self._described)
+        self._nodes: dict[int, m.NodeInfo] = {}
+        """Those that are shown as not ended."""
+        self._servers: dict[int, int] = {}
+        """Likewise; its node."""
+        self._servers_of: dict[int, dict[int, None]] = {}
+        self._by_index: dict[tuple[int, int], int] = {}
+        """(node, its number there) -> server"""
+        self._why: dict[int, str] = {}
+        """The reason in the last status of a node or server, and whether it is lost."""
+        self._lost: set[int] = set()
+        self._left = False
+        """The client has been closed."""
+
+    def attach(self) -> None:
+        """Begin."""
+        client = self.client
+        with client._lock:
+            client._observer = self
+            for number in client._machine.nodes:
+                self.board.tell(*self._look_at_node(number))
+            for number, submission in client._submissions.items():
+                submission.shown_as = 0  # as an earlier dashboard knew it
+                self._begin(number, submission)
+                task = client._machine.tasks.get(number)
+                if task is not None and task.started:
+                    self._report_started(d.ReportStarted(number, task.server), None)
+        self.sync()
+
+    def detach(self) -> None:
+        """End: the client is not watched any more."""
+        with self.client._lock:
+            if self.client._observer is self:
+                self.client._observer = None
+        self.describer.stop()
+
+    @_harmless
+    def sync(self) -> None:
+        """The state of the client itself; now and then, and when something has happened to its nodes."""
+        client, state = self.client, CLOSED if self._left else self.client._state
+        reason = ""
+        queue = []
+        if state is RUNNING:
+            if client._machine.closing:
+                reason = "it is being closed"
+            elif client._machine.scheduler_lost:
+                reason = f"the scheduler is gone: {client._machine.scheduler_lost}"
+            elif not client._scheduler:
+                reason = "the scheduler is gone; it is waited for"
+        elif state is WAITING:
+            reason = f"it is number {max(1, client._position) + 1} in the queue" if client._position else ""
+        if state in (RUNNING, WAITING):
+            position = client._position if state is WAITING else 0
+            addr = str(client._network.location) if state is RUNNING else ""
+            record = r.ClientRecord(r.hexed(client._id), client.name, addr, position, state, self.board.model.started)
+            queue.append(record)
+        self.board.tell(r.StateChanged(state, reason), r.QueueChanged(queue))
+
+    # -- the observer
+
+    @_harmless
+    def received(self, process: int, message: Any, payload: Buffer) -> None:
+        """A message has come."""
+        match message:
+            case m.NodeAvail():
+                self.board.tell(r.NodeLoad(process, message.cpu, message.memory, message.disk, message.swap))
+            case m.ServerUp():
+                self._by_index[process, message.index] = message.incarnation
+            case m.Output():
+                server = self._by_index.get((process, message.server), 0) if message.server else 0
+                if server or not message.server:
+                    lines = bytes(payload).decode(errors="replace").split("\n")[:-1]
+                    if message.left_out:
+                        lines.insert(0, f"({message.left_out} lines left out)")
+                    self.board.tell(r.Printed(server, process, lines))
+
+    @_harmless
+    def handled(self, event: d.Event, effects: Sequence[d.Effect]) -> None:
+        """Under the client's lock; the orders are not yet executed."""
+        if type(event) is d.Submitted:
+            self._begin(event.task, self.client._submissions.get(event.task))
+        touched: dict[int, None] = {}
+        for effect in effects:
+            if (tell := self._REPORTS.get(type(effect))) is not None:
+                tell(self, effect, event)
+            elif type(effect) not in (d.Run, d.Recall):
+                _touch(touched, effect)
+        if type(event) not in _QUIET:
+            _touch(touched, event)
+            if isinstance(event, d.Offered):
+                touched[event.info.incarnation] = None
+        if touched or self._left:
+            for number in touched:
+                self.board.tell(*self._look_at_node(number), *self._look_at_server(number))
+            self.sync()
+
+    @_harmless
+    def ended(self, submission: Submission, outcome: Outcome) -> None:
+        """Kernel thread."""
+        task = submission.shown_as
+        if not task:
+            return
+        if outcome.kind == "finished":
+            text = plain(outcome.value)
+            self.board.tell(r.TaskEnded(task, "finished"))
+            if text is not None:
+                self.board.tell(r.TaskDescribed(task, result=text))
+            elif self.board.model.show_args:
+                self.describer.describe((task, False), functools.partial(value_text, outcome.value))
+            return
+        kind = type(outcome.exception)
+        state = "terminated" if outcome.kind == "terminated" else "failed"
+        if issubclass(kind, TaskTimeout):
+            state = "timed_out"
+        elif issubclass(kind, TaskAbandoned):
+            state = "lost"
+        text = outcome.traceback or ""
+        if state == "terminated":
+            self.board.tell(r.TaskEnded(task, state))
+        else:
+            self.board.tell(r.TaskEnded(task, state, _last_line(text) or kind.__name__, text))
+
+    # -- tasks
+
+    def _begin(self, number: int, submission: Submission | None) -> None:
+        if submission is None:
+            return
+        if submission.shown_as:
+            self.board.tell(r.TaskRequeued(submission.shown_as, "it raised what its options name, and is run anew"))
+            return
+        submission.shown_as = number
+        self.board.tell(r.TaskSubmitted(number, submission.name, submission.io))
+        if self.board.model.show_args:
+            self._describe_args(number, submission)
+
+    def _describe_args(self, number: int, submission: Submission) -> None:
+        text = plain_call(submission.args, submission.kwargs)
+        if text is not None:
+            self.board.tell(r.TaskDescribed(number, args=text))
+        else:
+            make = functools.partial(call_text, submission.args, submission.kwargs)
+            self.describer.describe((number, True), make)
+
+    @_harmless
+    def _described(self, key: tuple[int, bool], text: str) -> None:
+        task, args = key
+        self.board.tell(r.TaskDescribed(task, args=text) if args else r.TaskDescribed(task, result=text))
+
+    def show_args(self) -> None:
+        """From now on they are shown, those of the tasks that run, too."""
+        with self.client._lock:
+            submissions = list(self.client._submissions.values())
+        for submission in submissions:
+            if submission.shown_as:
+                self._describe_args(submission.shown_as, submission)
+
+    def _report_started(self, effect: d.ReportStarted, event: Any) -> None:
+        submission = self.client._submissions[effect.task]
+        server = self.client._machine.servers.get(effect.server)
+        node = server.node if server is not None and server.node else self._servers.get(effect.server, 0)
+        number = submission.shown_as
+        self.board.tell(r.TaskStarted(number, effect.server, node, submission.name, submission.io))
+
+    def _report_refused(self, effect: d.ReportRefused, event: Any) -> None:
+        submission = self.client._submissions[effect.task]
+        self.board.tell(r.TaskEnded(submission.shown_as, "failed", _last_line(effect.error), effect.error))
+
+    def _report_abandoned(self, effect: d.ReportAbandoned, event: Any) -> None:
+        submission = self.client._submissions[effect.task]
+        if submission.completion is None and submission.rtask is not None:
+            return  # `ended` follows
+        state = "cancelled" if type(event) is d.Withdrawn else "timed_out" if effect.timed_out else "lost"
+        self.board.tell(r.TaskEnded(submission.shown_as, state, effect.reason))
+
+    def _report_retried(self, effect: d.ReportRetried, event: Any) -> None:
+        submission = self.client._submissions[effect.task]
+        self.board.tell(r.TaskRequeued(submission.shown_as, effect.reason))
+
+    # -- nodes and servers
+
+    def _report_status(self, effect: d.ReportStatus, event: Any) -> None:
+        number = effect.subject
+        self._why[number] = "" if effect.name.endswith(("Resumed", "Initialized")) else effect.reason
+        if effect.name in ("NodeDisconnected", "NodeAbandoned", "ServerDisconnected", "ServerAbandoned"):
+            self._lost.add(number)
+        else:
+            self._lost.discard(number)
+        if number:
+            self.board.tell(*self._look_at_node(number), *self._look_at_server(number))
+
+    def _leave(self, effect: d.LeaveScheduler, event: Any) -> None:
+        self._left = True
+        for number in list(self._nodes):
+            self.board.tell(*self._look_at_node(number))
+
+    def _look_at_node(self, number: int) -> Iterable[r.Event]:
+        """What is new of a node and its servers."""
+        node = self.client._machine.nodes.get(number)
+        if node is None and number not in self._nodes:
+            return
+        servers = dict.fromkeys([*(node.servers if node is not None else ()), *self._servers_of.get(number, ())])
+        if node is not None:
+            if self._nodes.get(number) != node.info:
+                info = self._nodes[number] = node.info
+                yield r.NodeSeen(
+                    number, info.name, info.addr, info.port, info.platform, info.cpus, info.memory, info.disk
+                )
+            yield r.NodeChanged(number, _node_state(node), self._why.get(number, ""))
+        for server in servers:
+            yield from self._look_at_server(server)
+        if node is None:
+            del self._nodes[number]
+            self._servers_of.pop(number, None)
+            yield r.NodeChanged(number, "lost" if number in self._lost else "closed", self._why.pop(number, ""))
+            self._lost.discard(number)
+
+    def _look_at_server(self, number: int) -> Iterable[r.Event]:
+        machine = self.client._machine
+        server = machine.servers.get(number)
+        if server is not None:
+            if number not in self._servers and server.node:
+                self._servers[number] = server.node
+                self._servers_of.setdefault(server.node, {})[number] = None
+                index = self.client._indexes.get(number, 0)
+                self._by_index[server.node, index] = number
+                name = f"{self._nodes[server.node].name}/{index}" if server.node in self._nodes else str(index)
+                yield r.ServerSeen(number, server.node, name, server.addr, server.port)
+            holds = server.holds | (machine.nodes[server.node].holds if server.node in machine.nodes else set())
+            yield r.ServerChanged(number, _server_state(server, holds), self._why.get(number, "") or server.down)
+        elif number in self._servers:
+            node = self._servers.pop(number)
+            self._servers_of.get(node, {}).pop(number, None)
+            yield r.ServerChanged(number, "lost" if number in self._lost else "closed", self._why.pop(number, ""))
+            self._lost.discard(number)
+
+    _REPORTS: ClassVar[dict[type, Callable[..., None]]] = {
+        d.ReportStarted: _report_started,
+        d.ReportRefused: _report_refused,
+        d.ReportAbandoned: _report_abandoned,
+        d.ReportRetried: _report_retried,
+        d.ReportStatus: _report_status,
+        d.LeaveScheduler: _leave,
+    }
+
+
+def _touch(touched: dict[int, None], thing: Any) -> None:
+    for name in _SUBJECTS:
+        number = getattr(thing, name, 0)
+        if number:
+            touched[number] = None
+
+
+def _node_state(node: Node) -> str:
+    if SILENT in node.holds:
+        return "silent"
+    states = {WANTED: "discovered", DISABLED: "disabled", SETUP: "setup", CLOSING: "closing"}
+    if node.state in states:
+        return states[node.state]
+    return "suspended" if SUSPENDED in node.holds else "short" if SHORT in node.holds else "running"
+
+
+def _server_state(server: Server, holds: set[str]) -> str:
+    if SILENT in holds:
+        return "silent"
+    return {OPENING: "setup", OPEN: "running", PAUSED: "suspended", ENDING: "closing"}[server.state]
+
+
+def _last_line(text: str) -> str:
+    lines = text.rstrip().rsplit("\n", 1)
+    return lines[-1].strip()

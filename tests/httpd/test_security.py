@@ -1,0 +1,477 @@
+"""Who may look and act: every route, with every method, with and without a token, from everywhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from parkcos import Client, ConfigError, Parkcos
+from parkcos.httpd import HTTPServer
+from parkcos.httpd.api import Api
+from parkcos.httpd.board import Board
+from parkcos.httpd.guard import PUBLIC_FILES, Guard
+from parkcos.httpd.metrics import Metrics
+from parkcos.httpd.pages import Pages
+from parkcos.httpd.server import new_model
+from parkcos.httpd.shared import NoActions
+from parkcos.httpd.site import make_app
+from parkcos.httpd.stream import Stream
+from parkcos.httpd.tokens import Tokens
+from tests.conftest import no_leaks
+from tests.httpd.asking import Answer, Browser, Viewer
+
+pytestmark = pytest.mark.live
+
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+SECRET_FILE = "the content of a file that nobody may see"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DocumentRoot, and files beside it."""
+    root = tmp_path_factory.mktemp("pages")
+    (root / "pages" / "inner").mkdir(parents=True)
+    for name in ("secret.txt", "pages-secret.txt"):
+        (root / name).write_text(SECRET_FILE)
+    pages = root / "pages"
+    (pages / "index.html").write_text("<!doctype html><title>my own</title>")
+    (pages / "inner" / "own.js").write_text("// mine")
+    (pages / ".hidden.txt").write_text(SECRET_FILE)
+    (pages / "program.py").write_text(SECRET_FILE)
+    (pages / "link.txt").symlink_to(root / "secret.txt")
+    (pages / "linked").symlink_to(root)
+    (pages / "inside.txt").symlink_to(pages / "inner" / "own.js")
+    return pages
+
+
+@pytest.fixture(scope="module")
+def http(folder: Path, shared_pids: set[int]) -> Iterator[HTTPServer]:
+    with no_leaks("the dashboard of this module", set()):
+        server = HTTPServer(Client(), "127.0.0.1", 0, DocumentRoot=folder, hosts=["dash.example.org"])
+        yield server
+        server.shutdown()
+        Parkcos.instance().terminate()
+
+
+@pytest.fixture
+def browser(http: HTTPServer) -> Browser:
+    return Browser(http.url)
+
+
+def paths() -> list[tuple[str, str]]:
+    """A path of every route, and how the route is written."""
+    board = Board(new_model("client", "test", 10.0, True, 1))
+    stream = Stream(board, None)  # type: ignore[arg-type]
+    guard = Guard(Tokens(None, 1), False, [])
+    app = make_app(guard, Api(board, stream, NoActions(), lambda: None), stream, Metrics(board), Pages())
+    written = {route.resource.canonical for route in app.router.routes() if route.resource}
+    found = []
+    for each in sorted(written):
+        path = each.replace("{id}", "1").replace("{path}", "app.js").replace("{what}", "suspend")
+        found.append((path, each))
+    assert len(found) >= 14, found
+    return [*found, ("/static/style.css", "public"), ("/nowhere", ""), ("/api/nowhere", "")]
+
+
+def login(browser: Browser) -> str:
+    """The cookie, as a browser sends it."""
+    answer = browser.ask("GET", f"/?token={browser.token}", {"Authorization": ""})
+    assert (answer.status, answer.headers["Location"]) == (303, "/")
+    return answer.headers["Set-Cookie"].partition(";")[0]
+
+
+def ask(browser: Browser, method: str, path: str, **headers: str | None) -> Answer:
+    given = {name.replace("_", "-"): value for name, value in headers.items() if value is not None}
+    answer = Browser(browser.url, bearer=False).ask(method, path, given)
+    assert_headers(answer)
+    return answer
+
+
+def assert_headers(answer: Answer) -> None:
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert answer.headers["Cache-Control"] in ("no-store", "no-cache")
+    assert "Access-Control-Allow-Origin" not in answer.headers
+    assert "aiohttp" not in answer.headers["Server"]
+
+
+ROUTES = paths()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("path", "route"), ROUTES)
+def test_every_route_and_method(browser: Browser, path: str, route: str, method: str) -> None:
+    """Route x method x token x Origin x Host: what is let through is exactly what may be."""
+    reads = method in ("GET", "HEAD")
+    login_route = route == "/login" and (reads or method == "POST")
+    public = login_route or (route == "public" and reads)
+    cookie = login(browser)
+    wrong_cookie = cookie[:-1] + ("0" if cookie[-1] != "0" else "1")
+    tokens: list[tuple[str, dict[str, str]]] = [
+        ("none", {}),
+        ("wrong", {"Authorization": "Bearer wrong-token"}),
+        ("wrong", {"Authorization": f"Bearer {browser.token}x"}),
+        ("wrong", {"Authorization": "Bearer "}),
+        ("none", {"Authorization": f"Basic {browser.token}"}),
+        ("none", {"Cookie": wrong_cookie}),
+        ("none", {"Cookie": f"{cookie.partition('=')[0]}={browser.token}"}),
+        ("none", {"Cookie": f"{cookie.partition('=')[0]}="}),
+        ("bearer", {"Authorization": f"Bearer {browser.token}"}),
+        ("cookie", {"Cookie": cookie}),
+    ]
+    origins = [None, browser.origin, "http://evil.example", "null", f"https://{browser.host}", "http://127.0.0.1:1"]
+    hosts = [browser.host, f"evil.example:{browser.port}"]
+    for kind, headers in tokens:
+        for origin in origins:
+            for host in hosts if origin == browser.origin else hosts[:1]:
+                given: dict[str, Any] = {**headers, "Origin": origin, "Host": host}
+                answer = ask(browser, method, path, **given)
+                note = (kind, origin, host, answer)
+                if host != browser.host:
+                    assert answer.status == 403, note
+                elif route == "/healthz" and reads:
+                    assert answer.status == 200, note
+                elif kind == "wrong" and not public:
+                    assert answer.status == 401, note
+                elif kind in ("none", "cookie") and origin not in (None, browser.origin):
+                    own = login_route and origin == "null"
+                    assert (answer.status != 403) if own else (answer.status == 403), note
+                elif kind in ("none", "cookie") and origin is None and not reads:
+                    assert (answer.status != 403) if login_route else (answer.status == 403), note
+                elif public:
+                    assert answer.status in (200, 303, 404, 405), note
+                elif kind == "none":
+                    if path.startswith(("/api", "/metrics")):
+                        assert answer.status == 401, note
+                        assert method == "HEAD" or "token" in answer.json["error"], note
+                    else:
+                        assert (answer.status, answer.headers["Location"]) == (303, "/login"), note
+                else:
+                    assert answer.status in (200, 303, 400, 404, 405, 409), note
+                    assert answer.headers.get("Location", "/") == "/", note
+
+
+def test_what_a_stranger_is_told_is_no_data(browser: Browser) -> None:
+    for path, route in ROUTES:
+        answer = ask(browser, "GET", path)
+        if route not in ("/healthz", "/login", "public"):
+            assert len(answer.body) < 200, (path, answer)
+            assert b"revision" not in answer.body
+
+
+def test_the_public_files_are_few() -> None:
+    assert {"style.css", "theme.js", "login.js", "favicon.svg"} == PUBLIC_FILES
+
+
+# -- token and cookie
+
+
+def test_the_cookie(browser: Browser) -> None:
+    answer = browser.ask("GET", f"/?token={browser.token}", {"Authorization": ""})
+    cookie = answer.headers["Set-Cookie"]
+    assert f"parkcos_{browser.port}=" in cookie
+    assert browser.token not in cookie
+    attributes = {each.strip().lower() for each in cookie.split(";")[1:]}
+    assert {"httponly", "samesite=strict", "path=/"} <= attributes
+    assert "secure" not in attributes
+    assert ask(browser, "GET", "/api/state", Cookie=cookie.partition(";")[0]).status == 200
+
+
+def test_a_wrong_token_in_the_address(browser: Browser) -> None:
+    for path in ("/?token=wrong", "/?token=", f"/login?token={browser.token}", f"/api/state?token={browser.token}"):
+        answer = ask(browser, "GET", path)
+        assert "Set-Cookie" not in answer.headers
+        assert answer.status in (200, 303, 401)
+        assert answer.headers.get("Location", "/login").startswith("/login")
+
+
+def test_logging_in(browser: Browser) -> None:
+    def post(data: bytes, **headers: str) -> Answer:
+        form = {"Content-Type": "application/x-www-form-urlencoded", **headers}
+        answer = Browser(browser.url, bearer=False).ask("POST", "/login", form, data)
+        assert_headers(answer)
+        return answer
+
+    right = f"token={browser.token}".encode()
+    for origin in (browser.origin, "null"):
+        answer = post(right, Origin=origin)
+        assert (answer.status, answer.headers["Location"]) == (303, "/")
+        cookie = answer.headers["Set-Cookie"].partition(";")[0]
+        assert ask(browser, "GET", "/api/state", Cookie=cookie).status == 200
+    for data in (b"token=wrong", b"", b"token", b"x" * 100_000, b"\xff\xfe=%ff"):
+        answer = post(data)
+        assert (answer.status, answer.headers["Location"]) == (303, "/login?wrong")
+        assert "Set-Cookie" not in answer.headers
+    assert post(right, Origin="http://evil.example").status == 403
+    assert post(b"x" * 2_000_000).status == 413
+    assert b'name="token"' in ask(browser, "GET", "/login?wrong").body
+
+
+def test_tokens() -> None:
+    one, two = Tokens(None, 1), Tokens(None, 1)
+    assert one.token != two.token
+    assert len(one.token) >= 43
+    assert not one.given
+    assert one.is_token(one.token)
+    assert not one.is_token(two.token)
+    assert not one.is_token("")
+    assert not one.is_token("\ud800é")
+    assert one.is_cookie(one.cookie)
+    assert not one.is_cookie(one.token)
+    assert Tokens("a good token", 1).cookie == Tokens("a good token", 2).cookie
+    for bad in ("", "short", "1234567\n8", b"bytes bytes", 12345678):
+        with pytest.raises(ConfigError, match="at least 8"):
+            Tokens(bad, 1)  # type: ignore[arg-type]
+
+
+# -- Host
+
+
+def test_names_of_this_machine(browser: Browser) -> None:
+    own = [
+        "localhost",
+        "LOCALHOST",
+        "127.0.0.1",
+        "[::1]",
+        socket.gethostname(),
+        "dash.example.org",
+        "dash.example.org.",
+    ]
+    for name in own:
+        for host in (name, f"{name}:{browser.port}", f"{name}:9"):  # a port may be forwarded
+            assert browser.ask("GET", "/api/state", {"Host": host}).status == 200, host
+    strangers = [
+        "",
+        "evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.nip.io",
+        "1.2.3.4",
+        "[::2]",
+        "a b",
+        "localhost:x",
+    ]
+    for host in strangers:
+        answer = browser.ask("GET", "/api/state", {"Host": host})
+        assert answer.status in (400, 403), (host, answer)
+
+
+def test_two_hosts_are_none(browser: Browser, caplog: pytest.LogCaptureFixture) -> None:
+    request = f"GET /healthz HTTP/1.1\r\nHost: {browser.host}\r\nHost: evil.example\r\nConnection: close\r\n\r\n"
+    assert re.match(rb"HTTP/1.[01] 40[03] ", browser.raw(request.encode()))
+    assert re.match(rb"HTTP/1.[01] 40[03] ", browser.raw(b"GET /healthz HTTP/1.0\r\n\r\n"))
+    assert browser.raw(b"\x16\x03\x01 is no HTTP\r\n\r\n").startswith(b"HTTP/1.0 400 ")
+    assert "Traceback" not in caplog.text
+
+
+def test_behind_another_server_that_speaks_https(browser: Browser) -> None:
+    cookie = login(browser)
+    given = {"Host": "dash.example.org", "Origin": "https://dash.example.org", "Cookie": cookie}
+    answer = Browser(browser.url, bearer=False).ask("POST", "/api/settings", given, {"poll_s": 10})
+    assert answer.status == 200
+
+
+# -- files
+
+TRAVELLERS = [
+    "../secret.txt",
+    "..%2fsecret.txt",
+    "%2e%2e/secret.txt",
+    "%2e%2e%2fsecret.txt",
+    "..%5csecret.txt",
+    "..\\secret.txt",
+    "inner/../../secret.txt",
+    "inner/..%2f..%2fsecret.txt",
+    "%252e%252e%252fsecret.txt",
+    "..%c0%afsecret.txt",
+    "....//secret.txt",
+    "%00../secret.txt",
+    "secret.txt%00.js",
+    "-secret.txt",
+    "../pages-secret.txt",
+    "linked/secret.txt",
+    "link.txt",
+    ".hidden.txt",
+    "program.py",
+    "/etc/passwd",
+    "//etc/passwd",
+    "%2fetc%2fpasswd",
+    "file:///etc/passwd",
+    "C:%5cwindows%5cwin.ini",
+    "",
+    ".",
+    "..",
+    "inner",
+    "inner/",
+    "con",
+    "../server.py",
+    "..%2fserver.py",
+    "../__init__.py",
+]
+
+
+@pytest.mark.parametrize("path", TRAVELLERS)
+def test_no_path_leads_out(browser: Browser, path: str) -> None:
+    for start in ("/static/", "/", "/static//", "/static/inner/", "/login/"):
+        head = f"GET {start}{path} HTTP/1.1\r\nHost: {browser.host}\r\nAuthorization: Bearer {browser.token}\r\n"
+        answer = browser.raw(head.encode() + b"Connection: close\r\n\r\n")
+        assert SECRET_FILE.encode() not in answer
+        assert b"root:" not in answer
+        assert b"import" not in answer
+        if not re.match(rb"HTTP/1.1 40[0-9] ", answer):  # the router may have cleaned the path to that of a page
+            assert b"<title>my own</title>" in answer, answer
+
+
+def test_files_that_may_be_seen(browser: Browser) -> None:
+    assert b"my own" in browser.ask("GET", "/").body
+    for path in ("inner/own.js", "inside.txt"):
+        answer = browser.ask("GET", f"/static/{path}")
+        assert (answer.status, answer.body) == (200, b"// mine")
+    answer = browser.ask("GET", "/static/inner/own.js")
+    assert answer.headers["Content-Type"].startswith("text/javascript")
+    again = browser.ask("GET", "/static/inner/own.js", {"If-None-Match": answer.headers["ETag"]})
+    assert (again.status, again.body) == (304, b"")
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    for number in range(1001):
+        (tmp_path / f"{number}.txt").touch()
+    for root, problem in ((tmp_path, "more than pages need"), (tmp_path / "none", "is no folder")):
+        with pytest.raises(ConfigError, match=problem):
+            HTTPServer(Client(), "127.0.0.1", 0, DocumentRoot=root)
+    Parkcos.instance()
+
+
+# -- bodies
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/api/settings", b"", 200),
+        ("/api/settings", b"[]", 400),
+        ("/api/settings", b"{", 400),
+        ("/api/settings", b"\xff", 400),
+        ("/api/settings", b"[" * 100_000, 400),
+        ("/api/settings", b'{"poll_s": "5"}', 400),
+        ("/api/settings", b'{"poll_s": 0.1}', 400),
+        ("/api/settings", b'{"poll_s": 1e999}', 400),
+        ("/api/settings", b'{"poll_s": NaN}', 400),
+        ("/api/settings", b'{"other": 1}', 400),
+        ("/api/settings", b" " * 2_000_000, 413),
+        ("/api/tasks/terminate", b'{"tasks": [1]}', 409),
+        ("/api/tasks/terminate", b'{"tasks": ["1"]}', 400),
+        ("/api/tasks/terminate", b"{}", 400),
+        ("/api/nodes/1/suspend", b"{}", 404),
+        ("/api/nodes/x/suspend", b"{}", 404),
+        ("/api/nodes/1/explode", b"{}", 404),
+        ("/api/servers/ffffffffffffffffff/close", b"{}", 404),
+        ("/api/servers/1/close", b'{"terminate": 1}', 400),
+    ],
+)
+def test_bodies(browser: Browser, path: str, body: bytes, status: int) -> None:
+    answer = browser.ask("POST", path, body=body)
+    assert answer.status == status, answer
+    assert (status == 200) == ("error" not in answer.json)
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
+def test_only_json_is_taken(browser: Browser, kind: str) -> None:
+    """What a form of a foreign page could send is not."""
+    answer = browser.ask("POST", "/api/settings", {"Content-Type": kind}, {"poll_s": 5})
+    assert answer.status == 415
+    assert browser.get("/api/state")["settings"]["poll_s"] == 10
+
+
+def test_tasks_wants_numbers(browser: Browser) -> None:
+    for query in ("limit=-1", "limit=x", "offset=1e3", "limit=99999999999", "limit=%D9%A1"):
+        assert browser.ask("GET", f"/api/tasks?{query}").status == 400, query
+    assert browser.get("/api/tasks?limit=0") == {"tasks": [], "total": 0}
+
+
+# -- who looks
+
+
+def test_more_viewers_than_there_may_be(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("parkcos.httpd.stream.VIEWERS_MAX", 1)
+    with Viewer(browser) as viewer:
+        viewer.next()
+        answer = browser.ask("GET", "/api/stream")
+        assert answer.status == 503
+        assert "viewers" in answer.json["error"]
+
+
+# -- HTTPServer itself
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"port": 70000}, "port=70000"),
+        ({"port": "8181"}, "port='8181'"),
+        ({"host": "no such host.invalid"}, "no such host"),
+        ({"host": "192.0.2.1"}, "cannot listen at port"),
+        ({"host": None}, "host=None"),
+        ({"poll_sec": 0}, "poll_sec=0"),
+        ({"poll_sec": "10"}, "poll_sec='10'"),
+        ({"keyfile": "key.pem"}, "certfile, too"),
+        ({"certfile": "none.pem"}, "is no file"),
+        ({"certfile": __file__}, "cannot be used"),
+        ({"token": "short"}, "at least 8"),
+        ({"hosts": [1]}, "hosts="),
+        ({"tasks_max": 0}, "tasks_max=0"),
+    ],
+)
+def test_what_cannot_be_used(http: HTTPServer, options: dict[str, Any], problem: str) -> None:
+    client = Client()
+    with pytest.raises(ConfigError, match=problem):
+        HTTPServer(client, **{"host": "127.0.0.1", "port": 0, **options})
+    assert client._observer is None
+    assert client.status_task is None
+
+
+def test_a_port_that_is_taken(http: HTTPServer) -> None:
+    port = Browser(http.url).port
+    with pytest.raises(ConfigError, match=f"port {port} of 127.0.0.1: another program does.*give another port"):
+        HTTPServer(Client(), "127.0.0.1", port)
+    with pytest.raises(ConfigError, match=f"port {port}: another"):
+        HTTPServer(Client(), "", port)
+
+
+def test_a_token_that_was_given_is_not_logged(
+    http: HTTPServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = HTTPServer(Client(), "127.0.0.1", 0)
+    assert made.url in caplog.text
+    made.shutdown()
+    given = HTTPServer(Client(), "127.0.0.1", 0, token="a token of mine")
+    monkeypatch.setenv("PARKCOS_HTTPD_TOKEN", "a token of the environment")
+    from_there = HTTPServer(Client(), "127.0.0.1", 0)
+    try:
+        assert given.url.endswith("?token=a%20token%20of%20mine")
+        assert Browser(given.url).get("/api/state")["state"] == "new"
+        assert Browser(from_there.url).token == "a token of the environment"
+        assert "mine" not in caplog.text
+        assert "environment" not in caplog.text
+    finally:
+        given.shutdown()
+        from_there.shutdown()
+
+
+def test_all_addresses(http: HTTPServer) -> None:
+    server = HTTPServer(Client(), port=0)
+    try:
+        url = server.url
+        assert "127.0.0.1" not in url or os.environ.get("PARKCOS_CI") is None
+        local = re.sub(r"//[^/]*:", "//127.0.0.1:", url)
+        assert Browser(local).get("/api/state")["kind"] == "client"
+    finally:
+        server.shutdown()
