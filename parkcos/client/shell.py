@@ -173,7 +173,7 @@ class ClientShell:
                 node = self._infos[process]
                 location = Location(message.addr or node.addr, message.port)
                 self._locations[message.incarnation] = location
-                self._indexes[message.incarnation] = message.index
+                self._indexes[message.incarnation] = message.index + 1
                 self._handle(d.ServerIsUp(process, message.incarnation, location.addr, location.port))
             case m.ServerReady():
                 self._handle(d.ServerIsReady(process))

@@ -126,7 +126,7 @@ class ClientWatch:
             case m.NodeAvail():
                 self.board.tell(r.NodeLoad(process, message.cpu, message.memory, message.disk, message.swap))
             case m.ServerUp():
-                self._by_index[process, message.index] = message.incarnation
+                self._by_index[process, message.index + 1] = message.incarnation
             case m.Output():
                 server = self._by_index.get((process, message.server), 0) if message.server else 0
                 if server or not message.server:
