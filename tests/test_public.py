@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import importlib
 import inspect
 import re
 from pathlib import Path
@@ -37,15 +38,21 @@ class Entry:
         self.members: dict[str, str] = {}
 
 
+MORE: dict[str, Entry] = {}
+"""What other modules offer, by its full name: it needs an extra."""
+
+
 def read_page() -> tuple[dict[str, Entry], dict[str, str]]:
     """The entries, and the errors with their bases."""
     entries: dict[str, Entry] = {}
     errors: dict[str, str] = {}
     entry: Entry | None = None
     for line in API.read_text().splitlines():
-        if heading := re.fullmatch(r"### `(\w+)(\(.*\))?`", line):
-            assert heading[1] not in entries, line
-            entry = entries[heading[1]] = Entry(heading[2] or "")
+        if heading := re.fullmatch(r"### `(parkcos\.\w+\.)?(\w+)(\(.*\))?`", line):
+            where = MORE if heading[1] else entries
+            name = f"{heading[1] or ''}{heading[2]}"
+            assert name not in where, line
+            entry = where[name] = Entry(heading[3] or "")
         elif line.startswith("#"):
             entry = None
         elif line.startswith("| `"):
@@ -163,3 +170,20 @@ def test_member(name: str, member: str) -> None:
     real = real_parameters(value)
     assert parameters(signature) == (real if static else real[1:])
     assert inspect.getdoc(value)
+
+
+def test_what_other_modules_offer() -> None:
+    """The same of what is not in `parkcos` itself."""
+    assert list(MORE) == ["parkcos.httpd.HTTPServer"]
+    for name, entry in MORE.items():
+        module, _, own = name.rpartition(".")
+        value = getattr(importlib.import_module(module), own)
+        assert importlib.import_module(module).__all__ == [own]
+        assert parameters(entry.signature) == real_parameters(value.__init__)[1:]
+        assert inspect.getdoc(value)
+        names = {*(each for each in dir(value) if not each.startswith("_")), *inspect.get_annotations(value)}
+        assert names == set(entry.members)
+        for member, signature in entry.members.items():
+            if signature:
+                assert parameters(signature) == real_parameters(getattr(value, member))[1:]
+                assert inspect.getdoc(getattr(value, member))
