@@ -30,7 +30,7 @@ class Forwarded:
         self._left_out = 0
 
     def received(self, node: str, message: m.Output, payload: Buffer) -> None:
-        """Show this soon.  Any thread."""
+        """Show this soon.  Any thread.  node: its name; "": of no interest, lines are shown as they are."""
         data = bytes(payload)
         with self._lock:
             if self._waiting_bytes > WAITING_BYTES_MAX:
@@ -44,10 +44,14 @@ class Forwarded:
             self._waiting_bytes -= len(data)
             left_out, self._left_out = self._left_out, 0
         if message.left_out:
-            _print(sys.stderr, f"[{node}] {_so_many(message.left_out)}: they came faster than this program took them\n")
+            _print(
+                sys.stderr,
+                f"[{node or 'tasks'}] {_so_many(message.left_out)}: they came faster than this program took them\n",
+            )
         where = f"{node}/{message.server}" if message.server else node
+        prefix = f"[{where}] " if node else ""
         lines = data.decode(errors="replace").split("\n")[:-1]
-        _print(sys.stderr if message.error else sys.stdout, "".join(f"[{where}] {line}\n" for line in lines))
+        _print(sys.stderr if message.error else sys.stdout, "".join(f"{prefix}{line}\n" for line in lines))
         if left_out:
             _print(sys.stderr, f"[tasks] {_so_many(left_out)}: they came while this program was busy\n")
 

@@ -189,8 +189,11 @@ class ClientShell:
                     logger.warning("%s: server %s: %s", self.name, at, message.reason)
                 self._handle(d.ServerIsDown(message.incarnation, message.reason, message.restarts, message.asked))
             case m.Output():
-                if self._forward_output and (info := self._infos.get(process)) is not None:
-                    self._forwarded.received(info.name, message, payload)
+                if (info := self._infos.get(process)) is not None:
+                    if self._forward_output:
+                        self._forwarded.received(info.name, message, payload)
+                    elif Location(info.addr, info.port) in self._side.contacts:  # it would have printed here itself
+                        self._forwarded.received("", message, payload)
             case m.AskServers():
                 with self._lock:
                     ready = [n for n, server in self._machine.servers.items() if server.state in (OPEN, PAUSED)]
