@@ -20,14 +20,28 @@ from parkcos.client.dispatch_events import (
     EnableAsked,
     LoadSeen,
     OpenServer,
+    Reallocated,
     Recall,
     ReportStatus,
     SilenceSeen,
     SuspendAsked,
     Want,
 )
-from parkcos.client.membership import SILENT, Membership
-from parkcos.client.placing import CLOSING, DISABLED, ENDING, OPEN, OPENING, PAUSED, READY, SETUP, WANTED, Node, Server
+from parkcos.client.membership import FAILED, SILENT, Membership
+from parkcos.client.placing import (
+    CLOSING,
+    DISABLED,
+    ENDING,
+    FAILING,
+    OPEN,
+    OPENING,
+    PAUSED,
+    READY,
+    SETUP,
+    WANTED,
+    Node,
+    Server,
+)
 
 SUSPENDED, SHORT = "suspended", "short"
 
@@ -65,7 +79,6 @@ class Controls(Membership):
     # -- holds
 
     def _hold(self, number: int, why: str, held: bool, reason: str, now: float) -> Iterator[Effect]:
-        """Give a node or server nothing more because of `why`; or, because of that, hold it back no longer."""
         node, server = self.nodes.get(number), self.servers.get(number)
         holder = node or server
         if holder is None or (why in holder.holds) == held:
@@ -77,7 +90,7 @@ class Controls(Membership):
             return
         (holder.holds.add if held else holder.holds.discard)(why)
         kind = "Node" if node is not None else "Server"
-        condition = "Disconnected" if SILENT in holder.holds else "Suspended" if holder.holds else "Resumed"
+        condition = "Disconnected" if holder.holds & {SILENT, FAILED} else "Suspended" if holder.holds else "Resumed"
         if condition != holder.condition:
             holder.condition = condition
             yield ReportStatus(kind + condition, number, reason)
@@ -153,14 +166,23 @@ class Controls(Membership):
         node = self.nodes.get(event.node)
         if node is None:
             return
+        node.reconsider = False
         if node.state == DISABLED and not event.restart:
             yield Want(event.node, 0)
             yield from self._drop_node(event.node, "NodeClosed", "its client closed it", now)
         elif node.state == WANTED:
             node.unwanted = node.unwanted or not event.restart
+            node.restart = node.restart and event.restart
+        elif node.state == FAILING:
+            node.restart = node.restart and event.restart  # it is closing without being asked
         elif node.state in (SETUP, READY, CLOSING):
             node.restart = event.restart
             node.state = CLOSING
             for server in node.servers:
                 self._retire(server)
             yield CloseNode(event.node, event.terminate, keep=event.restart)
+
+    def _reallocated(self, event: Reallocated, now: float) -> Iterator[Effect]:
+        for node in self.nodes.values():
+            node.reconsider = (node.unwanted or node.state == CLOSING) and not node.restart
+        yield from ()

@@ -38,6 +38,8 @@ class NodeHasFailed:
     error: str
     setup: bool = False
     """The client's components or its node_setup are the reason."""
+    died: bool = False
+    """What starts its servers has died, and they with it; the node itself is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +210,11 @@ class CloseNodeAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class Reallocated:
+    """The client's allocations have changed: what it is closing it may want again."""
+
+
+@dataclass(frozen=True, slots=True)
 class AbandonAsked:
     """Whether a silent node is given up at once.  node: 0 for all."""
 
@@ -247,6 +254,7 @@ Event = (
     | EnableAsked
     | CloseServerAsked
     | CloseNodeAsked
+    | Reallocated
     | AbandonAsked
     | TimePassed
 )
@@ -260,6 +268,13 @@ class Want:
 
     node: int
     cpus: int
+
+
+@dataclass(frozen=True, slots=True)
+class Consider:
+    """It was closed, and the allocations have changed since: treat it as if it were offered."""
+
+    node: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,6 +374,7 @@ class LeaveScheduler:
 
 Effect = (
     Want
+    | Consider
     | SetupNode
     | CloseNode
     | CloseServer

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from parkcos.client.dispatch_events import (
     CloseNode,
+    Consider,
     Dismiss,
     Effect,
     Granted,
@@ -28,13 +29,28 @@ from parkcos.client.dispatch_events import (
     TurnBegun,
     Want,
 )
-from parkcos.client.placing import CLOSING, DISABLED, OPENING, PAUSED, READY, SETUP, WANTED, Node, Placing, Server
+from parkcos.client.placing import (
+    CLOSING,
+    DISABLED,
+    FAILING,
+    OPENING,
+    PAUSED,
+    READY,
+    SETUP,
+    WANTED,
+    Node,
+    Placing,
+    Server,
+)
 
 END_WAIT_S = 1.0
 """A server is known to be gone from its node and from its session; the second word is awaited so long."""
 
-SILENT = "silent"
-"""The hold of a node or server of which nothing is heard."""
+SILENT, FAILED = "silent", "failed"
+"""The holds of a node or server of which nothing is heard; and of a node whose servers all died at once."""
+
+FAILURES_MAX = 3
+"""A node that failed so is wanted again so often."""
 
 
 @dataclass
@@ -52,6 +68,12 @@ class Membership(Placing):
         if known is not None and SILENT in known.holds:  # it is free: it has given this client up
             yield from self._give_node_up(number, known, "nothing was heard of it, and it has closed this client", now)
             known = None
+        if known is not None and known.unwanted:
+            yield from self._drop_node(number, "NodeClosed", "its client closed it", now)
+            if not known.reconsider:
+                yield Want(number, 0)
+                return
+            known = None
         if known is None:
             if event.cpus > 0:
                 yield ReportStatus("NodeDiscovered", number)
@@ -61,10 +83,6 @@ class Membership(Placing):
                     return
         elif known.state == DISABLED:
             known.info = event.info
-            return
-        elif known.unwanted:
-            yield Want(number, 0)
-            yield from self._drop_node(number, "NodeClosed", "its client closed it", now)
             return
         elif known.state != WANTED:
             return  # it is in use
@@ -91,22 +109,47 @@ class Membership(Placing):
             if not node.initialized:
                 node.initialized = True
                 yield ReportStatus("NodeInitialized", event.node)
+            yield from self._hold(event.node, FAILED, False, "it has been set up anew", now)
 
     def _node_has_failed(self, event: NodeHasFailed, now: float) -> Iterator[Effect]:
-        if event.setup and event.node in self.nodes:
+        node = self.nodes.get(event.node)
+        if event.setup and node is not None:
             self.setup_error = event.error
-        yield from self._drop_node(event.node, "NodeDisconnected", event.error, now)
+        if node is not None and event.died and node.state == READY and node.failures < FAILURES_MAX:
+            yield from self._fail(event.node, node, event.error, now)
+        else:
+            yield from self._drop_node(event.node, "NodeDisconnected", event.error, now)
+
+    def _fail(self, number: int, node: Node, reason: str, now: float) -> Iterator[Effect]:
+        """It will say that it has closed this client, which then wants it again."""
+        node.state, node.restart, node.failures = FAILING, True, node.failures + 1
+        yield from self._part_from_servers(number, node, reason, now)
+        node.servers.clear()
+        yield from self._hold(number, FAILED, True, reason, now)
+        node.holds.discard(SILENT)  # it was just heard
 
     def _node_has_closed(self, event: NodeHasClosed, now: float) -> Iterator[Effect]:
         node = self.nodes.get(event.node)
         if node is not None and node.restart and event.kept and not self._nodes_told:
             yield from self._set_up_anew(event.node, node, now)
+        elif node is not None and node.state == FAILING and node.restart:
+            yield from self._want_again(event.node, node, event.reason, now)
         elif node is not None and node.state == WANTED and not (event.reason or self._nodes_told):
             yield Want(event.node, node.cpus)  # it was reserved for this client, which did not get to know it
         elif node is None and event.node in self._void:
             yield from self._offered(self._void[event.node], now)
         else:
             yield from self._drop_node(event.node, "NodeClosed", event.reason or "its node was closed", now)
+            if node is not None and node.reconsider:
+                yield Consider(event.node)
+
+    def _want_again(self, number: int, node: Node, reason: str, now: float) -> Iterator[Effect]:
+        """It has failed and is free."""
+        if reason or self.scheduler_lost or self._nodes_told:
+            yield from self._drop_node(number, "NodeDisconnected", reason or "it failed, and cannot be had again", now)
+        else:
+            node.state, node.left = WANTED, node.cpus
+            yield Want(number, node.cpus)
 
     def _set_up_anew(self, number: int, node: Node, now: float) -> Iterator[Effect]:
         yield from self._part_from_servers(number, node, "its node was restarted", now)
@@ -131,8 +174,8 @@ class Membership(Placing):
         node = self.nodes.get(number)
         if node is None:
             return
-        if SILENT in node.holds and status == "NodeDisconnected":
-            status = "NodeAbandoned"
+        if node.holds & {SILENT, FAILED} and status == "NodeDisconnected":
+            status = "NodeAbandoned"  # the other was told
         yield from self._part_from_servers(number, node, reason or status, now)
         del self.nodes[number]
         for task in [*node.waiting, *node.waiting_io]:
@@ -185,6 +228,10 @@ class Membership(Placing):
         for process in [*servers, number]:
             yield Dismiss(process, "it was silent, and given up")
 
+    def _hold(self, number: int, why: str, held: bool, reason: str, now: float) -> Iterator[Effect]:
+        """Give a node or server nothing more because of `why`; or, because of that, hold it back no longer."""
+        raise NotImplementedError
+
     def _settle(self, number: int, now: float) -> Iterator[Effect]:
         """A ready server is open to tasks while nothing holds it, or its node, back."""
         raise NotImplementedError
@@ -205,6 +252,9 @@ class Membership(Placing):
         if server is not None:
             server.down, server.asked = event.reason or "it ended", event.asked
             server.reported, server.restarts = True, event.restarts
+            node = self.nodes.get(server.node)
+            if node is not None and node.state == READY and not (event.restarts or event.asked):
+                node.restart = True  # it is about to say that it has failed
             yield from self._await_end(event.server, now)
             return
         node = self.nodes.get(self._useless.pop(event.server, 0))

@@ -38,7 +38,7 @@ HANGS_S = 9.0
 
 # -- state
 
-DISABLED, WANTED, SETUP, READY, CLOSING = "disabled", "wanted", "setup", "ready", "closing"
+DISABLED, WANTED, SETUP, READY, FAILING, CLOSING = "disabled", "wanted", "setup", "ready", "failing", "closing"
 OPENING, OPEN, PAUSED, ENDING = "opening", "open", "paused", "ending"
 
 
@@ -71,6 +71,10 @@ class Node:
     """That was reported; it is no news when it has been set up anew."""
     unwanted: bool = False
     """It was closed before it was granted."""
+    reconsider: bool = False
+    """The allocations have changed since its client asked for its end."""
+    failures: int = 0
+    """How often all its servers died, with what starts them."""
 
     @property
     def has_servers(self) -> bool:

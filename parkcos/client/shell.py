@@ -21,7 +21,7 @@ from parkcos.client.components import with_setup_call
 from parkcos.client.dispatch import Dispatch
 from parkcos.client.forwarded import Forwarded
 from parkcos.client.observer import Observer
-from parkcos.client.placing import CLOSING, OPEN, PAUSED, READY, SETUP
+from parkcos.client.placing import CLOSING, FAILING, OPEN, PAUSED, READY, SETUP
 from parkcos.client.rtasks import Submission
 from parkcos.client.side import SAY_S, ClientSide
 from parkcos.client.status import NodeAvailInfo, Status, Statuses, TaskInfo
@@ -200,6 +200,7 @@ class ClientShell:
                     there = [(self._locations[n].addr, self._locations[n].port, n) for n in ready]
                 self._side.box.send(process, "server", m.Servers(self._id, there))
             case m.NodeReady():
+                self._unusable.pop(_shown(self._infos[process]), None)
                 self._handle(d.NodeIsReady(process))
             case m.NodeAvail():
                 self._avail[process] = message
@@ -212,7 +213,7 @@ class ClientShell:
                 logger.error("%s: the node %s cannot be used: %s", self.name, node_name, message.error)
                 if info is not None and not message.setup:
                     self._unusable[_shown(info)] = message.error
-                self._handle(d.NodeHasFailed(process, message.error, message.setup))
+                self._handle(d.NodeHasFailed(process, message.error, message.setup, died=not message.setup))
             case m.NodeClosed():
                 if message.reason and (info := self._infos.get(process)):
                     logger.warning("%s: the node %s was closed: %s", self.name, info.name, message.reason)
@@ -330,7 +331,9 @@ class ClientShell:
         wait_s = LOOK_S
         with self._lock:
             limits = {n: SILENT_PULSES * self._alive_s(n) for n in self._machine.nodes}
-            watched = {n: limits[n] for n, at in self._machine.nodes.items() if at.state in (SETUP, READY, CLOSING)}
+            watched = {
+                n: limits[n] for n, at in self._machine.nodes.items() if at.state in (SETUP, READY, FAILING, CLOSING)
+            }
             watched |= {n: limits[at.node] for n, at in self._machine.servers.items() if at.node in limits}
             self._silent &= watched.keys()
             for process, limit_s in watched.items():
@@ -531,6 +534,9 @@ class ClientShell:
     def _want(self, effect: d.Want) -> None:
         self._to_scheduler(m.WantNode(self._id, effect.node, effect.cpus))
 
+    def _consider(self, effect: d.Consider) -> None:
+        self._kernel.post(self._offered, self._infos[effect.node])
+
     def _setup_node(self, effect: d.SetupNode) -> None:
         message = m.SetupNode(
             self._id,
@@ -602,6 +608,7 @@ class ClientShell:
         d.ReportRetried: _report_retried,
         d.ReportStatus: _report_status,
         d.Want: _want,
+        d.Consider: _consider,
         d.SetupNode: _setup_node,
         d.CloseNode: _close_node,
         d.CloseServer: _close_server,

@@ -13,8 +13,8 @@ from parkcos.client.allocate import NodeAllocate, allocations
 from parkcos.client.placing import DISABLED
 from parkcos.client.shell import RUNNING, ClientShell
 from parkcos.cluster import messages as m
-from parkcos.errors import ScheduleError, UsageError
-from parkcos.net.location import Location
+from parkcos.errors import ConfigError, ScheduleError, UsageError
+from parkcos.net.location import Location, resolve
 
 
 class Steering(ClientShell):
@@ -116,6 +116,7 @@ class Steering(ClientShell):
         if self._state is not RUNNING:
             raise ScheduleError(f"{self!r} has no nodes yet\n  write: Client(nodes=[{allocation!r}])")
         self._allocations.insert(0, chosen)
+        self._handle(d.Reallocated())
         if chosen.location is not None and chosen.use:
             if self._scheduler == self._network.incarnation:
                 self._side.private_scheduler([chosen.location])
@@ -171,8 +172,13 @@ class Steering(ClientShell):
                 for number, node in self._machine.nodes.items():
                     if where in (node.info.addr, node.info.name):
                         return 0, number
-                resolved = Location(where, 0).addr
+        if isinstance(where, str):
+            try:
+                addresses = resolve(where)  # without the lock: a name server may take its time
+            except ConfigError:
+                addresses = ()
+            with self._lock:
                 for number, node in self._machine.nodes.items():
-                    if node.info.addr == resolved:
+                    if node.info.addr in addresses:
                         return 0, number
         raise ScheduleError(f"this client uses no server or node at {where}; it uses {list(self._locations.values())}")

@@ -132,6 +132,8 @@ class Nursery:
         if not data:
             self.loop.remove_reader(self._orders.fileno())
             self._reported()
+            if self._user is None:
+                self.kill_family()  # if it was killed, what its servers have started is still there
             self._task = self.loop.create_task(self._bury())
 
     def _take_pipes(self, index: int) -> None:
@@ -174,6 +176,14 @@ class Nursery:
         while self._pipes:
             os.close(self._pipes.pop())
 
+    def kill_family(self) -> None:
+        """The zygote, if it is there, and all that it and its servers have started; it ends as if by itself."""
+        if self._user is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)  # not reaped yet, so that is still its group
+        else:
+            self._killing = self.loop.create_task(asyncio.to_thread(self._kill_as, self._user, -self.pid))
+
     def kill(self) -> None:
         """At the very end, for a zygote that no client ever used."""
         with contextlib.suppress(ValueError, OSError):
@@ -182,16 +192,17 @@ class Nursery:
             self._process.kill()
             self._process.wait()
         else:
-            self._kill_as(self._user)
+            self._orders.shutdown(socket.SHUT_RDWR)  # of which it ends as well, unless somebody has stopped it
+            self._kill_as(self._user, self.pid)
         self._close_fds()
         self.tally.close()
         if self.directory is not None:
             self._remove_directory(self.directory)
 
-    def _kill_as(self, user: ClientUser) -> None:
-        self._orders.shutdown(socket.SHUT_RDWR)  # of which it ends as well, unless somebody has stopped it
+    def _kill_as(self, user: ClientUser, pid: int) -> None:
+        """pid: of the zygote, or negative: of its group."""
         try:
-            user.kill(signal.SIGKILL, [self.pid])
+            user.kill(signal.SIGKILL, [pid])
             self._process.wait(KILL_S)
         except (ConfigError, subprocess.TimeoutExpired) as error:
             logger.warning("the process %d that starts servers may not have ended: %s", self.pid, error)

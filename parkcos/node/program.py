@@ -347,6 +347,10 @@ class NodeProgram:
                 self._order(family.Signal(index, signal.SIGKILL))
             case ev.CloseZygote():
                 self._order(family.Close())
+            case ev.KillZygote():
+                logger.warning("node_setup of the client that is closed did not end in time and is killed")
+                if self._nursery is not None:
+                    self._nursery.kill_family()
             case ev.Stop():
                 self._stopped()
 

@@ -23,6 +23,7 @@ from parkcos.node.state_events import (
     ForkServer,
     HoursChanged,
     KillServer,
+    KillZygote,
     OpenZygote,
     ProcessLost,
     ReleaseAsked,
@@ -108,6 +109,10 @@ class NodeMachine:
     """How often its client's code was run here; if ever, that client counts as served."""
     active_at: float = 0.0
     """When its client's tasks were last seen to run."""
+    setting_up: bool = False
+    """node_setup runs, or it ran when its client was closed."""
+    kill_zygote_at: float | None = None
+    """When node_setup, which is to end, must have ended."""
     closed: str = ""
     """Why no client is taken."""
     why: str = ""
@@ -130,8 +135,7 @@ class NodeMachine:
     def next_deadline(self) -> float | None:
         """When the machine next wants TimePassed."""
         times = [t for s in self.servers.values() for t in (s.kill_at, s.fork_at) if t is not None]
-        if self.setup_by is not None:
-            times.append(self.setup_by)
+        times += [at for at in (self.setup_by, self.kill_zygote_at) if at is not None]
         if self.idle_max_s and self.phase == SERVING:
             times.append(self.active_at + self.idle_max_s)
         return min(times, default=None)
@@ -182,12 +186,13 @@ class NodeMachine:
             yield ToClient(event.process, m.NodeFailed(event.client, NOT_ITS))
         if self.client != event.client or self.phase != RESERVED:
             return
-        self.phase, self.setup_by = SETUP, None
+        self.phase, self.setup_by, self.setting_up = SETUP, None, True
         self.setups += 1
         self.cpus, self.restart_servers = event.cpus, event.restart_servers
         yield OpenZygote(event.client)
 
     def _setup_done(self, event: SetupDone, now: float) -> Iterator[Effect]:
+        self.setting_up, self.kill_zygote_at = False, None
         if self.phase != SETUP:
             return
         self.phase, self.active_at = SERVING, now
@@ -197,6 +202,7 @@ class NodeMachine:
             yield ForkServer(index)
 
     def _setup_failed(self, event: SetupFailed, now: float) -> Iterator[Effect]:
+        self.setting_up, self.kill_zygote_at = False, None
         if self.phase == SETUP:
             if not event.setup:
                 self.setups -= 1
@@ -235,6 +241,8 @@ class NodeMachine:
             return
         if self.phase in (SETUP, SERVING):
             self.phase = CLOSING
+        if self.setting_up and grace_s >= 0 and (self.kill_zygote_at is None or now + grace_s < self.kill_zygote_at):
+            self.kill_zygote_at = now + grace_s
         if self.phase != CLOSING:
             return
         for server in list(self.servers.values()):
@@ -259,6 +267,7 @@ class NodeMachine:
     def _zygote_exited(self, event: ZygoteExited, now: float) -> Iterator[Effect]:
         if self.phase in (SETUP, SERVING, CLOSING):
             yield from self._report_all_lost(event.reason)
+            self.phase = WIPING if self.phase == CLOSING else self.phase  # nothing is left to be ended
         if self.phase in (SETUP, SERVING, CLOSING, WIPING):
             yield from self._freed(now)
 
@@ -274,6 +283,7 @@ class NodeMachine:
             yield ToClient(self.client_process, m.NodeFailed(self.client, reason))
 
     def _freed(self, now: float) -> Iterator[Effect]:
+        self.setting_up, self.kill_zygote_at = False, None
         client, process, why = self.client, self.client_process, self.why
         if self.keep and self.phase == WIPING and not (self.stopping or self.closed or self.client_lost):
             self.phase, self.keep, self.why, self.setup_by = RESERVED, False, "", now + SETUP_WAIT_S
@@ -357,6 +367,9 @@ class NodeMachine:
             why = f"its node closed it: none of its tasks has run there for {self.idle_max_s:g} s"
             self.idled = self.client
             yield from self._close(now, GRACE_S, why)
+        if self.kill_zygote_at is not None and self.kill_zygote_at <= now:
+            self.kill_zygote_at = None
+            yield KillZygote()
         for server in list(self.servers.values()):
             if server.kill_at is not None and server.kill_at <= now:
                 server.kill_at = None

@@ -197,8 +197,13 @@ class CloseZygote:
 
 
 @dataclass(frozen=True, slots=True)
+class KillZygote:
+    """It runs the client's node_setup, and so does not hear that it is to close: kill it, and what it has started."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """The node program may end."""
 
 
-Effect = ToScheduler | ToClient | OpenZygote | ForkServer | EndServer | KillServer | CloseZygote | Stop
+Effect = ToScheduler | ToClient | OpenZygote | ForkServer | EndServer | KillServer | CloseZygote | KillZygote | Stop

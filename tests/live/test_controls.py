@@ -112,23 +112,26 @@ def wait_until(true: Any, shown: Any = lambda: None) -> Gen:
 
 def drive(body: Any, port: int, components: Any = (), **options: Any) -> Watch:
     """Run ``body(client, watch)`` with a client of that node; what its status_task was told, after it has closed."""
+    watch = Watch()
+    client = Client(components, **{"nodes": [at(port)], "status_task": watch.task, **options})
 
     def main() -> Gen:
-        watch = Watch()
-        client = Client(components, **{"nodes": [at(port)], "status_task": watch.task, **options})
         assert (yield client.schedule(timeout=LIMIT_S)) == 0
-        try:
-            yield body(client, watch)
-        except BaseException:
-            yield client.close(terminate=True)
-            raise
+        yield body(client, watch)
         yield client.close()
         yield watch.until(Scheduler.ClientClosed)
-        watch.task.terminate()
-        return watch
 
-    found: Watch = run(main)
-    return found
+    def close() -> Gen:
+        yield client.close(terminate=True)
+
+    try:
+        run(main)
+    except BaseException:  # it may hang: the next test is to have its turn all the same
+        run(close)
+        raise
+    finally:
+        watch.task.terminate()
+    return watch
 
 
 def both(client: Client, watch: Watch, times: int = CPUS) -> Gen:

@@ -61,6 +61,7 @@ class Client:
         self.choosy = rng.random() < 0.3
         self.armed: float | None = None
         self.scheduler = world.scheduler.number
+        self.infos: dict[int, m.NodeInfo] = {}
         self.back_until = 0.0
         program.clients[self.number] = self
         world.clients.append(self)
@@ -101,7 +102,7 @@ class Client:
             case m.NodeReady():
                 self.handle(d.NodeIsReady(sender))
             case m.NodeFailed(_, error, setup):
-                self.handle(d.NodeHasFailed(sender, error, setup))
+                self.handle(d.NodeHasFailed(sender, error, setup, died=not setup))
             case m.NodeClosed(_, reason, kept):
                 self.world.happened["node set up anew"] += kept
                 self.handle(d.NodeHasClosed(sender, reason, kept))
@@ -115,14 +116,18 @@ class Client:
             case _ if sender != self.scheduler:
                 pass  # of the one that this client has lost
             case m.NodeOffer(_, info):
-                unwanted = self.choosy and info.name.endswith("3")
-                cpus = 0 if unwanted else self.world.rng.randrange(1, info.cpus + 1) if self.choosy else info.cpus
-                self.program.later(self.world.rng.expovariate(1000), self.offered, info, cpus)
+                self.infos[info.incarnation] = info
+                self.consider(info)
             case m.NodeGranted(_, node):
                 self.world.wire.connect(self.program, node, anew=True)
                 self.handle(d.Granted(node))
             case m.NodeUnusable(_, info, reason):
                 self.handle(d.NodeHasFailed(info.incarnation, reason))
+
+    def consider(self, info: m.NodeInfo) -> None:
+        unwanted = self.choosy and info.name.endswith("3")
+        cpus = 0 if unwanted else self.world.rng.randrange(1, info.cpus + 1) if self.choosy else info.cpus
+        self.program.later(self.world.rng.expovariate(1000), self.offered, info, cpus)
 
     def offered(self, info: m.NodeInfo, cpus: int) -> None:
         self.handle(d.Offered(info, cpus))
@@ -171,7 +176,7 @@ class Client:
     def silence(self, process: int, silent: bool) -> None:
         machine = self.machine
         node = machine.nodes.get(process)
-        if process in machine.servers or (node is not None and node.state in ("setup", "ready", "closing")):
+        if process in machine.servers or (node is not None and node.state in ("setup", "ready", "failing", "closing")):
             if not silent and node is not None:
                 self.world.happened["silent node heard again"] += 1
             self.handle(d.SilenceSeen(process, silent, "nothing is heard of it" if silent else "it is heard again"))
@@ -212,7 +217,11 @@ class Client:
                 self.world.tasks[client, task].outcome("abandoned")
             case d.Want(node, cpus):
                 send(self.scheduler, m.WantNode(client, node, cpus))
+            case d.Consider(node):
+                self.world.happened["node allocated again while it closed"] += 1
+                self.consider(self.infos[node])
             case d.SetupNode(node, cpus):
+                self.world.happened["node that failed set up again"] += bool(self.machine.nodes[node].failures)
                 wire.be_patient(program, node)
                 send(node, m.SetupNode(client, cpus, self.restart_servers))
             case d.CloseNode(node, terminate, keep):

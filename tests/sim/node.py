@@ -123,6 +123,9 @@ class Node(Process):
             case ns.CloseZygote():
                 if self.zygote is not None:
                     self.later(rng.expovariate(100), self.zygote.end, "closed")
+            case ns.KillZygote():
+                if self.zygote is not None:
+                    self.later(rng.expovariate(1000), self.zygote.end, "killed by its node")
             case ns.Stop():
                 assert not world.servers_at(self), f"{self} stops before its servers"
                 self.end("stopped")

@@ -106,6 +106,7 @@ class Scripted(Client):
             self.program.later(rng.random() * 10, self.no_longer_short, number)
         elif kind == "again":
             self.choosy = False
+            self.handle(d.Reallocated())
             self.program.send(self.scheduler, m.OfferAgain(self.number))
 
     def no_longer_short(self, number: int) -> None:

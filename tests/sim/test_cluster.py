@@ -50,6 +50,8 @@ WHAT_HAPPENS = [
     "scheduler without a journal",
     "client closed for running nothing",
     "node set up anew",
+    "node that failed set up again",
+    "node allocated again while it closed",
 ]
 
 
