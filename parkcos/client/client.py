@@ -139,7 +139,7 @@ class Client(Steering):
         network = self._network = Parkcos.instance().network
         self._side = ClientSide.of(network)
         self._shipper, self._bundle = bundle(self._components, self._node_setup, self._requirements)
-        self._bundle_digests = {definition.digest for definition in self._bundle.definitions}
+        self._bundle_digests = {(each.module, each.name): each.digest for each in self._bundle.definitions}
         self._encoded_bundle = m.encode_bundle(self._bundle)
         self._timer = DeadlineTimer(network.io.loop, self._machine.next_deadline, self._time_passed)
         self._side.clients[self._id] = self

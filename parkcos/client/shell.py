@@ -66,7 +66,7 @@ class ClientShell:
     _shipper: Shipper
     _bundle: m.Bundle
     _encoded_bundle: bytes
-    _bundle_digests: set[bytes]
+    _bundle_digests: dict[tuple[str, str], bytes]
     _timer: DeadlineTimer
 
     def __init__(self, allocations: Sequence[NodeAllocate], name: str) -> None:
@@ -78,8 +78,8 @@ class ClientShell:
         self._lock = threading.RLock()
         self._submissions: dict[int, Submission] = {}
         self._numbers = itertools.count(1).__next__
-        self._known: dict[int, set[bytes]] = {}
-        """The digests of the definitions that each server has."""
+        self._known: dict[int, dict[tuple[str, str], bytes]] = {}
+        """What each server has under each name: the digest of its definition."""
         self._infos: dict[int, m.NodeInfo] = {}
         self._avail: dict[int, m.NodeAvail] = {}
         """What each node last said of itself."""
@@ -421,9 +421,9 @@ class ClientShell:
     def _define(self, server: int, definitions: Sequence[Definition]) -> None:
         """Send a server the definitions that it does not have."""
         known = self._known[server]
-        missing = [definition for definition in definitions if definition.digest not in known]
+        missing = [each for each in definitions if known.get((each.module, each.name)) != each.digest]
         if missing:
-            known.update(definition.digest for definition in missing)
+            known.update(((each.module, each.name), each.digest) for each in missing)
             self._side.box.send(server, "server", m.Define(self._id), PICKLE, [m.encode_definitions(missing)])
 
     def _recall(self, effect: d.Recall) -> None:
@@ -576,7 +576,7 @@ class ClientShell:
             self._network.io.call(self._network.hub.end, peer, effect.reason)
 
     def _open_server(self, effect: d.OpenServer) -> None:
-        self._known[effect.server] = set(self._bundle_digests)
+        self._known[effect.server] = dict(self._bundle_digests)
         location, hub = self._locations[effect.server], self._network.hub
         node = hub.by_incarnation.get(self._machine.servers[effect.server].node)
         at = [Location(there.addr, location.port) for there in node.addresses] if node is not None else []

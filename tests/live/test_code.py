@@ -224,7 +224,7 @@ def test_a_global_that_the_client_replaces_arrives() -> None:
         seen = []
         yield (yield client.rtask(looks_at_globals)).result()
         (server, *_) = yield client.servers()
-        for value in (10, 20):
+        for value in (10, 20, 10):
             counter = value
             rtask = yield client.rtask_at(server, looks_at_globals)
             seen.append((yield rtask.result())[0])
@@ -232,9 +232,32 @@ def test_a_global_that_the_client_replaces_arrives() -> None:
 
     global counter
     try:
-        assert with_client(body) == [10, 20]
+        assert with_client(body) == [10, 20, 10]
     finally:
         counter = 0
+
+
+one_limit = another_limit = 12345
+
+
+def uses_one() -> Gen:
+    yield
+    return one_limit
+
+
+def uses_another() -> Gen:
+    yield
+    return another_limit
+
+
+def test_equal_values_under_two_names_that_are_needed_one_after_the_other() -> None:
+    def body(client: Client) -> Gen:
+        yield (yield client.rtask(looks_at_globals)).result()
+        (server, *_) = yield client.servers()
+        for fn in (uses_one, uses_another):
+            assert (yield (yield client.rtask_at(server, fn)).result()) == 12345
+
+    with_client(body)
 
 
 def fails_deep(n: int) -> Gen:
