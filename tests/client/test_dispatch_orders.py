@@ -24,6 +24,7 @@ from parkcos.client.dispatch_events import (
     NodeIsReady,
     Offered,
     ProcessLost,
+    Reallocated,
     Recall,
     Recalled,
     Refused,
@@ -118,11 +119,12 @@ class AnyOrder(RuleBasedStateMachine):
         if record is not None and len(record.servers) < record.left:
             self.tell(ServerIsUp(node, node + index, "10.0.0.1", 1))
 
-    @rule(node=nodes, index=st.integers(1, 3), what=st.sampled_from(["ready"] * 6 + ["failed", "down", "lost"]))
+    @rule(node=nodes, index=st.integers(1, 3), what=st.sampled_from(["ready"] * 6 + ["failed", "down", "lost", "died"]))
     def of_server(self, node: int, index: int, what: str) -> None:
         server = node + index
         events = {"ready": ServerIsReady(server), "failed": ServerSetupFailed(server, "no")}
         events |= {"down": ServerIsDown(server, "", True, False), "lost": ProcessLost(server, "")}
+        events |= {"died": ServerIsDown(server, "", False, False)}
         self.tell(events[what])
 
     @rule(node=nodes)
@@ -184,9 +186,13 @@ class AnyOrder(RuleBasedStateMachine):
     def node_closed(self, node: int, kept: bool) -> None:
         self.tell(NodeHasClosed(node, kept=kept))
 
-    @rule(node=nodes, setup=st.booleans())
-    def node_failed(self, node: int, setup: bool) -> None:
-        self.tell(NodeHasFailed(node, "no", setup))
+    @rule(node=nodes, why=st.sampled_from(["setup", "died", "died", "unusable"]))
+    def node_failed(self, node: int, why: str) -> None:
+        self.tell(NodeHasFailed(node, "no", why == "setup", why == "died"))
+
+    @rule()
+    def reallocate(self) -> None:
+        self.tell(Reallocated())
 
     @precondition(lambda self: self.count > 5)
     @rule(terminate=st.booleans())

@@ -10,7 +10,8 @@ import pytest
 
 from parkcos import Client, LocalCluster, Parkcos
 from tests.conftest import no_leaks
-from tests.live.lib import Ports, with_client
+from tests.live.lib import SECRET, Ports, Program, with_client
+from tests.live.watched import CPUS, at
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +29,25 @@ def cluster(shared_pids: set[int]) -> Iterator[LocalCluster]:
         finally:
             cluster.close()
             Parkcos.instance().terminate()
+
+
+@pytest.fixture(scope="module")
+def shared_node(shared_pids: set[int]) -> Iterator[tuple[Program, int]]:
+    """A node with two servers for the tests of a module, its port; their clients are in this process."""
+    with no_leaks("the node of this module", set()):
+        ports = Ports()
+        program, port = ports.node(CPUS, "--min_pulse_interval", "0.2", "--resource", "gpu=1", "-n", "shared")
+        with program:
+            shared_pids.add(program.pid)
+            Parkcos(host="127.0.0.1", udp_port=ports.udp - 1, secret=SECRET, discover_peers=False)
+            with_client(_nothing, nodes=[at(port)])
+            yield program, port
+            Parkcos.instance().terminate()
+
+
+@pytest.fixture
+def port(shared_node: tuple[Program, int]) -> int:
+    return shared_node[1]
 
 
 @pytest.fixture

@@ -1,181 +1,48 @@
-"""What a client asks of its nodes and servers, seen from outside: chapter 6.4 to 6.7, against a real node."""
+"""What a client asks of its servers, seen from outside: chapter 6.4 and 6.5, against a real node."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import os
-import signal
-import time
-from collections.abc import Generator, Iterator
 from typing import Any
 
 import psutil
 import pytest
 
-import parkcos
 from parkcos import (
     Client,
     ConfigError,
     Location,
     MonitorStatus,
-    NodeAllocate,
-    NodeAvailInfo,
-    Parkcos,
     ScheduleError,
     Scheduler,
-    ShippingError,
-    Status,
     Task,
     TaskAbandoned,
     UsageError,
     close_node,
     close_server,
 )
-from tests.conftest import no_leaks
-from tests.live.lib import LIMIT_S, SECRET, Ports, Program, ends, gone, run
+from tests.live.lib import LIMIT_S, Program, gone, run
+from tests.live.watched import (
+    CPUS,
+    Gen,
+    Watch,
+    at,
+    both,
+    drive,
+    me,
+    pid,
+    pids,
+    recall,
+    remember,
+    waits,
+)
 
 pytestmark = pytest.mark.live
 
-Gen = Generator[Any, Any, Any]
-CPUS = 2
-
-
-@pytest.fixture(scope="module")
-def shared(shared_pids: set[int]) -> Iterator[tuple[Program, int]]:
-    """A node with two servers for the tests of this module, its port; the clients are in this process."""
-    with no_leaks("the node of this module", set()):
-        ports = Ports()
-        program, port = ports.node(CPUS, "--min_pulse_interval", "0.2", "--resource", "gpu=1", "-n", "shared")
-        with program:
-            shared_pids.add(program.pid)
-            Parkcos(host="127.0.0.1", udp_port=ports.udp - 1, secret=SECRET, discover_peers=False)
-            run(nothing, port)
-            yield program, port
-            Parkcos.instance().terminate()
-
-
-@pytest.fixture
-def port(shared: tuple[Program, int]) -> int:
-    return shared[1]
-
-
-def nothing(port: int) -> Gen:
-    client = Client(nodes=[at(port)])
-    yield client.schedule()
-    yield (yield client.rtask(pid)).finish()
-    yield client.close()
-
-
-def at(port: int, **wanted: Any) -> NodeAllocate:
-    return NodeAllocate("127.0.0.1", port, **wanted)
-
-
-class Watch:
-    """A status_task that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.messages: list[Any] = []
-        self.task = Task(self._keep)
-
-    def _keep(self, task: Any = None) -> Gen:
-        task.set_daemon()
-        while True:
-            self.messages.append((yield task.receive()))
-
-    @property
-    def statuses(self) -> list[str]:
-        """Their names, in order, without those of tasks."""
-        names = {number: name for name, number in vars(Scheduler).items() if isinstance(number, int)}
-        names |= {n: name for k in Scheduler.__mro__ for name, n in vars(k).items() if isinstance(n, int)}
-        found = [names[message.status] for message in self.messages if isinstance(message, Status)]
-        return [name for name in found if not name.startswith("Task")]
-
-    def of(self, status: int) -> list[Status]:
-        return [message for message in self.messages if isinstance(message, Status) and message.status == status]
-
-    def until(self, status: int, times: int = 1) -> Gen:
-        """To be yielded: the last of so many."""
-        yield wait_until(lambda: len(self.of(status)) >= times, lambda: self.messages)
-        return self.of(status)[times - 1]
-
-
-def wait_until(true: Any, shown: Any = lambda: None) -> Gen:
-    """To be yielded: wait until it is so."""
-    me = parkcos.cur_task()
-    assert me is not None
-    deadline = time.monotonic() + LIMIT_S
-    while not true():
-        assert time.monotonic() < deadline, shown()
-        yield me.sleep(0.01)
-
-
-def drive(body: Any, port: int, components: Any = (), **options: Any) -> Watch:
-    """Run ``body(client, watch)`` with a client of that node; what its status_task was told, after it has closed."""
-    watch = Watch()
-    client = Client(components, **{"nodes": [at(port)], "status_task": watch.task, **options})
-
-    def main() -> Gen:
-        assert (yield client.schedule(timeout=LIMIT_S)) == 0
-        yield body(client, watch)
-        yield client.close()
-        yield watch.until(Scheduler.ClientClosed)
-
-    def close() -> Gen:
-        yield client.close(terminate=True)
-
-    try:
-        run(main)
-    except BaseException:  # it may hang: the next test is to have its turn all the same
-        run(close)
-        raise
-    finally:
-        watch.task.terminate()
-    return watch
-
-
-def both(client: Client, watch: Watch, times: int = CPUS) -> Gen:
-    """To be yielded: the locations of the servers, when they are all ready."""
-    yield watch.until(Scheduler.ServerInitialized, times)
-    return (yield client.servers())
-
-
-def pids(client: Client, count: int) -> Gen:
-    """To be yielded: where so many tasks ran, one after the other."""
-    found = set()
-    for _ in range(count):
-        found.add((yield (yield client.rtask(pid)).result()))
-    return found
-
-
-def me() -> Task:
-    task = parkcos.cur_task()
-    assert task is not None
-    return task
-
 
 # What runs there
-
-
-def pid() -> Gen:
-    yield
-    return os.getpid()
-
-
-def waits(to: Any, task: Any = None) -> Gen:
-    to.send((task, os.getpid()))
-    return (yield task.receive())
-
-
-def remember(value: Any) -> Gen:
-    global remembered
-    remembered = value
-    yield
-
-
-def recall() -> Gen:
-    yield
-    return globals().get("remembered", "nothing")
 
 
 def says_more(to: Any, task: Any = None) -> Gen:
@@ -220,6 +87,11 @@ def closes_node(terminate: bool) -> Gen:
     close_node(terminate)
     yield
     return os.getpid()
+
+
+def closes_when_told(task: Any = None) -> Gen:
+    close_server(*(yield task.receive()))
+    yield task.sleep(1000)
 
 
 # suspend and resume
@@ -405,271 +277,6 @@ def test_a_server_stuck_in_c_code_is_killed_and_replaced(port: int, by: str) -> 
     drive(body, port)
 
 
-def closes_when_told(task: Any = None) -> Gen:
-    close_server(*(yield task.receive()))
-    yield task.sleep(1000)
-
-
-# nodes
-
-
-def test_a_node_is_closed_and_not_used_until_it_is_allocated_again(port: int) -> None:
-    def body(client: Client, watch: Watch) -> Gen:
-        servers = yield both(client, watch)
-        processes = []
-        for server in servers:
-            processes.append(psutil.Process((yield (yield client.rtask_at(server, pid)).result())))
-        running = yield client.rtask_at(servers[0], waits, me())
-        yield me().receive(LIMIT_S)
-        client.close_node("127.0.0.1")
-        assert (yield client.nodes()) == []
-        with pytest.raises(TaskAbandoned):
-            yield client.rtask_at(servers[0], pid)
-        running.send("ends")
-        assert (yield running.result()) == "ends"
-        assert (yield watch.until(Scheduler.NodeClosed)).info.location == Location("127.0.0.1", port)
-        assert gone(processes) == []
-        with pytest.raises(ScheduleError, match="no server or node"):
-            client.suspend_node("127.0.0.1")
-        pending = Task(submits, client)
-        yield me().sleep(0.2)
-        assert pending.is_alive()
-        client.node_allocate(at(port, cpus=1))
-        assert (yield pending.finish()) not in [process.pid for process in processes]
-
-    def submits(client: Client) -> Gen:
-        return (yield (yield client.rtask(pid)).result())
-
-    watch = drive(body, port)
-    assert watch.statuses.count("NodeDiscovered") == watch.statuses.count("NodeInitialized") == 2
-
-
-def test_allocated_again_while_it_still_closes(port: int) -> None:
-    def body(client: Client, watch: Watch) -> Gen:
-        yield both(client, watch)
-        client.close_node("127.0.0.1", terminate=True)
-        client.node_allocate(at(port))
-        yield watch.until(Scheduler.NodeInitialized, 2)
-        yield (yield client.rtask(pid)).result()
-
-    drive(body, port)
-
-
-def loads(data: str = "first", task: Any = None) -> Gen:
-    global remembered
-    remembered = f"{data} in {os.getpid()}"
-    yield task.sleep(0)
-    return 0
-
-
-def test_a_node_is_restarted_with_other_data_and_again_with_the_same(port: int) -> None:
-    def body(client: Client, watch: Watch) -> Gen:
-        seen = []
-        for times, args in ((1, None), (2, ("second",)), (3, ()), (4, ("third",))):
-            if args is not None:
-                client.restart_node("127.0.0.1", *args)
-            yield watch.until(Scheduler.ServerInitialized, times * CPUS)
-            found = set()
-            for server in (yield client.servers()):
-                found.add((yield (yield client.rtask_at(server, recall)).result()))
-            assert len(found) == 1, "the servers share it"
-            seen.append(found.pop().split(" in "))
-        assert [data for data, _ in seen] == ["first", "second", "second", "third"]
-        assert len({process for _, process in seen}) == 4, "node_setup ran each time"
-
-    watch = drive(body, port, node_setup=loads)
-    assert [s for s in watch.statuses if s.startswith("Node")] == ["NodeDiscovered", "NodeInitialized", "NodeClosed"]
-
-
-def test_tasks_wait_for_a_node_that_is_restarted(port: int) -> None:
-    def body(client: Client, watch: Watch) -> Gen:
-        first, _ = yield both(client, watch)
-        running = yield client.rtask_at(first, waits, me())
-        yield me().receive(LIMIT_S)
-        client.restart_node(Location("127.0.0.1", port), "second")
-        waiting = [Task(submits, client) for _ in range(5)]
-        yield me().sleep(0.1)
-        client.restart_node("shared", "third")  # the last word counts
-        running.send("ends")
-        assert (yield running.result()) == "ends"
-        for value in (yield ends(waiting)):
-            assert value.startswith("third")
-
-    def submits(client: Client) -> Gen:
-        return (yield (yield client.rtask_at("127.0.0.1", recall)).result())
-
-    drive(body, port, node_setup=loads)
-
-
-def test_a_setup_that_fails_after_a_restart(port: int) -> None:
-    def body(client: Client, watch: Watch) -> Gen:
-        yield both(client, watch)
-        client.restart_node("127.0.0.1", 5)
-        assert "TypeError" in (yield watch.until(Scheduler.NodeDisconnected)).reason
-        with pytest.raises(TaskAbandoned, match="node_setup failed"):
-            yield client.rtask(pid)
-
-    drive(body, port, node_setup=concatenates)
-
-
-def concatenates(data: Any = "text", task: Any = None) -> Gen:
-    yield task.sleep(0)
-    return 0 if "more" + data else 1
-
-
-# enabled by the client
-
-
-class Data:
-    """One of the program's own, in an argument of a setup."""
-
-    def __init__(self, value: str) -> None:
-        self.value = value
-
-
-def sets_up_node(data: Data, task: Any = None) -> Gen:
-    global node_data
-    node_data = data.value
-    yield task.sleep(0)
-    return 0
-
-
-def sets_up_server(data: Data, number: int, task: Any = None) -> Gen:
-    global server_data
-    server_data = (node_data, data.value, number)
-    yield task.sleep(0)
-    return 0
-
-
-def shows_data() -> Gen:
-    yield
-    return server_data
-
-
-def test_nodes_and_servers_that_are_enabled_with_arguments(port: int) -> None:
-    def body(client: Client, watch: Watch) -> Gen:
-        discovered = yield watch.until(Scheduler.NodeDiscovered)
-        assert discovered.info.location == Location("127.0.0.1", port)
-        where = discovered.info.location
-        with pytest.raises(UsageError, match="node_setup cannot be called with"):
-            client.enable_node(where)
-        with pytest.raises(UsageError, match="node_setup cannot be called with"):
-            client.enable_node(where, Data("a"), "too many")
-        with pytest.raises(ShippingError):
-            client.enable_node(where, ctypes.pointer(ctypes.c_int()))
-        yield me().sleep(0.1)
-        assert not watch.of(Scheduler.NodeInitialized)
-        client.enable_node(where, Data("of the node"))
-        with pytest.raises(ScheduleError, match="enabled already"):
-            client.enable_node(where, Data("other"))
-        yield watch.until(Scheduler.ServerDiscovered, CPUS)
-        servers = [status.info for status in watch.of(Scheduler.ServerDiscovered)]
-        with pytest.raises(UsageError, match="server_setup cannot be called with"):
-            client.enable_server(servers[0])
-        client.enable_server(servers[1], Data("of a server"), 1)
-        yield watch.until(Scheduler.ServerInitialized)
-        with pytest.raises(ScheduleError, match="enabled already"):
-            client.enable_server(servers[1], Data("of a server"), 2)
-        assert (yield client.servers()) == [servers[1]]
-        assert (yield (yield client.rtask(shows_data)).result()) == ("of the node", "of a server", 1)
-        client.enable_server(servers[0], Data("of another"), 0)
-        yield watch.until(Scheduler.ServerInitialized, 2)
-        found = yield (yield client.rtask_at(servers[0], shows_data)).result()
-        assert found == ("of the node", "of another", 0)
-
-    drive(
-        body, port, node_setup=sets_up_node, server_setup=sets_up_server, disable_nodes=True, disable_servers=True
-    )  # fmt: skip
-
-
-def test_what_nobody_enables_is_not_used_and_not_waited_for(port: int) -> None:
-    def body(client: Client, watch: Watch) -> Gen:
-        yield watch.until(Scheduler.ServerDiscovered, CPUS)
-
-    watch = drive(body, port, disable_servers=True)
-    assert "ServerInitialized" not in watch.statuses
-
-
-# what they have
-
-
-def test_availability_at_pulse_frequency(port: int) -> None:
-    def body(client: Client, watch: Watch) -> Gen:
-        yield both(client, watch)
-        yield wait_until(lambda: len([m for m in watch.messages if isinstance(m, NodeAvailInfo)]) >= 4)
-        assert not [s for s in watch.statuses if s.endswith(("Disconnected", "Resumed"))]
-
-    watch = drive(body, port, pulse_interval=0.2)
-    for info in (m for m in watch.messages if isinstance(m, NodeAvailInfo)):
-        assert info.location == Location("127.0.0.1", port)
-        assert 0 <= info.cpu <= 100
-        assert 0 < info.memory <= psutil.virtual_memory().total
-        assert 0 < info.disk <= psutil.disk_usage("/").total or info.disk > 0
-        assert 0 <= info.swap <= psutil.swap_memory().total
-        assert (info.name, info.cpus) == ("shared", CPUS)
-        with pytest.raises(AttributeError):
-            info.cpu = 1
-
-
-def test_quiet_servers_are_not_taken_for_silent(port: int) -> None:
-    """With short pulses: servers that have nothing to say give signs of life so often, too."""
-
-    def body(client: Client, watch: Watch) -> Gen:
-        yield both(client, watch)
-        yield me().sleep(2.5)
-
-    watch = drive(body, port, pulse_interval=0.2)
-    assert not [s for s in watch.statuses if s.endswith(("Disconnected", "Resumed"))]
-
-
-def test_a_pulse_interval_below_the_nodes_gives_one_warning(port: int, caplog: pytest.LogCaptureFixture) -> None:
-    def body(client: Client, watch: Watch) -> Gen:
-        yield both(client, watch)
-        client.close_node("127.0.0.1")
-        yield watch.until(Scheduler.NodeClosed)
-        client.node_allocate(at(port))
-        yield watch.until(Scheduler.NodeInitialized, 2)
-
-    drive(body, port, pulse_interval=0.1)
-    said = [r.getMessage() for r in caplog.records if "pulse_interval" in r.getMessage()]
-    assert len(said) == 1
-    assert "allows no less than 0.2 s" in said[0]
-
-
-@pytest.mark.parametrize(
-    "wanted", [{"resources": {"gpu": 2}}, {"resources": {"fpga": 1}}, {"memory": 1 << 60}, {"disk": 1 << 60},
-               {"cpus": 3}, {"platform": "plan ?9"}]
-)  # fmt: skip
-def test_a_node_that_lacks_what_is_asked_for_is_not_used(port: int, wanted: dict[str, Any]) -> None:
-    def body(client: Client, watch: Watch) -> Gen:
-        yield me().sleep(0.3)
-        assert watch.statuses == ["ClientScheduled"]
-        client.node_allocate(at(port, resources={"gpu": 1}, platform="linux"))
-        yield watch.until(Scheduler.NodeInitialized)
-        assert (yield (yield client.rtask(pid)).result())
-
-    watch = drive(body, port, nodes=[at(port, **wanted)])
-    assert watch.statuses[:3] == ["ClientScheduled", "NodeDiscovered", "NodeInitialized"]
-
-
-def test_a_node_is_added_that_is_only_reached_by_its_address(port: int) -> None:
-    """There is no broadcast here: it is as in another network."""
-
-    def body(client: Client, watch: Watch) -> Gen:
-        yield both(client, watch)
-        with Ports().node(1, "-n", "far")[0] as far:
-            far_port = int(far.wait_for(r"TCP port (\d+)")[1])
-            client.node_allocate(at(far_port))
-            found = yield watch.until(Scheduler.NodeInitialized, 2)
-            assert found.info.name == "far"
-            there = yield (yield client.rtask_at(Location("127.0.0.1", far_port), pid)).result()
-            assert there in {p.pid for p in far.family()}
-            client.close_node(Location("127.0.0.1", far_port))
-            yield watch.until(Scheduler.NodeClosed)
-
-    drive(body, port)
-
-
 # wrong use
 
 
@@ -718,144 +325,10 @@ def test_after_the_end(port: int) -> None:
     run(main)
 
 
-@pytest.mark.parametrize("text", ["gpu", "gpu=", "gpu=many", "gpu=-1", "gpu=inf", "=1", "g pu=1"])
-def test_resources_that_mean_nothing(text: str) -> None:
-    with Program("-m", "parkcos.node.main", "--resource", text) as node:
-        assert node.wait() == 1
-        assert node.find(rf"--resource {text}: write a name and a number, as  --resource gpu=1")
-
-
-# silence
-
-
-@pytest.mark.slow
-def test_a_server_that_is_stopped_and_goes_on(port: int) -> None:
-    def body(client: Client, watch: Watch) -> Gen:
-        first, second = yield both(client, watch)
-        running = yield client.rtask_at(first, waits, me())
-        _, victim = yield me().receive(LIMIT_S)
-        os.kill(victim, signal.SIGSTOP)
-        try:
-            assert (yield watch.until(Scheduler.ServerDisconnected)).info == first
-            running.send("while it was stopped")
-            assert (yield client.servers()) == [second]
-            assert (yield (yield client.rtask(pid)).result()) != victim
-        finally:
-            os.kill(victim, signal.SIGCONT)
-        assert (yield watch.until(Scheduler.ServerResumed)).info == first
-        assert (yield running.result()) == "while it was stopped"
-        assert (yield (yield client.rtask_at(first, pid)).result()) == victim
-
-    watch = drive(body, port, pulse_interval=0.2)
-    assert [s for s in watch.statuses if s[6:] in ("Disconnected", "Resumed", "Abandoned")] == [
-        "ServerDisconnected", "ServerResumed"
-    ]  # fmt: skip
-
-
-@pytest.mark.slow
-def test_a_server_that_is_stopped_is_given_up_and_replaced(port: int) -> None:
-    def body(client: Client, watch: Watch) -> Gen:
-        first, second = yield both(client, watch)
-        client.close_server(second)
-        yield watch.until(Scheduler.ServerClosed)
-        running = yield client.rtask_at(first, waits, me())
-        _, victim = yield me().receive(LIMIT_S)
-        stopped = psutil.Process(victim)
-        stopped.suspend()
-        with pytest.raises(TaskAbandoned, match="nothing is heard"):
-            yield running.result()
-        assert (yield watch.until(Scheduler.ServerAbandoned)).info == first
-        assert (yield (yield client.rtask(pid)).result()) != victim
-        assert gone([stopped]) == []
-
-    watch = drive(body, port, pulse_interval=0.2, abandon_zombie_nodes=True)
-    assert [m.type for m in watch.messages if isinstance(m, MonitorStatus)] == [TaskAbandoned, StopIteration]
-
-
-@pytest.mark.slow
-def test_a_node_process_that_is_stopped_and_goes_on(shared: tuple[Program, int]) -> None:
-    node, port = shared
-
-    def body(client: Client, watch: Watch) -> Gen:
-        first, _ = yield both(client, watch)
-        running = yield client.rtask_at(first, waits, me())
-        _, there = yield me().receive(LIMIT_S)
-        os.kill(node.pid, signal.SIGSTOP)
-        try:
-            yield watch.until(Scheduler.NodeDisconnected)
-            assert (yield client.servers()) == []
-            running.send("a result")
-            assert (yield running.result()) == "a result"
-            pending = Task(submits, client)
-            yield me().sleep(0.1)
-            assert pending.is_alive()
-        finally:
-            os.kill(node.pid, signal.SIGCONT)
-        yield watch.until(Scheduler.NodeResumed)
-        assert isinstance((yield pending.finish()), int)
-        assert psutil.pid_exists(there)
-
-    def submits(client: Client) -> Gen:
-        return (yield (yield client.rtask(pid)).result())
-
-    drive(body, port, pulse_interval=0.2)
-
-
-@pytest.mark.slow
-def test_a_node_process_that_is_stopped_is_given_up_and_used_again(shared: tuple[Program, int]) -> None:
-    node, port = shared
-
-    def body(client: Client, watch: Watch) -> Gen:
-        first, _ = yield both(client, watch)
-        running = yield client.rtask_at(first, waits, me())
-        _, there = yield me().receive(LIMIT_S)
-        old = psutil.Process(there)
-        os.kill(node.pid, signal.SIGSTOP)
-        try:
-            with pytest.raises(TaskAbandoned, match="given up"):
-                yield running.result()
-            yield watch.until(Scheduler.NodeAbandoned)
-        finally:
-            os.kill(node.pid, signal.SIGCONT)
-        new = yield (yield client.rtask(pid)).result()
-        assert new != there
-        assert gone([old]) == []
-
-    watch = drive(body, port, pulse_interval=0.2, abandon_zombie_nodes=True)
-    assert [s for s in watch.statuses if s.startswith("Node")] == [
-        "NodeDiscovered", "NodeInitialized", "NodeDisconnected", "NodeAbandoned",
-        "NodeDiscovered", "NodeInitialized", "NodeClosed",
-    ]  # fmt: skip
-
-
-# its end
-
-
-def test_a_client_killed_while_its_node_restarts_leaves_it_free(
-    shared: tuple[Program, int], ports: Ports, tmp_path: Any
-) -> None:
-    node, port = shared
-    source = (
-        "def setup(slow=False, task=None):\n"
-        "    if slow:\n"
-        "        time.sleep(1000)\n"
-        "    yield task.sleep(0)\n"
-        "    return 0\n"
-        "def noop(task=None):\n"
-        "    yield task.sleep(0)\n"
-        "def main(task=None):\n"
-        f"    client = Client([noop], node_setup=setup, nodes=[NodeAllocate('127.0.0.1', {port})])\n"
-        "    yield client.schedule()\n"
-        "    yield (yield client.rtask(noop)).finish()\n"
-        "    client.restart_node('127.0.0.1', True)\n"
-        "    print('restarts', flush=True)\n"
-        "    yield task.sleep(1000)\n"
-        "Task(main)\n"
-    )
-    setups = len(node.find("reserved -> setup"))
-    with ports.client(tmp_path, source) as client:
-        client.wait_for("restarts")
-        node.wait_for("reserved -> setup", setups + 2)
-        client.process.kill()
-        client.wait()
-    run(nothing, port)
+def test_resources_that_mean_nothing() -> None:
+    texts = ["gpu", "gpu=", "gpu=many", "gpu=-1", "gpu=inf", "=1", "g pu=1"]
+    with contextlib.ExitStack() as stack:
+        nodes = [stack.enter_context(Program("-m", "parkcos.node.main", "--resource", text)) for text in texts]
+        for text, node in zip(texts, nodes, strict=True):
+            assert node.wait() == 1
+            assert node.find(rf"--resource {text}: write a name and a number, as  --resource gpu=1")
