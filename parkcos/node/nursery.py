@@ -15,6 +15,7 @@ from pathlib import Path
 
 from parkcos.errors import ConfigError
 from parkcos.node import family
+from parkcos.node.as_client import kill
 from parkcos.node.identity import ClientUser, remove_folder
 from parkcos.node.output import Printed
 from parkcos.node.tally import Tally, make_tally_file
@@ -53,6 +54,8 @@ class Nursery:
         self.directory: Path | None = None
         self.printed: Printed | None = None
         """Who takes what its processes print, if that comes here."""
+        self._reaping = False
+        """It has ended, or is about to."""
         self._pipes: list[int] = []
         """Have come, and their message has not yet."""
         self._news = news
@@ -134,6 +137,7 @@ class Nursery:
             self._reported()
             if self._user is None:
                 self.kill_family()  # if it was killed, what its servers have started is still there
+            self._reaping = True
             self._task = self.loop.create_task(self._bury())
 
     def _take_pipes(self, index: int) -> None:
@@ -178,11 +182,13 @@ class Nursery:
 
     def kill_family(self) -> None:
         """The zygote, if it is there, and all that it and its servers have started; it ends as if by itself."""
+        if self._reaping:
+            return  # its number may be another process's by now
+        family_and_self = (-self.pid, self.pid)  # if it has just begun, it has no group yet
         if self._user is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)  # not reaped yet, so that is still its group
+            kill(signal.SIGKILL, family_and_self)
         else:
-            self._killing = self.loop.create_task(asyncio.to_thread(self._kill_as, self._user, -self.pid))
+            self._killing = self.loop.create_task(asyncio.to_thread(self._kill_as, self._user, *family_and_self))
 
     def kill(self) -> None:
         """At the very end, for a zygote that no client ever used."""
@@ -199,10 +205,9 @@ class Nursery:
         if self.directory is not None:
             self._remove_directory(self.directory)
 
-    def _kill_as(self, user: ClientUser, pid: int) -> None:
-        """pid: of the zygote, or negative: of its group."""
+    def _kill_as(self, user: ClientUser, *pids: int) -> None:
         try:
-            user.kill(signal.SIGKILL, [pid])
+            user.kill(signal.SIGKILL, pids)
             self._process.wait(KILL_S)
         except (ConfigError, subprocess.TimeoutExpired) as error:
             logger.warning("the process %d that starts servers may not have ended: %s", self.pid, error)

@@ -71,7 +71,7 @@ def holds_everything(to: Any, task: Any = None) -> Gen:
     """In C code that no signal ends, with the interpreter: it takes a lock that it has."""
     to.send(os.getpid())
     with contextlib.suppress(KeyboardInterrupt):
-        yield task.sleep(0.2)
+        yield task.receive()
     lock = ctypes.create_string_buffer(256)
     for _ in range(2):
         ctypes.PyDLL(None).pthread_mutex_lock(lock)
@@ -264,6 +264,7 @@ def test_a_server_stuck_in_c_code_is_killed_and_replaced(port: int, by: str) -> 
         if asking is not None:
             asking.send((True, True))
         else:
+            stuck.send("now")
             yield me().sleep(0.5)  # let it be stuck; it is all the same if it is not yet
             client.close_server(first, terminate=True, restart=True)
         waiting = Task(submits, client)
