@@ -23,6 +23,9 @@ JOB = textwrap.dedent("""
     logging.basicConfig(level=logging.INFO)
     NAMES = {number: name for kind in Scheduler.__mro__ for name, number in vars(kind).items() if type(number) is int}
 
+    def say(*words):  # in one piece: what is logged comes in between
+        sys.stdout.write(" ".join(map(str, words)) + "\\n")
+
     def work(number, seconds, ledger, task=None):
         note(ledger, "begins", number)
         yield task.sleep(seconds)
@@ -38,11 +41,11 @@ JOB = textwrap.dedent("""
         while True:
             message = yield task.receive()
             if isinstance(message, MonitorStatus):
-                print("MONITOR", message.info.name, message.type.__name__, flush=True)
+                say("MONITOR", message.info.name, message.type.__name__)
             elif isinstance(message, Status) and not NAMES[message.status].startswith("Task"):
                 where = getattr(message.info, "location", message.info)
                 if where is not None and where.addr == zombie:
-                    print("STATUS", NAMES[message.status], where.port, flush=True)
+                    say("STATUS", NAMES[message.status], where.port)
                     main.send(NAMES[message.status])
 
     def until(task, name):
@@ -56,9 +59,9 @@ JOB = textwrap.dedent("""
                 rtask = yield run.rtask(work, number, seconds, ledger)
             else:
                 rtask = yield run.rtask_at(where, work, number, seconds, ledger)
-            print("RESULT", number, (yield rtask.result()), flush=True)
+            say("RESULT", number, (yield rtask.result()))
         except TaskAbandoned as error:
-            print("ABANDONED", number, error, flush=True)
+            say("ABANDONED", number, error)
 
     def main(task=None):
         client = Client([work, note], status_task=Task(statuses, task), pulse_interval=0.2,
@@ -71,20 +74,20 @@ JOB = textwrap.dedent("""
         tasks = [Task(one, client, number, 3.0, zombie) for number in (1, 2)]
         yield task.sleep(0.2)
         tasks += [Task(one, client, number, 0, zombie) for number in range(3, 9)]
-        print("RUNNING", flush=True)
+        say("RUNNING")
         yield until(task, "NodeDisconnected")
         if abandon == "later":
             client.abandon_zombie(zombie)
         for other in [Task(one, client, number, 0) for number in range(11, 17)]:
             yield other.finish()
-        print("OTHERS DONE", flush=True)
+        say("OTHERS DONE")
         for each in tasks:
             yield each.finish()
-        print("ALL ENDED", flush=True)
+        say("ALL ENDED")
         yield until(task, "NodeResumed" if abandon == "never" else "NodeInitialized")
         yield Task(one, client, 20, 0, zombie).finish()
         yield client.close()
-        print("CLOSED", flush=True)
+        say("CLOSED")
 
     Parkcos(secret_file=secret)
     Task(main)
