@@ -48,9 +48,12 @@ JOB = textwrap.dedent("""
                     say("STATUS", NAMES[message.status], where.port)
                     main.send(NAMES[message.status])
 
-    def until(task, name):
-        while (yield task.receive()) != name:
-            pass
+    def until(task, *names):  # in whatever order
+        missing = list(names)
+        while missing:
+            name = yield task.receive()
+            if name in missing:
+                missing.remove(name)
 
     def one(client, number, seconds, where=None, task=None):
         run = client.options(name=f"number{number}")
@@ -84,7 +87,8 @@ JOB = textwrap.dedent("""
         for each in tasks:
             yield each.finish()
         say("ALL ENDED")
-        yield until(task, "NodeResumed" if abandon == "never" else "NodeInitialized")
+        back = "Resumed" if abandon == "never" else "Initialized"
+        yield until(task, f"Node{back}", f"Server{back}", f"Server{back}")
         yield Task(one, client, 20, 0, zombie).finish()
         yield client.close()
         say("CLOSED")
