@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from parkcos.cluster import messages as m
 from parkcos.errors import ConfigError
@@ -20,7 +20,8 @@ class NodeAllocate:
     Args:
         node: name or address of a node, or a pattern with ``*``; a name or address is dialled, broadcast or not.
             ``'HOST:PORT'`` and ``'[IPV6]:PORT'`` name the port, too.
-        port: TCP port of the node; None: the one in `node`, else 9706.
+        port: TCP port of the node, of several at one address; None: the one in `node`, else 9706 is dialled and any is
+            taken.
         platform: a regular expression that must occur in the node's ``platform.platform()``, in whatever case.
         cpus: processors that it must have at least; None or 0: any number.
         memory, disk: free bytes that it must have at least; None or 0: any.  A node that falls short of them later is
@@ -49,6 +50,7 @@ class NodeAllocate:
             node = node[: node.rindex(":")].strip("[]")
         self.node = node
         self.port = port or NODE_PORT
+        self.port_given = bool(port)
         self.platform = platform
         self.cpus = cpus or 0
         self.memory = memory or 0
@@ -105,9 +107,20 @@ def allocations(nodes: Iterable[str | NodeAllocate]) -> list[NodeAllocate]:
     return chosen or [NodeAllocate("*")]
 
 
-def cpus_wanted(chosen: Sequence[NodeAllocate], info: m.NodeInfo) -> tuple[int, NodeAllocate | None]:
-    """Ask the allocations in turn.  Returns: how many processors, and by whose word; (0, None) if none wants it."""
+def cpus_wanted(
+    chosen: Sequence[NodeAllocate], info: m.NodeInfo, who_is_at: Callable[[Location], int] = lambda _: 0
+) -> tuple[int, NodeAllocate | None]:
+    """Ask the allocations in turn.
+
+    Args:
+        who_is_at: the incarnation of the process that is dialled there, 0 if it is not known: ports may be forwarded.
+    Returns: how many processors, and by whose word; (0, None) if none wants it.
+    """
     for allocation in chosen:
+        if allocation.port_given and allocation.port != info.port:  # there may be several nodes at that address
+            at = allocation.location
+            if at is None or who_is_at(at) != info.incarnation:
+                continue
         if any(info.resources.get(name, 0) < amount for name, amount in allocation.resources.items()):
             continue
         cpus = allocation.allocate(info.addr, info.name, info.platform, info.cpus, info.memory, info.disk)

@@ -288,10 +288,14 @@ class ClientShell:
         if self._state is RUNNING:
             self._handle(d.SchedulerLost(reason))
 
+    def _who_is_at(self, location: Location) -> int:
+        peer = self._network.hub.by_location.get(location)
+        return peer.incarnation if peer is not None else 0
+
     def _offered(self, info: m.NodeInfo) -> None:
         """Kernel thread: `allocate` may be the user's."""
         try:
-            cpus, allocation = cpus_wanted(self._allocations, info)
+            cpus, allocation = cpus_wanted(self._allocations, info, self._who_is_at)
         except Exception:
             logger.exception("an allocate() of %s failed; the node %s is not used", self.name, info.name)
             cpus, allocation = 0, None

@@ -174,6 +174,17 @@ def test_what_a_node_does_not_say_is_not_enough() -> None:
     assert cpus_wanted([NodeAllocate(disk=1)], unknown)[0] == 0
 
 
+def test_of_several_nodes_at_an_address_the_one_with_the_port() -> None:
+    """Its own port, or the one by which it is reached, which may be forwarded."""
+    info = node_info()
+    other = info.port + 100
+    assert cpus_wanted([NodeAllocate("10.0.0.1", info.port)], info)[0] == 4
+    for meant in (NodeAllocate("10.0.0.1", other), NodeAllocate(f"10.0.0.1:{other}"), NodeAllocate("10.*", other)):
+        assert cpus_wanted([meant], info)[0] == 0
+    reached = {Location("10.0.0.1", other): info.incarnation}
+    assert cpus_wanted([NodeAllocate("10.0.0.1", other)], info, lambda at: reached.get(at, 0))[0] == 4
+
+
 def test_a_name_is_resolved_to_the_address() -> None:
     assert NodeAllocate("localhost").location == Location("127.0.0.1", 9706)
     assert cpus_wanted(allocations(["localhost"]), node_info(addr="127.0.0.1"))[0] == 4
