@@ -1,4 +1,4 @@
-"""The shell around a client's dispatch machine: messages in, effects out.
+"""The shell around a client's dispatch machine: what its effects mean.  What comes in is heard in incoming.py.
 
 Events come from the kernel thread (a task submitted, an offer answered) and from the I/O thread (what nodes and
 servers say), under one lock; what they lead to is sent from there.
@@ -21,14 +21,13 @@ from parkcos.client.components import with_setup_call
 from parkcos.client.dispatch import Dispatch
 from parkcos.client.forwarded import Forwarded
 from parkcos.client.observer import Observer
-from parkcos.client.placing import CLOSING, FAILING, OPEN, PAUSED, READY, SETUP
 from parkcos.client.rtasks import Submission
 from parkcos.client.side import SAY_S, ClientSide
 from parkcos.client.status import NodeAvailInfo, Status, Statuses, TaskInfo
 from parkcos.cluster import messages as m
 from parkcos.cluster.shipping import Definition, Shipper
 from parkcos.cluster.timer import DeadlineTimer
-from parkcos.errors import RemoteError, ScheduleError, TaskAbandoned, TaskTimeout
+from parkcos.errors import RemoteError, TaskAbandoned, TaskTimeout
 from parkcos.kernel import Completion, Kernel, MonitorStatus, Outcome, Task
 from parkcos.net import outcomes
 from parkcos.net.location import Location
@@ -38,14 +37,11 @@ from parkcos.net.refs import RemoteTask, RetriedTask
 
 logger = logging.getLogger("parkcos")
 
-SCHEDULER_BACK_S = 30.0
-"""A shared scheduler that is gone is waited for so long: killed and started again it takes up where it was."""
-SILENT_PULSES = 5
-"""A node or server of which nothing is heard for so many pulses is given no more tasks."""
 ALIVE_S = 5.0
 """A node gives a sign of life so often, or at its least pulse interval, if it is asked to."""
-LOOK_S = 2.5
-"""So often at least it is looked who is silent."""
+
+SILENT_PULSES = 5
+"""A node or server of which nothing is heard for so many pulses is given no more tasks."""
 
 NEW, WAITING, RUNNING, CLOSED = "new", "waiting", "running", "closed"
 
@@ -145,261 +141,6 @@ class ClientShell:
             tasks, nodes = len(machine.tasks), len(machine.nodes)
             logger.warning("%s is closing: waits for %d tasks and %d nodes", self.name, tasks, nodes)
         self._say()
-
-    # -- what comes in (I/O thread)
-
-    def _received(self, process: int, message: Any, form: int, payload: Buffer) -> None:
-        if self._observer is not None:
-            self._observer.received(process, message, payload)
-        match message:
-            case m.NodeOffer() | m.NodeUnusable() | m.NodeGranted() if process != self._scheduler:
-                pass  # of the scheduler that this client has just left
-            case m.TaskStarted():
-                submission = self._submissions.get(message.task)
-                if submission is not None:
-                    submission.remote_id = message.id
-                    self._handle(d.Started(message.task))
-            case m.TaskEnded():
-                submission = self._submissions.get(message.task)
-                if submission is not None:
-                    submission.remote_id = message.id
-                    self._handle(d.Ended(message.task, message.seconds))
-                    self._kernel.post(self._end, message.task, message.kind, form, payload)
-            case m.TaskRefused():
-                self._handle(d.Refused(message.task, message.error))
-            case m.TaskRecalled():
-                self._handle(d.Recalled(message.task, message.ok))
-            case m.ServerUp():
-                node = self._infos[process]
-                location = Location(message.addr or node.addr, message.port)
-                self._locations[message.incarnation] = location
-                self._indexes[message.incarnation] = message.index + 1
-                self._handle(d.ServerIsUp(process, message.incarnation, location.addr, location.port))
-            case m.ServerReady():
-                self._handle(d.ServerIsReady(process))
-            case m.ServerLeaves():
-                self._handle(d.ServerIsLeaving(process))
-            case m.ServerFailed():
-                at = self._locations.get(process)
-                logger.error("%s: a server at %s cannot be used: %s", self.name, at, message.error)
-                self._handle(d.ServerSetupFailed(process, message.error))
-            case m.ServerDown():
-                if not message.asked and not self._machine.closing:
-                    at = self._locations.get(message.incarnation)
-                    logger.warning("%s: server %s: %s", self.name, at, message.reason)
-                self._handle(d.ServerIsDown(message.incarnation, message.reason, message.restarts, message.asked))
-            case m.Output():
-                if (info := self._infos.get(process)) is not None:
-                    if self._forward_output:
-                        self._forwarded.received(info.name, message, payload)
-                    elif Location(info.addr, info.port) in self._side.contacts:  # it would have printed here itself
-                        self._forwarded.received("", message, payload)
-            case m.AskServers():
-                with self._lock:
-                    ready = [n for n, server in self._machine.servers.items() if server.state in (OPEN, PAUSED)]
-                    there = [(self._locations[n].addr, self._locations[n].port, n) for n in ready]
-                self._side.box.send(process, "server", m.Servers(self._id, there))
-            case m.NodeReady():
-                self._unusable.pop(_shown(self._infos[process]), None)
-                self._handle(d.NodeIsReady(process))
-            case m.NodeAvail():
-                self._avail[process] = message
-                self._handle(d.LoadSeen(process, _busy(message), self._short_of(process, message)))
-                if self.status_task is not None and process in self._machine.nodes:
-                    self.status_task.send(self._avail_info(process))
-            case m.NodeFailed():
-                info = self._infos.get(process)
-                node_name = info.name if info else process
-                logger.error("%s: the node %s cannot be used: %s", self.name, node_name, message.error)
-                if info is not None and not message.setup:
-                    self._unusable[_shown(info)] = message.error
-                self._handle(d.NodeHasFailed(process, message.error, message.setup, died=not message.setup))
-            case m.NodeClosed():
-                if message.reason and (info := self._infos.get(process)):
-                    logger.warning("%s: the node %s was closed: %s", self.name, info.name, message.reason)
-                self._handle(d.NodeHasClosed(process, message.reason, message.kept))
-            case m.Dismissed():
-                logger.warning("%s was closed by the scheduler: %s", self.name, message.reason)
-                self._lose_cluster(f"it has closed this client: {message.reason}")
-            case m.NodeOffer() | m.NodeUnusable() if message.info.scheduler and self._may_move():
-                self._move(message.info)
-            case m.NodeOffer():
-                self._infos[message.info.incarnation] = message.info
-                self._unusable.pop(_shown(message.info), None)
-                self._kernel.post(self._offered, message.info)
-            case m.NodeGranted():
-                # A node found by the shared scheduler is dialled here for the first time.
-                info = self._infos[message.node]
-                self._network.hub.peer_at(Location(info.addr, info.port), info.incarnation, anew=True)
-                self._handle(d.Granted(message.node))
-            case m.NodeUnusable():
-                self._handle(d.NodeHasFailed(message.info.incarnation, message.reason))
-                self._unusable[_shown(message.info)] = message.reason
-                logger.log(
-                    logging.INFO if "another client" in message.reason else logging.WARNING,
-                    "%s: the node %s at %s is not used: %s",
-                    self.name,
-                    message.info.name,
-                    message.info.addr,
-                    message.reason,
-                )
-            case m.Queued():
-                if message.position and not self._position:
-                    logger.warning(
-                        "%s waits for its turn: it is number %d in the queue", self.name, message.position + 1
-                    )
-                self._position = message.position
-            case m.Scheduled():
-                if self._state is WAITING:
-                    self._state = RUNNING
-                    self._tell(Statuses.ClientScheduled, None)
-                    if self._turn is not None:
-                        self._turn.set_result(0)
-                else:
-                    self._handle(d.TurnBegun())
-
-    def _may_move(self) -> bool:
-        """Whether this client uses its program's own scheduler, which nobody asked for, and has no node there yet."""
-        return self._automatic and self._scheduler == self._network.incarnation and not self._machine.nodes
-
-    def _move(self, info: m.NodeInfo) -> None:
-        """The node belongs to a shared scheduler, which was not found in time: queue there, and no longer here."""
-        logger.warning(
-            "%s: the node %s belongs to the shared scheduler at %s: queueing there",
-            self.name,
-            info.name,
-            info.scheduler,
-        )
-        self._automatic = False
-        self._to_scheduler(m.ClientLeaves(self._id))
-        self._scheduler = 0
-        self._kernel.spawn(self._queue_at, Location.parse(info.scheduler))
-
-    def _queue_at(self, location: Location, task: Task | None = None) -> Any:
-        assert task is not None
-        task.set_daemon()
-        scheduler = yield self._side._at(location, None)
-        if self._state is RUNNING:
-            self._scheduler, self._scheduler_at = scheduler, location
-            self._to_scheduler(m.Enqueue(self._id, self.name, self._network.hub.own.python))
-
-    def _lose_cluster(self, reason: str) -> None:
-        """There will be no nodes any more: whatever waits for one ends.  Any thread."""
-        if self._state is RUNNING:
-            self._handle(d.SchedulerLost(reason))
-
-    def _who_is_at(self, location: Location) -> int:
-        peer = self._network.hub.by_location.get(location)
-        return peer.incarnation if peer is not None else 0
-
-    def _offered(self, info: m.NodeInfo) -> None:
-        """Kernel thread: `allocate` may be the user's."""
-        try:
-            cpus, allocation = cpus_wanted(self._allocations, info, self._who_is_at)
-        except Exception:
-            logger.exception("an allocate() of %s failed; the node %s is not used", self.name, info.name)
-            cpus, allocation = 0, None
-        if allocation is not None:
-            self._matched[info.incarnation] = allocation
-        if cpus and self.pulse_interval < info.pulse_interval_min and info.incarnation not in self._warned:
-            self._warned.add(info.incarnation)
-            logger.warning(
-                "%s asked for a pulse_interval of %g s; the node %s allows no less than %g s "
-                "(parkcosnode.py --min_pulse_interval)",
-                self.name,
-                self.pulse_interval,
-                info.name,
-                info.pulse_interval_min,
-            )
-        self._handle(d.Offered(info, cpus))
-
-    def _short_of(self, node: int, avail: m.NodeAvail) -> str:
-        """What of it the node has less than its allocation asks for, or ""."""
-        allocation = self._matched.get(node)
-        if allocation is None:
-            return ""
-        short = []
-        for what, wanted, free in (("memory", allocation.memory, avail.memory), ("disk", allocation.disk, avail.disk)):
-            if free is not None and free < wanted:
-                short.append(f"{free} bytes of {what}, {wanted} were asked for")
-        return "it has only " + " and ".join(short) if short else ""
-
-    def _look_for_silence(self) -> None:
-        """I/O thread, from time to time: of which nodes and servers nothing is heard any more."""
-        if self._state is CLOSED:
-            return
-        hub = self._network.hub
-        now = time.monotonic()
-        # If this process itself stood still, what the others have said meanwhile is still to be read.
-        late = now - self._look_at
-        wait_s = LOOK_S
-        with self._lock:
-            limits = {n: SILENT_PULSES * self._alive_s(n) for n in self._machine.nodes}
-            watched = {
-                n: limits[n] for n, at in self._machine.nodes.items() if at.state in (SETUP, READY, FAILING, CLOSING)
-            }
-            watched |= {n: limits[at.node] for n, at in self._machine.servers.items() if at.node in limits}
-            self._silent &= watched.keys()
-            for process, limit_s in watched.items():
-                wait_s = min(wait_s, limit_s / 10)
-                peer = hub.by_incarnation.get(process)
-                if peer is None or not peer.session.last_heard or late > limit_s / 5:
-                    continue
-                silent_s = now - peer.session.last_heard
-                if (silent_s > limit_s) != (process in self._silent):
-                    self._silent ^= {process}
-                    reason = (
-                        f"nothing is heard of it for {silent_s:.0f} s" if silent_s > limit_s else "it is heard again"
-                    )
-                    logger.warning("%s: %r: %s", self.name, peer, reason)
-                    self._handle(d.SilenceSeen(process, silent_s > limit_s, reason))
-        self._look_at = now + wait_s
-        self._network.io.loop.call_later(wait_s, self._look_for_silence)
-
-    def _alive_s(self, node: int) -> float:
-        """After so many seconds of silence a node and its servers give a sign of life."""
-        asked_s = min(self._network.options.pulse_s, self.pulse_interval)
-        return max(asked_s, min(ALIVE_S, self._infos[node].pulse_interval_min))
-
-    def _process_gone(self, process: int, reason: str) -> None:
-        if process and process == self._scheduler:
-            self._scheduler_gone(reason)
-        if self._state is RUNNING:
-            self._handle(d.ProcessLost(process, reason))
-
-    def _scheduler_gone(self, reason: str) -> None:
-        """It may be started again: then it knows this client, and the nodes know whom they serve."""
-        logger.warning(
-            "%s: the scheduler is gone (%s); the client goes on, and waits %g s for it to come back",
-            self.name,
-            reason,
-            SCHEDULER_BACK_S,
-        )
-        self._scheduler = 0
-        self._kernel.spawn(self._return_to, self._scheduler_at, reason)
-
-    def _return_to(self, location: Location, reason: str, task: Task | None = None) -> Any:
-        assert task is not None
-        task.set_daemon()
-        self._scheduler = yield self._side._at(location, self._kernel.clock() + SCHEDULER_BACK_S)
-        if self._state is CLOSED:
-            self._to_scheduler(m.ClientLeaves(self._id))
-        elif self._scheduler:
-            logger.info("%s: the scheduler at %s is back", self.name, location)
-            self._to_scheduler(m.Enqueue(self._id, self.name, self._network.hub.own.python))
-        else:
-            self._lose_scheduler(reason)
-
-    def _lose_scheduler(self, reason: str) -> None:
-        if self._state is WAITING and self._turn is not None:
-            self._turn.set_exception(ScheduleError(f"the scheduler is gone: {reason}"))
-            self._forget()
-        elif self._state is RUNNING:
-            logger.warning("%s: there is no scheduler any more (%s); it goes on with its nodes", self.name, reason)
-            self._handle(d.SchedulerLost(reason))
-
-    def _time_passed(self) -> None:
-        self._handle(d.TimePassed())
 
     # -- the machine
 
@@ -541,6 +282,36 @@ class ClientShell:
     def _consider(self, effect: d.Consider) -> None:
         self._kernel.post(self._offered, self._infos[effect.node])
 
+    def _who_is_at(self, location: Location) -> int:
+        peer = self._network.hub.by_location.get(location)
+        return peer.incarnation if peer is not None else 0
+
+    def _offered(self, info: m.NodeInfo) -> None:
+        """Kernel thread: `allocate` may be the user's."""
+        try:
+            cpus, allocation = cpus_wanted(self._allocations, info, self._who_is_at)
+        except Exception:
+            logger.exception("an allocate() of %s failed; the node %s is not used", self.name, info.name)
+            cpus, allocation = 0, None
+        if allocation is not None:
+            self._matched[info.incarnation] = allocation
+        if cpus and self.pulse_interval < info.pulse_interval_min and info.incarnation not in self._warned:
+            self._warned.add(info.incarnation)
+            logger.warning(
+                "%s asked for a pulse_interval of %g s; the node %s allows no less than %g s "
+                "(parkcosnode.py --min_pulse_interval)",
+                self.name,
+                self.pulse_interval,
+                info.name,
+                info.pulse_interval_min,
+            )
+        self._handle(d.Offered(info, cpus))
+
+    def _alive_s(self, node: int) -> float:
+        """After so many seconds of silence a node and its servers give a sign of life."""
+        asked_s = min(self._network.options.pulse_s, self.pulse_interval)
+        return max(asked_s, min(ALIVE_S, self._infos[node].pulse_interval_min))
+
     def _setup_node(self, effect: d.SetupNode) -> None:
         message = m.SetupNode(
             self._id,
@@ -620,12 +391,3 @@ class ClientShell:
         d.OpenServer: _open_server,
         d.LeaveScheduler: _leave,
     }
-
-
-def _busy(avail: m.NodeAvail) -> float | None:
-    """The share of its processors that is in use."""
-    return None if avail.cpu is None else 1 - avail.cpu / 100
-
-
-def _shown(node: m.NodeInfo) -> str:
-    return f"{node.name} ({Location(node.addr, node.port)})"

@@ -10,14 +10,15 @@ from typing import Any
 
 from parkcos.client import dispatch_events as d
 from parkcos.client.allocate import NodeAllocate, allocations
+from parkcos.client.incoming import Incoming
 from parkcos.client.placing import DISABLED
-from parkcos.client.shell import RUNNING, ClientShell
+from parkcos.client.shell import RUNNING
 from parkcos.cluster import messages as m
 from parkcos.errors import ConfigError, ScheduleError, UsageError
 from parkcos.net.location import Location, resolve
 
 
-class Steering(ClientShell):
+class Steering(Incoming):
     """The calls.  `where` for a node: its address or name, or its Location; for a server: its Location."""
 
     def suspend_server(self, location: Location) -> None:
