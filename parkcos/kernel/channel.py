@@ -101,7 +101,7 @@ class Channel:
     def _subscribe(self, subscriber: Task | Channel) -> int:
         if self._closed or not isinstance(subscriber, (Task, Channel)):
             return -1
-        if type(subscriber) is Task and not subscriber.is_alive():
+        if isinstance(subscriber, Task) and subscriber.is_local and not subscriber.is_alive():
             return -1
         if isinstance(subscriber, Channel) and subscriber._reaches(self):
             logger.warning("%r cannot subscribe to %r: messages would go round for ever", subscriber, self)
@@ -190,7 +190,7 @@ class Channel:
         reached = 0
         elsewhere: list[tuple[Task | Channel, Task]] = []
         for subscriber in list(self._subscribers):
-            if type(subscriber) is Task:
+            if isinstance(subscriber, Task) and subscriber.is_local:
                 count = 1 if subscriber.send(message) == 0 else -1
                 reached += self._count(subscriber, count)
             else:

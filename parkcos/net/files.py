@@ -257,6 +257,11 @@ class Files:
         """Received files lie below it; it may not be there yet."""
         return self._dest_path or default_dest_path()
 
+    @dest_path.setter
+    def dest_path(self, folder: Path) -> None:
+        """From now on files that come lie below `folder`, which is there."""
+        self._dest_path = folder.absolute()
+
     def prepared(self) -> Path:
         """Worker thread: dest_path, and if it is the default, it is there.  Raises: Refused, OSError."""
         if self._dest_path is None:

@@ -1,0 +1,108 @@
+"""``python -m parkcos.compat [options] program.py [args]``: runs a program that was written for pycos."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import logging
+import os
+import sys
+import types
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+from parkcos import LocalCluster
+from parkcos.cluster.options import add_network_options, parse_location
+from parkcos.compat import alias, runtime
+from parkcos.compat.sources import compile_program, rewrite_modules_of
+from parkcos.errors import ParkcosError
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m parkcos.compat",
+        description="Run a program that was written for pycos or dispycos. Options go before its name; they take "
+        "the place of what the program gives to Pycos().",
+    )
+    add_network_options(parser)
+    parser.add_argument("-t", "--tcp_port", type=int, default=0, metavar="PORT", help="TCP port (default: any)")
+    parser.add_argument(
+        "--node", action="append", default=[], metavar="HOST[:PORT]", help="a node to contact; repeatable"
+    )
+    parser.add_argument("--local", action="store_true", help="run on a node of this program's own, on this machine")
+    parser.add_argument("program", help="the program's file")
+    parser.add_argument("args", nargs=argparse.REMAINDER, help="its arguments")
+    return parser
+
+
+def _take_options(args: argparse.Namespace) -> None:
+    options: dict[str, Any] = {
+        "host": args.host,
+        "tcp_port": args.tcp_port,
+        "udp_port": args.udp_port,
+        "name": args.name,
+        "secret": args.secret,
+        "secret_file": args.secret_file,
+        "old_secret_file": args.old_secret_file,
+        "no_secret": args.no_secret,
+        "ext_ip_addr": args.ext_host,
+        "ipv4_udp_multicast": args.ipv4_udp_multicast,
+        "certfile": args.certfile,
+        "keyfile": args.keyfile,
+        "cafile": args.cafile,
+        "dest_path": args.dest_path,
+    }
+    runtime.command_line.update((name, value) for name, value in options.items() if value)
+    if args.no_discovery:
+        runtime.command_line["discover_peers"] = False
+    if args.debug:
+        logging.basicConfig(level=logging.DEBUG)
+    if args.node:
+        from parkcos.compat import dispycos
+
+        dispycos.nodes_to_contact.extend(parse_location(text, dispycos.DispycosNodePort) for text in args.node)
+
+
+def _show_the_program_s_frames(here: str) -> None:
+    """Tracebacks begin where the program does."""
+    show = sys.excepthook
+
+    def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        top = trace
+        while top is not None and top.tb_frame.f_code.co_filename != here:
+            top = top.tb_next
+        while top is not None and top.tb_frame.f_code.co_filename == here:
+            top = top.tb_next
+        show(kind, error.with_traceback(top or trace), top or trace)
+
+    sys.excepthook = excepthook
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the program that the command line names, as the `__main__` of this process."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    path = os.path.abspath(args.program)
+    try:
+        with io.open_code(path) as file:
+            source = file.read()
+        _take_options(args)
+    except (OSError, ParkcosError) as error:
+        parser.error(str(error))
+    folder = os.path.dirname(os.path.realpath(path))
+    sys.argv[:] = [args.program, *args.args]
+    sys.path[0] = folder
+    alias.install()
+    rewrite_modules_of(folder)
+    module = types.ModuleType("__main__")
+    vars(module).update(__file__=path, __builtins__=__builtins__, __spec__=None, __cached__=None)
+    sys.modules["__main__"] = module
+    if args.local:
+        LocalCluster().start()
+    _show_the_program_s_frames(__file__)
+    exec(compile_program(source, path), vars(module))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""How ``import pycos`` comes to mean this layer: in a client's program, and at the servers that its client has.
+
+A node need not know of it: the client's bundle carries a global whose unpickling calls :func:`at_server` there, before
+anything else of the client's is opened.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+from parkcos.compat.sources import rewrite_modules_of
+
+MODULES = ("netpycos", "dispycos", "asyncfile", "config", "httpd")
+
+_FOUND_AT_SERVERS = (
+    "hashlib", "multiprocessing", "os", "pickle", "platform", "psutil", "re", "shutil", "signal", "socket", "stat",
+    "sys", "time", "traceback",
+)  # fmt: skip
+"""Modules that a dispycos server happens to have in its `__main__`: programs may use them without an import."""
+
+
+class _AliasLoader(Loader):
+    def exec_module(self, module: ModuleType) -> None:
+        name = module.__name__
+        sys.modules[name] = importlib.import_module(f"parkcos.compat.{name}".replace(".pycos.", "."))
+
+
+class AliasFinder(MetaPathFinder):
+    """Finds ``pycos`` and ``pycos.netpycos`` to ``pycos.httpd`` here, whether or not pycos is installed."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        package, _, module = fullname.partition(".")
+        if package != "pycos" or (module and module not in MODULES):
+            return None
+        return ModuleSpec(fullname, _AliasLoader())
+
+
+def install() -> None:
+    """From now on, ``import pycos`` in this process imports this layer."""
+    if not any(isinstance(finder, AliasFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, AliasFinder())
+
+
+def at_server() -> str:
+    """Called where the client's code is opened, once, in the client's folder."""
+    install()
+    rewrite_modules_of(os.getcwd())
+    return "pycos"
+
+
+class _AtServer:
+    """In the client's bundle, this is the call of :func:`at_server`."""
+
+    def __reduce__(self) -> tuple[Callable[[], str], tuple[()]]:
+        return at_server, ()
+
+
+def names_for_servers() -> Callable[[], Any]:
+    """A component that brings into a server's `__main__` the names that dispycos promises there, and does it first."""
+    from parkcos.compat import netpycos
+    from parkcos.node.server import close_node, close_server
+
+    names: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__}
+    names.update((name, importlib.import_module(name)) for name in _FOUND_AT_SERVERS)
+    names.update(pycos=netpycos, dispycos_close_server=close_server, dispycos_close_node=close_node)
+    names["_pycos_at_server"] = _AtServer()
+    wanted = [name for name in names if not name.startswith("__")]
+    exec(f"def _pycos_names():\n return {', '.join(wanted)}", names)
+    made: Callable[[], Any] = names["_pycos_names"]
+    return made

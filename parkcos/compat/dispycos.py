@@ -1,0 +1,299 @@
+"""pycos.dispycos: Client and Scheduler, and what a status task is sent."""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+import re
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import parkcos
+from parkcos.client.side import ClientSide
+from parkcos.client.status import Statuses
+from parkcos.compat import alias
+from parkcos.compat.config import DispycosNodePort as DispycosNodePort
+from parkcos.compat.config import MaxPulseInterval as MaxPulseInterval
+from parkcos.compat.config import MinPulseInterval as MinPulseInterval
+from parkcos.compat.config import MsgTimeout as MsgTimeout
+from parkcos.compat.netpycos import Location as Location
+from parkcos.compat.netpycos import MonitorStatus as MonitorStatus
+from parkcos.compat.netpycos import SysTask as SysTask
+from parkcos.compat.netpycos import Task as Task
+from parkcos.compat.netpycos import logger as logger
+from parkcos.compat.runtime import Pycos
+from parkcos.errors import ParkcosError, UsageError
+from parkcos.kernel import operation
+from parkcos.net.runtime import Parkcos
+
+__all__ = [
+    "Client",
+    "Computation",
+    "DispycosNodeAllocate",
+    "DispycosNodeAvailInfo",
+    "DispycosNodeInfo",
+    "DispycosStatus",
+    "DispycosTaskInfo",
+    "Scheduler",
+]
+
+_log = logging.getLogger("parkcos")
+
+DispycosStatus = parkcos.Status
+DispycosTaskInfo = parkcos.TaskInfo
+DispycosNodeAvailInfo = parkcos.NodeAvailInfo
+
+nodes_to_contact: list[Location] = []
+"""Those that whoever started the program has named."""
+
+
+@dataclass(frozen=True)
+class DispycosNodeInfo:
+    """What a status about a node has as its `info`: the node, and in `avail_info` what it has to offer."""
+
+    name: str
+    addr: str
+    cpus: int
+    platform: str
+    avail_info: parkcos.NodeAvailInfo
+
+    def __getattr__(self, name: str) -> Any:
+        """In earlier versions, `info` was what is `avail_info` now."""
+        if name in ("location", "cpu", "memory", "disk", "swap"):
+            return getattr(self.avail_info, name)
+        raise AttributeError(f"a DispycosNodeInfo has no attribute {name!r}")
+
+
+class DispycosNodeAllocate(parkcos.NodeAllocate):
+    """What a client wants of a node.
+
+    Args:
+        node: name or address, or a pattern with ``*``.
+        port: of the node; None: 9706.
+        platform: a regular expression that must occur in the node's platform, in lower case.
+        cpus: None: all; n: so many, if it has them; -n: all but n; 0: the node is not used.
+        memory, disk: free bytes that it must have.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        port: int | None = None,
+        platform: str = "",
+        cpus: int | None = None,
+        memory: int | None = None,
+        disk: int | None = None,
+    ) -> None:
+        super().__init__(node, port, platform, None, memory, disk, use=cpus != 0)
+        self._wanted = cpus
+
+    def allocate(self, ip_addr: str, name: str, platform: str, cpus: int, memory: int | None, disk: int | None) -> int:
+        """How many processors of the node to use: 0: it is not used; below 0: the next entry is asked."""
+        if not self.matches(ip_addr, name) or not re.search(self.platform.lower(), platform.lower()):
+            return -1
+        if (self.memory and (memory or 0) < self.memory) or (self.disk and (disk or 0) < self.disk):
+            return 0
+        if self._wanted is None:
+            return cpus
+        if self._wanted > 0:
+            return self._wanted if self._wanted <= cpus else 0
+        return max(0, cpus + self._wanted) if self._wanted else 0
+
+    def matches(self, ip_addr: str, name: str) -> bool:
+        """Whether this is about the node with that address and name."""
+        return super().matches(ip_addr, name) or fnmatch.fnmatchcase(name, self.node)
+
+
+class Scheduler(Statuses):
+    """The scheduler of this program, and the numbers of statuses.
+
+    Args: those of Pycos; and
+        nodes: names, addresses or Locations of nodes to contact.
+        relay_nodes, clean, pulse_interval, ping_interval, zombie_period: taken and not used.
+    """
+
+    NodeIgnore = 1
+    TaskFinished = 22
+
+    def __init__(
+        self,
+        *,
+        nodes: Iterable[str | Location] = (),
+        relay_nodes: bool = False,
+        clean: bool = False,
+        pulse_interval: float = MaxPulseInterval,
+        ping_interval: float = 0,
+        zombie_period: float = 100 * MaxPulseInterval,
+        **kwargs: Any,
+    ) -> None:
+        Pycos(**kwargs)
+        contacts = [n if isinstance(n, Location) else Location(n, DispycosNodePort) for n in nodes]
+        self._service = ClientSide.of(Parkcos.instance().network).private_scheduler([*contacts, *nodes_to_contact])
+
+    @classmethod
+    def instance(cls, **kwargs: Any) -> Scheduler:
+        """The scheduler of this program, started if there is none."""
+        return cls(**kwargs)
+
+    def status(self) -> dict[str, Any]:
+        """What it knows: the client that has its turn, how many wait, nodes and their servers."""
+        machine = self._service.machine
+        clients = [client.name for client in machine.queue.values()]
+        nodes = [record.info for record in machine.nodes.values()]
+        return {
+            "Client": clients[0] if clients else "",
+            "Pending": max(0, len(clients) - 1),
+            "PendingCPU": 0,
+            "Nodes": [info.addr for info in nodes],
+            "Servers": sum(info.cpus for info in nodes),
+        }
+
+    def print_status(self) -> None:
+        """Print that."""
+        print("\n".join(f"{what}: {value}" for what, value in self.status().items()))
+
+    @operation
+    def close(self) -> Generator[Any, Any, None]:
+        """Yield it.  It ends with the program; there is nothing to do."""
+        yield
+
+
+def _failed(what: str, error: Exception) -> None:
+    _log.warning("%s: %s", what, error)
+
+
+def _steering(name: str) -> Callable[..., None]:
+    """A call of parkcos's client that reports in the log what it cannot do, and gives nothing."""
+    call = getattr(parkcos.Client, name)
+
+    def steer(self: Client, *args: Any, **kwargs: Any) -> None:
+        try:
+            call(self, *args, **kwargs)
+        except ParkcosError as error:
+            _failed(f"{name}()", error)
+
+    steer.__name__, steer.__doc__ = name, call.__doc__
+    return steer
+
+
+class Client(parkcos.Client):
+    """A program's claim to the nodes, and its way to run tasks there.
+
+    Args: those of :class:`parkcos.Client`, in the order of pycos 4.12; and
+        nodes: nodes to contact, and what is wanted of which; others are used too, unless the last entry is
+            ``DispycosNodeAllocate('*', cpus=0)``.
+        node_allocations: more of `nodes`.
+        ping_interval, zombie_period: seconds, checked as pycos does, and not used: nodes are found and missed without.
+
+    Raises: UsageError, ConfigError, ShippingError.
+    """
+
+    def __init__(
+        self,
+        components: Any = (),
+        nodes: Sequence[str | parkcos.NodeAllocate] = (),
+        status_task: parkcos.Task | None = None,
+        node_setup: Callable[..., Any] | None = None,
+        server_setup: Callable[..., Any] | None = None,
+        disable_nodes: bool = False,
+        disable_servers: bool = False,
+        pulse_interval: float = 5 * MinPulseInterval,
+        node_allocations: Sequence[str | parkcos.NodeAllocate] = (),
+        ping_interval: float | None = None,
+        restart_servers: bool = False,
+        zombie_period: float | None = None,
+        abandon_zombie_nodes: bool = False,
+    ) -> None:
+        if not MinPulseInterval <= pulse_interval <= MaxPulseInterval:
+            raise UsageError(
+                f"pulse_interval={pulse_interval!r}: give {MinPulseInterval} to {MaxPulseInterval} seconds"
+            )
+        if ping_interval and ping_interval < pulse_interval:
+            raise UsageError(f"ping_interval={ping_interval!r}: give at least pulse_interval, {pulse_interval:g} s")
+        if zombie_period and zombie_period < 5 * pulse_interval:
+            raise UsageError(f"zombie_period={zombie_period!r}: give 0, or at least five pulse_intervals")
+        listed = components if isinstance(components, list | tuple | set | frozenset) else [components]
+        wanted = [DispycosNodeAllocate(n) if isinstance(n, str) else n for n in (*nodes, *node_allocations)]
+        Pycos()
+        super().__init__(
+            [alias.names_for_servers(), *listed],
+            nodes=[*wanted, DispycosNodeAllocate("*")],
+            status_task=status_task,
+            node_setup=node_setup,
+            server_setup=server_setup,
+            pulse_interval=pulse_interval,
+            disable_nodes=disable_nodes,
+            disable_servers=disable_servers,
+            restart_servers=restart_servers,
+            abandon_zombie_nodes=abandon_zombie_nodes,
+        )
+
+    def schedule(self, location: Location | str | None = None, timeout: float | None = None) -> Any:
+        """Yield it.  Get in line at a scheduler and wait for the turn: 0; -1 after `timeout` seconds."""
+        if nodes_to_contact and location is None:
+            ClientSide.of(Parkcos.instance().network).private_scheduler(nodes_to_contact)
+        return super().schedule(location, timeout)
+
+    def _tell(self, status: int, info: Any, reason: str = "") -> None:
+        if isinstance(info, parkcos.NodeAvailInfo):
+            info = DispycosNodeInfo(info.name, info.location.addr, info.cpus, info.platform, info)
+        super()._tell(status, info, reason)
+
+    # -- tasks: None where parkcos raises
+
+    @operation
+    def _try(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Generator[Any, Any, parkcos.Task | None]:
+        try:
+            task: parkcos.Task = yield call(*args, **kwargs)
+        except (ParkcosError, TypeError) as error:
+            _failed(f"{call.__name__}()", error)
+            return None
+        return task
+
+    def rtask(self, gen: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Yield it.  Run ``gen(*args, **kwargs)`` where no other CPU task runs: the remote Task, None if it cannot be.
+
+        The reason is in the log.
+        """
+        return self._try(super().rtask, gen, *args, **kwargs)
+
+    def rtask_at(self, where: Location | str, gen: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Yield it.  As `rtask`, at a server (its Location) or a node (its address or name)."""
+        return self._try(super().rtask_at, where, gen, *args, **kwargs)
+
+    def io_rtask(self, gen: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Yield it.  As `rtask`, for a task that mostly waits."""
+        return self._try(super().io_rtask, gen, *args, **kwargs)
+
+    def io_rtask_at(self, where: Location | str, gen: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Yield it.  As `io_rtask`, at a server or a node."""
+        return self._try(super().io_rtask_at, where, gen, *args, **kwargs)
+
+    run, run_at, run_async, run_async_at = rtask, rtask_at, io_rtask, io_rtask_at
+
+    # -- nodes and servers
+
+    enable_node = _steering("enable_node")
+    enable_server = _steering("enable_server")
+    suspend_node = _steering("suspend_node")
+    resume_node = _steering("resume_node")
+    suspend_server = _steering("suspend_server")
+    resume_server = _steering("resume_server")
+    close_node = _steering("close_node")
+    restart_node = _steering("restart_node")
+    close_server = _steering("close_server")
+    restart_server = _steering("restart_server")
+    abandon_zombie = _steering("abandon_zombie")
+
+    def node_allocate(self, allocation: parkcos.NodeAllocate | str) -> int:  # type: ignore[override]
+        """A further entry for `nodes`, before the others: 0; -1, with the reason in the log."""
+        try:
+            super().node_allocate(DispycosNodeAllocate(allocation) if isinstance(allocation, str) else allocation)
+        except ParkcosError as error:
+            _failed("node_allocate()", error)
+            return -1
+        return 0
+
+
+Computation = Client

@@ -1,0 +1,61 @@
+"""pycos: tasks and what they use.  With ``pycos.netpycos`` they have a network from the first task on."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from parkcos import RPS as RPS
+from parkcos import CategorizeMessages, Channel, HotSwapException, Location, MonitorStatus
+from parkcos import PeerStatus as PeerStatus
+from parkcos.compat import alias
+from parkcos.compat import config as config
+from parkcos.compat.config import MaxConnectionErrors as MaxConnectionErrors
+from parkcos.compat.config import MsgTimeout as MsgTimeout
+from parkcos.compat.config import PickleProtocolVersion as PickleProtocolVersion
+from parkcos.compat.extras import AsyncDBCursor, Logger, Singleton, deserialize, logger, serialize
+from parkcos.compat.extras import Struct as Struct
+from parkcos.compat.runtime import Pycos
+from parkcos.compat.sockets import AsyncSocket
+from parkcos.compat.tasks import SysTask as SysTask
+from parkcos.compat.tasks import Task
+from parkcos.kernel import AsyncThreadPool, Condition, Event, Lock, RLock, Semaphore
+
+RTI = RPS
+"""What RPS was called once."""
+
+__version__ = "4.12.2"
+"""The version whose names are here."""
+
+__path__: list[str] = []
+"""``import pycos.netpycos`` takes it for a package."""
+
+__all__ = [
+    "AsyncDBCursor",
+    "AsyncSocket",
+    "AsyncThreadPool",
+    "CategorizeMessages",
+    "Channel",
+    "Condition",
+    "Event",
+    "HotSwapException",
+    "Location",
+    "Lock",
+    "Logger",
+    "MonitorStatus",
+    "Pycos",
+    "RLock",
+    "Semaphore",
+    "Singleton",
+    "Task",
+    "deserialize",
+    "logger",
+    "serialize",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """``pycos.dispycos``, where a program has written ``import parkcos.compat.pycos as pycos``."""
+    if name in alias.MODULES:
+        return importlib.import_module(f"parkcos.compat.{name}")
+    raise AttributeError(f"module 'pycos' has no attribute {name!r}")

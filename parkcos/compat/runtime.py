@@ -1,0 +1,309 @@
+"""Pycos: the runtime of this process as pycos's programs address it, and the options that it starts with."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import parkcos
+from parkcos.compat import config
+from parkcos.compat.extras import Struct
+from parkcos.errors import ConfigError
+from parkcos.kernel import Kernel, operation
+from parkcos.kernel.registry import cur_task, set_default_kernel_factory
+from parkcos.net.location import Location, resolve
+
+logger = logging.getLogger("parkcos")
+
+SECRET_CHARS_MIN = 8
+SHORT_SECRET = "pycos-secret-"
+"""What is put before a secret that is too short for parkcos."""
+
+command_line: dict[str, Any] = {}
+"""Options of :class:`parkcos.Parkcos` that whoever started the program has given: they go before the program's."""
+
+_networked = False
+
+
+def use_network() -> None:
+    """``import pycos.netpycos``: from now on the first task starts the network, with the options that it has then."""
+    global _networked
+    if not _networked:
+        _networked = True
+        set_default_kernel_factory(_start_with_network)
+
+
+def _start_with_network() -> Kernel:
+    Pycos()
+    runtime = parkcos.Parkcos.instance()
+    runtime.start()
+    return runtime.kernel
+
+
+def secret_of(secret: str) -> str:
+    """The secret that parkcos is given for one of pycos."""
+    if len(secret) >= SECRET_CHARS_MIN:
+        return secret
+    logger.warning(
+        "the secret is short, and easily guessed; nodes must be started with --secret %s", SHORT_SECRET + secret
+    )
+    return SHORT_SECRET + secret
+
+
+class Pycos:
+    """The runtime: one of a process.  Its options count if it is made before the first Task, Channel or Client.
+
+    Args:
+        udp_port: for discovery.
+        tcp_port: to listen at; None or 0: any.
+        host: own address or name, or a list of them; None: found from the interfaces.
+        ext_host: address that others are told, behind NAT.
+        socket_family: taken and not used: `host` says it.
+        ipv4_udp_multicast: discovery by multicast instead of broadcast.
+        name: of this process; None: the host's.
+        discover_peers: find others by broadcast, and be found.
+        secret: of the cluster; '': the one in ``~/.config/parkcos/secret``.
+        certfile, keyfile: certificate of your own.
+        notifier: taken and not used.
+        dest_path: where received files go.
+        max_file_size: in bytes; None or 0: no bound.
+        node, ip_addr: of earlier versions: `host`.
+        ext_ip_addr: of earlier versions: `ext_host`.
+
+    Raises: ConfigError.
+    """
+
+    _instance: Pycos | None = None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        if cls._instance is None:
+            cls._instance = super().__new__(cls)
+        return cls._instance  # type: ignore[return-value]
+
+    def __init__(
+        self,
+        udp_port: int = config.NetPort,
+        tcp_port: int | None = None,
+        host: str | Sequence[str] | None = None,
+        ext_host: str | Sequence[str] | None = None,
+        socket_family: Any = None,
+        ipv4_udp_multicast: bool = False,
+        name: str | None = None,
+        discover_peers: bool = True,
+        secret: str = "",
+        certfile: str | None = None,
+        keyfile: str | None = None,
+        notifier: Any = None,
+        dest_path: str | None = None,
+        max_file_size: int | None = None,
+        *,
+        node: str | Sequence[str] | None = None,
+        ip_addr: str | Sequence[str] | None = None,
+        ext_ip_addr: str | Sequence[str] | None = None,
+    ) -> None:
+        if parkcos.Parkcos.instance().kernel.network is not None:
+            return  # as it was started
+        options: dict[str, Any] = {
+            "udp_port": None if udp_port == config.NetPort else udp_port,
+            "tcp_port": tcp_port or 0,
+            "host": host or node or ip_addr,
+            "ext_ip_addr": ext_host or ext_ip_addr,
+            "ipv4_udp_multicast": ipv4_udp_multicast,
+            "name": name,
+            "discover_peers": discover_peers,
+            "certfile": certfile,
+            "keyfile": keyfile,
+            "dest_path": dest_path,
+            "max_file_size": max_file_size,
+        }
+        if secret and not {"secret", "secret_file", "no_secret"} & command_line.keys():
+            options["secret"] = secret_of(secret)
+        options.update(command_line)
+        given = {name: value for name, value in options.items() if value}
+        given["discover_peers"] = options["discover_peers"]
+        if _networked or len(given) > 1 or not discover_peers:
+            parkcos.Parkcos(**given)
+            _ = parkcos.Parkcos.instance().network  # now, so that what is wrong with the options is said here
+
+    @classmethod
+    def instance(cls, *args: Any, **kwargs: Any) -> Pycos:
+        """The one object, made if there is none."""
+        return cls(*args, **kwargs)
+
+    @property
+    def _runtime(self) -> parkcos.Parkcos:
+        return parkcos.Parkcos.instance()
+
+    # -- what it is
+
+    @property
+    def location(self) -> Location | None:
+        """Where others reach this process; None without a network."""
+        network = self._runtime.kernel.network
+        return None if network is None else network.location
+
+    @property
+    def locations(self) -> list[Location]:
+        """The same for each address of the process."""
+        return [] if self.location is None else [self.location]
+
+    @property
+    def name(self) -> str:
+        """What others call this process."""
+        return socket.gethostname() if self.location is None else self._runtime.name
+
+    @staticmethod
+    def scheduler() -> Pycos | None:
+        """This object in a task, None elsewhere."""
+        return None if cur_task() is None else Pycos.instance()
+
+    @staticmethod
+    def cur_task(scheduler: Any = None) -> parkcos.Task | None:
+        """The running task; None outside of one."""
+        return cur_task()
+
+    def is_alive(self) -> bool:
+        """Whether it runs, or can."""
+        return not self._runtime.kernel.stopped
+
+    # -- its end
+
+    def join(self, show_running: bool = False, timeout: float | None = None) -> bool:
+        """In a plain thread: wait for all tasks but daemons; whether they have ended."""
+        return self._runtime.join(timeout, show_running)
+
+    def finish(self) -> None:
+        """In a plain thread: the same, and end the runtime."""
+        self._runtime.finish()
+
+    def terminate(self) -> None:
+        """In a plain thread: end all tasks and the runtime."""
+        self._runtime.terminate()
+
+    def atexit(self, priority: float, func: Callable[..., object], *args: Any, **kwargs: Any) -> None:
+        """Call `func` when the runtime ends, high priority first."""
+        self._runtime.atexit(priority, func, *args, **kwargs)
+
+    def drop_atexit(self, priority: float, func: Callable[..., object]) -> None:
+        """Take that back."""
+        self._runtime.kernel.drop_atexit(priority, func)
+
+    # -- peers
+
+    @operation
+    def peer(
+        self, loc: Location | str, udp_port: int = 0, stream_send: bool = False, relay: bool = False
+    ) -> Generator[Any, Any, int]:
+        """Yield it.  Connect to the process at `loc`: 0; -1.  A host, or port 0: to what has the default ports; 0.
+
+        stream_send: not needed: connections stay.
+        """
+        if isinstance(loc, Location) and loc.port:
+            done: int = yield self._runtime.peer(loc, config.MsgTimeout, relay=relay)
+            return done
+        host = loc.addr if isinstance(loc, Location) else loc
+        for port in (config.DispycosSchedulerPort, config.DispycosNodePort):
+            yield self._runtime.peer(Location(host, port), 2.0, relay=relay)
+        return 0
+
+    @operation
+    def close_peer(self, location: Location, timeout: float = config.MsgTimeout) -> Generator[Any, Any, None]:
+        """Yield it.  Forget the process at `location`: what is under way to it is dropped."""
+        network = self._runtime.network
+        for peer in list(network.hub.peers()):
+            if peer.location == location:
+                network.io.call(network.hub.end, peer, "close_peer() was called")
+        yield
+
+    def discover_peers(self, port: int | None = None) -> None:
+        """Ask by broadcast who is there."""
+        self._runtime.discover_peers()
+
+    def peers(self) -> list[Location]:
+        """The locations of the processes that this one is connected to."""
+        return self._runtime.peers()
+
+    def peer_status(self, task: parkcos.Task | None) -> None:
+        """`task` is sent a PeerStatus for each peer, now and when one comes or goes; None: nobody is."""
+        self._runtime.peer_status(task)
+
+    def locate(self, name: str, timeout: float | None = None) -> Any:
+        """Yield it.  The Location of the peer with that name; None."""
+        return self._runtime.locate(name, timeout)
+
+    @property
+    def ignore_peers(self) -> bool:
+        """True: processes that announce themselves are not greeted."""
+        return self._ignored is not None
+
+    @ignore_peers.setter
+    def ignore_peers(self, flag: bool) -> None:
+        options = self._runtime.network.options
+        if flag and self._ignored is None:
+            self._ignored, options.dial_roles = options.dial_roles, set()
+        elif not flag and self._ignored is not None:
+            options.dial_roles, self._ignored = self._ignored, None
+
+    _ignored: set[str] | None = None
+
+    # -- files
+
+    def send_file(
+        self,
+        location: Location,
+        file: str,
+        dir: str | None = None,
+        overwrite: bool = False,
+        timeout: float | None = config.MsgTimeout,
+    ) -> Any:
+        """Yield it.  Send a file to a process: 0; -1, with the reason in the log."""
+        return self._runtime.send_file(location, file, dir, overwrite, timeout)
+
+    def del_file(self, location: Location, file: str, dir: str | None = None, timeout: float | None = None) -> Any:
+        """Yield it.  Delete what was sent: 0; -1."""
+        return self._runtime.del_file(location, file, dir, timeout)
+
+    @property
+    def dest_path(self) -> str:
+        """The folder below which received files lie; it is there.  May be set to one below it."""
+        folder = self._runtime.dest_path
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return str(folder)
+
+    @dest_path.setter
+    def dest_path(self, path: str | os.PathLike[str]) -> None:
+        self._root = root = self._root or Path(self.dest_path)
+        folder = Path(os.path.normpath(root / path))
+        if not folder.is_relative_to(root):
+            folder = root / folder.relative_to(folder.anchor)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._runtime.network.files.dest_path = folder
+
+    _root: Path | None = None
+
+    # -- addresses
+
+    @staticmethod
+    def host_ipaddr(host: str) -> str | None:
+        """The address of `host`; None if it has none."""
+        try:
+            return resolve(host)[0]
+        except ConfigError:
+            return None
+
+    @staticmethod
+    def host_addrinfo(
+        host: str | None = None, socket_family: Any = None, ipv4_multicast: bool = False
+    ) -> Struct | None:
+        """An object with ``ip`` and ``family`` of `host`, or (None) of this machine."""
+        from parkcos.net.addresses import choose_address
+
+        try:
+            ip = choose_address(host).addr
+        except ConfigError:
+            return None
+        return Struct(ip=ip, family=socket.AF_INET6 if ":" in ip else socket.AF_INET, ifn=0, broadcast="<broadcast>")
