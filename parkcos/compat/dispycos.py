@@ -163,20 +163,6 @@ def _failed(what: str, error: Exception) -> None:
     _log.warning("%s: %s", what, error)
 
 
-def _steering(name: str) -> Callable[..., None]:
-    """A call of parkcos's client that reports in the log what it cannot do, and gives nothing."""
-    call = getattr(parkcos.Client, name)
-
-    def steer(self: Client, *args: Any, **kwargs: Any) -> None:
-        try:
-            call(self, *args, **kwargs)
-        except ParkcosError as error:
-            _failed(f"{name}()", error)
-
-    steer.__name__, steer.__doc__ = name, call.__doc__
-    return steer
-
-
 class Client(parkcos.Client):
     """A program's claim to the nodes, and its way to run tasks there.
 
@@ -274,17 +260,56 @@ class Client(parkcos.Client):
 
     # -- nodes and servers
 
-    enable_node = _steering("enable_node")
-    enable_server = _steering("enable_server")
-    suspend_node = _steering("suspend_node")
-    resume_node = _steering("resume_node")
-    suspend_server = _steering("suspend_server")
-    resume_server = _steering("resume_server")
-    close_node = _steering("close_node")
-    restart_node = _steering("restart_node")
-    close_server = _steering("close_server")
-    restart_server = _steering("restart_server")
-    abandon_zombie = _steering("abandon_zombie")
+    def _steer(self, call: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+        """These calls report in the log what they cannot do, and give nothing."""
+        try:
+            call(*args, **kwargs)
+        except ParkcosError as error:
+            _failed(f"{call.__name__}()", error)
+
+    def enable_node(self, node: Location | str, *setup_args: Any) -> None:  # type: ignore[override]
+        """With `disable_nodes`: use this node; the arguments are for node_setup."""
+        self._steer(super().enable_node, node, *setup_args)
+
+    def enable_server(self, location: Location, *setup_args: Any) -> None:
+        """With `disable_servers`: use this server; the arguments are for server_setup."""
+        self._steer(super().enable_server, location, *setup_args)
+
+    def suspend_node(self, node: Location | str) -> None:  # type: ignore[override]
+        """Give a node no more tasks; what runs goes on."""
+        self._steer(super().suspend_node, node)
+
+    def resume_node(self, node: Location | str) -> None:  # type: ignore[override]
+        """Give a node tasks again."""
+        self._steer(super().resume_node, node)
+
+    def suspend_server(self, location: Location) -> None:
+        """Give a server no more tasks; what runs goes on."""
+        self._steer(super().suspend_server, location)
+
+    def resume_server(self, location: Location) -> None:
+        """Give a server tasks again."""
+        self._steer(super().resume_server, location)
+
+    def close_server(self, location: Location, terminate: bool = False, restart: bool = False) -> None:
+        """End a server after its CPU tasks, or at once; `restart`: with a fresh one in its place."""
+        self._steer(super().close_server, location, terminate, restart)
+
+    def restart_server(self, location: Location, terminate: bool = False) -> None:
+        """The same with `restart`."""
+        self.close_server(location, terminate, restart=True)
+
+    def close_node(self, node: Location | str, terminate: bool = False) -> None:  # type: ignore[override]
+        """End a node's servers in the same way, and give it back."""
+        self._steer(super().close_node, node, terminate)
+
+    def restart_node(self, node: Location | str, *setup_args: Any, terminate: bool = False) -> None:  # type: ignore[override]
+        """End a node's servers, and set it up anew, with these arguments for node_setup."""
+        self._steer(super().restart_node, node, *setup_args, terminate=terminate)
+
+    def abandon_zombie(self, location: Location | str | None, flag: bool = True) -> None:  # type: ignore[override]
+        """Whether that node (None: any) is given up as soon as it is silent."""
+        self._steer(super().abandon_zombie, location, flag)
 
     def node_allocate(self, allocation: parkcos.NodeAllocate | str) -> int:  # type: ignore[override]
         """A further entry for `nodes`, before the others: 0; -1, with the reason in the log."""

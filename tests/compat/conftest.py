@@ -1,0 +1,76 @@
+"""Programs of pycos's kind, run as they stand: ``python -m parkcos.compat program.py``."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live.lib import SECRET, Ports, Program
+
+BEGINNING = """
+import sys, time, random, os
+import pycos
+"""
+NETWORKED = BEGINNING + "import pycos.netpycos\n"
+CLUSTER = NETWORKED + "from pycos.dispycos import *\n"
+
+
+class Programs:
+    """Starts programs in a folder of their own."""
+
+    def __init__(self, folder: Path, stack: contextlib.ExitStack, ports: Ports | None = None) -> None:
+        self.folder = folder
+        self._stack = stack
+        self._ports = ports
+
+    def start(self, source: str, *args: str, name: str = "program.py", options: tuple[str, ...] = ()) -> Program:
+        """Start a program.  options: of the command, before the program's name."""
+        (self.folder / name).write_text(source)
+        if self._ports is not None:
+            options = ("-i", "127.0.0.1", "-u", str(self._ports.udp - 1), "-s", SECRET, *options)
+        command = ["-m", "parkcos.compat", *options, name, *args]
+        return self._stack.enter_context(Program(*command, cwd=self.folder))
+
+    def run(self, source: str, *args: str, name: str = "program.py", options: tuple[str, ...] = ()) -> list[str]:
+        """Run a program to its end; the lines of both streams."""
+        program = self.start(source, *args, name=name, options=options)
+        assert program.wait() == 0, program.text
+        return program.lines
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Iterator[Programs]:
+    """Programs without a network."""
+    with contextlib.ExitStack() as stack:
+        yield Programs(tmp_path, stack)
+
+
+@pytest.fixture(scope="module")
+def ports() -> Ports:
+    return Ports()
+
+
+@pytest.fixture
+def peers(tmp_path: Path, ports: Ports) -> Iterator[Programs]:
+    """Programs that find each other on loopback."""
+    with contextlib.ExitStack() as stack:
+        yield Programs(tmp_path, stack, ports)
+
+
+@pytest.fixture(scope="module")
+def node(ports: Ports, shared_pids: set[int]) -> Iterator[Program]:
+    """A node with two servers, started as always: it knows nothing of this layer."""
+    program, _ = ports.node(2)
+    shared_pids.add(program.pid)
+    with program:
+        program.wait_for("uses address")
+        yield program
+
+
+@pytest.fixture
+def cluster(peers: Programs, node: Program) -> Programs:
+    """Programs that find a node."""
+    return peers

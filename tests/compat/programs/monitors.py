@@ -1,0 +1,36 @@
+"""Monitors."""
+
+import os, random, sys, time
+import pycos
+
+
+def fails(task=None):
+    yield
+    raise ValueError("no")
+
+
+def fine(task=None):
+    yield
+    return 4
+
+
+def watch(task=None):
+    f, g = pycos.Task(fails), pycos.Task(fine)
+    print((yield task.monitor(f)), g.notify(task))
+    got = {}
+    for _ in range(2):
+        status = yield task.receive()
+        assert isinstance(status, pycos.MonitorStatus)
+        got[status.info.name] = status
+    print(got["fails"].type, "ValueError: no" in got["fails"].value)
+    print(got["fine"].type, got["fine"].value)
+    again = yield f.finish()
+    print(again.type.__name__, (yield g()))
+
+
+pycos.Task(watch).value()
+
+# > 0 0
+# > <class 'ValueError'> True
+# > <class 'StopIteration'> 4
+# > ValueError 4

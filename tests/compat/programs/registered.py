@@ -1,0 +1,26 @@
+"""Names."""
+
+import os, random, sys, time
+import pycos
+
+
+def named(task=None):
+    print(task.register("here"), task.register("here"), task.register("^no"))
+    yield task.receive()
+    print(task.unregister("here"), task.unregister("here"))
+
+
+def main(task=None):
+    t = pycos.Task(named)
+    yield task.sleep(0.01)
+    found = yield pycos.Task.locate("here")
+    print(found is t)
+    t.send(0)
+    yield t.finish()
+
+
+pycos.Task(main).value()
+
+# > 0 0 -1
+# > True
+# > 0 -1

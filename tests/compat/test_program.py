@@ -1,0 +1,89 @@
+"""The command: what a program sees of itself, its modules, and its mistakes."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.compat.conftest import BEGINNING, Programs
+
+pytestmark = pytest.mark.live
+
+
+def test_a_program_is_main(local: Programs) -> None:
+    lines = local.run(
+        "import sys, inspect, os, pycos, __main__\n"
+        "def old(task=None):\n    yield\n    raise StopIteration(42)\n"
+        "print(__name__, sys.argv, os.path.basename(__file__), __main__.old is old)\n"
+        "print(inspect.getsource(old).count('raise StopIteration(42)'))\n"
+        "print(pycos.Task(old).value())\n",
+        "one", "--two",
+    )  # fmt: skip
+    assert lines == ["__main__ ['program.py', 'one', '--two'] program.py True", "1", "42"]
+
+
+def test_modules_of_the_program_s_folder_are_old_too(local: Programs) -> None:
+    folder = local.folder / "lib" / "inner"
+    folder.mkdir(parents=True)
+    (local.folder / "beside.py").write_text(
+        "import pycos\ndef proc(task=None):\n    yield\n    raise StopIteration('beside')\n"
+    )
+    (folder / "__init__.py").write_text("def proc(task=None):\n    yield\n    raise StopIteration('inner')\n")
+    lines = local.run(
+        "import pycos, beside, lib.inner\nprint(pycos.Task(beside.proc).value(), pycos.Task(lib.inner.proc).value())\n"
+    )
+    assert lines == ["beside inner"]
+
+
+def test_a_traceback_begins_in_the_program(local: Programs) -> None:
+    program = local.start("import pycos\n\ndef wrong():\n    raise ValueError('no')\n\nwrong()\n")
+    assert program.wait() == 1
+    frames = program.find(r'^  File "')
+    assert [line.split(", ")[1:] for line in frames] == [["line 6", "in <module>"], ["line 4", "in wrong"]]
+    assert program.lines[-1] == "ValueError: no"
+    assert "parkcos" not in program.text
+
+
+def test_exit_code_and_exit_without_waiting_for_nothing(local: Programs) -> None:
+    program = local.start("import sys, pycos\nsys.exit(3)\n")
+    assert program.wait() == 3
+
+
+def test_the_end_waits_for_tasks_but_not_for_daemons(local: Programs) -> None:
+    lines = local.run(
+        BEGINNING + "def proc(n, task=None):\n    yield task.sleep(n)\n    print('done', flush=True)\n"
+        "def forever(task=None):\n    task.set_daemon()\n    try:\n        yield task.receive()\n"
+        "    finally:\n        print('closed', flush=True)\n"
+        "pycos.Pycos.instance().atexit(1, print, 'low')\npycos.Pycos.instance().atexit(2, print, 'high')\n"
+        "pycos.Pycos.instance().atexit(2, print, 'as high')\n"
+        "pycos.Task(forever)\npycos.Task(proc, 0.2)\nprint('main ends')\n"
+    )
+    assert lines == ["main ends", "done", "high", "as high", "low", "closed"]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("missing.py",), "No such file"),
+        (("--node", "127.0.0.1:99999", __file__), "TCP port"),
+        ((), "program"),
+    ],
+)
+def test_a_wrong_command_says_what_is_wrong(local: Programs, args: tuple[str, ...], message: str) -> None:
+    from tests.live.lib import Program
+
+    with Program("-m", "parkcos.compat", *args, cwd=local.folder) as program:
+        assert program.wait() == 2
+        program.wait_for(message)
+
+
+def test_changed_import_lines_do_without_the_command(local: Programs) -> None:
+    from tests.live.lib import Program
+
+    (local.folder / "own.py").write_text(
+        "import parkcos.compat.pycos as pycos\n"
+        "def proc(task=None):\n    return (yield task.receive())\n"
+        "task = pycos.Task(proc)\ntask.send(5)\nprint(task.value(), pycos.asyncfile.AsyncPipe.__name__)\n"
+    )
+    with Program("own.py", cwd=local.folder) as program:
+        assert program.wait() == 0
+        assert program.lines == ["5 AsyncPipe"]
