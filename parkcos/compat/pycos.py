@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from parkcos import RPS as RPS
 from parkcos import CategorizeMessages, Channel, HotSwapException, Location, MonitorStatus
 from parkcos import PeerStatus as PeerStatus
 from parkcos.compat import alias
@@ -16,6 +15,7 @@ from parkcos.compat.config import PickleProtocolVersion as PickleProtocolVersion
 from parkcos.compat.extras import AsyncDBCursor, Logger, Singleton, deserialize, logger, serialize
 from parkcos.compat.extras import Struct as Struct
 from parkcos.compat.runtime import Pycos
+from parkcos.compat.services import RPS as RPS
 from parkcos.compat.sockets import AsyncSocket
 from parkcos.compat.tasks import SysTask as SysTask
 from parkcos.compat.tasks import Task

@@ -261,7 +261,8 @@ def test_modules_offer_the_names(local: Programs) -> None:
         "    getattr(pycos.dispycos, name)\n"
         "print(pycos.RTI is pycos.RPS, pycos.dispycos.Computation is pycos.dispycos.Client)\n"
         "c = pycos.config\nprint(c.MsgTimeout, c.MaxConnectionErrors, c.NetPort, c.MinPulseInterval,\n"
-        "    c.MaxPulseInterval, c.DispycosSchedulerPort, c.DispycosNodePort, c.PickleProtocolVersion, c.IPV4_MULTICAST_GROUP)\n"
+        "    c.MaxPulseInterval, c.DispycosSchedulerPort, c.DispycosNodePort, c.PickleProtocolVersion,\n"
+        "    c.IPV4_MULTICAST_GROUP)\n"
         "print(pycos.PeerStatus.Online, pycos.PeerStatus.Offline, pycos.Logger.DEBUG, pycos.Logger.FATAL)\n"
     )  # fmt: skip
     assert lines == [

@@ -1,6 +1,6 @@
 """Singleton, struct, pickling, logger."""
 
-import os, random, sys, time
+import io
 import pycos
 
 
@@ -15,13 +15,15 @@ print(first is One())
 s = pycos.Struct(a=1)
 print(s.a, s.b)
 print(pycos.deserialize(pycos.serialize({"x": 1})))
-log = pycos.Logger("mine")
+stream = io.StringIO()
+log = pycos.Logger("mine", stream)
 log.info("seen %s", 1)
 log.debug("not seen")
 log.setLevel(log.DEBUG)
-log.show_ms(True)
 log.warn("now")
 log.flush()
+for line in stream.getvalue().splitlines():
+    print(line[len("2000-01-01 00:00:00 ") :])
 
 # > True True
 # > False
