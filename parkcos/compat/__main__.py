@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
-from parkcos import LocalCluster
-from parkcos.cluster.options import add_network_options, parse_location
+from parkcos import LocalCluster, Parkcos
+from parkcos.cluster.options import add_network_options, network_options, parse_location
 from parkcos.compat import alias, runtime
 from parkcos.compat.sources import compile_program, rewrite_modules_of
 from parkcos.errors import ParkcosError
+from parkcos.net.options import CLIENT_UDP_PORT
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -37,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _take_options(args: argparse.Namespace) -> None:
-    options: dict[str, Any] = {
+    given: dict[str, Any] = {
         "host": args.host,
         "tcp_port": args.tcp_port,
         "udp_port": args.udp_port,
@@ -53,9 +54,15 @@ def _take_options(args: argparse.Namespace) -> None:
         "cafile": args.cafile,
         "dest_path": args.dest_path,
     }
-    runtime.command_line.update((name, value) for name, value in options.items() if value)
+    runtime.command_line.update((name, value) for name, value in given.items() if value)
     if args.no_discovery:
         runtime.command_line["discover_peers"] = False
+    if runtime.command_line:  # for a program that says nothing of its network, and needs it all the same
+        options = network_options(
+            args, roles=("peer",), dial_roles={"peer"}, udp_port=CLIENT_UDP_PORT, tcp_ports=(args.tcp_port,)
+        )
+        options.dest_path = args.dest_path
+        Parkcos.instance().configure(options)
     if args.debug:
         logging.basicConfig(level=logging.DEBUG)
     if args.node:

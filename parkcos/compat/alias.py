@@ -53,6 +53,9 @@ def install() -> None:
 
 def at_server() -> str:
     """Called where the client's code is opened, once, in the client's folder."""
+    from parkcos.compat import runtime
+
+    runtime.at_server = True
     install()
     rewrite_modules_of(os.getcwd())
     return "pycos"

@@ -26,6 +26,9 @@ SHORT_SECRET = "pycos-secret-"
 command_line: dict[str, Any] = {}
 """Options of :class:`parkcos.Parkcos` that whoever started the program has given: they go before the program's."""
 
+at_server = False
+"""Whether this process is one in which a client's code lives: it has the network that its node gave it, or none yet."""
+
 _networked = False
 
 
@@ -105,7 +108,7 @@ class Pycos:
         ip_addr: str | Sequence[str] | None = None,
         ext_ip_addr: str | Sequence[str] | None = None,
     ) -> None:
-        if parkcos.Parkcos.instance().kernel.network is not None:
+        if at_server or parkcos.Parkcos.instance().kernel.network is not None:
             return  # as it was started
         options: dict[str, Any] = {
             "udp_port": None if udp_port == config.NetPort else udp_port,
@@ -220,8 +223,14 @@ class Pycos:
         yield
 
     def discover_peers(self, port: int | None = None) -> None:
-        """Ask by broadcast who is there."""
+        """Ask by broadcast who is there; at a server, also the client which other servers it has."""
         self._runtime.discover_peers()
+        self._meet_servers()
+
+    def _meet_servers(self) -> None:
+        meet = self._runtime.network.meet_neighbours
+        if meet is not None:
+            parkcos.Task(meet)
 
     def peers(self) -> list[Location]:
         """The locations of the processes that this one is connected to."""
@@ -230,6 +239,8 @@ class Pycos:
     def peer_status(self, task: parkcos.Task | None) -> None:
         """`task` is sent a PeerStatus for each peer, now and when one comes or goes; None: nobody is."""
         self._runtime.peer_status(task)
+        if task is not None:
+            self._meet_servers()
 
     def locate(self, name: str, timeout: float | None = None) -> Any:
         """Yield it.  The Location of the peer with that name; None."""

@@ -168,6 +168,7 @@ def test_setups_of_nodes_and_servers_that_are_enabled(cluster: Programs) -> None
 def node_setup(name, task=None):
     global os, numbers
     import os
+    assert pycos.Pycos() is pycos.Pycos.instance()  # there is no network yet, and this starts none
     with open(name) as file:
         numbers = [int(x) for x in file.read().split()]
     os.remove(name)
