@@ -16,10 +16,10 @@ def HTTPServer(client: Any, *args: Any, **kwargs: Any) -> Any:
     Args:
         args, kwargs: as of :class:`parkcos.httpd.HTTPServer`.
 
-    Raises: UsageError if the dashboard is not installed.
+    Raises: UsageError if what it needs is not installed.
     """
     try:
         server = importlib.import_module("parkcos.httpd").HTTPServer
     except (ImportError, AttributeError) as error:
-        raise UsageError(f"the dashboard is not installed ({error})\n  write: pip install 'parkcos[http]'") from error
+        raise UsageError(f"there is no dashboard: {error}") from error
     return server(client, *args, **kwargs)

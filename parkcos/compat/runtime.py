@@ -281,7 +281,7 @@ class Pycos:
     @property
     def dest_path(self) -> str:
         """The folder below which received files lie; it is there.  May be set to one below it."""
-        folder = self._runtime.dest_path
+        folder = self._runtime.network.files.prepared()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return str(folder)
 

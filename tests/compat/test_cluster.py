@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import pytest
 
 from tests.compat.conftest import BEGINNING, CLUSTER, Programs
+from tests.live.lib import SECRET, Ports
 
 pytestmark = pytest.mark.live
+
+
+@pytest.fixture
+def stack() -> Iterator[contextlib.ExitStack]:
+    """For what a test starts and wants ended."""
+    with contextlib.ExitStack() as stack:
+        yield stack
 
 
 def run(cluster: Programs, source: str, *hidden: str) -> list[str]:
@@ -457,3 +468,15 @@ client = Client([compute])
 pycos.Task(main)
 """
     assert "5" in local.run(BEGINNING + source, options=("--local",))
+
+
+def test_a_node_that_is_named_on_the_command_line(local: Programs, stack: contextlib.ExitStack) -> None:
+    node, port = Ports().node(1, "--no_discovery")
+    stack.enter_context(node)
+    lines = local.run(
+        CLUSTER + "def compute(task=None):\n    yield\n    raise StopIteration(task.location.port)\n"
+        "def main(task=None):\n    yield client.schedule()\n"
+        "    print('port', (yield (yield client.rtask(compute))()))\n    yield client.close()\nclient = Client([compute])\npycos.Task(main).value()\n",
+        options=("-i", "127.0.0.1", "--no_discovery", "-s", SECRET, "--node", f"127.0.0.1:{port}"),
+    )  # fmt: skip
+    assert any(line.startswith("port ") for line in lines)

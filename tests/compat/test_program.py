@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.compat.conftest import BEGINNING, Programs
+from tests.live.lib import Program
 
 pytestmark = pytest.mark.live
 
@@ -69,16 +70,12 @@ def test_the_end_waits_for_tasks_but_not_for_daemons(local: Programs) -> None:
     ],
 )
 def test_a_wrong_command_says_what_is_wrong(local: Programs, args: tuple[str, ...], message: str) -> None:
-    from tests.live.lib import Program
-
     with Program("-m", "parkcos.compat", *args, cwd=local.folder) as program:
         assert program.wait() == 2
         program.wait_for(message)
 
 
 def test_changed_import_lines_do_without_the_command(local: Programs) -> None:
-    from tests.live.lib import Program
-
     (local.folder / "own.py").write_text(
         "import parkcos.compat.pycos as pycos\n"
         "def proc(task=None):\n    return (yield task.receive())\n"
