@@ -267,7 +267,7 @@ class Client(parkcos.Client):
         except ParkcosError as error:
             _failed(f"{call.__name__}()", error)
 
-    def enable_node(self, node: Location | str, *setup_args: Any) -> None:  # type: ignore[override]
+    def enable_node(self, node: Location | str, *setup_args: Any) -> None:
         """With `disable_nodes`: use this node; the arguments are for node_setup."""
         self._steer(super().enable_node, node, *setup_args)
 
@@ -275,11 +275,11 @@ class Client(parkcos.Client):
         """With `disable_servers`: use this server; the arguments are for server_setup."""
         self._steer(super().enable_server, location, *setup_args)
 
-    def suspend_node(self, node: Location | str) -> None:  # type: ignore[override]
+    def suspend_node(self, node: Location | str) -> None:
         """Give a node no more tasks; what runs goes on."""
         self._steer(super().suspend_node, node)
 
-    def resume_node(self, node: Location | str) -> None:  # type: ignore[override]
+    def resume_node(self, node: Location | str) -> None:
         """Give a node tasks again."""
         self._steer(super().resume_node, node)
 
@@ -299,15 +299,15 @@ class Client(parkcos.Client):
         """The same with `restart`."""
         self.close_server(location, terminate, restart=True)
 
-    def close_node(self, node: Location | str, terminate: bool = False) -> None:  # type: ignore[override]
+    def close_node(self, node: Location | str, terminate: bool = False) -> None:
         """End a node's servers in the same way, and give it back."""
         self._steer(super().close_node, node, terminate)
 
-    def restart_node(self, node: Location | str, *setup_args: Any, terminate: bool = False) -> None:  # type: ignore[override]
+    def restart_node(self, node: Location | str, *setup_args: Any, terminate: bool = False) -> None:
         """End a node's servers, and set it up anew, with these arguments for node_setup."""
         self._steer(super().restart_node, node, *setup_args, terminate=terminate)
 
-    def abandon_zombie(self, location: Location | str | None, flag: bool = True) -> None:  # type: ignore[override]
+    def abandon_zombie(self, location: Location | str | None, flag: bool = True) -> None:
         """Whether that node (None: any) is given up as soon as it is silent."""
         self._steer(super().abandon_zombie, location, flag)
 

@@ -90,7 +90,7 @@ class Struct:
 
 
 class Singleton(type):
-    """A metaclass: the class has one instance, the first one; ``discard()`` forgets it."""
+    """A metaclass: the class has one instance, the first one; ``Singleton.discard(cls)`` forgets it."""
 
     _instances: dict[type, Any] = {}  # noqa: RUF012  of all classes that have this metaclass
 
@@ -99,12 +99,14 @@ class Singleton(type):
             Singleton._instances[cls] = super().__call__(*args, **kwargs)
         return Singleton._instances[cls]
 
-    def instance(cls, *args: Any, **kwargs: Any) -> Any:
-        """The one instance, made if there is none."""
-        return cls(*args, **kwargs)
+    @classmethod
+    def instance(mcs, cls: type) -> Any:
+        """The one instance of `cls`; None if there is none yet."""
+        return Singleton._instances.get(cls)
 
-    def discard(cls) -> None:
-        """The next call makes another one."""
+    @classmethod
+    def discard(mcs, cls: type) -> None:
+        """The next call of `cls` makes another one."""
         Singleton._instances.pop(cls, None)
 
 

@@ -473,10 +473,19 @@ pycos.Task(main)
 def test_a_node_that_is_named_on_the_command_line(local: Programs, stack: contextlib.ExitStack) -> None:
     node, port = Ports().node(1, "--no_discovery")
     stack.enter_context(node)
-    lines = local.run(
-        CLUSTER + "def compute(task=None):\n    yield\n    raise StopIteration(task.location.port)\n"
-        "def main(task=None):\n    yield client.schedule()\n"
-        "    print('port', (yield (yield client.rtask(compute))()))\n    yield client.close()\nclient = Client([compute])\npycos.Task(main).value()\n",
-        options=("-i", "127.0.0.1", "--no_discovery", "-s", SECRET, "--node", f"127.0.0.1:{port}"),
-    )  # fmt: skip
+    body = """
+def compute(task=None):
+    yield
+    raise StopIteration(task.location.port)
+
+def main(task=None):
+    yield client.schedule()
+    print("port", (yield (yield client.rtask(compute))()))
+    yield client.close()
+
+client = Client([compute])
+pycos.Task(main).value()
+"""
+    options = ("-i", "127.0.0.1", "--no_discovery", "-s", SECRET, "--node", f"127.0.0.1:{port}")
+    lines = local.run(CLUSTER + body, options=options)
     assert any(line.startswith("port ") for line in lines)

@@ -8,9 +8,9 @@ class One(metaclass=pycos.Singleton):
     pass
 
 
-print(One() is One.instance(), One() is One())
+print(pycos.Singleton.instance(One), One() is One(), pycos.Singleton.instance(One) is One())
 first = One()
-One.discard()
+pycos.Singleton.discard(One)
 print(first is One())
 s = pycos.Struct(a=1)
 print(s.a, s.b)
@@ -25,7 +25,7 @@ log.flush()
 for line in stream.getvalue().splitlines():
     print(line[len("2000-01-01 00:00:00 ") :])
 
-# > True True
+# > None True True
 # > False
 # > 1 None
 # > {'x': 1}

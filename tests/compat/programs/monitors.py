@@ -24,8 +24,6 @@ def watch(task=None):
         got[status.info.name] = status
     print(got["fails"].type, "ValueError: no" in got["fails"].value)
     print(got["fine"].type, got["fine"].value)
-    again = yield f.finish()
-    print(again.type.__name__, (yield g()))
 
 
 pycos.Task(watch).value()
@@ -33,4 +31,3 @@ pycos.Task(watch).value()
 # > 0 0
 # > <class 'ValueError'> True
 # > <class 'StopIteration'> 4
-# > ValueError 4

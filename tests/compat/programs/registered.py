@@ -5,7 +5,7 @@ import pycos
 
 
 def named(task=None):
-    print(task.register("here"), task.register("here"), task.register("^no"))
+    print(task.register("here"), task.register("^no"))
     yield task.receive()
     print(task.unregister("here"), task.unregister("here"))
 
@@ -21,6 +21,6 @@ def main(task=None):
 
 pycos.Task(main).value()
 
-# > 0 0 -1
+# > 0 -1
 # > True
 # > 0 -1
