@@ -430,6 +430,46 @@ pycos.Task(main).value()
     assert lines[-3:] == ["1 1", "['Client', 'Nodes', 'Pending', 'PendingCPU', 'Servers'] ['127.0.0.1']", "None"]
 
 
+def test_dashboard(cluster: Programs) -> None:
+    lines = run(
+        cluster,
+        """
+import urllib.request
+import pycos.httpd
+
+def compute(n, task=None):
+    yield task.sleep(n)
+    raise StopIteration(n)
+
+def status_proc(task=None):
+    task.set_daemon()
+    while 1:
+        msg = yield task.receive()
+        if isinstance(msg, DispycosStatus) and msg.status == Scheduler.ServerInitialized:
+            initialized.append(msg.info)
+
+def fetch(url):
+    with urllib.request.urlopen(url) as page:
+        return page.status, b"<html" in page.read().lower()
+
+def main(task=None):
+    http_server = pycos.httpd.HTTPServer(client, host="127.0.0.1", port=0, poll_sec=1)
+    print(isinstance(http_server.status_task, pycos.Task))
+    yield client.schedule()
+    print((yield (yield client.rtask(compute, 0.01))()), initialized != [])
+    print((yield pycos.AsyncThreadPool(1).async_task(fetch, http_server.url)))
+    yield client.close()
+    http_server.shutdown()
+
+initialized = []
+client = Client([compute], status_task=pycos.Task(status_proc), pulse_interval=pycos.dispycos.MinPulseInterval)
+pycos.Task(main).value()
+""",
+        "dashboard of",
+    )
+    assert lines == ["True", "0.01 True", "(200, True)"]
+
+
 def test_allocations(local: Programs) -> None:
     lines = local.run(
         "from pycos.dispycos import *\n"

@@ -202,7 +202,8 @@ dispycos.Scheduler(**kwargs)
 dispycos.Scheduler.status()
 dispycos.Scheduler.print_status()
 dispycos.Scheduler.close()
-httpd.HTTPServer(client, *args, **kwargs)
+httpd.HTTPServer(client, host='', port=8181, poll_sec=10, DocumentRoot=None, keyfile=None, certfile=None, show_task_args=True)
+httpd.HTTPServer.shutdown(wait=True)
 """  # noqa: E501
 
 NUMBERS = {
