@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.compat.conftest import BEGINNING, CLUSTER, Programs
-from tests.live.lib import SECRET, Ports
+from tests.live.lib import SECRET, Ports, Program
 
 pytestmark = pytest.mark.live
 
@@ -468,6 +468,31 @@ pycos.Task(main).value()
         "dashboard of",
     )
     assert lines == ["True", "0.01 True", "(200, True)"]
+
+
+def test_changed_import_lines_do_at_servers_too(local: Programs) -> None:
+    (local.folder / "own.py").write_text("""
+import parkcos
+import parkcos.compat.netpycos as pycos
+from parkcos.compat.dispycos import *
+
+def compute(n, task=None):
+    import pycos.asyncfile
+    yield task.sleep(0.01)
+    return n, pycos.Pycos().location == task.location
+
+def main(task=None):
+    yield client.schedule()
+    print((yield (yield client.rtask(compute, 3))()))
+    yield client.close()
+
+with parkcos.LocalCluster(1):
+    client = Client([compute])
+    pycos.Task(main).value()
+""")
+    with Program("own.py", cwd=local.folder) as program:
+        assert program.wait() == 0
+        assert "(3, True)" in program.lines
 
 
 def test_allocations(local: Programs) -> None:

@@ -90,6 +90,20 @@ print((yield echo.deliver(1, timeout=10)))
     ]
 
 
+def test_a_task_is_found_though_another_peer_has_none(peers: Programs) -> None:
+    idle = "pycos.Pycos(name='bystander')\nprint('there', flush=True)\nsys.stdin.read()\n"
+    peers.start(NETWORKED + idle, name="bystander.py").wait_for("there")
+    assert client(
+        peers,
+        """
+p = pycos.Pycos.instance()
+print((yield p.locate("bystander", timeout=10)) is not None, (yield p.locate("the server", timeout=10)) is not None)
+for _ in range(5):
+    print((yield pycos.Task.locate("echo")).name)
+""",
+    ) == ["True True", *["echo"] * 5]
+
+
 def test_channels(peers: Programs) -> None:
     assert client(
         peers,
