@@ -103,7 +103,7 @@ pycos.Task(client_proc).value()
     assert "127.0.0.1 2 True True" in shown and "True True" in shown
 
 
-def test_what_servers_find(cluster: Programs) -> None:
+def test_what_servers_find(cluster: Programs, node: Program) -> None:
     (cluster.folder / "lib").mkdir()
     (cluster.folder / "lib" / "helper.txt").write_text("a file")
     (cluster.folder / "helper.py").write_text(
@@ -169,6 +169,7 @@ pycos.Task(main).value()
     assert lines[2].startswith("parkcosproc-")
     assert lines[3:8] == ["a file", "True", "True", "True", "AsyncPipe"]
     assert lines[8:] == ["old parkcos.compat.pycos", "True 2 [0, 1, 2]"]
+    node.wait_for("pycos - made")
 
 
 def test_setups_of_nodes_and_servers_that_are_enabled(cluster: Programs) -> None:
@@ -428,6 +429,94 @@ pycos.Task(main).value()
     )
     assert set(lines[:-3]) == {"Allocate 127.0.0.1 2"}
     assert lines[-3:] == ["1 1", "['Client', 'Nodes', 'Pending', 'PendingCPU', 'Servers'] ['127.0.0.1']", "None"]
+
+
+def test_io_tasks_and_channels(cluster: Programs) -> None:
+    lines = run(
+        cluster,
+        """
+def listens(channel, to, task=None):
+    print((yield channel.subscribe(task)))
+    total = 0
+    while 1:
+        n = yield task.receive()
+        if n is None:
+            break
+        total += n
+    to.send(total)
+
+def waits(task=None):
+    yield task.sleep(0.3)
+    raise StopIteration("waited")
+
+def main(task=None):
+    yield client.schedule()
+    channel = pycos.Channel("numbers")
+    yield client.io_rtask(listens, channel, task)
+    yield client.run_async_at((yield client.servers())[0], listens, channel, task)
+    print((yield channel.deliver(1, n=2)))
+    for n in range(2, 5):
+        channel.send(n)
+    channel.send(None)
+    print((yield task.receive()), (yield task.receive()))
+    waiting = yield client.io_rtask(waits)
+    yield client.close(await_io=True)
+    print((yield waiting()))
+    again = Client([waits])
+    yield again.schedule()
+    waiting = yield again.io_rtask(waits)
+    yield again.close()
+    status = yield waiting()
+    print(isinstance(status, pycos.MonitorStatus), status.type.__name__, status.info == waiting)
+
+client = Client([listens])
+pycos.Task(main).value()
+""",
+    )
+    assert lines == ["2", "10 10", "waited", "True KeyboardInterrupt True"]
+
+
+def test_nodes_are_restarted_closed_and_taken_again(cluster: Programs) -> None:
+    lines = run(
+        cluster,
+        """
+def node_setup(n=1, task=None):
+    global number
+    yield
+    number = n
+    raise StopIteration(0)
+
+def tells(task=None):
+    yield
+    return number
+
+def wait_for(status, task):
+    while 1:
+        msg = yield task.receive()
+        if isinstance(msg, DispycosStatus) and msg.status == status:
+            return msg.info
+
+def main(task=None):
+    client.status_task = task
+    yield client.schedule()
+    node = yield wait_for(Scheduler.NodeInitialized, task)
+    print((yield (yield client.rtask(tells))()))
+    print(client.restart_node(node.addr, 7))
+    yield wait_for(Scheduler.ServerClosed, task)
+    yield wait_for(Scheduler.ServerInitialized, task)
+    print((yield (yield client.rtask_at(node.addr, tells))()))
+    print(client.abandon_zombie(node.addr, True), client.abandon_zombie(None, False), client.close_node(node.addr))
+    closed = yield wait_for(Scheduler.NodeClosed, task)
+    print(closed.addr == node.addr, client.node_allocate(node.addr))
+    yield wait_for(Scheduler.ServerInitialized, task)
+    print((yield (yield client.rtask(tells))()))
+    yield client.close()
+
+client = Client([tells], node_setup=node_setup, nodes=[DispycosNodeAllocate("*", cpus=1)])
+pycos.Task(main).value()
+""",
+    )
+    assert lines == ["1", "None", "7", "None None None", "True 0", "7"]
 
 
 def test_dashboard(cluster: Programs) -> None:
