@@ -71,17 +71,17 @@ def _take_options(args: argparse.Namespace) -> None:
         dispycos.nodes_to_contact.extend(parse_location(text, dispycos.DispycosNodePort) for text in args.node)
 
 
-def _show_the_program_s_frames(here: str) -> None:
+def _show_the_program_s_frames(program: str) -> None:
     """Tracebacks begin where the program does."""
     show = sys.excepthook
 
     def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         top = trace
-        while top is not None and top.tb_frame.f_code.co_filename != here:
+        while top is not None and top.tb_frame.f_code.co_filename != program:
             top = top.tb_next
-        while top is not None and top.tb_frame.f_code.co_filename == here:
-            top = top.tb_next
-        show(kind, error.with_traceback(top or trace), top or trace)
+        if top is None and not (isinstance(error, SyntaxError) and error.filename == program):
+            top = trace
+        show(kind, error.with_traceback(top), top)
 
     sys.excepthook = excepthook
 
@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     sys.modules["__main__"] = module
     if args.local:
         LocalCluster().start()
-    _show_the_program_s_frames(__file__)
+    _show_the_program_s_frames(path)
     exec(compile_program(source, path), vars(module))
 
 

@@ -44,7 +44,15 @@ def test_a_traceback_begins_in_the_program(local: Programs) -> None:
     assert "parkcos" not in program.text
 
 
-def test_exit_code_and_exit_without_waiting_for_nothing(local: Programs) -> None:
+def test_a_syntax_error_is_shown_as_python_does(local: Programs) -> None:
+    program = local.start("import pycos\ndef wrong(:\n")
+    assert program.wait() == 1
+    assert program.find("program.py") == [f'  File "{local.folder / "program.py"}", line 2']
+    assert program.lines[-1] == "SyntaxError: invalid syntax"
+    assert "parkcos" not in program.text
+
+
+def test_exit_code(local: Programs) -> None:
     program = local.start("import sys, pycos\nsys.exit(3)\n")
     assert program.wait() == 3
 
