@@ -218,7 +218,7 @@ def main(task=None):
     yield client.close()
 
 client = Client([total], status_task=pycos.Task(status_proc), node_setup=node_setup, server_setup=server_setup,
-                disable_nodes=True, disable_servers=True)
+                disable_nodes=True, disable_servers=True, nodes=[DispycosNodeAllocate("*", cpus=1)])
 pycos.Task(main).value()
 """,
     )
