@@ -1,0 +1,96 @@
+// Numbers, times and states as people read them. Nothing here knows of the page.
+
+const NUMBER = new Intl.NumberFormat("en-US");
+const UNKNOWN = "–";
+
+export const count = (n) => (n === null || n === undefined ? UNKNOWN : NUMBER.format(n));
+
+export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
+
+export const percent = (n) => (n === null || n === undefined ? UNKNOWN : `${Math.round(n)} %`);
+
+export function rate(n) {
+  if (n === null || n === undefined) return UNKNOWN;
+  return n >= 100 ? count(Math.round(n)) : n >= 10 ? n.toFixed(0) : n.toFixed(1);
+}
+
+export function bytes(n) {
+  if (n === null || n === undefined) return UNKNOWN;
+  const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+  let unit = 0;
+  while (n >= 1024 && unit < units.length - 1) { n /= 1024; unit += 1; }
+  return `${n >= 100 || unit === 0 ? Math.round(n) : n.toFixed(1)} ${units[unit]}`;
+}
+
+/** Seconds as "0.35 s", "12 s", "3 min 05 s", "2 h 07 min", "3 d 4 h". */
+export function duration(s) {
+  if (s === null || s === undefined || Number.isNaN(s)) return UNKNOWN;
+  s = Math.max(0, s);
+  if (s < 0.0995) return `${Math.round(s * 1000)} ms`;
+  if (s < 9.95) return `${s.toFixed(1)} s`;
+  if (s < 59.5) return `${Math.round(s)} s`;
+  const two = (n) => String(n).padStart(2, "0");
+  const all = Math.round(s);
+  if (all < 3600) return `${Math.floor(all / 60)} min ${two(all % 60)} s`;
+  const minutes = Math.floor(all / 60);
+  if (minutes < 1440) return `${Math.floor(minutes / 60)} h ${two(minutes % 60)} min`;
+  return `${Math.floor(minutes / 1440)} d ${Math.floor((minutes % 1440) / 60)} h`;
+}
+
+/** How long ago, in whole and few steps: it is shown many times and must not flicker. */
+export function ago(then, now) {
+  if (!then) return UNKNOWN;
+  const s = Math.max(0, now - then);
+  return s < 1.5 ? "just now" : `${duration(s < 10 ? Math.round(s) : s).replace(".0", "")} ago`;
+}
+
+export function clock(t) {
+  return t ? new Date(t * 1000).toLocaleTimeString("en-GB") : UNKNOWN;
+}
+
+/** The time of day; with the date if that is not today's. */
+export function moment(t, now = Date.now() / 1000) {
+  if (!t) return UNKNOWN;
+  const date = new Date(t * 1000);
+  if (date.toDateString() === new Date(now * 1000).toDateString()) return clock(t);
+  return `${date.toLocaleDateString("sv-SE")} ${clock(t)}`;
+}
+
+export const address = (record) => `${record.addr.includes(":") ? `[${record.addr}]` : record.addr}:${record.port}`;
+
+// What a state is called, its icon, its tone (see style.css), and what it means.
+const TASK = {
+  queued: ["queued", "queued", "quiet", "Waits for a free server"],
+  running: ["running", "running", "active", "Runs at its server"],
+  finished: ["finished", "finished", "good", "Returned its result"],
+  failed: ["failed", "failed", "bad", "Ended with an exception"],
+  terminated: ["terminated", "stopped", "warn", "Was terminated"],
+  timed_out: ["timed out", "late", "warn", "Ran longer than it was allowed to"],
+  lost: ["lost", "lost", "bad", "Its server or node was lost: abandoned"],
+  cancelled: ["cancelled", "stopped", "quiet", "Was taken back before it began"],
+};
+const PLACE = {
+  discovered: ["found", "queued", "quiet", "Found, and not asked for yet"],
+  disabled: ["disabled", "queued", "quiet", "Waits until the program enables it"],
+  setup: ["setting up", "late", "active", "Its setup runs"],
+  running: ["running", "running", "good", "Takes tasks"],
+  suspended: ["suspended", "paused", "warn", "Finishes what it runs and is given nothing new"],
+  silent: ["zombie", "warning", "warn", "Nothing is heard of it; it is given nothing new until it is heard again"],
+  short: ["short", "warning", "warn", "It has less free than was asked for; it is given nothing new"],
+  closing: ["closing", "late", "quiet", "Ends when its tasks have ended"],
+  closed: ["closed", "stopped", "quiet", "Was closed"],
+  lost: ["lost", "lost", "bad", "Its process or its connection is gone"],
+};
+const CLIENT = {
+  running: ["has the cluster", "running", "active", "Its tasks run now"],
+  waiting: ["waiting", "queued", "quiet", "Waits for its turn"],
+};
+const KINDS = { task: TASK, place: PLACE, client: CLIENT };
+
+export const TASK_STATES = Object.keys(TASK);
+export const ENDED_PLACE = new Set(["closed", "lost", "closing"]);
+
+export function state(kind, name) {
+  const [label, icon, tone, meaning] = KINDS[kind][name] || [String(name), "queued", "quiet", ""];
+  return { label, icon, tone, meaning };
+}

@@ -1,0 +1,112 @@
+// All tasks: searched, filtered, as a list or over time; selected and terminated.
+
+import { h, icon, setText } from "./dom.js";
+import { TASK_STATES, count, plural, state } from "./format.js";
+import { taskColumns } from "./parts.js";
+import { LIVES, Selection } from "./page_server.js";
+import { Table } from "./table.js";
+import { Timeline } from "./timeline.js";
+
+const ALWAYS = new Set(["queued", "running", "finished", "failed"]);
+
+export class TasksPage {
+  constructor(store, query, offline) {
+    Object.assign(this, { store, offline });
+    this.title = "Tasks";
+    this.filter = { state: query.get("state") || "", q: query.get("q") || "", server: query.get("server") || "", view: query.get("view") || "list" };
+    this.heading = h("h1", { tabindex: "-1" }, "Tasks");
+    this.found = h("p", { class: "about", role: "status" });
+    this.search = h("input", { type: "search", value: this.filter.q, placeholder: "Name, argument, error or number", "aria-label": "Search tasks by name, argument, error or number",
+      on: { input: () => this.#set("q", this.search.value) } });
+    this.servers = h("select", { "aria-label": "Server", on: { change: () => this.#set("server", this.servers.value) } });
+    this.chips = new Map();
+    this.chipBox = h("div", { class: "chips", role: "group", "aria-label": "State" }, ["", ...TASK_STATES].map((name) => this.#chip(name)));
+    this.views = h("div", { class: "segments", role: "group", "aria-label": "View" }, [["list", "List"], ["timeline", "Timeline"]].map(([view, label]) =>
+      h("button", { type: "button", data: { view }, on: { click: () => this.#set("view", view) } }, label)));
+    this.selection = new Selection(store, () => this.table);
+    this.table = new Table({ name: "Tasks", kind: "tasks all", columns: taskColumns(store, { server: true }), sort: { key: "id", down: true },
+      empty: "", href: (task) => `#/tasks/${task.id}`, mark: (task) => (task.state === "failed" ? "failed" : ""),
+      select: { can: (task) => LIVES.has(task.state) && !this.offline(), name: (task) => `${task.name}, number ${task.id}`, changed: (ids) => this.selection.show(ids) } });
+    this.timeline = new Timeline(store);
+    this.list = h("section", { class: "card" }, this.selection.element, this.table.element);
+    this.overTime = h("section", { class: "card" }, this.timeline.element, h("p", { class: "note" },
+      "A bar is a task; a click leads to it. Drag or use the arrow keys to move, Ctrl and the wheel or two fingers to zoom."));
+    this.element = h("div", { class: "page" }, h("div", { class: "title" }, this.heading, this.found, h("span", { class: "grow" }), this.views),
+      h("div", { class: "filters" }, this.chipBox, h("div", { class: "finders" }, h("span", { class: "search" }, icon("search"), this.search), this.servers)),
+      this.list, this.overTime);
+  }
+
+  #chip(name) {
+    const { label, icon: sign, tone } = name ? state("task", name) : { label: "all", icon: "", tone: "" };
+    const number = h("span", { class: "number" });
+    const chip = h("button", { type: "button", class: `chip ${tone}`, on: { click: () => this.#set("state", name) } }, sign ? icon(sign) : null, h("span", {}, label), number);
+    this.chips.set(name, { chip, number });
+    return chip;
+  }
+
+  #set(key, value) {
+    this.filter[key] = value;
+    const query = new URLSearchParams(Object.entries(this.filter).filter(([name, each]) => each && !(name === "view" && each === "list")));
+    history.replaceState(null, "", `#/tasks${query.size ? `?${query}` : ""}`);
+    this.update();
+    if (key === "state" || key === "view") window.scrollTo({ top: 0 });
+  }
+
+  #serverChoices() {
+    const { store } = this;
+    const key = [...store.servers.keys()].join();
+    if (this.choicesKey !== key) {
+      this.choicesKey = key;
+      const groups = [...store.nodes.values()].filter((node) => store.serversAt(node.id).length).sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
+      this.servers.replaceChildren(h("option", { value: "" }, "All servers"), ...groups.map((node) => h("optgroup", { label: node.name },
+        store.serversAt(node.id).map((server) => h("option", { value: server.id }, server.name)))));
+    }
+    this.servers.value = this.filter.server;
+    if (this.servers.selectedIndex < 0) { this.filter.server = ""; this.servers.value = ""; }
+  }
+
+  update() {
+    const { store, filter } = this;
+    this.#serverChoices();
+    const words = filter.q.trim().toLowerCase().split(/\s+/).filter(Boolean);
+    const has = (task) => {
+      if (filter.server && task.server !== filter.server) return false;
+      if (words.length === 0) return true;
+      const text = `${task.name} ${task.id} ${task.args ?? ""} ${task.error} ${store.serverName(task.server)}`.toLowerCase();
+      return words.every((word) => text.includes(word));
+    };
+    const among = filter.server || words.length ? [...store.tasks.values()].filter(has) : [...store.tasks.values()];
+    const counts = {};
+    for (const task of among) counts[task.state] = (counts[task.state] || 0) + 1;
+    for (const [name, { chip, number }] of this.chips) {
+      const many = name ? counts[name] || 0 : among.length;
+      setText(number, count(many));
+      chip.hidden = Boolean(name) && !ALWAYS.has(name) && many === 0 && filter.state !== name;
+      chip.setAttribute("aria-pressed", String(filter.state === name));
+      chip.classList.toggle("some", many > 0);
+    }
+    const rows = filter.state ? among.filter((task) => task.state === filter.state) : among;
+    const filtered = Boolean(filter.state || filter.server || words.length);
+    setText(this.found, filtered ? `${count(rows.length)} of ${plural(store.tasks.size, "task")}` : plural(store.tasks.size, "task"));
+    for (const button of this.views.children) button.setAttribute("aria-pressed", String(button.dataset.view === filter.view));
+    const list = filter.view === "list";
+    this.list.hidden = !list;
+    this.overTime.hidden = list;
+    if (list) {
+      this.table.setRows(rows, filtered ? "No task is like that." : "No task yet. What the program submits shows here.");
+    } else {
+      const servers = [...store.servers.values()].filter((server) => (filter.server ? server.id === filter.server : store.tasksAt(server.id).length));
+      servers.sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
+      this.timeline.set(servers, filter.state || words.length ? (task) => (!filter.state || task.state === filter.state) && has(task) : null);
+    }
+  }
+
+  tick() {
+    if (this.filter.view === "list" && !this.store.closed) this.table.draw();
+  }
+
+  end() {
+    this.table.end();
+    this.timeline.end();
+  }
+}
