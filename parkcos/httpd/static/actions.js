@@ -35,14 +35,16 @@ export class Actions {
 
   show(record, why = "") {
     this.record = record;
-    const ended = ENDED_PLACE.has(record.state);
+    const ending = record.state === "closing" && this.place === "servers"; // it can still be told to hurry
+    const ended = ENDED_PLACE.has(record.state) && !ending;
     const held = record.state === "suspended";
     const reason = why || (ended ? "It has ended." : "");
     this.buttons.suspend.hidden = held;
     this.buttons.resume.hidden = !held;
-    for (const button of Object.values(this.buttons)) {
-      if (button.disabled !== Boolean(reason)) button.disabled = Boolean(reason);
-      button.title = reason;
+    for (const [action, button] of Object.entries(this.buttons)) {
+      const because = reason || (ending && action !== "close" ? "It is being closed." : "");
+      if (button.disabled !== Boolean(because)) button.disabled = Boolean(because);
+      button.title = because;
     }
   }
 
@@ -55,7 +57,7 @@ export class Actions {
     confirm({
       title: `${action === "close" ? "Close" : "Restart"} ${record.name}?`,
       text: `${what} ${ends}${action === "restart" ? " and is set up anew".replace("is", ends === "end" ? "are" : "is") : ""}. ${runs}`,
-      choices: record.running ? HOW : [],
+      choices: record.state === "closing" ? HOW.slice(1) : record.running ? HOW : [],
       action: action === "close" ? "Close it" : "Restart it",
       submit: (how) => act(place, record, action, how === "terminate"),
     });
@@ -69,8 +71,9 @@ export function terminate(tasks, done = () => {}) {
     names: tasks.map((task) => `${task.name} (No. ${task.id})`),
     action: "Terminate",
     submit: async () => {
-      await post("/api/tasks/terminate", { tasks: tasks.map((task) => task.id) });
-      toast(`${plural(tasks.length, "task")} ${tasks.length === 1 ? "is" : "are"} being terminated.`);
+      const { missed = [] } = await post("/api/tasks/terminate", { tasks: tasks.map((task) => task.id) });
+      const many = tasks.length - missed.length;
+      toast(`${plural(many, "task")} ${many === 1 ? "is" : "are"} being terminated.${missed.length ? ` ${missed.length} had ended, or just began.` : ""}`);
       done();
     },
   });

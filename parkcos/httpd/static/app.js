@@ -126,7 +126,7 @@ function linkWords() {
 function bannerWords() {
   const { kind, since } = stream.link;
   const old = store.ready ? ` What is shown is its state of ${moment(store.time, store.now)}.` : "";
-  const closed = `The client was closed${store.reason ? `: ${store.reason}` : ""}. This is its last state, of ${moment(store.time, store.now)}.`;
+  const closed = `The client was closed${store.reason ? `: ${store.reason}` : ""}. This is its last state, of ${moment(store.end, store.now)}.`;
   const from = `since ${clock(since)}`;
   if (store.closed && kind !== "live" && kind !== "connecting") return ["over", `${closed} Its program does not answer any more (${from}); what is shown stays while this page is open.`];
   if (kind === "stranger") return ["broken", `The program wants its token again: it was started anew, perhaps.${old}`, "login"];

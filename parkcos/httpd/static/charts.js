@@ -9,17 +9,18 @@ const LEAST_S = 60;
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-function ceiling(most, floor) {
+function ceiling(most, floor, binary) {
   const top = Math.max(most ?? 0, floor);
+  if (binary) return 2 ** Math.ceil(Math.log2(top));
   const step = 10 ** Math.floor(Math.log10(top));
-  for (const factor of [1, 1.5, 2, 3, 4, 5, 6, 8, 10]) if (top <= factor * step) return factor * step;
+  for (const factor of [1, 2, 4, 6, 8, 10]) if (top <= factor * step) return factor * step;
   return top;
 }
 
-/** top: the scale's end if it is fixed, floor: its least end; format(n) and axis(n): a value as text, long and short. */
+/** top: the scale's end if it is fixed, floor: its least end, binary: whether it is a power of two; format(n) and axis(n): a value as text, long and short. */
 export class Chart {
-  constructor({ title, tone, format, axis = format, top = null, floor = 4, group }) {
-    Object.assign(this, { title, tone, format, axis, top, floor, group });
+  constructor({ title, tone, format, axis = format, top = null, floor = 4, binary = false, group }) {
+    Object.assign(this, { title, tone, format, axis, top, floor, binary, group });
     this.data = [[], []];
     this.value = h("span", { class: "chart-value" });
     this.at = h("span", { class: "chart-at" });
@@ -79,7 +80,7 @@ export class Chart {
           const end = Math.max(this.now || 0, max || 0);
           return [Math.max(end - SPAN_S, Math.min(min ?? end, end - LEAST_S)), end];
         } },
-        y: { range: (u, min, max) => [0, this.top ?? ceiling(max, this.floor)] },
+        y: { range: (u, min, max) => [0, this.top ?? ceiling(max, this.floor, this.binary)] },
       },
       series: [{}, { stroke: colour(`--${this.tone}`), fill: colour(`--${this.tone}-wash`), width: 1.5, points: { show: false } }],
       axes: [
@@ -87,7 +88,7 @@ export class Chart {
           const fine = splits.length > 1 && splits[1] - splits[0] < 60;
           return splits.map((t) => (fine ? clock(t) : clock(t).slice(0, 5)));
         } },
-        { stroke: ink, font, grid, ticks: { show: false }, size: 52, gap: 4, space: 26, values: (u, splits) => splits.map(this.axis) },
+        { stroke: ink, font, grid, ticks: { show: false }, size: 52, gap: 4, splits: (u) => [0, u.scales.y.max / 2, u.scales.y.max], values: (u, splits) => splits.map(this.axis) },
       ],
       hooks: { setCursor: [(u) => {
         const { idx } = u.cursor;

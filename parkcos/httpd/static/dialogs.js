@@ -45,7 +45,7 @@ export function confirm({ title, text, names = [], choices = [], action, submit 
 
 export function settings(store) {
   const { poll_s: poll, show_args: shows } = store.settings;
-  const interval = h("input", { type: "number", id: "poll", min: "0.1", max: "3600", step: "any", value: poll, required: true });
+  const interval = h("input", { type: "number", id: "poll", min: "0.5", max: "600", step: "any", value: poll, required: true });
   const args = h("input", { type: "checkbox", id: "args", role: "switch", checked: shows });
   const themes = [["system", "As the system"], ["light", "Light"], ["dark", "Dark"]].map(([value, label]) => h("label", {},
     h("input", { type: "radio", name: "theme", value, checked: window.parkcosTheme.choice === value, on: { change: () => window.parkcosTheme.choose(value) } }), label));

@@ -37,11 +37,14 @@ export function duration(s) {
   return `${Math.floor(minutes / 1440)} d ${Math.floor((minutes % 1440) / 60)} h`;
 }
 
-/** How long ago, in whole and few steps: it is shown many times and must not flicker. */
+/** How long ago, about: it is shown many times and must not flicker. */
 export function ago(then, now) {
   if (!then) return UNKNOWN;
   const s = Math.max(0, now - then);
-  return s < 1.5 ? "just now" : `${duration(s < 10 ? Math.round(s) : s).replace(".0", "")} ago`;
+  if (s < 1.5) return "just now";
+  if (s < 59.5) return `${Math.round(s)} s ago`;
+  if (s < 3570) return `${Math.round(s / 60)} min ago`;
+  return s < 86400 ? `${Math.round(s / 3600)} h ago` : `${Math.floor(s / 86400)} d ago`;
 }
 
 export function clock(t) {
@@ -87,7 +90,7 @@ const CLIENT = {
 };
 const KINDS = { task: TASK, place: PLACE, client: CLIENT };
 
-export const TASK_STATES = Object.keys(TASK);
+export const FAILED = new Set(["failed", "timed_out", "lost"]); // what the totals count as failed
 export const ENDED_PLACE = new Set(["closed", "lost", "closing"]);
 
 export function state(kind, name) {

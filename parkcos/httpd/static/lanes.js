@@ -3,15 +3,26 @@
 export const TONES = ["good", "active", "warn", "bad"]; // drawn in this order: what failed lies on top
 const TONE_OF = { finished: 0, running: 1, terminated: 2, timed_out: 2, cancelled: 2, failed: 3, lost: 3 };
 
-/** -> {tasks, starts, ends (Infinity while it runs), lanes, tones, many: lanes in all}, ordered by their starts. */
+/**
+ * -> {tasks, starts, ends (Infinity while it runs), lanes, of, tones}, ordered by their starts. of: how many lanes those have
+ * that overlap, each with the next: one that ran alone has all the height, whatever ran beside each other before.
+ */
 export function lay(tasks) {
   const began = tasks.filter((task) => task.started).sort((a, b) => a.started - b.started || a.id - b.id);
   const starts = new Float64Array(began.length);
   const ends = new Float64Array(began.length);
   const lanes = new Uint16Array(began.length);
+  const of = new Uint16Array(began.length);
   const tones = new Uint8Array(began.length);
-  const busyUntil = [];
+  let busyUntil = [];
+  let first = 0;
+  let last = -Infinity;
   began.forEach((task, index) => {
+    if (task.started >= last) {
+      of.fill(busyUntil.length, first, index);
+      first = index;
+      busyUntil = [];
+    }
     starts[index] = task.started;
     ends[index] = task.ended || Infinity;
     tones[index] = TONE_OF[task.state] ?? 0;
@@ -19,8 +30,10 @@ export function lay(tasks) {
     if (lane < 0) lane = busyUntil.length;
     busyUntil[lane] = ends[index];
     lanes[index] = lane;
+    last = Math.max(last, ends[index]);
   });
-  return { tasks: began, starts, ends, lanes, tones, many: Math.max(1, busyUntil.length) };
+  of.fill(busyUntil.length, first);
+  return { tasks: began, starts, ends, lanes, of, tones };
 }
 
 const STEPS_S = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800, 604800];

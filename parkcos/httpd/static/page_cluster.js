@@ -2,8 +2,8 @@
 
 import { Chart } from "./charts.js";
 import { h, icon, setText } from "./dom.js";
-import { ago, count, duration, moment, percent, plural, rate } from "./format.js";
-import { clock, nodeColumns, pill } from "./parts.js";
+import { ago, clock, count, duration, moment, percent, plural, rate } from "./format.js";
+import { nodeColumns, pill } from "./parts.js";
 import { Table } from "./table.js";
 
 const TAKES = new Set(["running"]);
@@ -30,7 +30,7 @@ class Totals {
     }));
     this.note = h("p", { class: "note", hidden: true });
     this.element = h("section", { class: "totals", "aria-label": "Totals" }, this.bar,
-      h("div", { class: "tiles" }, tiles, plain("submitted", "Submitted"), plain("nodes", "Nodes"), plain("servers", "Servers")), this.note);
+      h("div", { class: "tiles" }, tiles, plain("submitted", "Submitted"), plain("nodes", "Nodes running"), plain("servers", "Servers")), this.note);
   }
 
   update(store) {
@@ -88,7 +88,7 @@ export class ClusterPage {
     this.totals = new Totals();
     this.charts = scheduler ? [] : [
       new Chart({ title: "Running tasks", tone: "active", format: (n) => count(Math.round(n)), group: "cluster" }),
-      new Chart({ title: "Tasks per second", tone: "accent", format: rate, floor: 1, group: "cluster" }),
+      new Chart({ title: "Tasks per second", tone: "accent", format: rate, axis: String, floor: 1, group: "cluster" }),
       new Chart({ title: "CPU in use", tone: "cpu", format: percent, top: 100, group: "cluster" })];
     this.filter = h("input", { type: "search", placeholder: "Find a node", "aria-label": "Find a node by its name, address or state", on: { input: () => this.update() } });
     this.nodes = new Table({ name: "Nodes", kind: scheduler ? "nodes serving" : "nodes", columns: nodeColumns(store), sort: { key: "name", down: false },
@@ -113,21 +113,21 @@ export class ClusterPage {
     this.failures.update(store);
     this.totals.update(store);
     const times = store.history.map(([t]) => t);
-    this.charts.forEach((chart, index) => chart.set(times, store.history.map((point) => point[index + 1]), store.closed ? store.time : store.now));
+    this.charts.forEach((chart, index) => chart.set(times, store.history.map((point) => point[index + 1]), store.end));
     const wanted = this.filter.value.trim().toLowerCase();
     const all = [...store.nodes.values()];
     const nodes = wanted ? all.filter((node) => `${node.name} ${node.addr} ${node.state} ${node.platform}`.toLowerCase().includes(wanted)) : all;
     this.filter.hidden = all.length < 12 && !wanted;
     setText(this.nodeCount, nodes.length === all.length ? count(all.length) : `${count(nodes.length)} of ${count(all.length)}`);
     this.nodes.setRows(nodes, all.length ? "No node is like that." : "No node yet. Start one on each machine with parkcosnode.py; it shows here when it is found.");
-    this.clientsBox.hidden = store.kind !== "scheduler" && store.clients.length === 0;
+    this.clientsBox.hidden = store.kind !== "scheduler" && !store.clients.some((client) => client.state === "waiting");
     this.clients.setRows(store.clients);
     this.tick();
   }
 
   tick() {
     const { store } = this;
-    const runs = store.closed ? `from ${moment(store.started, store.now)} to ${moment(store.time, store.now)}` : `for ${duration(store.now - store.started)}, since ${moment(store.started, store.now)}`;
+    const runs = store.closed ? `from ${moment(store.started, store.now)} to ${moment(store.end, store.now)}` : `for ${duration(store.now - store.started)}, since ${moment(store.started, store.now)}`;
     setText(this.about, `${store.name} has run ${runs}`.replace("has run from", "ran from"));
     if (!store.closed) { this.nodes.draw(); this.clients.draw(); }
   }

@@ -3,7 +3,7 @@
 import { Actions } from "./actions.js";
 import { Asker } from "./api.js";
 import { Chart } from "./charts.js";
-import { h } from "./dom.js";
+import { h, setText } from "./dom.js";
 import { address, ago, bytes, count, moment, percent, state } from "./format.js";
 import { Facts, crumbs, serverColumns, setPill, swapText } from "./parts.js";
 import { Table } from "./table.js";
@@ -20,18 +20,20 @@ export class NodePage {
     this.facts = new Facts("Address", "Platform", "CPUs", "CPU free", "Memory free", "Disk free", "Swap free", "Last sign of life", "Serves", "Tasks", "State");
     this.charts = [
       new Chart({ title: "CPU in use", tone: "cpu", format: percent, top: 100, group: id }),
-      new Chart({ title: "Memory free", tone: "accent", format: bytes, axis: (n) => (n ? bytes(n).replace(".0", "") : "0"), floor: 1 << 20, group: id }),
+      new Chart({ title: "Memory free", tone: "accent", format: bytes, axis: (n) => (n ? bytes(n).replace(".0", "") : "0"), floor: 1 << 20, binary: true, group: id }),
       new Chart({ title: "Running tasks", tone: "active", format: (n) => count(Math.round(n)), group: id })];
     this.servers = new Table({ name: "Servers", kind: "servers", columns: serverColumns(store), sort: { key: "name", down: false },
       empty: "It has no server now.", href: (server) => `#/servers/${server.id}` });
     this.timeline = new Timeline(store, { rows: 12 });
-    this.asker = new Asker(`/api/nodes/${encodeURIComponent(id)}`, (answer) => this.#history(answer.history));
+    this.asker = new Asker(`/api/nodes/${encodeURIComponent(id)}`, (answer) => { this.#history(answer.history); this.#printed(answer.output || []); });
+    this.output = h("pre", { class: "output", tabindex: "0", "aria-label": "What its setup printed" });
+    this.outputBox = h("section", { class: "card", hidden: true }, h("div", { class: "head" }, h("h2", {}, "Output of its setup"), h("span", { class: "count" }, "the last 200 lines")), this.output);
     this.timelineBox = h("section", { class: "card" }, h("div", { class: "head" }, h("h2", {}, "Timeline")), this.timeline.element);
     this.element = h("div", { class: "page" }, crumbs(["Cluster", "#/"], [this.title]),
       h("div", { class: "title" }, this.heading, this.pill, h("span", { class: "grow" }), this.actions.element), this.facts.element,
       h("section", { class: "card" }, h("div", { class: "head" }, h("h2", {}, "Servers")), this.servers.element),
       h("section", { class: "charts", "aria-label": "The last 15 minutes" }, this.charts.map((chart) => chart.element)),
-      this.timelineBox);
+      this.timelineBox, this.outputBox);
   }
 
   update() {
@@ -66,8 +68,12 @@ export class NodePage {
 
   #history(points) {
     const times = points.map(([t]) => t);
-    const now = this.store.closed ? this.store.time : this.store.now;
-    this.charts.forEach((chart, index) => chart.set(times, points.map((point) => point[index + 1]), now));
+    this.charts.forEach((chart, index) => chart.set(times, points.map((point) => point[index + 1]), this.store.end));
+  }
+
+  #printed(lines) {
+    this.outputBox.hidden = lines.length === 0;
+    setText(this.output, lines.join("\n"));
   }
 
   end() {

@@ -3,7 +3,7 @@
 import { Actions, terminate } from "./actions.js";
 import { Asker } from "./api.js";
 import { h, setText } from "./dom.js";
-import { address, count, plural, state } from "./format.js";
+import { FAILED, address, count, plural, state } from "./format.js";
 import { Facts, crumbs, setPill, taskColumns } from "./parts.js";
 import { Table } from "./table.js";
 import { Timeline } from "./timeline.js";
@@ -43,7 +43,7 @@ export class ServerPage {
       empty: "No task runs here now.", href: (task) => `#/tasks/${task.id}`,
       select: { can: (task) => LIVES.has(task.state) && !this.offline(), name: (task) => `${task.name}, number ${task.id}`, changed: (ids) => this.selection.show(ids) } });
     this.ended = new Table({ name: "Ended tasks", kind: "tasks", columns: taskColumns(store), sort: { key: "started", down: true },
-      empty: "No task has ended here yet.", href: (task) => `#/tasks/${task.id}`, mark: (task) => (task.state === "failed" ? "failed" : "") });
+      empty: "No task has ended here yet.", href: (task) => `#/tasks/${task.id}`, mark: (task) => (FAILED.has(task.state) ? "failed" : "") });
     this.timeline = new Timeline(store, { rows: 1 });
     this.output = h("pre", { class: "output", tabindex: "0", "aria-label": "What it printed last" });
     this.outputNote = h("p", { class: "empty" }, "Nothing was printed here yet.");
@@ -55,8 +55,8 @@ export class ServerPage {
       h("div", { class: "title" }, this.heading, this.pill, h("span", { class: "grow" }), this.actions.element), this.facts.element,
       section(h("h2", {}, "Running tasks ", this.counts[0]), this.selection.element, this.running.element),
       section(h("h2", {}, "Timeline"), this.timeline.element),
-      section([h("h2", {}, "Ended tasks ", this.counts[1]), h("span", { class: "grow" }), this.showFailed], this.ended.element),
-      section([h("h2", {}, "Output"), h("span", { class: "count" }, "the last 200 lines")], this.outputNote, this.output));
+      section([h("h2", {}, "Output"), h("span", { class: "count" }, "the last 200 lines")], this.outputNote, this.output),
+      section([h("h2", {}, "Ended tasks ", this.counts[1]), h("span", { class: "grow" }), this.showFailed], this.ended.element));
   }
 
   update() {
@@ -69,7 +69,7 @@ export class ServerPage {
     this.ended.setRows(tasks.filter((task) => !LIVES.has(task.state)));
     setText(this.counts[0], count(live.length));
     setText(this.counts[1], count(tasks.length - live.length));
-    const failed = tasks.filter((task) => task.state === "failed").length;
+    const failed = tasks.filter((task) => FAILED.has(task.state)).length;
     this.showFailed.hidden = failed === 0;
     setText(this.showFailed, `${count(failed)} failed`);
     this.timeline.set([this.server]);

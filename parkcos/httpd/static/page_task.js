@@ -3,7 +3,7 @@
 import { terminate } from "./actions.js";
 import { Asker } from "./api.js";
 import { h, setText, toast } from "./dom.js";
-import { ago, duration, moment, state } from "./format.js";
+import { FAILED, ago, duration, moment } from "./format.js";
 import { Facts, crumbs, setPill, took } from "./parts.js";
 import { LIVES } from "./page_server.js";
 
@@ -16,16 +16,16 @@ export class TaskPage {
     this.pill = h("span");
     this.stop = h("button", { type: "button", class: "danger-text", on: { click: () => terminate([this.task]) } }, "Terminate…");
     this.facts = new Facts("Server", "Node", "Kind", "Submitted", "Waited", "Started", "Ended", "Took");
-    const section = (title, content, ...tools) => h("section", { class: "card", hidden: true }, h("div", { class: "head" }, h("h2", {}, title), h("span", { class: "grow" }), tools), content);
+    this.tracebackTitle = h("h2", {}, "Traceback");
+    const section = (title, content, ...tools) => h("section", { class: "card", hidden: true }, h("div", { class: "head" }, title instanceof Node ? title : h("h2", {}, title), h("span", { class: "grow" }), tools), content);
     this.traceback = h("pre", { class: "traceback", tabindex: "0", "aria-label": "Traceback" });
     this.args = h("pre", { class: "text" });
     this.result = h("pre", { class: "text" });
     const copy = h("button", { type: "button", class: "small", on: { click: () => this.#copy() } }, "Copy");
-    this.boxes = { traceback: section("Traceback", this.traceback, copy), args: section("Arguments", this.args), result: section("Result", this.result) };
+    this.boxes = { traceback: section(this.tracebackTitle, this.traceback, copy), args: section("Arguments", this.args), result: section("Result", this.result) };
     this.note = h("p", { class: "note", hidden: true });
     this.asker = new Asker(`/api/tasks/${this.id}`, (answer) => this.#details(answer), (error) => this.#missing(error));
-    const from = state("task", task?.state || "queued").label;
-    const back = task?.state === "failed" ? [["Tasks", "#/tasks"], [from, "#/tasks?state=failed"]] : [["Tasks", "#/tasks"]];
+    const back = FAILED.has(task?.state) ? [["Tasks", "#/tasks"], ["failed", "#/tasks?state=failed"]] : [["Tasks", "#/tasks"]];
     this.element = h("div", { class: "page narrow" }, crumbs(...back, [`No. ${id}`]), h("div", { class: "title" }, this.heading, this.pill, h("span", { class: "grow" }), this.stop),
       this.boxes.traceback, this.facts.element, this.boxes.args, this.boxes.result, this.note);
   }
@@ -48,21 +48,23 @@ export class TaskPage {
     this.stop.title = this.offline();
     setPill(this.pill, "task", task.state);
     const node = store.node(task.node);
+    const ran = task.started && task.state !== "queued"; // one that is run anew has started before
     const when = (t) => (t ? `${moment(t, store.now)} (${ago(t, store.now)})` : "");
     facts.setLink("Server", `#/servers/${task.server}`, store.serverName(task.server));
     facts.setLink("Node", node ? `#/nodes/${node.id}` : "", node?.name || "");
     facts.set("Kind", task.io ? "I/O task" : "CPU task");
     facts.set("Submitted", when(task.submitted));
-    facts.set("Waited", task.submitted ? duration((task.started || task.ended || store.now) - task.submitted) : "");
-    facts.set("Started", when(task.started));
+    facts.set("Waited", task.submitted ? duration(((ran && task.started) || task.ended || store.now) - task.submitted) : "");
+    facts.set("Started", ran ? when(task.started) : "");
     facts.set("Ended", when(task.ended));
-    facts.set("Took", task.started ? duration(took(task, store.now)) : "");
+    facts.set("Took", ran ? duration(took(task, store.now)) : "");
   }
 
   #details({ task, args, traceback, result }) {
     this.task = this.store.tasks.get(this.id) || task;
-    const text = traceback || (this.task.state === "failed" ? this.task.error : "");
+    const text = traceback || this.task.error;
     this.boxes.traceback.hidden = !text;
+    setText(this.tracebackTitle, traceback ? "Traceback" : this.task.state === "queued" ? "Run anew" : "Why it ended");
     this.#showTraceback(text);
     this.boxes.args.hidden = false;
     setText(this.args, args === null || args === undefined ? "Not shown: see the settings." : args || "none");

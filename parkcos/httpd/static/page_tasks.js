@@ -1,38 +1,41 @@
 // All tasks: searched, filtered, as a list or over time; selected and terminated.
 
 import { h, icon, setText } from "./dom.js";
-import { TASK_STATES, count, plural, state } from "./format.js";
+import { FAILED, count, plural, state } from "./format.js";
 import { taskColumns } from "./parts.js";
 import { LIVES, Selection } from "./page_server.js";
 import { Table } from "./table.js";
 import { Timeline } from "./timeline.js";
 
-const ALWAYS = new Set(["queued", "running", "finished", "failed"]);
+// What can be chosen, and the states that are meant by it.
+const CHOICES = new Map([["", null], ["queued", ["queued"]], ["running", ["running"]], ["finished", ["finished"]], ["failed", [...FAILED]],
+  ["terminated", ["terminated"]], ["cancelled", ["cancelled"]]]);
+const AT_TIMES = new Set(["terminated", "cancelled"]); // shown when there are some
 
 export class TasksPage {
   constructor(store, query, offline) {
     Object.assign(this, { store, offline });
     this.title = "Tasks";
-    this.filter = { state: query.get("state") || "", q: query.get("q") || "", server: query.get("server") || "", view: query.get("view") || "list" };
+    this.filter = { state: CHOICES.has(query.get("state")) ? query.get("state") : "", q: query.get("q") || "", server: query.get("server") || "", view: query.get("view") || "list" };
     this.heading = h("h1", { tabindex: "-1" }, "Tasks");
     this.found = h("p", { class: "about", role: "status" });
     this.search = h("input", { type: "search", value: this.filter.q, placeholder: "Name, argument, error or number", "aria-label": "Search tasks by name, argument, error or number",
       on: { input: () => this.#set("q", this.search.value) } });
     this.servers = h("select", { "aria-label": "Server", on: { change: () => this.#set("server", this.servers.value) } });
     this.chips = new Map();
-    this.chipBox = h("div", { class: "chips", role: "group", "aria-label": "State" }, ["", ...TASK_STATES].map((name) => this.#chip(name)));
+    this.chipBox = h("div", { class: "chips", role: "group", "aria-label": "State" }, [...CHOICES.keys()].map((name) => this.#chip(name)));
     this.views = h("div", { class: "segments", role: "group", "aria-label": "View" }, [["list", "List"], ["timeline", "Timeline"]].map(([view, label]) =>
       h("button", { type: "button", data: { view }, on: { click: () => this.#set("view", view) } }, label)));
     this.selection = new Selection(store, () => this.table);
     this.table = new Table({ name: "Tasks", kind: "tasks all", columns: taskColumns(store, { server: true }), sort: { key: "id", down: true },
-      empty: "", href: (task) => `#/tasks/${task.id}`, mark: (task) => (task.state === "failed" ? "failed" : ""),
+      empty: "", href: (task) => `#/tasks/${task.id}`, mark: (task) => (FAILED.has(task.state) ? "failed" : ""),
       select: { can: (task) => LIVES.has(task.state) && !this.offline(), name: (task) => `${task.name}, number ${task.id}`, changed: (ids) => this.selection.show(ids) } });
     this.timeline = new Timeline(store);
     this.list = h("section", { class: "card" }, this.selection.element, this.table.element);
     this.overTime = h("section", { class: "card" }, this.timeline.element, h("p", { class: "note" },
       "A bar is a task; a click leads to it. Drag or use the arrow keys to move, Ctrl and the wheel or two fingers to zoom."));
     this.element = h("div", { class: "page" }, h("div", { class: "title" }, this.heading, this.found, h("span", { class: "grow" }), this.views),
-      h("div", { class: "filters" }, this.chipBox, h("div", { class: "finders" }, h("span", { class: "search" }, icon("search"), this.search), this.servers)),
+      h("div", { class: "filters" }, h("div", { class: "finders" }, h("span", { class: "search" }, icon("search"), this.search), this.servers), this.chipBox),
       this.list, this.overTime);
   }
 
@@ -72,20 +75,21 @@ export class TasksPage {
     const has = (task) => {
       if (filter.server && task.server !== filter.server) return false;
       if (words.length === 0) return true;
-      const text = `${task.name} ${task.id} ${task.args ?? ""} ${task.error} ${store.serverName(task.server)}`.toLowerCase();
+      const text = `${task.name} ${task.id} ${task.args ?? ""} ${task.error} ${state("task", task.state).label} ${store.serverName(task.server)}`.toLowerCase();
       return words.every((word) => text.includes(word));
     };
     const among = filter.server || words.length ? [...store.tasks.values()].filter(has) : [...store.tasks.values()];
     const counts = {};
     for (const task of among) counts[task.state] = (counts[task.state] || 0) + 1;
     for (const [name, { chip, number }] of this.chips) {
-      const many = name ? counts[name] || 0 : among.length;
+      const many = name ? CHOICES.get(name).reduce((sum, each) => sum + (counts[each] || 0), 0) : among.length;
       setText(number, count(many));
-      chip.hidden = Boolean(name) && !ALWAYS.has(name) && many === 0 && filter.state !== name;
+      chip.hidden = AT_TIMES.has(name) && many === 0 && filter.state !== name;
       chip.setAttribute("aria-pressed", String(filter.state === name));
       chip.classList.toggle("some", many > 0);
     }
-    const rows = filter.state ? among.filter((task) => task.state === filter.state) : among;
+    const states = CHOICES.get(filter.state);
+    const rows = states ? among.filter((task) => states.includes(task.state)) : among;
     const filtered = Boolean(filter.state || filter.server || words.length);
     setText(this.found, filtered ? `${count(rows.length)} of ${plural(store.tasks.size, "task")}` : plural(store.tasks.size, "task"));
     for (const button of this.views.children) button.setAttribute("aria-pressed", String(button.dataset.view === filter.view));
@@ -93,11 +97,12 @@ export class TasksPage {
     this.list.hidden = !list;
     this.overTime.hidden = list;
     if (list) {
+      this.table.table.classList.toggle("errors", filter.state === "failed");
       this.table.setRows(rows, filtered ? "No task is like that." : "No task yet. What the program submits shows here.");
     } else {
       const servers = [...store.servers.values()].filter((server) => (filter.server ? server.id === filter.server : store.tasksAt(server.id).length));
       servers.sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
-      this.timeline.set(servers, filter.state || words.length ? (task) => (!filter.state || task.state === filter.state) && has(task) : null);
+      this.timeline.set(servers, filter.state || words.length ? (task) => (!states || states.includes(task.state)) && has(task) : null);
     }
   }
 

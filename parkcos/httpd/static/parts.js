@@ -1,7 +1,7 @@
 // Small parts that several pages share.
 
 import { h, icon, setText } from "./dom.js";
-import { address, ago, bytes, clock, duration, moment, percent, state } from "./format.js";
+import { address, ago, bytes, duration, moment, percent, state } from "./format.js";
 
 export function pill(kind, name, reason = "") {
   const { label, icon: sign, tone, meaning } = state(kind, name);
@@ -51,9 +51,10 @@ export class Facts {
   }
 }
 
+/** How long a task ran, or has run; null if it did not. */
 export function took(task, now) {
-  if (!task.started) return null;
-  return (task.ended || now) - task.started;
+  if (!task.started || task.state === "queued") return null;
+  return Math.max(0, (task.ended || now) - task.started);
 }
 
 /** What is free of a node's swap: in bytes. */
@@ -69,7 +70,7 @@ const linked = (to) => (cell, row, text) => cell.replaceChildren(link(to(row), t
 /** Nodes' and servers' columns with numbers of tasks. */
 const tallies = [
   { key: "running", label: "Running", numeric: true, text: (row) => String(row.running), value: (row) => row.running },
-  { key: "submitted", label: "Submitted", numeric: true, text: (row) => String(row.submitted), value: (row) => row.submitted },
+  { key: "submitted", label: "Submitted", numeric: true, from: "l", text: (row) => String(row.submitted), value: (row) => row.submitted },
   { key: "done", label: "Done", numeric: true, text: (row) => String(row.done), value: (row) => row.done },
   { key: "failed", label: "Failed", numeric: true, text: (row) => String(row.failed), value: (row) => row.failed,
     draw: (cell, row, text) => cell.replaceChildren(row.failed ? h("span", { class: "bad-number" }, text) : text) },
@@ -80,13 +81,13 @@ export function nodeColumns(store) {
   return [
     { key: "name", label: "Node", text: (node) => node.name || address(node), draw: linked((node) => `#/nodes/${node.id}`) },
     stateColumn("place"),
-    { key: "addr", label: "Address", from: "l", text: (node) => node.addr },
-    { key: "servers", label: "Servers", numeric: true, text: (node) => String(node.servers), value: (node) => node.servers },
+    { key: "addr", label: "Address", from: "xl", text: (node) => node.addr },
+    { key: "servers", label: "Servers", numeric: true, from: "m", text: (node) => String(node.servers), value: (node) => node.servers },
     ...(scheduler ? [{ key: "serves", label: "Serves", text: (node) => node.client || "nobody" }] : tallies),
-    { key: "cpu", label: "CPU", title: "CPU free", numeric: true, text: (node) => percent(node.cpu), value: (node) => node.cpu, draw: drawMeter },
-    { key: "memory", label: "Memory", title: "Memory free", numeric: true, text: (node) => bytes(node.memory), value: (node) => node.memory },
-    { key: "disk", label: "Disk", title: "Disk free", numeric: true, from: "m", text: (node) => bytes(node.disk), value: (node) => node.disk },
-    { key: "swap", label: "Swap", title: "Swap free", numeric: true, from: "l", text: (node) => swapText(node), value: (node) => node.swap },
+    { key: "cpu", label: "CPU free", numeric: true, text: (node) => percent(node.cpu), value: (node) => node.cpu, draw: drawMeter },
+    { key: "memory", label: "Memory free", short: "Free", numeric: true, from: "m", text: (node) => bytes(node.memory), value: (node) => node.memory },
+    { key: "disk", label: "Disk free", numeric: true, from: "l", text: (node) => bytes(node.disk), value: (node) => node.disk },
+    { key: "swap", label: "Swap free", numeric: true, from: "xl", text: (node) => swapText(node), value: (node) => node.swap },
     { key: "pulse", label: "Pulse", title: "Last sign of life", numeric: true, text: (node) => ago(node.pulse, store.now), value: (node) => node.pulse },
   ];
 }
@@ -113,21 +114,20 @@ export function serverColumns(store, { node = false } = {}) {
   ];
 }
 
-/** which: of "server", "ended", "args". */
-export function taskColumns(store, { server = false, error = true, args = "xl" } = {}) {
+/** server, error: whether there are such columns; args: the least width of a page that shows the arguments. */
+export function taskColumns(store, { server = false, error = true, args = "xxl" } = {}) {
   return [
     stateColumn("task"),
     { key: "name", label: "Task", text: (task) => task.name, draw: (cell, task, text) => {
       cell.replaceChildren(link(`#/tasks/${task.id}`, text), task.io ? h("span", { class: "tag", title: "An I/O task: it shares its server with others" }, "I/O") : "");
     } },
-    { key: "id", label: "No.", numeric: true, from: "m", title: "Number, in the order of their submission", text: (task) => String(task.id), value: (task) => task.id },
+    { key: "id", label: "No.", numeric: true, from: "m", title: "Number", text: (task) => String(task.id), value: (task) => task.id },
     ...(args ? [{ key: "args", label: "Arguments", from: args, text: (task) => task.args ?? "", draw: (cell, task, text) => { cell.textContent = text; cell.title = text; } }] : []),
-    ...(server ? [{ key: "server", label: "Server", text: (task) => store.serverName(task.server), draw: (cell, task, text) =>
-      cell.replaceChildren(task.server ? link(`#/servers/${task.server}`, text) : "") }] : []),
-    { key: "started", label: "Started", numeric: true, text: (task) => (task.started ? moment(task.started, store.now) : ""), value: (task) => task.started || null },
-    { key: "took", label: "Took", title: "How long it ran, or has run", numeric: true, text: (task) => (task.started ? duration(took(task, store.now)) : ""), value: (task) => took(task, store.now) },
+    ...(server ? [{ key: "server", label: "Server", text: (task) => (task.server ? store.serverName(task.server) : task.state === "queued" ? "none yet" : ""), draw: (cell, task, text) =>
+      cell.replaceChildren(task.server ? link(`#/servers/${task.server}`, text) : h("span", { class: "faint" }, text)) }] : []),
+    { key: "started", label: "Started", numeric: true, text: (task) => (task.started && task.state !== "queued" ? moment(task.started, store.now) : ""), value: (task) => (task.state === "queued" ? null : task.started || null) },
+    { key: "took", label: "Took", title: "How long it ran, or has run", numeric: true, text: (task) => (took(task, store.now) === null ? "" : duration(took(task, store.now))), value: (task) => took(task, store.now) },
     ...(error ? [{ key: "error", label: "Error", text: (task) => task.error, draw: (cell, task, text) => cell.replaceChildren(text ? h("a", { href: `#/tasks/${task.id}`, class: "error-line", title: text }, text) : "") }] : []),
   ];
 }
 
-export { clock };

@@ -1,5 +1,7 @@
 // What is known of the cluster: the last full state, and the changes since. It knows nothing of the page.
 
+import { FAILED } from "./format.js";
+
 const byId = (records) => new Map(records.map((record) => [record.id, record]));
 
 export class Store {
@@ -14,7 +16,7 @@ export class Store {
   clear() {
     Object.assign(this, { epoch: "", revision: 0, kind: "client", name: "", state: "", reason: "", started: 0, program: "",
       settings: { poll_s: 10, show_args: true }, totals: { submitted: 0, running: 0, done: 0, failed: 0, left_out: 0 },
-      clients: [], history: [], time: 0 });
+      clients: [], history: [], time: 0, closedAt: 0 });
     this.nodes = new Map();
     this.servers = new Map();
     this.tasks = new Map();
@@ -29,6 +31,9 @@ export class Store {
 
   get closed() { return this.state === "closed"; }
 
+  /** Where the charts and the timeline end: now, or when the client was closed. */
+  get end() { return this.closed ? this.closedAt || this.time : this.now; }
+
   replace(full) {
     const again = this.ready && this.epoch !== full.epoch;
     this.clear();
@@ -39,6 +44,7 @@ export class Store {
     this.nodes = byId(nodes);
     for (const server of servers) this.#server(server);
     for (const task of tasks) this.#task(task);
+    if (this.closed) this.closedAt = Math.max(0, ...tasks.map((task) => task.ended), ...nodes.map((node) => node.pulse));
     this.ready = true;
     this.version += 1;
     this.taskVersion += 1;
@@ -46,20 +52,23 @@ export class Store {
   }
 
   apply(changes) {
+    const before = this.closed;
     for (const key of ["revision", "time", "state", "reason", "totals", "settings"]) {
       if (changes[key] !== undefined) this[key] = changes[key];
     }
     this.skew = changes.time - Date.now() / 1000;
-    for (const node of changes.nodes) this.nodes.set(node.id, node);
-    for (const server of changes.servers) this.#server(server);
-    for (const task of changes.tasks) this.#task(task);
-    if (changes.clients) this.clients = changes.clients;
+    if (this.closed && !before) this.closedAt = changes.time;
     const { nodes = [], servers = [], tasks = [] } = changes.gone || {};
     for (const id of nodes) this.nodes.delete(id);
     for (const id of servers) this.#forgetServer(id);
     for (const id of tasks) this.#forgetTask(id);
-    if (changes.history.length) {
-      this.history.push(...changes.history);
+    for (const node of changes.nodes) this.nodes.set(node.id, node);
+    for (const server of changes.servers) this.#server(server);
+    for (const task of changes.tasks) this.#task(task);
+    if (changes.clients) this.clients = changes.clients;
+    if (changes.history.length && !this.closed) {
+      const newest = this.history.at(-1)?.[0] ?? 0;
+      this.history.push(...changes.history.filter(([t]) => t > newest));
       const oldest = this.time - 900;
       let first = 0;
       while (first < this.history.length && this.history[first][0] < oldest) first += 1;
@@ -107,7 +116,7 @@ export class Store {
       if (!this.tasksOf.has(task.server)) this.tasksOf.set(task.server, new Set());
       this.tasksOf.get(task.server).add(task.id);
     }
-    if (task.state === "failed" && (!this.failure || task.ended >= this.failure.ended)) this.failure = task;
+    if (FAILED.has(task.state) && (!this.failure || task.ended >= this.failure.ended)) this.failure = task;
     else if (this.failure?.id === task.id) this.#seekFailure();
   }
 
@@ -123,7 +132,7 @@ export class Store {
   #seekFailure() {
     this.failure = null;
     for (const task of this.tasks.values()) {
-      if (task.state === "failed" && (!this.failure || task.ended >= this.failure.ended)) this.failure = task;
+      if (FAILED.has(task.state) && (!this.failure || task.ended >= this.failure.ended)) this.failure = task;
     }
   }
 }

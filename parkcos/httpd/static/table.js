@@ -191,7 +191,7 @@ export class Table {
     }
     line.cells_ = this.columns.map((column) => {
       const classes = [column.numeric && "number", column.from && `from-${column.from}`, `c-${column.key}`].filter(Boolean).join(" ");
-      const cell = h("td", { role: "cell", class: classes, data: { label: column.label } });
+      const cell = h("td", { role: "cell", class: classes, data: { label: column.short || column.label } });
       line.append(cell);
       return cell;
     });

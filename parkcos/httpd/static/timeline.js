@@ -64,14 +64,12 @@ export class Timeline {
       const { starts } = this.#lay(server.id);
       if (starts.length) first = Math.min(first, starts[0]);
     }
-    return Math.max(10, (Number.isFinite(first) ? this.end_ - first : 60) * 1.02);
+    return Math.max(10, (Number.isFinite(first) ? this.store.end - first : 60) * 1.02);
   }
-
-  get end_() { return this.store.closed ? this.store.time : this.store.now; }
 
   #window() {
     if (this.span !== "own") this.seconds = this.span === "all" ? this.#whole() : Number(this.span);
-    if (this.follow) this.to = this.end_;
+    if (this.follow) this.to = this.store.end;
     return [this.to - this.seconds, this.to];
   }
 
@@ -95,8 +93,8 @@ export class Timeline {
 
   #pan(seconds) {
     const [, to] = this.#window();
-    this.to = Math.min(to + seconds, this.end_ + this.seconds * 0.5);
-    this.follow = this.to >= this.end_ && seconds > 0;
+    this.to = Math.min(to + seconds, this.store.end + this.seconds * 0.5);
+    this.follow = this.to >= this.store.end && seconds > 0;
     this.dirty();
   }
 
@@ -188,18 +186,15 @@ export class Timeline {
     c.beginPath();
     c.rect(gutter, y, width - gutter, ROW);
     c.clip();
-    const { tasks, starts, ends, lanes, tones, many } = this.#lay(server.id);
-    const lane = (ROW - 6) / many;
-    const thick = Math.max(1, lane - (lane > 4 ? 1 : 0));
-    const named = thick >= 13;
-    const reached = new Float64Array(many);
-    const now = this.end_;
+    const { tasks, starts, ends, lanes, of, tones } = this.#lay(server.id);
+    const reached = new Map(); // lane and lanes -> how far that is painted
+    const now = this.store.end;
     for (let pass = 0; pass < 2; pass += 1) { // those that do not stand out first, and pale
       if (pass === 0 && !this.keep) continue;
       c.globalAlpha = pass === 0 ? 0.18 : 1;
       for (let tone = 0; tone < TONES.length; tone += 1) {
         c.fillStyle = colours.tones[tone];
-        reached.fill(-1);
+        reached.clear();
         for (let index = 0; index < tasks.length; index += 1) {
           if (starts[index] > to) break;
           if (tones[index] !== tone) continue;
@@ -207,12 +202,16 @@ export class Timeline {
           if (end < from || (this.keep && this.keep(tasks[index]) !== (pass === 1))) continue;
           const left = gutter + Math.max(-2, (starts[index] - from) * scale);
           const right = Math.min(width + 2, gutter + (end - from) * scale);
-          if (right <= reached[lanes[index]]) continue;
+          const place = lanes[index] * 65536 + of[index];
+          if (right <= (reached.get(place) ?? -1)) continue;
+          const lane = (ROW - 6) / of[index];
+          const thick = Math.max(1, lane - (lane > 4 ? 1 : 0));
+          const top = y + 3 + lanes[index] * lane;
           const long = right - left;
           const shown = Math.max(tone === 3 ? 2.5 : 1, long > 3 ? long - 1 : long);
-          c.fillRect(left, y + 3 + lanes[index] * lane, shown, thick);
-          reached[lanes[index]] = left + shown;
-          if (named && long > 44 && pass === 1) this.#drawName(c, tasks[index].name, left, right, y + 3 + lanes[index] * lane + thick / 2, tone);
+          c.fillRect(left, top, shown, thick);
+          reached.set(place, left + shown);
+          if (thick >= 13 && long > 44 && pass === 1) this.#drawName(c, tasks[index].name, left, right, top + thick / 2, tone);
         }
       }
     }
@@ -247,14 +246,15 @@ export class Timeline {
     if (y < AXIS || row < 0 || row >= this.servers.length) return { x, y };
     const server = this.servers[row];
     if (x < this.gutter) return { x, y, server };
-    const { tasks, starts, ends, lanes, tones, many } = this.#lay(server.id);
+    const { tasks, starts, ends, lanes, of, tones } = this.#lay(server.id);
     const within = y - AXIS + this.scroller.scrollTop - row * ROW - 3;
-    const lane = Math.min(many - 1, Math.max(0, Math.floor(within / ((ROW - 6) / many))));
     const t = this.from + (x - this.gutter) / this.scale;
     const slack = 3 / this.scale;
     let best = -1;
     for (let index = 0; index < tasks.length && starts[index] <= t + slack; index += 1) {
-      if (lanes[index] !== lane || ends[index] + slack < t) continue;
+      if (ends[index] + slack < t) continue;
+      const lane = Math.floor((within * of[index]) / (ROW - 6));
+      if (lanes[index] !== Math.min(of[index] - 1, Math.max(0, lane))) continue;
       const inside = starts[index] <= t && t <= ends[index];
       if (best < 0 || tones[index] > tones[best] || (inside && tones[index] === tones[best])) best = index;
     }
@@ -267,7 +267,7 @@ export class Timeline {
     this.tip.hidden = !task;
     if (!task) return;
     const { label } = state("task", task.state);
-    setText(this.tip, `${task.name} (No. ${task.id})\n${label} · ${clock(task.started)} · ${duration((task.ended || this.end_) - task.started)} · ${server.name}${task.error ? `\n${task.error}` : ""}`);
+    setText(this.tip, `${task.name} (No. ${task.id})\n${label} · ${clock(task.started)} · ${duration((task.ended || this.store.end) - task.started)} · ${server.name}${task.error ? `\n${task.error}` : ""}`);
     const box = this.scroller;
     const left = Math.min(x + 12, box.clientWidth - this.tip.offsetWidth - 4);
     const above = y + 18 + this.tip.offsetHeight > box.clientHeight;
