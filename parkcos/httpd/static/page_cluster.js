@@ -70,8 +70,9 @@ class Failures {
     this.element.hidden = !failure;
     if (!failure) return;
     setText(this.title, `${plural(store.totals.failed, "task")} failed.`);
-    setText(this.what, `The last: ${failure.name} at ${store.serverName(failure.server) || "no server"}, ${ago(failure.ended, store.now)}`);
+    setText(this.what, `The last: ${failure.name}${failure.server ? ` at ${store.serverName(failure.server)}` : ""}, ${ago(failure.ended, store.now)}`);
     setText(this.error, failure.error || "no error is known");
+    setText(this.newest, failure.state === "failed" ? "See its traceback" : "See what happened");
     this.newest.href = `#/tasks/${failure.id}`;
     this.all.hidden = store.totals.failed < 2;
   }

@@ -30,8 +30,8 @@ export class Table {
     this.height = 0;
     this.headers = new Map();
     const head = h("tr", { role: "row" }, select && this.#selectHeader(), columns.map((column) => this.#header(column)));
-    this.top = h("tr", { class: "spacer", "aria-hidden": "true" }, h("td", { colspan: columns.length + 1 }));
-    this.bottom = h("tr", { class: "spacer", "aria-hidden": "true" }, h("td", { colspan: columns.length + 1 }));
+    this.top = h("tr", { class: "spacer", "aria-hidden": "true" }, h("td"));
+    this.bottom = h("tr", { class: "spacer", "aria-hidden": "true" }, h("td"));
     this.body = h("tbody", { role: "rowgroup" }, this.top, this.bottom);
     this.table = h("table", { class: `grid ${kind}`, role: "table", "aria-label": name },
       h("thead", { role: "rowgroup" }, head), this.body);
