@@ -3,7 +3,7 @@
 import { h, setText } from "./dom.js";
 
 const ALL_BELOW = 120; // so few rows are all in the page: searching in it and reading it aloud find each
-const OVERSCAN = 12;
+const OVERSCAN = 12; // rows beyond what is seen
 const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 
 function compare(a, b) {
@@ -27,7 +27,7 @@ export class Table {
     this.sorted = [];
     this.shown = new Map(); // key -> tr
     this.selected = new Set();
-    this.height = 0;
+    this.height = 0; // of a row
     this.headers = new Map();
     const head = h("tr", { role: "row" }, select && this.#selectHeader(), columns.map((column) => this.#header(column)));
     this.top = h("tr", { class: "spacer", "aria-hidden": "true" }, h("td"));
@@ -39,17 +39,23 @@ export class Table {
     this.element = h("div", { class: "table" }, this.#sorter(name), this.table, this.empty);
     this.onScroll = () => {
       if (this.frame || this.sorted.length <= ALL_BELOW) return;
-      this.frame = requestAnimationFrame(() => { this.frame = 0; this.draw(); });
+      this.frame = requestAnimationFrame(() => {
+        this.frame = 0;
+        const [first, last] = this.#range();
+        if (first !== this.first || last !== this.last) this.draw();
+      });
     };
+    this.onResize = () => { this.height = 0; this.draw(); };
     window.addEventListener("scroll", this.onScroll, { passive: true });
-    window.addEventListener("resize", this.onScroll, { passive: true });
+    window.addEventListener("resize", this.onResize, { passive: true });
     this.body.addEventListener("click", (event) => this.#clicked(event));
     this.#showSort();
   }
 
   end() {
     window.removeEventListener("scroll", this.onScroll);
-    window.removeEventListener("resize", this.onScroll);
+    window.removeEventListener("resize", this.onResize);
+    cancelAnimationFrame(this.frame);
   }
 
   setRows(rows, empty) {
@@ -138,14 +144,15 @@ export class Table {
     if (many <= ALL_BELOW) return [0, many];
     const height = this.height || 37;
     const top = this.body.getBoundingClientRect().top;
-    const first = Math.floor(-top / height) - OVERSCAN;
-    const last = Math.ceil((window.innerHeight - top) / height) + OVERSCAN;
+    const first = OVERSCAN * Math.floor(-top / height / OVERSCAN - 1); // in steps: most scrolling changes nothing
+    const last = OVERSCAN * Math.ceil((window.innerHeight - top) / height / OVERSCAN + 1);
     return [Math.min(many, Math.max(0, first)), Math.max(0, Math.min(many, last))];
   }
 
   /** Shows what is seen; called again for what changes with the time alone. */
   draw() {
     const [first, last] = this.#range();
+    Object.assign(this, { first, last });
     const wanted = new Set();
     let place = this.top.nextSibling;
     for (let index = first; index < last; index += 1) {
@@ -155,14 +162,14 @@ export class Table {
       if (!line) this.shown.set(row.id, line = this.#line(row));
       if (line === place) place = line.nextSibling;
       else this.body.insertBefore(line, place);
-      line.setAttribute("aria-rowindex", index + 2);
+      if (line.index !== index) line.setAttribute("aria-rowindex", (line.index = index) + 2);
       this.#fill(line, row);
     }
     for (const [key, line] of this.shown) {
       if (!wanted.has(key)) { line.remove(); this.shown.delete(key); }
     }
     const some = this.top.nextSibling;
-    if (some !== this.bottom) this.height = some.getBoundingClientRect().height || this.height;
+    if (some !== this.bottom && !this.height) this.height = some.getBoundingClientRect().height; // asked once: it makes the browser lay all out
     this.top.firstChild.style.height = `${first * this.height}px`;
     this.bottom.firstChild.style.height = `${(this.sorted.length - last) * this.height}px`;
     this.top.hidden = first === 0;
