@@ -136,6 +136,7 @@ function bannerWords() {
   if (kind === "connecting") return null;
   if (store.closed) return ["over", closed];
   if (store.state === "waiting") return ["wait", `The client waits for its turn at the shared scheduler.${store.reason ? ` ${store.reason}` : ""}`];
+  if (store.state === "running" && store.reason) return ["wait", `${store.name}: ${store.reason}.`];
   return null;
 }
 

@@ -4,10 +4,12 @@ import { Actions } from "./actions.js";
 import { Asker } from "./api.js";
 import { Chart } from "./charts.js";
 import { h, setText } from "./dom.js";
-import { address, ago, bytes, count, moment, percent, state } from "./format.js";
+import { address, ago, bytes, count, moment, percent, plural, state } from "./format.js";
 import { Facts, crumbs, serverColumns, setPill, swapText } from "./parts.js";
 import { Table } from "./table.js";
 import { Timeline } from "./timeline.js";
+
+const ENDED = new Set(["closed", "lost"]);
 
 export class NodePage {
   constructor(store, id, offline) {
@@ -24,6 +26,9 @@ export class NodePage {
       new Chart({ title: "Running tasks", tone: "active", format: (n) => count(Math.round(n)), group: id })];
     this.servers = new Table({ name: "Servers", kind: "servers", columns: serverColumns(store), sort: { key: "name", down: false },
       empty: "It has no server now.", href: (server) => `#/servers/${server.id}` });
+    this.showEnded = h("input", { type: "checkbox", on: { change: () => this.update() } });
+    this.endedText = h("span");
+    this.endedBox = h("label", { class: "check", hidden: true }, this.showEnded, this.endedText);
     this.timeline = new Timeline(store, { rows: 12 });
     this.asker = new Asker(`/api/nodes/${encodeURIComponent(id)}`, (answer) => { this.#history(answer.history); this.#printed(answer.output || []); });
     this.output = h("pre", { class: "output", tabindex: "0", "aria-label": "What its setup printed" });
@@ -31,7 +36,7 @@ export class NodePage {
     this.timelineBox = h("section", { class: "card" }, h("div", { class: "head" }, h("h2", {}, "Timeline")), this.timeline.element);
     this.element = h("div", { class: "page" }, crumbs(["Cluster", "#/"], [this.title]),
       h("div", { class: "title" }, this.heading, this.pill, h("span", { class: "grow" }), this.actions.element), this.facts.element,
-      h("section", { class: "card" }, h("div", { class: "head" }, h("h2", {}, "Servers")), this.servers.element),
+      h("section", { class: "card" }, h("div", { class: "head" }, h("h2", {}, "Servers"), h("span", { class: "grow" }), this.endedBox), this.servers.element),
       h("section", { class: "charts", "aria-label": "The last 15 minutes" }, this.charts.map((chart) => chart.element)),
       this.timelineBox, this.outputBox);
   }
@@ -41,7 +46,12 @@ export class NodePage {
     this.node = store.node(this.id) || this.node;
     this.asker.ask();
     const servers = store.serversAt(this.id).sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
-    this.servers.setRows(servers);
+    const lives = servers.filter((server) => !ENDED.has(server.state));
+    const ended = servers.length - lives.length;
+    const all = this.showEnded.checked || lives.length === 0;
+    this.servers.setRows(all ? servers : lives);
+    this.endedBox.hidden = ended === 0 || lives.length === 0;
+    setText(this.endedText, `Show ${plural(ended, "server")} that ended`);
     this.timelineBox.hidden = !servers.some((server) => store.tasksAt(server.id).length);
     this.timeline.set(servers);
     this.tick();

@@ -3,7 +3,7 @@
 import { Actions, terminate } from "./actions.js";
 import { Asker } from "./api.js";
 import { h, setText } from "./dom.js";
-import { FAILED, address, count, plural, state } from "./format.js";
+import { ENDED_PLACE, FAILED, address, count, plural, state } from "./format.js";
 import { Facts, crumbs, setPill, taskColumns } from "./parts.js";
 import { Table } from "./table.js";
 import { Timeline } from "./timeline.js";
@@ -37,7 +37,7 @@ export class ServerPage {
     this.heading = h("h1", { tabindex: "-1" }, this.title);
     this.pill = h("span");
     this.actions = new Actions("servers");
-    this.facts = new Facts("Node", "Address", "Tasks", "State");
+    this.facts = new Facts("Node", "Address", "Tasks", "State", "In its place");
     this.selection = new Selection(store, () => this.running);
     this.running = new Table({ name: "Running tasks", kind: "tasks", columns: taskColumns(store, { error: false, args: "m" }), sort: { key: "started", down: true },
       empty: "No task runs here now.", href: (task) => `#/tasks/${task.id}`,
@@ -86,6 +86,8 @@ export class ServerPage {
     facts.set("Tasks", `${count(server.running)} running, ${count(server.done)} of ${count(server.submitted)} done${server.failed ? `, ${count(server.failed)} failed` : ""}`);
     const { meaning } = state("place", server.state);
     facts.set("State", server.reason ? `${meaning}: ${server.reason}` : meaning);
+    const next = ENDED_PLACE.has(server.state) && store.serversAt(server.node).find((each) => each.name === server.name && !ENDED_PLACE.has(each.state));
+    facts.setLink("In its place", next ? `#/servers/${next.id}` : "", next ? `${next.name}, started anew` : "");
     this.running.draw();
   }
 

@@ -1,0 +1,169 @@
+"""What a browser shows when the program that it looks at is closed, cut off, stopped or killed, and when it is back."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.looking import Open, end_of, watched
+from tests.live.lib import Ports, Program, free_ports
+
+api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
+expect = api.expect
+expect.set_options(timeout=20_000)
+
+pytestmark = [pytest.mark.browser, pytest.mark.live]
+
+Gen = Generator[Any, Any, Any]
+TOKEN = "a token of the tests"
+
+
+def double(x: Any) -> Gen:
+    yield
+    return 2 * x
+
+
+def program(ports: Ports, folder: Path, node: int, port: int, tasks: int) -> Program:
+    """A client program with its dashboard at this port: it runs so many tasks, and then waits to be ended."""
+    return ports.client(
+        folder,
+        "from parkcos.httpd import HTTPServer\n"
+        "def double(x):\n    yield\n    return 2 * x\n"
+        "def main(task=None):\n"
+        f"    client = Client(nodes=[NodeAllocate('127.0.0.1', {node})])\n"
+        f"    HTTPServer(client, '127.0.0.1', {port}, poll_sec=0.5, token={TOKEN!r})\n"
+        "    yield client.schedule()\n"
+        f"    for n in range({tasks}):\n        yield (yield client.rtask(double, n)).finish()\n"
+        "    print('ready')\n"
+        "    yield task.receive()\n"
+        "Task(main)\n",
+        name="outage.py",
+    )
+
+
+def test_after_the_client_has_closed_the_last_state_stays(node: int, look: Open) -> None:
+    with watched(node) as it:
+        for n in range(3):
+            end_of(it.start(double, n))
+        someone = look(it.url, outages=True)
+        expect(someone.tile("Done")).to_have_text("3")
+        it.close()
+        expect(someone.connection).to_have_text("client closed")
+        expect(someone.banner).to_contain_text("The client was closed")
+        expect(someone.row("Nodes", "kiln")).to_contain_text("closed")
+        expect(someone.tile("Done")).to_have_text("3")
+        later = look(it.url)  # who comes later finds the same
+        expect(later.banner).to_contain_text("This is its last state")
+        later.to("#/tasks")
+        expect(later.table("Tasks").locator("tbody .c-name:visible")).to_have_count(3)
+        it.http.shutdown(wait=False)
+        expect(someone.banner).to_contain_text("does not answer any more")
+        someone.to("#/tasks")
+        expect(someone.table("Tasks").locator("tbody .c-name:visible")).to_have_count(3)
+        later.problems.clear()  # that it has gone is the end of this test
+
+
+@pytest.mark.timeout(120)
+def test_a_program_that_dies_and_is_back(node: int, look: Open, ports: Ports, tmp_path: Path) -> None:
+    port = free_ports(1)[0]
+    with program(ports, tmp_path, node, port, 3) as first:
+        first.wait_for("^ready$")
+        someone = look(f"http://127.0.0.1:{port}/?token={TOKEN}", outages=True)
+        expect(someone.connection).to_have_text("live")
+        expect(someone.tile("Done")).to_have_text("3")
+        first.end(signal.SIGKILL)
+    expect(someone.connection).to_have_text("reconnecting")
+    expect(someone.banner).to_contain_text("No connection to the program since")
+    expect(someone.tile("Done")).to_have_text("3")
+    someone.to("#/nodes/" + someone.page.locator("tbody tr[data-key]").first.get_attribute("data-key"))
+    expect(someone.button("Close…")).to_be_disabled()
+    expect(someone.connection).to_have_text("no connection", timeout=40_000)
+    expect(someone.banner).to_contain_text("The program does not answer since")
+    someone.to("#/")
+    with program(ports, tmp_path, node, port, 5) as second:
+        second.wait_for("^ready$")
+        expect(someone.connection).to_have_text("live")
+        expect(someone.tile("Done")).to_have_text("5")
+        expect(someone.banner).to_be_empty()
+        expect(someone.page.get_by_text("The program was started anew")).to_be_visible()
+        second.end(signal.SIGKILL)
+
+
+@pytest.mark.timeout(120)
+def test_a_program_that_is_stopped_for_a_while(node: int, look: Open, ports: Ports, tmp_path: Path) -> None:
+    """Its connection stays, as after a laptop's sleep: the page notices that nothing comes."""
+    port = free_ports(1)[0]
+    with program(ports, tmp_path, node, port, 2) as stopped:
+        stopped.wait_for("^ready$")
+        someone = look(f"http://127.0.0.1:{port}/?token={TOKEN}", outages=True)
+        expect(someone.connection).to_have_text("live")
+        stopped.process.send_signal(signal.SIGSTOP)
+        try:
+            expect(someone.connection).to_have_text("reconnecting")
+            expect(someone.tile("Done")).to_have_text("2")
+        finally:
+            stopped.process.send_signal(signal.SIGCONT)
+        expect(someone.connection).to_have_text("live")
+        stopped.end(signal.SIGKILL)
+
+
+@pytest.mark.timeout(120)
+def test_a_program_that_wants_another_token(node: int, look: Open, ports: Ports, tmp_path: Path) -> None:
+    port = free_ports(1)[0]
+    url = f"http://127.0.0.1:{port}/?token="
+    with program(ports, tmp_path, node, port, 1) as first:
+        first.wait_for("^ready$")
+        someone = look(url + TOKEN, outages=True)
+        expect(someone.tile("Done")).to_have_text("1")
+        first.end(signal.SIGKILL)
+    source = (tmp_path / "outage.py").read_text().replace(TOKEN, "another token")
+    (tmp_path / "again.py").write_text(source)
+    with Program(tmp_path / "again.py", cwd=tmp_path) as second:
+        second.wait_for("^ready$")
+        expect(someone.banner).to_contain_text("wants its token again", timeout=30_000)
+        expect(someone.tile("Done")).to_have_text("1")  # the last state is there still
+        someone.page.get_by_role("link", name="Log in").click()
+        someone.page.get_by_label("Token of this dashboard").fill("another token")
+        someone.button("Log in").click()
+        expect(someone.connection).to_have_text("live")
+        someone.problems = [problem for problem in someone.problems if "401" not in problem]
+        second.end(signal.SIGKILL)
+
+
+@pytest.mark.timeout(120)
+def test_a_scheduler_that_dies_and_is_back(look: Open, ports: Ports, tmp_path: Path) -> None:
+    port = str(free_ports(1)[0])
+    options = ["--httpd", "--httpd_host", "127.0.0.1", "--httpd_port", port, "--httpd_token", TOKEN]
+    scheduler, scheduler_port = ports.scheduler(*options)
+    with scheduler, ports.node(1, "-n", "kiln")[0]:
+        source = (
+            "def main(task=None):\n"
+            "    client = Client(name=sys.argv[0][-6:])\n"
+            f"    yield client.schedule(Location('127.0.0.1', {scheduler_port}))\n"
+            "    yield task.receive()\n"
+            "Task(main)\n"
+        )
+        scheduler.wait_for("the dashboard of")
+        someone = look(f"http://127.0.0.1:{port}/?token={TOKEN}", outages=True)
+        expect(someone.heading("Shared cluster")).to_be_visible()
+        expect(someone.row("Nodes", "kiln")).to_contain_text("nobody")
+        with ports.client(tmp_path, source, "one.py") as one:
+            expect(someone.row("Clients", "one.py")).to_contain_text("has the cluster")
+            expect(someone.row("Nodes", "kiln")).to_contain_text("one.py")
+            with ports.client(tmp_path, source, "two.py") as two:
+                expect(someone.row("Clients", "two.py")).to_contain_text("waiting")
+                scheduler.end(signal.SIGKILL)
+                expect(someone.connection).to_have_text("reconnecting")
+                expect(someone.banner).to_contain_text("No connection to the scheduler since")
+                expect(someone.row("Clients", "two.py")).to_contain_text("waiting")
+                one.end(signal.SIGKILL)
+                two.end(signal.SIGKILL)
+        command = ["-m", "parkcos.scheduler.main", "-t", str(scheduler_port), "-u", str(ports.udp - 1)]
+        with Program(*command, *ports.options, *options):
+            expect(someone.connection).to_have_text("live")
+            expect(someone.page.get_by_text("No client wants the cluster now.")).to_be_visible()
+            expect(someone.row("Nodes", "kiln")).to_be_visible()
