@@ -97,3 +97,8 @@ def picture() -> Callable[[Looker, str], None]:
             looker.page.screenshot(path=PICTURES / f"{name}-{scheme}.png")
 
     return take
+
+
+@pytest.fixture
+def ports() -> Ports:
+    return Ports()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Generator
 from pathlib import Path
@@ -151,19 +152,22 @@ def test_a_scheduler_that_dies_and_is_back(look: Open, ports: Ports, tmp_path: P
         someone = look(f"http://127.0.0.1:{port}/?token={TOKEN}", outages=True)
         expect(someone.heading("Shared cluster")).to_be_visible()
         expect(someone.row("Nodes", "kiln")).to_contain_text("nobody")
-        with ports.client(tmp_path, source, "one.py") as one:
+        command = ["-m", "parkcos.scheduler.main", "-t", str(scheduler_port), "-u", str(ports.udp - 1)]
+        with contextlib.ExitStack() as stack:
+            one = stack.enter_context(ports.client(tmp_path, source, "one.py"))
             expect(someone.row("Clients", "one.py")).to_contain_text("has the cluster")
             expect(someone.row("Nodes", "kiln")).to_contain_text("one.py")
-            with ports.client(tmp_path, source, "two.py") as two:
-                expect(someone.row("Clients", "two.py")).to_contain_text("waiting")
-                scheduler.end(signal.SIGKILL)
-                expect(someone.connection).to_have_text("reconnecting")
-                expect(someone.banner).to_contain_text("No connection to the scheduler since")
-                expect(someone.row("Clients", "two.py")).to_contain_text("waiting")
-                one.end(signal.SIGKILL)
-                two.end(signal.SIGKILL)
-        command = ["-m", "parkcos.scheduler.main", "-t", str(scheduler_port), "-u", str(ports.udp - 1)]
-        with Program(*command, *ports.options, *options):
+            two = stack.enter_context(ports.client(tmp_path, source, "two.py"))
+            expect(someone.row("Clients", "two.py")).to_contain_text("waiting")
+            scheduler.end(signal.SIGKILL)
+            expect(someone.connection).to_have_text("reconnecting")
+            expect(someone.banner).to_contain_text("No connection to the scheduler since")
+            expect(someone.row("Clients", "two.py")).to_contain_text("waiting")  # its last state
+            stack.enter_context(Program(*command, *ports.options, *options))
             expect(someone.connection).to_have_text("live")
+            expect(someone.row("Clients", "one.py")).to_contain_text("has the cluster")  # they came back to it
+            expect(someone.row("Clients", "two.py")).to_contain_text("waiting")
+            one.end(signal.SIGKILL)
+            expect(someone.row("Clients", "two.py")).to_contain_text("has the cluster")
+            two.end(signal.SIGKILL)
             expect(someone.page.get_by_text("No client wants the cluster now.")).to_be_visible()
-            expect(someone.row("Nodes", "kiln")).to_be_visible()
