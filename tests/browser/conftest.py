@@ -94,7 +94,7 @@ def picture() -> Callable[[Looker, str], None]:
         for scheme in ("dark", "light"):
             looker.page.emulate_media(color_scheme=scheme)
             looker.page.wait_for_timeout(150)  # the charts are drawn in the next frames
-            looker.page.screenshot(path=PICTURES / f"{name}-{scheme}.png")
+            (PICTURES / f"{name}-{scheme}.png").write_bytes(looker.page.screenshot())
 
     return take
 

@@ -69,7 +69,12 @@ class Looker:
 
     def tile(self, label: str) -> Any:
         """The number in the totals with this label."""
-        return self.page.get_by_label("Totals").locator(".tile").filter(has=self.page.get_by_text(label, exact=True)).locator(".number")
+        return (
+            self.page.get_by_label("Totals")
+            .locator(".tile")
+            .filter(has=self.page.get_by_text(label, exact=True))
+            .locator(".number")
+        )
 
     def fact(self, name: str) -> Any:
         return self.page.locator(".fact").filter(has=self.page.get_by_text(name, exact=True)).locator("dd")
@@ -138,7 +143,7 @@ def end_of(task: Task) -> Any:
 
 
 @contextlib.contextmanager
-def watched(*ports: int, poll_sec: float = 0.5, **options: Any) -> Iterator[Watched]:
+def watched(*ports: int, components: Any = (), poll_sec: float = 0.5, **options: Any) -> Iterator[Watched]:
     """A client of the nodes at these ports, and its dashboard.  options: of the client."""
     statuses: list[Any] = []
 
@@ -149,7 +154,7 @@ def watched(*ports: int, poll_sec: float = 0.5, **options: Any) -> Iterator[Watc
 
     listener = Task(listen)
     nodes = [NodeAllocate("127.0.0.1", port) for port in ports]
-    client = Client(nodes=nodes, status_task=listener, pulse_interval=0.5, **options)
+    client = Client(components, nodes=nodes, status_task=listener, pulse_interval=0.5, **options)
     http = HTTPServer(client, "127.0.0.1", 0, poll_sec=poll_sec)
     it = Watched(client, http, statuses)
     try:

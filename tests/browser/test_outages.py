@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.browser.looking import Open, end_of, watched
+from tests.browser.looking import Looker, Open, end_of, watched
 from tests.live.lib import Ports, Program, free_ports
 
 api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
@@ -69,7 +69,9 @@ def test_after_the_client_has_closed_the_last_state_stays(node: int, look: Open)
 
 
 @pytest.mark.timeout(120)
-def test_a_program_that_dies_and_is_back(node: int, look: Open, ports: Ports, tmp_path: Path) -> None:
+def test_a_program_that_dies_and_is_back(
+    node: int, look: Open, ports: Ports, tmp_path: Path, picture: Callable[[Looker, str], None]
+) -> None:
     port = free_ports(1)[0]
     with program(ports, tmp_path, node, port, 3) as first:
         first.wait_for("^ready$")
@@ -84,6 +86,7 @@ def test_a_program_that_dies_and_is_back(node: int, look: Open, ports: Ports, tm
     expect(someone.button("Close…")).to_be_disabled()
     expect(someone.connection).to_have_text("no connection", timeout=40_000)
     expect(someone.banner).to_contain_text("The program does not answer since")
+    picture(someone, "gone")
     someone.to("#/")
     with program(ports, tmp_path, node, port, 5) as second:
         second.wait_for("^ready$")
@@ -136,7 +139,9 @@ def test_a_program_that_wants_another_token(node: int, look: Open, ports: Ports,
 
 
 @pytest.mark.timeout(120)
-def test_a_scheduler_that_dies_and_is_back(look: Open, ports: Ports, tmp_path: Path) -> None:
+def test_a_scheduler_that_dies_and_is_back(
+    look: Open, ports: Ports, tmp_path: Path, picture: Callable[[Looker, str], None]
+) -> None:
     port = str(free_ports(1)[0])
     options = ["--httpd", "--httpd_host", "127.0.0.1", "--httpd_port", port, "--httpd_token", TOKEN]
     scheduler, scheduler_port = ports.scheduler(*options)
@@ -159,6 +164,7 @@ def test_a_scheduler_that_dies_and_is_back(look: Open, ports: Ports, tmp_path: P
             expect(someone.row("Nodes", "kiln")).to_contain_text("one.py")
             two = stack.enter_context(ports.client(tmp_path, source, "two.py"))
             expect(someone.row("Clients", "two.py")).to_contain_text("waiting")
+            picture(someone, "scheduler")
             scheduler.end(signal.SIGKILL)
             expect(someone.connection).to_have_text("reconnecting")
             expect(someone.banner).to_contain_text("No connection to the scheduler since")

@@ -59,6 +59,12 @@ export function moment(t, now = Date.now() / 1000) {
   return `${date.toLocaleDateString("sv-SE")} ${clock(t)}`;
 }
 
+/** "Linux-6.1.0-18-amd64-x86_64-with-glibc2.36" as "Linux 6.1.0 x86_64". */
+export function platform(text) {
+  const [, system, version, machine] = /^([A-Za-z]+)-([\d.]+).*?-(x86_64|aarch64|arm64|AMD64|i686)\b/.exec(text) || [];
+  return system ? `${system} ${version} ${machine}` : text;
+}
+
 export const address = (record) => `${record.addr.includes(":") ? `[${record.addr}]` : record.addr}:${record.port}`;
 
 // What a state is called, its icon, its tone (see style.css), and what it means.

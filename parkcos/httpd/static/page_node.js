@@ -4,7 +4,7 @@ import { Actions } from "./actions.js";
 import { Asker } from "./api.js";
 import { Chart } from "./charts.js";
 import { h, setText } from "./dom.js";
-import { address, ago, bytes, count, moment, percent, plural, state } from "./format.js";
+import { address, ago, bytes, count, moment, percent, platform, plural, state } from "./format.js";
 import { Facts, crumbs, serverColumns, setPill, swapText } from "./parts.js";
 import { Table } from "./table.js";
 import { Timeline } from "./timeline.js";
@@ -63,7 +63,7 @@ export class NodePage {
     this.actions.show(node, this.offline());
     const { meaning } = state("place", node.state);
     facts.set("Address", address(node));
-    facts.set("Platform", node.platform);
+    facts.set("Platform", platform(node.platform));
     facts.set("CPUs", node.cpus ? count(node.cpus) : "");
     facts.set("CPU free", node.cpu === null ? "" : percent(node.cpu));
     facts.set("Memory free", node.memory === null ? "" : bytes(node.memory));

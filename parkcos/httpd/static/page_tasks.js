@@ -27,7 +27,7 @@ export class TasksPage {
     this.views = h("div", { class: "segments", role: "group", "aria-label": "View" }, [["list", "List"], ["timeline", "Timeline"]].map(([view, label]) =>
       h("button", { type: "button", data: { view }, on: { click: () => this.#set("view", view) } }, label)));
     this.selection = new Selection(store, () => this.table);
-    this.table = new Table({ name: "Tasks", kind: "tasks all", columns: taskColumns(store, { server: true }), sort: { key: "id", down: true },
+    this.table = new Table({ name: "Tasks", kind: "tasks all", columns: taskColumns(store, { server: true }), sort: { key: "started", down: true },
       empty: "", href: (task) => `#/tasks/${task.id}`, mark: (task) => (FAILED.has(task.state) ? "failed" : ""),
       select: { can: (task) => LIVES.has(task.state) && !this.offline(), name: (task) => `${task.name}, number ${task.id}`, changed: (ids) => this.selection.show(ids) } });
     this.timeline = new Timeline(store);

@@ -92,10 +92,10 @@ export function nodeColumns(store) {
   ];
 }
 
-/** How much is free, as a bar of what is in use beside the number. */
+/** How much is free, as a bar beside the number. */
 function drawMeter(cell, node, text) {
   const bar = h("span", { class: "meter", "aria-hidden": "true" }, h("span"));
-  bar.firstChild.style.width = `${node.cpu === null ? 0 : 100 - node.cpu}%`;
+  bar.firstChild.style.width = `${node.cpu ?? 0}%`;
   cell.replaceChildren(bar, h("span", {}, text));
 }
 

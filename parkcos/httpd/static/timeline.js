@@ -58,6 +58,7 @@ export class Timeline {
 
   // -- which time
 
+  /** How long it is since the first task began. */
   #whole() {
     let first = Infinity;
     for (const server of this.servers) {
@@ -68,7 +69,7 @@ export class Timeline {
   }
 
   #window() {
-    if (this.span !== "own") this.seconds = this.span === "all" ? this.#whole() : Number(this.span);
+    if (this.span !== "own") this.seconds = Math.min(this.#whole(), this.span === "all" ? Infinity : Number(this.span));
     if (this.follow) this.to = this.store.end;
     return [this.to - this.seconds, this.to];
   }
