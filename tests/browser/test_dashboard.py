@@ -286,18 +286,20 @@ def test_two_browsers_agree(node: int, look: Open) -> None:
 
 def test_what_is_refused_is_said(node: int, look: Open) -> None:
     with watched(node) as it:
-        server = it.api.get("/api/state")["servers"][0]
-        someone = look(f"{it.url}#/servers/{server['id']}")
-        expect(someone.state).to_have_text("running")
-        someone.page.route("**/api/stream", lambda route: route.abort())  # it does not hear of what follows
-        it.api.post(f"/api/servers/{server['id']}/close", {"terminate": True})
-        someone.page.route(
-            "**/suspend", lambda route: route.fulfill(status=409, json={"error": f"suspend: {XSS} has ended"})
-        )
-        if someone.button("Suspend").is_enabled():
-            someone.button("Suspend").click()
-            expect(someone.page.get_by_role("alert")).to_contain_text(f"suspend: {XSS} has ended")
-        someone.problems = [problem for problem in someone.problems if "409" not in problem]
+        task = it.start(stays)
+        someone = look(f"{it.url}#/tasks")
+        someone.page.get_by_role("checkbox", name=re.compile("Select stays")).check()
+        someone.button("Terminate 1").click()
+        dialog = someone.page.get_by_role("dialog")
+        expect(dialog).to_be_visible()
+        task.send("it ends while the person thinks")
+        end_of(task)
+        expect(someone.row("Tasks", "stays")).to_contain_text("finished")
+        dialog.get_by_role("button", name="Terminate").click()
+        expect(dialog.get_by_role("alert")).to_contain_text("have ended")
+        dialog.get_by_role("button", name="Cancel").click()
+        expect(dialog).to_have_count(0)
+        someone.problems = [problem for problem in someone.problems if "409 (Conflict)" not in problem]
 
 
 # -- how it looks
@@ -355,7 +357,7 @@ def test_each_page_light_dark_and_on_a_phone(
     cluster: list[int], look: Open, picture: Callable[[Looker, str], None]
 ) -> None:
     many, pace_s = (260, 1.2) if PICTURES_ASKED_FOR else (60, 0.02)
-    with watched(*cluster, components=[ANNEAL], name="anneal.py") as it:
+    with contextlib.chdir(ANNEAL.parent), watched(*cluster, components=[ANNEAL], name="anneal.py") as it:
         tasks = work(it, many, pace_s)
         someone, phone = look(it.url), look(it.url, **PHONE)
         expect(someone.tile("Done")).to_have_text(re.compile(rf"^{many * 3 // 4 // 10}\d$"), timeout=150_000)

@@ -86,8 +86,8 @@ def test_a_program_that_dies_and_is_back(
     expect(someone.button("Close…")).to_be_disabled()
     expect(someone.connection).to_have_text("no connection", timeout=40_000)
     expect(someone.banner).to_contain_text("The program does not answer since")
-    picture(someone, "gone")
     someone.to("#/")
+    picture(someone, "gone")
     with program(ports, tmp_path, node, port, 5) as second:
         second.wait_for("^ready$")
         expect(someone.connection).to_have_text("live")

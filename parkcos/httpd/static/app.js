@@ -189,6 +189,7 @@ const stream = new Stream({
     heard();
   },
   onLink({ kind }) {
+    store.live = kind === "live";
     if (SPOKEN[kind]) announce(SPOKEN[kind]);
     showLink();
     if (store.ready) page?.tick();

@@ -22,10 +22,12 @@ export class Chart {
   constructor({ title, tone, format, axis = format, top = null, floor = 4, binary = false, group }) {
     Object.assign(this, { title, tone, format, axis, top, floor, binary, group });
     this.data = [[], []];
+    this.latest = "";
     this.value = h("span", { class: "chart-value" });
     this.at = h("span", { class: "chart-at" });
     this.plotBox = h("div", { class: "plot", role: "img", "aria-label": title });
     this.element = h("figure", { class: "chart" }, h("figcaption", {}, h("span", { class: "chart-title" }, title), this.at, this.value), this.plotBox);
+    this.#tell("no data", "");
     this.resize = new ResizeObserver(() => this.#fit());
     this.resize.observe(this.plotBox);
     this.retheme = () => { this.#drop(); this.#fit(); };
@@ -49,6 +51,7 @@ export class Chart {
     const most = known.reduce((a, b) => Math.max(a, b), 0);
     this.plotBox.setAttribute("aria-label", `${this.title}: ${this.latest} now, at most ${this.format(most)} in the time that is shown`);
     if (this.plot) this.plot.setData(this.data);
+    else this.#fit();
   }
 
   #tell(value, at) {
@@ -63,7 +66,7 @@ export class Chart {
 
   #fit() {
     const { clientWidth: width, clientHeight: height } = this.plotBox;
-    if (!width || !height) return;
+    if (!width || !height || !this.data[0].length) return;
     if (this.plot) this.plot.setSize({ width, height });
     else this.plot = new uPlot(this.#options(width, height), this.data, this.plotBox);
   }

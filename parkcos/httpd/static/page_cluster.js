@@ -129,7 +129,7 @@ export class ClusterPage {
   tick() {
     const { store } = this;
     const runs = store.closed ? `from ${moment(store.started, store.now)} to ${moment(store.end, store.now)}` : `for ${duration(store.now - store.started)}, since ${moment(store.started, store.now)}`;
-    setText(this.about, `${store.name} has run ${runs}`.replace("has run from", "ran from"));
+    setText(this.about, `${store.kind === "scheduler" ? "The scheduler at " : ""}${store.name} ${store.closed ? "ran" : "has run"} ${runs}`);
     if (!store.closed) { this.nodes.draw(); this.clients.draw(); }
   }
 

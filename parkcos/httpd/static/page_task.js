@@ -82,7 +82,7 @@ export class TaskPage {
     const at = lines.findLastIndex((line) => line === (this.task.error || "").split("\n")[0]);
     const cut = at < 0 ? lines.length - 1 : at;
     const before = lines.slice(0, cut).join("\n");
-    this.traceback.replaceChildren(before ? `${before}\n` : "", h("strong", {}, lines.slice(cut).join("\n")));
+    this.traceback.replaceChildren(before, h("strong", {}, lines.slice(cut).join("\n")));
     this.text = whole;
   }
 

@@ -82,7 +82,8 @@ export function nodeColumns(store) {
     { key: "name", label: "Node", text: (node) => node.name || address(node), draw: linked((node) => `#/nodes/${node.id}`) },
     stateColumn("place"),
     { key: "addr", label: "Address", from: "xl", text: (node) => node.addr },
-    { key: "servers", label: "Servers", numeric: true, from: "m", text: (node) => String(node.servers), value: (node) => node.servers },
+    scheduler ? { key: "servers", label: "CPUs", numeric: true, from: "m", text: (node) => String(node.cpus), value: (node) => node.cpus }
+      : { key: "servers", label: "Servers", numeric: true, from: "m", text: (node) => String(node.servers), value: (node) => node.servers },
     ...(scheduler ? [{ key: "serves", label: "Serves", text: (node) => node.client || "nobody" }] : tallies),
     { key: "cpu", label: "CPU free", numeric: true, text: (node) => percent(node.cpu), value: (node) => node.cpu, draw: drawMeter },
     { key: "memory", label: "Memory free", short: "Free", numeric: true, from: "m", text: (node) => bytes(node.memory), value: (node) => node.memory },

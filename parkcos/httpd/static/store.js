@@ -7,6 +7,7 @@ const byId = (records) => new Map(records.map((record) => [record.id, record]));
 export class Store {
   constructor() {
     this.ready = false;
+    this.live = false; // whether the connection is there
     this.version = 0; // grows with each event
     this.taskVersion = 0; // grows when a task changed
     this.skew = 0; // the program's clock minus this browser's, in seconds
@@ -31,8 +32,11 @@ export class Store {
 
   get closed() { return this.state === "closed"; }
 
-  /** Where the charts and the timeline end: now, or when the client was closed. */
-  get end() { return this.closed ? this.closedAt || this.time : this.now; }
+  /** Where the charts and the timeline end: now, or when the client was closed, or what is known ends. */
+  get end() {
+    if (this.closed) return this.closedAt || this.time;
+    return this.live ? this.now : this.time;
+  }
 
   replace(full) {
     const again = this.ready && this.epoch !== full.epoch;

@@ -7,7 +7,7 @@ import { TONES, lay, ticks } from "./lanes.js";
 const ROW = 26;
 const AXIS = 24;
 const LEAST_SPAN_S = 0.05;
-const SPANS = [["60", "1 minute"], ["300", "5 minutes"], ["900", "15 minutes"], ["3600", "1 hour"], ["all", "the whole run"]];
+const SPANS = [["60", "Last minute"], ["300", "Last 5 minutes"], ["900", "Last 15 minutes"], ["3600", "Last hour"], ["all", "The whole run"]];
 
 export class Timeline {
   /** rows: the most rows that are seen without scrolling. */
@@ -18,7 +18,7 @@ export class Timeline {
     this.scroller = h("div", { class: "timeline-box", tabindex: "0", role: "group", "aria-label": "Timeline. Arrow keys move it, plus and minus zoom, End goes back to now." }, this.spacer);
     this.tip = h("div", { class: "tip", hidden: true });
     this.ranges = h("select", { "aria-label": "Time that is shown", on: { change: () => this.#choose(this.ranges.value) } },
-      SPANS.map(([value, label]) => h("option", { value, selected: value === span }, label)), h("option", { value: "own", hidden: true }, "as zoomed"));
+      SPANS.map(([value, label]) => h("option", { value, selected: value === span }, label)), h("option", { value: "own", hidden: true }, "As zoomed"));
     this.live = h("button", { type: "button", "aria-pressed": "true", on: { click: () => { this.follow = !this.follow; this.dirty(); } } }, "Follow");
     const button = (label, text, factor) => h("button", { type: "button", class: "icon", "aria-label": label, on: { click: () => this.#zoom(factor) } }, text);
     this.legend = h("ul", { class: "legend" }, [["active", "running"], ["good", "finished"], ["bad", "failed, lost"], ["warn", "terminated"]].map(([tone, text]) =>
@@ -115,7 +115,7 @@ export class Timeline {
   #colours() {
     const style = getComputedStyle(document.documentElement);
     const of = (name) => style.getPropertyValue(name).trim();
-    this.colours = { tones: TONES.map((tone) => of(`--${tone}-bar`)), ink: of("--ink"), muted: of("--muted"), line: of("--line"), back: of("--surface"), onBar: of("--on-bar") };
+    this.colours = { tones: TONES.map((tone) => of(`--${tone}-bar`)), ink: of("--ink"), muted: of("--muted"), line: of("--line"), back: of("--surface"), onBar: TONES.map((tone) => of(tone === "bad" ? "--on-bad" : "--on-bar")) };
     this.font = getComputedStyle(document.body).fontFamily;
   }
 
@@ -229,7 +229,7 @@ export class Timeline {
     const start = Math.max(left, this.gutter) + 5;
     const room = right - start - 5;
     if (room < 30) return;
-    c.fillStyle = this.colours.onBar;
+    c.fillStyle = this.colours.onBar[tone];
     c.font = `11px ${this.font}`;
     c.textBaseline = "middle";
     c.textAlign = "left";
