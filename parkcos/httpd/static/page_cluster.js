@@ -128,7 +128,7 @@ export class ClusterPage {
 
   tick() {
     const { store } = this;
-    const runs = store.closed ? `from ${moment(store.started, store.now)} to ${moment(store.end, store.now)}` : `for ${duration(store.now - store.started)}, since ${moment(store.started, store.now)}`;
+    const runs = store.closed ? `from ${moment(store.started, store.now)} to ${moment(store.end, store.now)}` : `for ${duration(store.end - store.started)}, since ${moment(store.started, store.now)}`;
     setText(this.about, `${store.kind === "scheduler" ? "The scheduler at " : ""}${store.name} ${store.closed ? "ran" : "has run"} ${runs}`);
     if (!store.closed) { this.nodes.draw(); this.clients.draw(); }
   }
