@@ -17,16 +17,15 @@ BUYERS = {"Xan": 4, "Yas": 4, "Zoe": 3}  # how many apples they want
 
 
 def market(task=None):
-    """Runs here: knows who sells, and tells who asks."""
+    """Runs here: knows who sells, and tells who asks, once all are there."""
     task.set_daemon()  # the program does not wait for this task
     task.register("market")
-    sellers = []
+    sellers, asking = [], []
     while True:
         what, agent = yield task.receive()
-        if what == "I sell":
-            sellers.append(agent)
-        else:
-            agent.send(sellers)
+        (sellers if what == "I sell" else asking).append(agent)
+        while asking and len(sellers) == len(SELLERS):
+            asking.pop().send(sellers)
 
 
 def seller(price, stock, task=None):

@@ -171,6 +171,16 @@ def leak_check(request: pytest.FixtureRequest, shared_pids: set[int]) -> Iterato
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def network_check() -> Iterator[None]:
+    """Around each module: the network of this process does not stay, for it has the options of whoever was first."""
+    yield
+    runtime = sys.modules.get("parkcos.net.runtime")
+    if runtime is not None and runtime.Parkcos.instance()._network is not None:
+        runtime.Parkcos.instance().terminate()
+        pytest.fail("a test of this module has left the network of this process running", pytrace=False)
+
+
 # Labs
 
 

@@ -402,9 +402,9 @@ def test_what_a_killed_node_left_is_removed(ports: Ports, tmp_path: Path) -> Non
         while len(json.loads((folder / "node.processes").read_text())["processes"]) < len(family):
             assert time.monotonic() < deadline, (folder / "node.processes").read_text()
             time.sleep(0.05)
-        for process in family:  # so that nobody can clean up
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        for how in (signal.SIGSTOP, signal.SIGKILL):  # so that nobody can clean up
+            for process in family:
+                process.send_signal(how)
         first.wait()
         assert list(folder.glob("node-*/client-*"))
         client.end(signal.SIGKILL)
