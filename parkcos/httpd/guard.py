@@ -22,10 +22,8 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Server": "parkcos",
+    "Cache-Control": "no-store",
 }
-PUBLIC_FILES = frozenset({"style.css", "theme.js", "login.js", "favicon.svg"})
-"""Of the static files: what the login page needs."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -57,8 +55,9 @@ class Guard:
         app.on_response_prepare.append(self._add_headers)
 
     async def _add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
-        response.headers.update(HEADERS)
-        response.headers.setdefault("Cache-Control", "no-store")
+        response.headers["Server"] = "parkcos"
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
 
     async def _pass(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         refusal = self._refusal(request)
@@ -87,7 +86,6 @@ class Guard:
         if path == "/healthz":
             return None
         login = path == "/login"
-        public = login or (path == "/static/{path}" and request.match_info["path"] in PUBLIC_FILES)
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         bearer = scheme.lower() == "bearer"
         if bearer:
@@ -102,7 +100,7 @@ class Guard:
             if self._tokens.is_token(request.query["token"]):
                 return self.logged_in("/")
             return go_to("/login?wrong")
-        if allowed or public:
+        if allowed or login:
             return None
         if bearer or _wants_json(request):
             text = "the token is wrong" if bearer else "this needs the dashboard's token: Authorization: Bearer TOKEN"

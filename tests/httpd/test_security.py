@@ -15,7 +15,7 @@ from parkcos import Client, ConfigError, Parkcos
 from parkcos.httpd import HTTPServer
 from parkcos.httpd.api import Api
 from parkcos.httpd.board import Board
-from parkcos.httpd.guard import PUBLIC_FILES, Guard
+from parkcos.httpd.guard import Guard
 from parkcos.httpd.metrics import Metrics
 from parkcos.httpd.pages import Pages
 from parkcos.httpd.server import new_model
@@ -76,7 +76,7 @@ def paths() -> list[tuple[str, str]]:
         path = each.replace("{id}", "1").replace("{path}", "app.js").replace("{what}", "suspend")
         found.append((path, each))
     assert len(found) >= 14, found
-    return [*found, ("/static/style.css", "public"), ("/nowhere", ""), ("/api/nowhere", "")]
+    return [*found, ("/static/style.css", ""), ("/nowhere", ""), ("/api/nowhere", "")]
 
 
 def login(browser: Browser) -> str:
@@ -113,7 +113,6 @@ def test_every_route_and_method(browser: Browser, path: str, route: str, method:
     """Route x method x token x Origin x Host: what is let through is exactly what may be."""
     reads = method in ("GET", "HEAD")
     login_route = route == "/login" and (reads or method == "POST")
-    public = login_route or (route == "public" and reads)
     cookie = login(browser)
     wrong_cookie = cookie[:-1] + ("0" if cookie[-1] != "0" else "1")
     tokens: list[tuple[str, dict[str, str]]] = [
@@ -140,14 +139,14 @@ def test_every_route_and_method(browser: Browser, path: str, route: str, method:
                     assert answer.status == 403, note
                 elif route == "/healthz" and reads:
                     assert answer.status == 200, note
-                elif kind == "wrong" and not public:
+                elif kind == "wrong" and not login_route:
                     assert answer.status == 401, note
                 elif kind in ("none", "cookie") and origin not in (None, browser.origin):
                     own = login_route and origin == "null"
                     assert (answer.status != 403) if own else (answer.status == 403), note
                 elif kind in ("none", "cookie") and origin is None and not reads:
                     assert (answer.status != 403) if login_route else (answer.status == 403), note
-                elif public:
+                elif login_route:
                     assert answer.status in (200, 303, 404, 405), note
                 elif kind == "none":
                     if path.startswith(("/api", "/metrics")):
@@ -163,13 +162,19 @@ def test_every_route_and_method(browser: Browser, path: str, route: str, method:
 def test_what_a_stranger_is_told_is_no_data(browser: Browser) -> None:
     for path, route in ROUTES:
         answer = ask(browser, "GET", path)
-        if route not in ("/healthz", "/login", "public"):
+        if route not in ("/healthz", "/login"):
             assert len(answer.body) < 200, (path, answer)
             assert b"revision" not in answer.body
 
 
-def test_the_public_files_are_few() -> None:
-    assert {"style.css", "theme.js", "login.js", "favicon.svg"} == PUBLIC_FILES
+def test_the_login_page_stands_alone(browser: Browser) -> None:
+    """Without the token there is no other file, and nothing in it runs."""
+    answer = ask(browser, "GET", "/login")
+    page = answer.body.decode()
+    assert "<style>" in page
+    assert not re.search(r"<script|<link rel=.stylesheet|/static/|style=", page)
+    policy = answer.headers["Content-Security-Policy"]
+    assert "script-src" not in policy and "style-src 'sha256-" in policy
 
 
 # -- token and cookie
