@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import itertools
 import logging
+import math
 import os
 import pickle
 import signal
@@ -265,7 +266,8 @@ class Server:
 
     def _timeout_of(self, number: int, task: Task) -> Outcome | None:
         """How a task ended that has had its time."""
-        if number not in self.timed_out:
+        at, _ = self.executor.limits.get(number, (math.inf, ""))
+        if number not in self.timed_out and at > time.monotonic():  # past it, it may not have let anybody notice
             return None
         self.timed_out.discard(number)
         text = f"{task.name} was ended: it ran for longer than its time limit (timeout_s)"

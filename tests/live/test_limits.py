@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from parkcos import Client, LocalCluster, MonitorStatus, Task, TaskAbandoned, TaskTimeout, UsageError, cur_task
+from parkcos import Client, LocalCluster, MonitorStatus, Parkcos, Task, TaskAbandoned, TaskTimeout, UsageError, cur_task
 
 pytestmark = pytest.mark.slow
 
@@ -21,6 +21,7 @@ pytestmark = pytest.mark.slow
 def cluster() -> Iterator[LocalCluster]:
     with LocalCluster(2) as cluster:
         yield cluster
+    Parkcos.instance().terminate()
 
 
 def run(main: Any, *args: Any) -> Any:

@@ -212,10 +212,11 @@ def test_node_and_scheduler_end_cleanly_while_a_client_runs(
             family = node.family()
             assert node.end(number) == 0
             assert gone(family) == []
+            client.wait_for("end: MonitorStatus")
+            client.wait()  # a client that waits for it would be in its journal
             assert scheduler.end(number) == 0
             assert list(tmpdir_of_programs.iterdir()) == []
             assert "Traceback" not in node.text + scheduler.text
-            client.wait_for("end: MonitorStatus")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -107,9 +107,9 @@ def test_a_host_that_is_off(lab: Callable[..., Lab], site: Site, known: str) -> 
         with net["one"].socket() as sock, contextlib.suppress(ConnectionRefusedError):
             sock.connect((off.ip, 9))
         assert "REACHABLE" in net["one"].net("ip", "neigh", "show", off.ip)
+    off.crash()
     if known == "stale":
         net["one"].net("ip", "neigh", "change", off.ip, "dev", "eth0", "nud", "stale")
-    off.crash()
     code, findings = doctor(site, net["one"], off.ip)
     assert code == 1
     ((level, text),) = about(findings, off.ip)
