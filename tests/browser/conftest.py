@@ -30,24 +30,18 @@ OPTIONS = [
 PICTURES = Path(__file__).resolve().parent.parent.parent / "docs" / "img"
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """The system's Chromium, without a window."""
+@pytest.fixture(scope="module")
+def chromium(shared_pids: set[int]) -> Iterator[Any]:
+    """The system's Chromium, without a window; its processes come and go as they like."""
     api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
     path = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if path is None:
         pytest.skip("needs Chromium: apt-get install chromium")
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=OPTIONS)
+        shared_pids.update(child.pid for child in psutil.Process().children())
         yield browser
         browser.close()
-
-
-@pytest.fixture(scope="module")
-def chromium(browser: Any, shared_pids: set[int]) -> Any:
-    """The browser; its processes come and go as they like."""
-    shared_pids.update(child.pid for child in psutil.Process().children())
-    return browser
 
 
 @pytest.fixture
