@@ -113,6 +113,7 @@ class Withdrawn:
     """Nobody waits any more for a task to start: it need not, if it has not been sent yet."""
 
     task: int
+    reason: str = "nobody waits for it to start"
 
 
 @dataclass(frozen=True, slots=True)

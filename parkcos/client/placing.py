@@ -233,7 +233,7 @@ class Placing:
         for queue in (self.pending, self.pending_io):
             if event.task in queue:
                 queue.remove(event.task)
-        yield from self._abandon(event.task, "nobody waits for it to start")
+        yield from self._abandon(event.task, event.reason)
 
     def _place_at_node(self, number: int, node: Node, now: float) -> Iterator[Effect]:
         idle = next(iter(node.idle), None)

@@ -77,7 +77,7 @@ class ClientActions:
                 if record is not None and record.started and rtask is not None:
                     rtask.terminate()
                 elif record is not None and not record.server:
-                    client._handle(d.Withdrawn(number))
+                    client._handle(d.Withdrawn(number, "it was terminated from the dashboard before it began"))
                 else:
                     missed.append(task)
         return sorted(missed)
