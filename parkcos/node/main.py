@@ -21,6 +21,7 @@ from parkcos.cluster.options import (
     parse_ports,
     set_up_logging,
 )
+from parkcos.cluster.signals import Signals
 from parkcos.errors import ConfigError, ParkcosError
 from parkcos.net.certificates import Certificates
 from parkcos.net.file_disk import own_folder
@@ -36,7 +37,6 @@ from parkcos.node.program import (
     NodeOptions,
     NodeProgram,
     count_cpus,
-    note_signals,
     wait_until_stopped,
 )
 
@@ -188,7 +188,7 @@ def run(network: NetworkOptions, node: NodeOptions, ready: socket.socket | None 
     """Be a node with these options; returns the exit code.  ready: is told the port; when it closes, the node ends."""
     runtime = Parkcos.instance()
     node.open_files = raise_open_files()
-    asked = note_signals()
+    signals = Signals()
     program = runtime.start_network(network, lambda started: NodeProgram(started, node))
     if ready is not None:
         ready.sendall(json.dumps({"port": runtime.location.port}).encode() + b"\n")
@@ -199,7 +199,7 @@ def run(network: NetworkOptions, node: NodeOptions, ready: socket.socket | None 
 
         program.loop.call_soon_threadsafe(program.loop.add_reader, ready.fileno(), parent_gone)
     try:
-        wait_until_stopped(program, asked)
+        wait_until_stopped(program, signals)
     finally:
         runtime.terminate()
     return 0

@@ -21,6 +21,7 @@ from typing import Any
 from parkcos.cluster import messages as m
 from parkcos.cluster.options import enough_ports
 from parkcos.cluster.postbox import Postbox
+from parkcos.cluster.signals import Signals
 from parkcos.cluster.timer import DeadlineTimer
 from parkcos.errors import ConfigError
 from parkcos.net.file_disk import own_folder
@@ -464,35 +465,10 @@ class NodeProgram:
         )
 
 
-def note_signals() -> list[int]:
-    """From now on SIGINT and SIGTERM end nothing, and are noted in this list.  Main thread."""
-    asked: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda came, _: asked.append(came))
-    return asked
-
-
-def wait_until_stopped(program: NodeProgram, asked: Sequence[int] = ()) -> None:
-    """Start the node and wait in the main thread until SIGINT or SIGTERM has ended it.
-
-    asked: signals that came before.
-    """
-    loop = program.loop
-
-    def stop(*_: Any) -> None:
-        loop.call_soon_threadsafe(program.stop)
-
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
-    if asked:
-        stop()
-    done = asyncio.run_coroutine_threadsafe(_until_stopped(program), loop)
-    while True:
-        try:
-            done.result(timeout=3600)
-            return
-        except TimeoutError:
-            continue
+def wait_until_stopped(program: NodeProgram, signals: Signals) -> None:
+    """Start the node and wait in the main thread until a signal, or whatever else, has ended it."""
+    ended = asyncio.run_coroutine_threadsafe(_until_stopped(program), program.loop)
+    signals.wait(ended, lambda: program.loop.call_soon_threadsafe(program.stop))
 
 
 async def _until_stopped(program: NodeProgram) -> None:

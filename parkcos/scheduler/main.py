@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import math
-import signal
 import sys
-import threading
 from collections.abc import Sequence
+from concurrent.futures import Future, InvalidStateError
 from typing import Any
 
 from parkcos.cluster.commands import add_doctor_options, make_cert, run_doctor
 from parkcos.cluster.limits import raise_open_files
 from parkcos.cluster.options import add_network_options, network_options, parse_location, set_up_logging
+from parkcos.cluster.signals import Signals
 from parkcos.errors import ConfigError, ParkcosError
 from parkcos.net.file_disk import make_default, own_folder
 from parkcos.net.file_rules import parse_size
@@ -120,7 +121,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a scheduler until it is told to end.  Returns the exit code."""
     args = _parser().parse_args(argv)
     set_up_logging(args.debug)
-    stopped = threading.Event()
+    stopped: Future[None] = Future()
+
+    def stop() -> None:
+        with contextlib.suppress(InvalidStateError):  # it was told twice
+            stopped.set_result(None)
+
     try:
         if args.make_cert is not None:
             return make_cert(args.make_cert, args.days)
@@ -145,8 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             journal.remove()
         runtime = Parkcos.instance()
         raise_open_files()
-        signal.signal(signal.SIGINT, lambda *_: stopped.set())  # before anybody can know that it is there
-        signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+        signals = Signals()
         service = runtime.start_network(
             options, lambda network: SchedulerService(network, nodes, args.zombie_period, journal)
         )
@@ -159,11 +164,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"parkcos.py: {error}", file=sys.stderr)
         return 1
     service.start()
-    console = SchedulerConsole(service, stopped.set, stopped.is_set)
+    console = SchedulerConsole(service, stop, stopped.done)
     if not args.daemon:
         runtime.io.call(console.start)
     try:
-        stopped.wait()
+        signals.wait(stopped, stop)
     finally:
         runtime.io.call(console.stop)
         if dashboard is not None:
