@@ -31,8 +31,9 @@ class Incoming(ClientShell):
     """One for each client."""
 
     def _received(self, process: int, message: Any, form: int, payload: Buffer) -> None:
-        if self._observer is not None:
-            self._observer.received(process, message, payload)
+        observer = self._observer  # which another thread may take away
+        if observer is not None:
+            observer.received(process, message, payload)
         match message:
             case m.NodeOffer() | m.NodeUnusable() | m.NodeGranted() if process != self._scheduler:
                 pass  # of the scheduler that this client has just left

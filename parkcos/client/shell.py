@@ -237,8 +237,9 @@ class ClientShell:
         rtask = submission.rtask
         assert rtask is not None
         rtask.ended(outcome)
-        if self._observer is not None:
-            self._observer.ended(submission, outcome)
+        observer = self._observer
+        if observer is not None:
+            observer.ended(submission, outcome)
         if self.status_task is not None:
             self.status_task.send(MonitorStatus.of(rtask, outcome))
 

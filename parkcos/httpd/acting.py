@@ -68,12 +68,12 @@ class ClientActions:
         client = self._client
         wanted = set(tasks)
         with client._lock:
-            found = {s.shown_as: number for number, s in client._submissions.items() if s.shown_as in wanted}
+            found = {s.shown_as: (n, s) for n, s in list(client._submissions.items()) if s.shown_as in wanted}
             missed = []
             for task in wanted:
-                number = found.get(task, 0)
+                number, submission = found.get(task, (0, None))
                 record = client._machine.tasks.get(number)
-                rtask = client._submissions[number].rtask if number else None
+                rtask = submission.rtask if submission is not None else None
                 if record is not None and record.started and rtask is not None:
                     rtask.terminate()
                 elif record is not None and not record.server:

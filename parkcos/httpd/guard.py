@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 from collections.abc import Awaitable, Callable, Sequence
@@ -9,6 +10,7 @@ from urllib.parse import parse_qs
 
 import psutil
 from aiohttp import web
+from aiohttp.web_protocol import RequestPayloadError
 
 from parkcos.httpd.tokens import Tokens
 
@@ -24,6 +26,9 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+
+LOGIN_S = 10.0
+"""So long a form may take to come."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -95,7 +100,7 @@ class Guard:
             origin = request.headers.get("Origin")
             safe = request.method in ("GET", "HEAD")
             if not self._is_own_origin(origin, host, safe or login, login):
-                return refused(request, 403, f"a page of {origin or 'nowhere'} may not ask this: no Origin of its own")
+                return refused(request, 403, f"a page of {origin!r} may not ask this: no Origin of its own")
         if request.path == "/" and request.method == "GET" and "token" in request.query and not bearer:
             if self._tokens.is_token(request.query["token"]):
                 return self.logged_in("/")
@@ -123,8 +128,12 @@ class Guard:
     async def login(self, request: web.Request) -> web.StreamResponse:
         """POST /login."""
         try:
-            form = parse_qs((await request.read()).decode(errors="replace"), max_num_fields=10)
-        except ValueError:
+            async with asyncio.timeout(LOGIN_S):
+                body = await request.read()
+            form = parse_qs(body.decode(errors="replace"), max_num_fields=10)
+        except TimeoutError:
+            raise web.HTTPRequestTimeout from None
+        except (ValueError, RequestPayloadError):
             form = {}
         if self._tokens.is_token(form.get("token", [""])[0].strip()):
             return self.logged_in("/")

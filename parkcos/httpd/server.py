@@ -94,7 +94,12 @@ class HTTPServer:
             self._watch.detach()
             raise
         self.url = self._site.url
-        self._watch.attach()
+        try:
+            self._watch.attach()
+        except BaseException:
+            self._watch.detach()
+            self._io.run(self._site.close(0.0)).result()
+            raise
         self._chained = client.status_task
         self.status_task = self._kernel.spawn(self._pass_on)
         client.status_task = self.status_task
@@ -119,13 +124,17 @@ class HTTPServer:
         self._kernel.drop_atexit(_CLOSES, self._program_ends)
         if get_ident() == self._kernel.ident:
             return self._kernel.spawn(self._shut_down, wait)
-        self._io.run(self._site.close(self._wait_s(wait))).result()
-        self._leave()
+        try:
+            self._io.run(self._site.close(self._wait_s(wait))).result()
+        finally:
+            self._leave()
         return None
 
     def _shut_down(self, wait: bool) -> Generator[Any, Any, None]:
-        yield io(self._site.close(self._wait_s(wait)))
-        self._leave()
+        try:
+            yield io(self._site.close(self._wait_s(wait)))
+        finally:
+            self._leave()
 
     def _wait_s(self, wait: bool) -> float:
         return self._board.model.poll_s if wait else 0.0
@@ -136,8 +145,10 @@ class HTTPServer:
             if self._closed:
                 return
             self._closed = True
-        self._io.run(self._site.close(0.0)).result()
-        self._leave()
+        try:
+            self._io.run(self._site.close(0.0)).result()
+        finally:
+            self._leave()
 
     def _leave(self) -> None:
         self._watch.detach()

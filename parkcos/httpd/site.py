@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import logging
@@ -11,10 +12,12 @@ import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import RequestPayloadError
 
 from parkcos.errors import ConfigError
 from parkcos.httpd.api import POLL_MAX_S, POLL_MIN_S, Actions, Api
@@ -32,6 +35,9 @@ logger = logging.getLogger("parkcos")
 TOKEN_VARIABLE = "PARKCOS_HTTPD_TOKEN"
 BODY_BYTES_MAX = 1024 * 1024
 BACKLOG = 128
+CONNECTIONS_MAX = 256
+IDLE_S = 30.0
+"""A connection on which no request is under way, or none gets complete, is closed after this time."""
 END_S = 1.0
 """Requests that are being answered may take so long at the end."""
 
@@ -86,7 +92,12 @@ class Site:
             guard = Guard(self.tokens, context is not None, hosts)
             app = make_app(guard, Api(board, self.stream, actions, show_args), self.stream, Metrics(board), pages)
             self._runner = web.AppRunner(
-                app, access_log=None, handle_signals=False, shutdown_timeout=END_S, logger=_log()
+                app,
+                access_log=None,
+                handle_signals=False,
+                shutdown_timeout=END_S,
+                keepalive_timeout=IDLE_S,
+                logger=_log(),
             )
             io.run(self._start(sockets, context)).result()
         except BaseException:
@@ -99,6 +110,7 @@ class Site:
 
     async def _start(self, sockets: list[socket.socket], context: ssl.SSLContext | None) -> None:
         await self._runner.setup()
+        _bound_connections(self._runner, self._io.loop)
         for sock in sockets:
             await web.SockSite(self._runner, sock, ssl_context=context, backlog=BACKLOG).start()
         self.stream.start()
@@ -131,7 +143,22 @@ def _log() -> logging.Logger:
 
 
 def _is_own_fault(record: logging.LogRecord) -> bool:
-    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
+    faults = (HttpProcessingError, RequestPayloadError, ConnectionError)
+    return record.exc_info is None or not isinstance(record.exc_info[1], faults)
+
+
+def _bound_connections(runner: web.AppRunner, loop: asyncio.AbstractEventLoop) -> None:
+    """Close at once what comes when there are CONNECTIONS_MAX already: descriptors are the program's, too."""
+    server = runner.server
+    assert server is not None
+    made = server.connection_made
+
+    def connection_made(handler: Any, transport: asyncio.Transport) -> None:
+        made(handler, transport)
+        if len(server.connections) > CONNECTIONS_MAX:
+            loop.call_soon(handler.force_close)
+
+    server.connection_made = connection_made  # type: ignore[method-assign]
 
 
 def make_app(guard: Guard, api: Api, stream: Stream, metrics: Metrics, pages: Pages) -> web.Application:

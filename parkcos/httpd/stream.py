@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
 
 from aiohttp import web
 
@@ -25,8 +24,8 @@ EAGER_POLL_S = 0.25
 class Viewer:
     """One connection: what is to be sent to it."""
 
-    def __init__(self, abort: Callable[[], object]) -> None:
-        self._abort = abort
+    def __init__(self, transport: asyncio.Transport | None) -> None:
+        self._transport = transport
         self.events: deque[bytes] = deque()
         self.news = asyncio.Event()
         self.ended = False
@@ -36,10 +35,15 @@ class Viewer:
         if len(self.events) >= WAITING_MAX:
             self.ended = True
             self.events.clear()
-            self._abort()  # what is being written may never be read
+            if self._transport is not None:
+                self._transport.abort()  # what is being written may never be read
         else:
             self.events.append(event)
         self.news.set()
+
+    def is_gone(self) -> bool:
+        """Whether its connection is closed, which is otherwise noticed when something is sent."""
+        return self._transport is None or self._transport.is_closing()
 
     def end(self) -> None:
         """When everything is sent."""
@@ -77,9 +81,9 @@ class Stream:
             self.start()
 
     def _tick(self) -> None:
+        self.start()
         self._board.point()
         self.push(always=True)
-        self.start()
 
     def push_soon(self) -> None:
         """Do not wait for the next poll, but for what comes together with this."""
@@ -121,7 +125,10 @@ class Stream:
 
     async def close(self, wait_s: float) -> None:
         """Tell the viewers the last news, wait until they have them, and end."""
-        self.push()
+        try:
+            self.push()
+        except Exception:
+            logger.exception("the dashboard cannot tell its viewers the last news")
         self._closed = True
         for timer in (self._timer, self._eager, self._soon):
             if timer is not None:
@@ -151,13 +158,16 @@ class Stream:
         return self._event("state", *self._board.snapshot())
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
+        for gone in [viewer for viewer in self._viewers if viewer.is_gone()]:
+            gone.end()
+            self._viewers.discard(gone)
         if len(self._viewers) >= VIEWERS_MAX or self._closed:
             return web.json_response({"error": f"there are {VIEWERS_MAX} viewers already"}, status=503)
         headers = {"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
         response = web.StreamResponse(headers=headers)
         await response.prepare(request)
         transport = request.transport
-        viewer = Viewer(transport.abort if transport is not None else lambda: None)
+        viewer = Viewer(transport)
         viewer.events.append(self._first(request.headers.get("Last-Event-ID", "")))
         viewer.news.set()
         self._viewers.add(viewer)

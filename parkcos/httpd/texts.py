@@ -20,7 +20,7 @@ ITEMS_MAX = 100
 DEPTH_MAX = 6
 INT_BITS_MAX = 2_000
 """A longer number takes long to write in decimal digits."""
-WAITING_MAX = 10_000
+WAITING_MAX = 1_000
 """So many texts may wait to be made; older ones are given up."""
 
 _NUMBERS = (int, float, complex, bool, type(None))
@@ -28,7 +28,8 @@ _BRACKETS: dict[type, tuple[str, str]] = {list: ("[", "]"), tuple: ("(", ")"), s
 
 
 def clean(text: str, limit: int) -> str:
-    """At most `limit` characters, which can all be written in UTF-8."""
+    """At most `limit` characters, which can all be written in UTF-8; a plain str, whatever its class was."""
+    text = str.__str__(text)
     if len(text) > limit:
         text = text[: limit - 1] + "…"
     if text.isascii():
@@ -187,5 +188,9 @@ class Describer:
                 key, make = self._jobs.popleft()
             except IndexError:  # given up
                 continue
-            self._tell(key, make())
+            try:
+                text = make()
+            except BaseException as error:  # of the user's code, as that of a key's hash
+                text = f"<cannot be shown: {type.__dict__['__name__'].__get__(type(error))}>"
+            self._tell(key, text)
             del key, make  # nothing of the user's is kept until the next one comes

@@ -80,7 +80,7 @@ class ClientWatch:
             client._observer = self
             for number in client._machine.nodes:
                 self.board.tell(*self._look_at_node(number))
-            for number, submission in client._submissions.items():
+            for number, submission in list(client._submissions.items()):
                 submission.shown_as = 0  # as an earlier dashboard knew it
                 self._begin(number, submission)
                 task = client._machine.tasks.get(number)

@@ -84,7 +84,7 @@ def _add_dashboard_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--httpd", action="store_true", help="offer a dashboard for browsers; its address is written to the log")
     add("--httpd_port", type=int, metavar="PORT", help="its port (default: 8181)")
-    add("--httpd_host", metavar="ADDR", help="where it listens (default: at all addresses of this machine)")
+    add("--httpd_host", metavar="ADDR", help="where it listens (default: as -i, or at all addresses of this machine)")
     add(
         "--httpd_token",
         metavar="TOKEN",
@@ -114,6 +114,8 @@ def _open_dashboard(service: SchedulerService, args: argparse.Namespace) -> Any:
         shared = importlib.import_module("parkcos.httpd.shared")
     except ImportError as error:
         raise ConfigError(f"--httpd: {error}") from error
+    if args.ip_addr and "httpd_host" not in given:  # where this program is to be seen, and nowhere else
+        given["httpd_host"] = args.ip_addr[0]
     return shared.open_dashboard(service, **{name.removeprefix("httpd_"): value for name, value in given.items()})
 
 

@@ -162,6 +162,7 @@ class SchedulerService:
         if self._journal is not None:
             nodes = [str(Location(node.info.addr, node.info.port)) for node in self.machine.nodes.values()]
             self._journal.write(Entries(list(self.machine.queue.values()), nodes))
-        if self.observer is not None:
-            self.observer()
+        observer = self.observer
+        if observer is not None:
+            observer()
         self._timer.rearm()

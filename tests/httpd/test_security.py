@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
+import time
 from collections.abc import Iterator
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -480,3 +483,40 @@ def test_all_addresses(http: HTTPServer) -> None:
         assert Browser(local).get("/api/state")["kind"] == "client"
     finally:
         server.shutdown()
+
+
+def test_strangers_do_not_take_all_connections(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than there may be are closed at once; who is there already is served, and so is who comes afterwards."""
+    monkeypatch.setattr("parkcos.httpd.site.CONNECTIONS_MAX", 20)
+    with contextlib.ExitStack() as stack:
+        for _ in range(20):
+            sock = stack.enter_context(socket.create_connection(("127.0.0.1", browser.port)))
+            sock.sendall(b"GET / HT")
+        late = stack.enter_context(socket.create_connection(("127.0.0.1", browser.port)))
+        late.settimeout(10)
+        assert late.recv(1) == b""
+    deadline = time.monotonic() + 10
+    while True:
+        with contextlib.suppress(OSError, HTTPException):
+            if ask(browser, "GET", "/healthz").status == 200:
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_odd_requests_of_strangers_are_not_the_logs_affair(browser: Browser, caplog: pytest.LogCaptureFixture) -> None:
+    odd = [
+        b"GET / HTTP/1.1\r\nHost: %s\r\nOrigin: \xff\r\n\r\n",
+        b"POST /login HTTP/1.1\r\nHost: %s\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello",
+        b"POST /login HTTP/1.1\r\nHost: %s\r\nContent-Length: 100\r\n\r\nabc",
+    ]
+    for request in odd:
+        with socket.create_connection(("127.0.0.1", browser.port)) as sock:
+            sock.sendall(request % browser.host.encode())
+            sock.shutdown(socket.SHUT_WR)
+            sock.settimeout(10)
+            with contextlib.suppress(ConnectionError):
+                answer = sock.recv(100)
+                assert b" 500 " not in answer
+    assert ask(browser, "GET", "/healthz").status == 200
+    assert not [record for record in caplog.records if record.exc_info]

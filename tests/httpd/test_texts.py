@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 import threading
+from functools import partial
+from queue import Queue
 from typing import Any
 
 import pytest
@@ -145,3 +147,33 @@ def test_texts_are_made_in_another_thread() -> None:
         assert told == [(1, "slow"), (2, "<Raising, which cannot be shown: ValueError>")]
     finally:
         describer.stop()
+
+
+def test_a_key_whose_hash_raises_does_not_end_the_thread() -> None:
+    class Key:
+        broken = False
+
+        def __hash__(self) -> int:
+            if self.broken:
+                raise RuntimeError("no hash")
+            return 1
+
+    key = Key()
+    value = {key: 1}
+    key.broken = True
+    texts: Queue[tuple[str, str]] = Queue()
+    describer = Describer(lambda name, text: texts.put((name, text)))
+    try:
+        describer.describe("bad", partial(value_text, value))
+        describer.describe("good", partial(value_text, [1]))
+        assert texts.get(timeout=10)[0] == "bad"
+        assert texts.get(timeout=10) == ("good", "[1]")
+    finally:
+        describer.stop()
+
+
+def test_a_text_of_a_class_of_its_own_is_a_plain_one() -> None:
+    class Name(str):
+        pass
+
+    assert type(clean(Name("fit"), 10)) is str
