@@ -32,6 +32,10 @@ class Outcome:
         does not grow with every task that it passes through."""
         exception = self.exception
         assert exception is not None
+        if isinstance(exception, KeyboardInterrupt):  # it was meant for that task: it must not end who waits for it
+            error = TaskTerminated("the task was interrupted (KeyboardInterrupt): its server, or program, was to end")
+            error.__cause__ = exception
+            return error
         return exception.with_traceback(self._raised_at)
 
 

@@ -219,6 +219,36 @@ def test_node_and_scheduler_end_cleanly_while_a_client_runs(
             assert "Traceback" not in node.text + scheduler.text
 
 
+WAITS = """
+def waits(to, task=None):
+    to.send("runs")
+    yield task.receive()
+
+def main(task=None):
+    client = Client()
+    yield client.schedule()
+    rtask = yield client.rtask(waits, task)
+    print((yield task.receive()), flush=True)
+    try:
+        yield rtask.result()
+    except Exception as error:
+        print(type(error).__name__, error, flush=True)
+    yield client.close()
+    print("closed", flush=True)
+
+Task(main)
+"""
+
+
+def test_a_node_that_is_told_to_end_interrupts_its_tasks_and_not_their_client(ports: Ports, tmp_path: Path) -> None:
+    with ports.node()[0] as node, ports.client(tmp_path, WAITS) as client:
+        client.wait_for("^runs")
+        assert node.end(signal.SIGTERM) == 0
+        client.wait_for("^TaskTerminated the task was interrupted")
+        client.wait_for("^closed")
+        assert client.wait() == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("program", ["node", "scheduler"])
 def test_it_ends_in_order_as_soon_as_it_is_seen(
