@@ -100,6 +100,7 @@ class Incoming(ClientShell):
             case m.NodeClosed():
                 if message.reason and (info := self._infos.get(process)):
                     logger.warning("%s: the node %s was closed: %s", self.name, info.name, message.reason)
+                    self._unusable[_shown(info)] = f"it was closed: {message.reason}"
                 self._handle(d.NodeHasClosed(process, message.reason, message.kept))
             case m.Dismissed():
                 logger.warning("%s was closed by the scheduler: %s", self.name, message.reason)
