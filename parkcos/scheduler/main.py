@@ -114,8 +114,8 @@ def _open_dashboard(service: SchedulerService, args: argparse.Namespace) -> Any:
         shared = importlib.import_module("parkcos.httpd.shared")
     except ImportError as error:
         raise ConfigError(f"--httpd: {error}") from error
-    if args.ip_addr and "httpd_host" not in given:  # where this program is to be seen, and nowhere else
-        given["httpd_host"] = args.ip_addr[0]
+    if args.host:  # where this program is to be seen, and nowhere else
+        given.setdefault("httpd_host", args.host[0])
     return shared.open_dashboard(service, **{name.removeprefix("httpd_"): value for name, value in given.items()})
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import parkcos
@@ -616,9 +617,13 @@ def test_a_program_that_never_shuts_it_down_ends(node: int, tmp_path: Path) -> N
 
 
 def test_a_shared_scheduler_shows_its_queue(ports: Ports, stack: contextlib.ExitStack, tmp_path: Path) -> None:
-    scheduler, scheduler_port = ports.scheduler("--httpd", "--httpd_port", "0", "--httpd_host", "127.0.0.1")
+    scheduler, scheduler_port = ports.scheduler("--httpd", "--httpd_port", "0")
     stack.enter_context(scheduler)
     url = scheduler.wait_for(r"the dashboard of \S+: (http://\S+)")[1]
+    assert url.startswith("http://127.0.0.1:"), "it listens where the scheduler does: -i 127.0.0.1"
+    assert {c.laddr.ip for c in psutil.Process(scheduler.pid).net_connections("tcp") if c.status == "LISTEN"} == {
+        "127.0.0.1"
+    }
     browser = Browser(url)
     with Viewer(browser) as viewer:
         viewer.next()
