@@ -3,31 +3,8 @@
 from __future__ import annotations
 
 from parkcos.compat import pycos, runtime
-from parkcos.compat.pycos import (
-    RPS,
-    RTI,
-    AsyncDBCursor,
-    AsyncSocket,
-    AsyncThreadPool,
-    CategorizeMessages,
-    Channel,
-    Condition,
-    Event,
-    HotSwapException,
-    Location,
-    Lock,
-    Logger,
-    MonitorStatus,
-    PeerStatus,
-    Pycos,
-    RLock,
-    Semaphore,
-    Singleton,
-    Task,
-    deserialize,
-    logger,
-    serialize,
-)
+from parkcos.compat.pycos import *  # noqa: F403
+from parkcos.compat.pycos import RPS, RTI, PeerStatus
 from parkcos.compat.pycos import MaxConnectionErrors as MaxConnectionErrors
 from parkcos.compat.pycos import MsgTimeout as MsgTimeout
 from parkcos.compat.pycos import PickleProtocolVersion as PickleProtocolVersion
@@ -36,31 +13,8 @@ from parkcos.compat.pycos import SysTask as SysTask
 from parkcos.compat.pycos import __version__ as __version__
 from parkcos.compat.pycos import config as config
 
-__all__ = [
-    "RPS",
-    "RTI",
-    "AsyncDBCursor",
-    "AsyncSocket",
-    "AsyncThreadPool",
-    "CategorizeMessages",
-    "Channel",
-    "Condition",
-    "Event",
-    "HotSwapException",
-    "Location",
-    "Lock",
-    "Logger",
-    "MonitorStatus",
-    "PeerStatus",
-    "Pycos",
-    "RLock",
-    "Semaphore",
-    "Singleton",
-    "Task",
-    "deserialize",
-    "logger",
-    "serialize",
-]
+__all__ = ["RPS", "RTI", "PeerStatus"]
+__all__ += pycos.__all__
 
 __getattr__ = pycos.__getattr__
 

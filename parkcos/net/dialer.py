@@ -28,6 +28,8 @@ from parkcos.net.peer import CONNECTING, GONE, Peer
 if TYPE_CHECKING:
     from parkcos.net.hub import Hub
 
+CONNECT_PULSES = 5
+"""For so long a process is dialled that was never there."""
 REDIAL_DELAYS_S = (0.0, 0.1, 0.2, 0.4, 0.8)
 """How long after an attempt that has failed the next one begins."""
 ATTEMPT_EVERY_S = 1.0
@@ -101,7 +103,7 @@ class Dialer:
                 peer.addresses = tuple(at for at in peer.addresses if at != address)  # somebody else's
                 return
             if reason != GIVEN_UP:
-                self.hub.not_accepted(peer, reason)
+                self.hub.refusals.dialled(peer, reason)
             self.hub.end(peer, reason)
         elif refused[address] >= REFUSED_MAX and (
             _is_its_own(peer, address) or all(refused.get(at, 0) >= REFUSED_MAX for at in peer.addresses)
@@ -109,7 +111,7 @@ class Dialer:
             self.hub.end(peer, f"no process listens at {peer.location} (connection refused)")
 
     def _look_at_the_time(self, peer: Peer) -> None:
-        if peer.state is CONNECTING and time.monotonic() - peer.down_since > self.hub.connect_s:
+        if peer.state is CONNECTING and time.monotonic() - peer.down_since > CONNECT_PULSES * self.hub.pulse_s:
             self.hub.end(peer, peer.reason or "cannot be reached")
 
     async def _attempt(self, peer: Peer, address: Location, stale: Link | None) -> None:

@@ -157,7 +157,7 @@ class Door:
                 sock.close()
             if isinstance(error, asyncio.CancelledError):
                 raise
-            hub.reject(text, error)
+            hub.refusals.accepted(text, error)
 
     def _crossed(self, hello: Hello) -> str | None:
         """Both sides dial at once, and reach each other: the connection of the higher incarnation is kept."""

@@ -23,7 +23,7 @@ from parkcos.net import session as sessions
 from parkcos.net import wire
 from parkcos.net.book import Book
 from parkcos.net.dialer import Dialer
-from parkcos.net.door import CROSSED, Door, in_words, with_port
+from parkcos.net.door import Door, in_words, with_port
 from parkcos.net.frames import BYE, DATA, PART, Memory
 from parkcos.net.iothread import IOThread
 from parkcos.net.keepalive import KeepAlive
@@ -31,6 +31,7 @@ from parkcos.net.link import Link
 from parkcos.net.location import Location
 from parkcos.net.lookout import NOBODY, Lookout
 from parkcos.net.peer import CONNECTING, DOWN, GONE, UP, Peer
+from parkcos.net.refusals import Refusals
 from parkcos.net.session import Hello, Session
 from parkcos.net.tls import Identity
 
@@ -42,8 +43,6 @@ READS_MAX = 32
 """After so many reads from one connection in a row the others have their turn."""
 ACCEPTOR_WAITS_S = 0.2
 """When a connection breaks, the side that had accepted it gives the other so much time to dial first."""
-CONNECT_PULSES = 5
-"""For so long a process is dialled that was never there."""
 BACK_WITHIN_S = 10.0
 """A process that this one cannot dial, and whose connection was closed, is gone if it has not dialled again by then."""
 LINGER_S = 5.0
@@ -90,7 +89,6 @@ class Hub:
         self.lingering = False
         """This process ends, and waits for others to take what was sent; that some end too is no news now."""
         self.closing = False
-        self.rejected = 0
         self.door = Door(self)
         self.dialer = Dialer(self)
         self._dirty: deque[Peer] = deque()
@@ -100,12 +98,7 @@ class Hub:
         """Who has sent something since the last tick."""
         self.lookout = Lookout(io, self.keep_ticking)
         self.keep_alive = KeepAlive(self)
-        self._warned: set[tuple[str, str]] = set()
-
-    @property
-    def connect_s(self) -> float:
-        """For how long a process is dialled that was never there."""
-        return CONNECT_PULSES * self.pulse_s
+        self.refusals = Refusals(identity)
 
     # -- starting and stopping
 
@@ -271,25 +264,6 @@ class Hub:
 
     # -- connections
 
-    def reject(self, text: str, error: BaseException) -> None:
-        """One line for a connection that came to nothing, with the peer and the reason; once per host and reason."""
-        self.rejected += 1
-        reason = in_words(error, self.identity)
-        if CROSSED in reason:
-            return
-        key = (text.rsplit(":", 1)[0], reason)
-        if key not in self._warned and len(self._warned) < 1000:
-            self._warned.add(key)
-            logger.warning("refused a connection from %s: %s", text, reason)
-
-    def not_accepted(self, peer: Peer, reason: str) -> None:
-        """One line for a process that was dialled and with which this one cannot talk; once for each and reason."""
-        key = (str(peer.location), reason)
-        if key not in self._warned and len(self._warned) < 1000:
-            self._warned.add(key)
-            peer.reported = True
-            logger.warning("no connection to %r: %s", peer, reason)
-
     def connected(self, link: Link, hello: Hello, peer: Peer, reached_at: Location | None = None) -> None:
         """Greetings were exchanged (if this side accepted, its answer is the first thing that goes out).
 
@@ -392,7 +366,7 @@ class Hub:
             lost = in_words(error)
             broken = isinstance(error, ProtocolError)
             if broken:
-                self.reject(link.peer_text, error)
+                self.refusals.accepted(link.peer_text, error)
         if events:
             self._deliver(peer, events)
         if session.owes_ack and not peer.heard:
@@ -425,7 +399,7 @@ class Hub:
                 try:
                     messages += wire.decode(body)  # type: ignore[arg-type]
                 except (ValueError, RecursionError) as error:  # msgspec's own are ValueErrors
-                    self.reject(str(peer), ProtocolError(f"a message of no known kind: {error}"))
+                    self.refusals.accepted(str(peer), ProtocolError(f"a message of no known kind: {error}"))
                     self._stop_reading(peer)
                     self._in_io(self.end, peer, "it sent a message of no known kind")
                     return
@@ -440,7 +414,7 @@ class Hub:
         if len(peer.bigs) > 1:  # each message follows its payload at once
             peer.bigs.clear()
             why = "a large payload without a message"
-            self.reject(str(peer), ProtocolError(why))
+            self.refusals.accepted(str(peer), ProtocolError(why))
             self._stop_reading(peer)
             self._in_io(self.end, peer, f"it sent what no parkcos sends: {why}")
 
@@ -450,7 +424,7 @@ class Hub:
         try:
             self.callbacks.messages(peer, messages, peer.bigs)
         except ProtocolError as error:
-            self.reject(str(peer), error)
+            self.refusals.accepted(str(peer), error)
             self._stop_reading(peer)
             self._in_io(self.end, peer, f"it sent what no parkcos sends: {error}")
 
