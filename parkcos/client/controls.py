@@ -151,8 +151,11 @@ class Controls(Membership):
 
     def _close_server_asked(self, event: CloseServerAsked, now: float) -> Iterator[Effect]:
         server = self.servers.get(event.server)
-        if server is None or not server.node:
-            return
+        if server is not None and server.node:
+            server.unwanted = True
+            yield from self._close_server(event, server)
+
+    def _close_server(self, event: CloseServerAsked, server: Server) -> Iterator[Effect]:
         if server.state != ENDING:
             self._retire(event.server)
             for task in [*server.waiting, *server.waiting_io]:
@@ -179,6 +182,7 @@ class Controls(Membership):
             node.restart = event.restart
             node.state = CLOSING
             for server in node.servers:
+                self.servers[server].unwanted = True
                 self._retire(server)
             yield CloseNode(event.node, event.terminate, keep=event.restart)
 

@@ -9,8 +9,9 @@ two of them; when another server has nothing to do, those that have not begun ar
 What runs at a server that is lost is abandoned.  What was only sent ahead runs elsewhere, if it is certain that it
 had not begun: the session has said its last word, and the node says that the process is no more.
 
-What the shell must know: a task's number comes once, and from 1 on.  The end of a task that is not in `tasks` (it was
-abandoned meanwhile) is not to be reported: look there before `handle(Ended)`.
+What the shell must know: a task's number comes once, and from 1 on.  What a server says of a task that is not there
+any more (`is_at`: it was abandoned meanwhile, or is run anew elsewhere) is not for this machine.  A task that is still
+in `tasks` after `handle(Ended)` is run anew.
 """
 
 from __future__ import annotations
@@ -84,6 +85,11 @@ class Dispatch(Controls):
             effects += self._wind_up(now)
         return effects
 
+    def is_at(self, number: int, server: int) -> bool:
+        """Whether a task was sent to that server, and has not ended there."""
+        task = self.tasks.get(number)
+        return task is not None and task.server == server
+
     def next_deadline(self) -> float | None:
         """When the machine next wants TimePassed."""
         deadline = self._steal_at
@@ -153,7 +159,9 @@ class Dispatch(Controls):
         task = self.tasks.get(number)
         if task is not None and task.started and task.hangs_at == at:
             task.timed_out = True
-            yield from self._close_server_asked(CloseServerAsked(task.server, True, True), now)
+            server = self.servers[task.server]
+            if server.node:
+                yield from self._close_server(CloseServerAsked(task.server, True, True), server)
 
     def _steal(self, now: float) -> Iterator[Effect]:
         """Some servers are idle: ask those for what they have not begun that do not get on."""

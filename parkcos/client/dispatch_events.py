@@ -129,8 +129,11 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
+    """cut: it was interrupted because its server ends."""
+
     task: int
     seconds: float
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,20 +38,21 @@ class Incoming(ClientShell):
             case m.NodeOffer() | m.NodeUnusable() | m.NodeGranted() if process != self._scheduler:
                 pass  # of the scheduler that this client has just left
             case m.TaskStarted():
-                submission = self._submissions.get(message.task)
-                if submission is not None:
-                    submission.remote_id = message.id
+                if self._machine.is_at(message.task, process):
+                    self._submissions[message.task].remote_id = message.id
                     self._handle(d.Started(message.task))
             case m.TaskEnded():
-                submission = self._submissions.get(message.task)
-                if submission is not None:
-                    submission.remote_id = message.id
-                    self._handle(d.Ended(message.task, message.seconds))
-                    self._kernel.post(self._end, message.task, message.kind, form, payload)
+                if self._machine.is_at(message.task, process):
+                    self._submissions[message.task].remote_id = message.id
+                    self._handle(d.Ended(message.task, message.seconds, message.cut))
+                    if message.task not in self._machine.tasks:  # else it will be run anew
+                        self._kernel.post(self._end, message.task, message.kind, form, payload)
             case m.TaskRefused():
-                self._handle(d.Refused(message.task, message.error))
+                if self._machine.is_at(message.task, process):
+                    self._handle(d.Refused(message.task, message.error))
             case m.TaskRecalled():
-                self._handle(d.Recalled(message.task, message.ok))
+                if self._machine.is_at(message.task, process):
+                    self._handle(d.Recalled(message.task, message.ok))
             case m.ServerUp():
                 node = self._infos[process]
                 location = Location(message.addr or node.addr, message.port)

@@ -114,6 +114,8 @@ class Server:
     """It was told to begin."""
     replace: bool = True
     """Another one is wanted in its place."""
+    unwanted: bool = False
+    """The client's program has asked for its end."""
     holds: set[str] = field(default_factory=set)
     """Why nothing is given to it now, beside what holds its whole node back."""
     condition: str = ""
@@ -368,7 +370,7 @@ class Placing:
 
     def _ended(self, event: Ended, now: float) -> Iterator[Effect]:
         task = self.tasks.get(event.task)
-        if task is None or not task.server:
+        if task is None or not task.server or (event.cut and self._is_run_anew(task)):
             return
         if not task.started:
             yield ReportStarted(event.task, task.server)
@@ -377,6 +379,11 @@ class Placing:
             server.mean_s += 0.3 * (min(event.seconds, 1.0) - server.mean_s)
         self._forget(event.task, task, now)
         yield from self._fill(task.server, now)
+
+    def _is_run_anew(self, task: Task) -> bool:
+        """It was interrupted: whether it counts as lost with its server, when that has ended."""
+        server = self.servers[task.server]
+        return bool(task.retries) and not (task.want_server or server.unwanted or self._nodes_told)
 
     def _forget(self, number: int, task: Task, now: float) -> None:
         """A task has ended."""

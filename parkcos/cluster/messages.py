@@ -310,6 +310,7 @@ class TaskEnded(Message):
     """From a server.  The payload is the result, or a pickled Failure.
 
     seconds: how long it ran; id: as in TaskStarted, which is not sent for a task that has ended by then.
+    cut: it was interrupted because its server ends, and no task there had asked for that.
     """
 
     client: int
@@ -317,6 +318,7 @@ class TaskEnded(Message):
     kind: str
     seconds: float
     id: int
+    cut: bool = False
 
 
 class TaskRecalled(Message):
@@ -399,13 +401,6 @@ class RecallTask(Message):
     task: int
 
 
-class EndServer(Message):
-    """From the client: after the CPU tasks (or at once) interrupt what runs, and end."""
-
-    client: int
-    terminate: bool
-
-
 class Servers(Message):
     """From the client, an answer.  Address, port and incarnation of each."""
 
@@ -413,7 +408,7 @@ class Servers(Message):
     servers: list[tuple[str, int, int]]
 
 
-ToServer = Servers | Define | OpenServer | RunTask | RecallTask | EndServer
+ToServer = Servers | Define | OpenServer | RunTask | RecallTask
 
 encode = msgspec.msgpack.Encoder().encode
 DECODERS = {

@@ -90,6 +90,8 @@ class Server:
         """Which tasks, by name, were over so soon that their start need not be told before their end."""
         self.to_interrupt: set[Task] = set()
         self.timed_out: set[int] = set()
+        self.ends_itself = False
+        """A task here has asked for this server's end, or its node's."""
         self.opened = False
         """The client has spoken with this server."""
         self.seekers: list[Completion[Any]] = []
@@ -108,8 +110,6 @@ class Server:
                 self.handle(ex.Asked(message.task, message.io, message.timeout_s))
             case m.RecallTask():
                 self.handle(ex.Recalled(message.task))
-            case m.EndServer():
-                self.handle(ex.CloseAsked(ex.INTERRUPT_GRACE_S if message.terminate else -1.0))
             case m.OpenServer():
                 self.kernel.post(self._open, message, form, payload)
             case m.Define():
@@ -253,16 +253,22 @@ class Server:
         self.to_interrupt.discard(task)
         seconds = time.monotonic() - self.started_at.pop(number)
         assert task.outcome is not None
-        kind, form, buffers = outcomes.pack(self._timeout_of(number, task) or task.outcome)
+        late = self._timeout_of(number, task)
+        kind, form, buffers = outcomes.pack(late or task.outcome)
+        cut = late is None and self._is_cut() and isinstance(task.outcome.exception, KeyboardInterrupt)
         if len(self.quick) < QUICK_MAX or task.name in self.quick:
             self.quick[task.name] = seconds < QUICK_S
         started = self.started.pop(number)
         if started is not None:
             started.retract()  # its end says all
-        ended = m.TaskEnded(self.config.client, number, kind, seconds, task.id)
+        ended = m.TaskEnded(self.config.client, number, kind, seconds, task.id, cut)
         self.box.send(self.config.client_process, "client", ended, form, buffers, lazy=True)
         self.network.keep_outcome(task.id, kind, form, buffers)
         self.handle(ex.Ended(number))
+
+    def _is_cut(self) -> bool:
+        """Whether tasks that end now are interrupted by the end of this server, for which none of them has asked."""
+        return self.executor.interrupted and not self.ends_itself
 
     def _timeout_of(self, number: int, task: Task) -> Outcome | None:
         """How a task ended that has had its time."""
@@ -327,7 +333,8 @@ class Server:
             if how is None and self.executor.terminate_at is None and not self.executor.interrupted:
                 continue  # it is lost with this process, and can be run anew
             kind, form, buffers = outcomes.pack(how or Outcome("terminated", None, None, text))
-            self.to_client(m.TaskEnded(self.config.client, number, kind, 0.0, task.id), form, buffers)
+            cut = how is None and self._is_cut()
+            self.to_client(m.TaskEnded(self.config.client, number, kind, 0.0, task.id, cut), form, buffers)
         self.tasks.clear()
         self.network.io.loop.create_task(self._leave())
 
@@ -407,6 +414,7 @@ def close_server(terminate: bool = False, restart: bool = False) -> None:
     """
     server = _this_server("close_server")
     by = next((number for number, task in list(server.tasks.items()) if task is server.kernel.current), 0)
+    server.ends_itself = True
     # Now, so that nothing more begins here; and before its node is told, which asks it to end without sparing anybody.
     server.handle(ex.CloseAsked(ex.INTERRUPT_GRACE_S if terminate else -1.0, by))
     server.report(family.RESTARTS if restart else family.CLOSES, terminate)
@@ -420,7 +428,9 @@ def close_node(terminate: bool = False) -> None:
 
     Raises: ParkcosError if this process is not a server.  Do not yield it.  Source: chapter 6.4.
     """
-    _this_server("close_node").report(family.CLOSE_NODE, terminate)
+    server = _this_server("close_node")
+    server.ends_itself = True
+    server.report(family.CLOSE_NODE, terminate)
 
 
 def _this_server(what: str) -> Server:

@@ -12,16 +12,22 @@ from parkcos.client.dispatch_events import (
     CloseAsked,
     CloseNode,
     CloseNodeAsked,
+    CloseServer,
+    CloseServerAsked,
     Dismiss,
     EnableAsked,
+    Ended,
     Granted,
     NodeHasClosed,
     NodeIsReady,
     Offered,
     ProcessLost,
+    ReportRetried,
+    ReportStarted,
     Run,
     SchedulerLost,
     ServerIsDown,
+    ServerIsLeaving,
     ServerIsReady,
     ServerIsUp,
     SetupNode,
@@ -29,6 +35,7 @@ from parkcos.client.dispatch_events import (
     Started,
     Submitted,
     SuspendAsked,
+    TimePassed,
     TurnBegun,
     Want,
 )
@@ -137,3 +144,50 @@ def test_the_scheduler_hears_that_a_disabled_node_is_not_wanted() -> None:
     c(Offered(info(N), 2))
     assert c(CloseNodeAsked(N, False, False)) == [Want(N, 0)]
     assert c.statuses[-1] == ("NodeClosed", N)
+
+
+@pytest.mark.parametrize("io", [False, True])
+def test_an_interrupted_task_counts_as_lost_with_its_server(io: bool) -> None:
+    c = Driven(servers=1)
+    c(Submitted(1, io, retries=1))
+    c(Started(1))
+    c(ServerIsLeaving(N + 1))
+    assert c(Ended(1, 1.0, cut=True)) == [], "others of its node are about to end, too"
+    c.bring(M, 1)
+    c(ServerIsDown(N + 1, "its node ends", restarts=False, asked=True))
+    effects = c(ProcessLost(N + 1, "it ended"))
+    assert [type(e) for e in effects] == [ReportRetried, Run]
+    assert effects[1] == Run(1, M + 1, io)
+    effects = c(Ended(1, 1.0, cut=True))
+    assert [type(e) for e in effects] == [ReportStarted], "its only retry is used up: this is its end"
+    assert not c.machine.tasks
+
+
+@pytest.mark.parametrize("why", ["server", "node", "client"])
+def test_what_its_own_client_has_interrupted_has_ended(why: str) -> None:
+    c = Driven(servers=1)
+    c(Submitted(1, False, retries=1))
+    c(Started(1))
+    asked = {"server": CloseServerAsked(N + 1, True, True), "node": CloseNodeAsked(N, True, True)}
+    c(asked.get(why, CloseAsked(terminate=True)))
+    c(Ended(1, 1.0, cut=True))
+    assert not c.machine.tasks
+
+
+def test_a_task_beside_one_that_hangs_is_run_anew() -> None:
+    c = Driven(servers=1)
+    c(Submitted(1, False, timeout_s=1.0))
+    c(Submitted(2, True, retries=1))
+    c(Started(1))
+    c(Started(2))
+    assert CloseServer(N, N + 1, True, True) in c(TimePassed(), 100.0)
+    assert c(Ended(2, 1.0, cut=True)) == []
+    assert list(c.machine.tasks) == [1, 2]
+
+
+def test_a_task_bound_to_its_server_ends_with_it() -> None:
+    c = Driven(servers=1)
+    c(Submitted(1, False, server=N + 1, retries=1))
+    c(Started(1))
+    c(Ended(1, 1.0, cut=True))
+    assert not c.machine.tasks

@@ -249,6 +249,43 @@ def test_a_node_that_is_told_to_end_interrupts_its_tasks_and_not_their_client(po
         assert client.wait() == 0
 
 
+RETRIED = """
+def says_where(to, task=None):
+    to.send(os.getpid())
+    return (yield task.receive())
+
+def main(task=None):
+    client = Client()
+    yield client.schedule()
+    limited = client.options(retries=1)
+    rtasks = [(yield limited.rtask(says_where, task)), (yield limited.io_rtask(says_where, task))]
+    for _ in rtasks:
+        yield task.receive()
+    print("both run", flush=True)
+    for _ in rtasks:
+        yield task.receive()
+    print("both run anew", flush=True)
+    for rtask in rtasks:
+        assert (yield rtask.deliver("done", timeout=20)) == 1
+        print((yield rtask.result()), flush=True)
+    yield client.close()
+
+Task(main)
+"""
+
+
+def test_with_retries_a_node_that_is_told_to_end_loses_no_task(ports: Ports, tmp_path: Path) -> None:
+    with ports.node()[0] as first, ports.client(tmp_path, RETRIED) as client:
+        client.wait_for("both run$")
+        with ports.node()[0]:
+            assert first.end(signal.SIGTERM) == 0
+            client.wait_for("both run anew")
+            client.wait_for("^done")
+            client.wait_for("^done")
+            assert client.wait() == 0
+    assert client.text.count("is run anew") == 2
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("program", ["node", "scheduler"])
 def test_it_ends_in_order_as_soon_as_it_is_seen(

@@ -80,13 +80,20 @@ class Client:
 
     def receive(self, sender: int, message: Any) -> None:
         match message:
+            case m.TaskStarted() | m.TaskEnded() | m.TaskRefused() | m.TaskRecalled() if not self.machine.is_at(
+                message.task, sender
+            ):
+                known = message.task in self.machine.tasks
+                self.world.happened["word of a task that is run anew elsewhere"] += known
             case m.TaskStarted(_, task, _):
                 self.handle(d.Started(task))
-            case m.TaskEnded(_, task, _, seconds, _):
-                if task in self.machine.tasks:
+            case m.TaskEnded(_, task, _, seconds, _, cut):
+                self.handle(d.Ended(task, seconds, cut))
+                if task not in self.machine.tasks:
                     self.world.tasks[self.number, task].outcome("ended")
-                self.handle(d.Ended(task, seconds))
-                assert task not in self.machine.tasks
+                else:
+                    assert cut, f"task {task} has not ended, although its server says so"
+                    self.world.happened["interrupted task to be run anew"] += 1
             case m.TaskRefused(_, task, error):
                 self.handle(d.Refused(task, error))
             case m.TaskRecalled(_, task, ok):

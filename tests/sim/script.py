@@ -70,8 +70,9 @@ class Scripted(Client):
             server = rng.choice(list(machine.servers))
         elif machine.nodes and rng.random() < 0.15:
             node = rng.choice(list(machine.nodes))
-        self.world.tasks[self.number, number] = Truth(self, number, io, seconds)
-        self.handle(d.Submitted(number, io, server, node))
+        retries = rng.choice([0, 0, 1, 3])
+        self.world.tasks[self.number, number] = Truth(self, number, io, seconds, retries)
+        self.handle(d.Submitted(number, io, server, node, retries=retries))
         if rng.random() < 0.02:
             self.program.later(rng.random() * 5, self.handle, d.Withdrawn(number))
 

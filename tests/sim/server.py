@@ -57,8 +57,6 @@ class Server(Process):
                 fails = self.world.faulty and rng.random() < self.world.plan.setup_fails
                 answer = m.ServerFailed(self.client, "no") if fails else m.ServerReady(self.client)
                 self.later(rng.expovariate(100), self.send, sender, answer)
-            case m.EndServer(_, terminate):
-                self.handle(ex.CloseAsked(5.0 if terminate else -1.0))
 
     def up(self, process: int) -> None:
         self.world.wire.be_patient(self, process)
@@ -101,20 +99,21 @@ class Server(Process):
                 self.send(self.client_process, m.TaskRecalled(self.client, task, True))
             case ex.Interrupt(task):
                 if task in self.running and rng.random() >= world.plan.stubborn:
-                    self.later(rng.random() * 2, self.finish, task)
+                    self.later(rng.random() * 2, self.finish, task, True)
             case ex.Terminate(task):
                 if task in self.running and rng.random() >= world.plan.stubborn:
-                    self.finish(task)
+                    self.finish(task, True)
             case ex.Exit():
                 assert not self.running, f"{self} exits with {self.running}"
                 self.end("exit code 0")
 
-    def finish(self, task: int) -> None:
+    def finish(self, task: int, cut: bool = False) -> None:
         if task not in self.running:
             return
         since = self.running.pop(task)
-        self.world.tasks[self.client, task].finish(self)
-        self.send(self.client_process, m.TaskEnded(self.client, task, "done", self.world.now - since, task))
+        truth = self.world.tasks[self.client, task]
+        truth.stop(self) if cut else truth.finish(self)
+        self.send(self.client_process, m.TaskEnded(self.client, task, "done", self.world.now - since, task, cut))
         self.handle(ex.Ended(task))
 
     def end(self, reason: str, report: bool = True) -> None:
@@ -142,17 +141,26 @@ class Truth:
     number: int
     io: bool
     seconds: float
+    retries: int = 0
     at: Server | None = None
     begun: int = 0
     completed: int = 0
     unsaid: bool = False
     """Its server ended before it could say that the task had begun: then it may be run again."""
+    zombies: set[Server] = field(default_factory=set)
     outcomes: list[str] = field(default_factory=list)
 
     def begin(self, server: Server) -> None:
-        assert self.at is None, f"task {self.number} runs at {self.at} and is started at {server}"
-        assert not self.begun or self.unsaid, f"task {self.number} had begun elsewhere and is started at {server}"
-        server.world.happened["task that ran again, as nobody knew that it had begun"] += bool(self.begun)
+        happened = server.world.happened
+        if self.at is not None:
+            assert self.retries, f"task {self.number} runs at {self.at} and is started at {server}"
+            self.zombies.add(self.at)  # it was silent, and given up
+            happened["task run anew while a zombie may still run it"] += 1
+        if self.begun and not self.unsaid:
+            assert self.retries, f"task {self.number} had begun elsewhere and is started at {server}"
+            self.retries -= 1
+            happened["task run anew, as its options allow"] += 1
+        happened["task that ran again, as nobody knew that it had begun"] += bool(self.begun and self.unsaid)
         self.at = server
         self.begun += 1
 
@@ -161,8 +169,11 @@ class Truth:
         self.completed += 1
 
     def stop(self, server: Server) -> None:
-        assert self.at is server
-        self.at = None
+        if server in self.zombies:
+            self.zombies.remove(server)
+        else:
+            assert self.at is server
+            self.at = None
 
     def outcome(self, what: str) -> None:
         self.outcomes.append(what)

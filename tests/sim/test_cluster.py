@@ -52,6 +52,9 @@ WHAT_HAPPENS = [
     "node set up anew",
     "node that failed set up again",
     "node allocated again while it closed",
+    "task run anew, as its options allow",
+    "interrupted task to be run anew",
+    "word of a task that is run anew elsewhere",
 ]
 
 
