@@ -17,6 +17,9 @@ from parkcos.net.options import NetworkOptions
 from parkcos.net.runtime import VERSION
 from parkcos.net.secret import cluster_keys
 
+SPARE_PORTS = 32
+"""So many ports beyond the highest a server tries whose own is taken."""
+
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
     """The options of both programs; each has the names of chapter 6 and those of later versions."""
@@ -110,10 +113,9 @@ def parse_ports(ranges: Sequence[str], count: int, default: int) -> list[int]:
         ports += [p for p in range(first, last + 1) if p not in ports]
     if not ports:
         ports = [default]
-    while len(ports) < count:
-        if max(ports) >= 65535:
-            raise ConfigError(f"--tcp_ports: {count} ports are needed, and beyond {max(ports)} there are none")
-        ports.append(max(ports) + 1)
+    ports += _beyond(max(ports), count - len(ports))
+    if len(ports) < count:
+        raise ConfigError(f"--tcp_ports: {count} ports are needed, and beyond {max(ports)} there are none")
     return ports
 
 
@@ -122,10 +124,16 @@ def enough_ports(ports: Sequence[int], own: int, cpus: int) -> list[int]:
 
     Returns: none if there were none, for any ports do then.
     """
-    found = list(ports)
-    while found and len(found) < cpus and max(own, *found) < 65535:
-        found.append(max(own, *found) + 1)
-    return found
+    return [*ports, *_beyond(max(own, *ports), cpus - len(ports))] if ports else []
+
+
+def ports_to_try(ports: Sequence[int], own: int, index: int) -> list[int]:
+    """For server number `index`: its own of the servers' ports; if that is taken, others beyond the highest."""
+    return [ports[index], *_beyond(max(own, *ports), SPARE_PORTS)] if index < len(ports) else [0]
+
+
+def _beyond(highest: int, count: int) -> range:
+    return range(highest + 1, min(highest + count, 65535) + 1)
 
 
 def parse_location(text: str, default_port: int) -> Location:

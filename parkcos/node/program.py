@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from parkcos.cluster import messages as m
-from parkcos.cluster.options import enough_ports
+from parkcos.cluster.options import enough_ports, ports_to_try
 from parkcos.cluster.postbox import Postbox
 from parkcos.cluster.signals import Signals
 from parkcos.cluster.timer import DeadlineTimer
@@ -41,7 +41,7 @@ from parkcos.node.output import Forwarding, OutputThread, Printed
 from parkcos.node.processes import CLIENT_FOLDER, ProcessFile, make_own_folders
 from parkcos.node.pulses import Pulses
 from parkcos.node.sent import SENT, SentFiles
-from parkcos.node.tally import ServerTally
+from parkcos.node.tally import SERVERS_MAX, ServerTally
 
 logger = logging.getLogger("parkcos")
 
@@ -93,8 +93,10 @@ class NodeOptions:
 
 
 def count_cpus(asked: int) -> int:
-    """How many servers `-c asked` means on this machine.  Raises: ConfigError if that leaves none."""
+    """How many servers `-c asked` means on this machine.  Raises: ConfigError if that is none, or too many."""
     have = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if asked > SERVERS_MAX:
+        raise ConfigError(f"-c {asked}: a node has at most {SERVERS_MAX} servers; this machine has {have} processors")
     if asked > 0:
         return asked
     if have + asked < 1:
@@ -340,7 +342,8 @@ class NodeProgram:
             case ev.OpenZygote(client):
                 self._open_zygote(client)
             case ev.ForkServer(index):
-                self._order(family.Fork(index, self._ports(index)))
+                ports = ports_to_try(self.options.server_ports, self.network.location.port, index)
+                self._order(family.Fork(index, ports))
             case ev.EndServer(index, grace_s):
                 self._order(family.Signal(index, signal.SIGTERM if grace_s >= 0 else signal.SIGUSR2))
             case ev.KillServer(index):
@@ -358,10 +361,6 @@ class NodeProgram:
     def _order(self, order: family.Message) -> None:
         if self._nursery is not None:
             self._nursery.order(order)
-
-    def _ports(self, index: int) -> list[int]:
-        ports = list(self.options.server_ports)
-        return [ports[index]] if index < len(ports) else [0]
 
     def _open_zygote(self, client: int) -> None:
         self._nursery = self._warm or self._hatch()

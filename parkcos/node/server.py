@@ -392,6 +392,8 @@ def main(
         dataclasses.replace(options, name=f"{config.node_name}/{index + 1}", tcp_ports=ports, dest_path=Path.cwd())
     )
     server = _server = Server(config, index, runtime, reports, tally)
+    if (port := server.network.location.port) != ports[0] != 0:
+        logger.warning("TCP port %d is taken by another process: this server has port %d", ports[0], port)
     runtime.kernel.post(namespace.install_rest)
     signal.signal(signal.SIGUSR1, server.interrupted)
     signal.signal(signal.SIGTERM, server.asked_to_end)

@@ -25,7 +25,7 @@ from parkcos.cluster import messages as m
 from parkcos.cluster import namespace
 from parkcos.cluster.limits import set_open_files
 from parkcos.cluster.requirements import what_is_missing
-from parkcos.errors import NoNetworkYet
+from parkcos.errors import ConfigError, NoNetworkYet
 from parkcos.kernel import Kernel, MonitorStatus
 from parkcos.net import tls
 from parkcos.net.options import NetworkOptions
@@ -221,6 +221,9 @@ class Zygote:
             code = server.main(
                 self.config, self.options, index, ports, self.reports, self.lifeline, self.directory, self.tally
             )
+        except ConfigError as error:
+            print(f"this server cannot start: {error}", file=sys.stderr)
+            code = 1
         except BaseException:
             import traceback
 

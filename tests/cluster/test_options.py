@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 
-from parkcos.cluster.options import enough_ports, network_options, parse_location, parse_ports
+from parkcos.cluster.options import (
+    SPARE_PORTS,
+    enough_ports,
+    network_options,
+    parse_location,
+    parse_ports,
+    ports_to_try,
+)
 from parkcos.errors import ConfigError
 from parkcos.net.location import Location
 from parkcos.node import main as node
@@ -94,6 +101,15 @@ def test_tcp_ports_that_are_none(text: str) -> None:
 def test_ports_that_there_are_not() -> None:
     with pytest.raises(ConfigError, match="3 ports are needed, and beyond 65535 there are none"):
         parse_ports(["65534"], 3, 9706)
+    with pytest.raises(ConfigError, match="100001 ports are needed"):
+        parse_ports([], 100_001, 9706)
+
+
+def test_ports_for_a_server_whose_own_is_taken() -> None:
+    assert ports_to_try([9707, 9708], 9706, 1) == [9708, *range(9709, 9709 + SPARE_PORTS)]
+    assert ports_to_try([9707], 9710, 0)[:2] == [9707, 9711], "the node's own is not among them"
+    assert ports_to_try([65535], 9706, 0) == [65535]
+    assert ports_to_try([], 9706, 0) == ports_to_try([9707], 9706, 1) == [0], "any that is free"
 
 
 @pytest.mark.parametrize(

@@ -347,6 +347,21 @@ def test_taken_port(ports: Ports) -> None:
                 assert "Traceback" not in taken.text
 
 
+def test_a_server_whose_port_is_taken_has_one_beyond_the_highest(ports: Ports, tmp_path: Path) -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        taken = sock.getsockname()[1]
+        own = str(free_ports(1)[0])
+        options = ("--tcp_ports", own, "--tcp_ports", str(taken))
+        node = Program("-m", "parkcos.node.main", "-c", "1", "-u", str(ports.udp), *options, *ports.options)
+        with node, ports.client(tmp_path, SQUARES) as client:
+            client.wait_for("^total 285")
+            node.wait_for(rf"server 1 WARNING TCP port {taken} is taken by another process: this server has port \d+")
+            assert client.wait() == 0
+        assert "Traceback" not in node.text
+
+
 def test_wrong_secret_is_said_on_both_sides(ports: Ports, tmp_path: Path) -> None:
     node, port = ports.node()
     source = SQUARES.replace('name="squares"', f"name='squares', nodes=[NodeAllocate('127.0.0.1', {port})]")

@@ -357,6 +357,55 @@ def test_without_suid_tasks_run_as_the_node(place: Place) -> None:
     assert node.find("clients' tasks run as") == []
 
 
+SENDS = """
+def reads():
+    global read
+    with open("sent/before") as file:
+        read = [file.read()]
+    yield
+    return 0
+
+def reads_again(task=None):
+    yield
+    with open("../sent/before") as file:
+        return [*read, file.read()]
+
+def enables(task=None):
+    client = yield task.receive()
+    while True:
+        message = yield task.receive()
+        if message.status == Scheduler.NodeDiscovered:
+            with open("before", "w") as file:
+                file.write("data")
+            os.chmod("before", 0o600)
+            yield Parkcos.instance().send_file(message.info.location, "before", dir="sent")
+            client.enable_node(message.info.location)
+
+def main(task=None):
+    statuses = Task(enables)
+    statuses.set_daemon()
+    client = Client([reads, reads_again], status_task=statuses, node_setup=reads, disable_nodes=True)
+    statuses.send(client)
+    yield client.schedule(timeout=15)
+    print("read", (yield (yield client.rtask(reads_again)).result()), flush=True)
+    yield client.close()
+    print("closed", flush=True)
+
+Task(main)
+"""
+
+
+def test_a_file_sent_before_the_setup_is_found_there(place: Place) -> None:
+    with place.node() as node:
+        with place.ports.client(place.tmp_path, SENDS) as client:
+            client.wait_for(r"^read \['data', 'data'\]")
+            client.wait_for("^closed")
+        assert node.end() == 0
+    assert node.find("Traceback|left behind|cannot be moved") == []
+    for folder in ("files/sent", "files", "."):  # what was received there was moved
+        (place.dest / folder).rmdir()
+
+
 LOCAL = """
 import os
 from parkcos import Client, LocalCluster, Task

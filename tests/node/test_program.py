@@ -20,6 +20,8 @@ def test_how_many_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     for asked in (-4, -5):
         with pytest.raises(ConfigError, match=f"-c {asked} leaves none of this machine's 4 processors"):
             count_cpus(asked)
+    with pytest.raises(ConfigError, match="-c 4097: a node has at most 4096 servers; this machine has 4 processors"):
+        count_cpus(4097)
 
 
 def test_resources() -> None:
