@@ -114,6 +114,7 @@ class NodeProgram:
         self.loop = network.io.loop
         self.box = Postbox.of(network)
         self.stopped = False
+        self._signalled = False
         self.directory = (options.dest_path or own_folder()) / f"node-{network.location.port}"
         make_own_folders([self.directory.parent, self.directory], options.client_user)
         if options.client_user is not None:
@@ -328,6 +329,13 @@ class NodeProgram:
         """I/O thread: end this node; `options.on_stop` are called when it has ended."""
         self.handle(ev.StopAsked(terminate))
 
+    def signalled(self) -> None:
+        """I/O thread: SIGINT or SIGTERM.  The running tasks get their grace; at a second one no more of it."""
+        self.stop(terminate=self._signalled)
+        if self.machine.client and not self._signalled:
+            self.handle(ev.CloseAsked(self.machine.client, terminate=True, why="its node was told to end"))
+        self._signalled = True
+
     # -- effects
 
     def _execute(self, effect: ev.Effect) -> None:
@@ -467,7 +475,7 @@ class NodeProgram:
 def wait_until_stopped(program: NodeProgram, signals: Signals) -> None:
     """Start the node and wait in the main thread until a signal, or whatever else, has ended it."""
     ended = asyncio.run_coroutine_threadsafe(_until_stopped(program), program.loop)
-    signals.wait(ended, lambda: program.loop.call_soon_threadsafe(program.stop))
+    signals.wait(ended, lambda: program.loop.call_soon_threadsafe(program.signalled))
 
 
 async def _until_stopped(program: NodeProgram) -> None:

@@ -249,6 +249,36 @@ def test_a_node_that_is_told_to_end_interrupts_its_tasks_and_not_their_client(po
         assert client.wait() == 0
 
 
+SAVES = """
+def saves(to, task=None):
+    to.send("runs")
+    try:
+        yield task.receive()
+    except KeyboardInterrupt:
+        yield task.sleep(2)
+        return "saved"
+
+def main(task=None):
+    client = Client()
+    yield client.schedule()
+    rtask = yield client.rtask(saves, task)
+    print((yield task.receive()), flush=True)
+    print((yield rtask.result()), flush=True)
+    yield client.close()
+
+Task(main)
+"""
+
+
+def test_the_tasks_of_a_node_that_is_told_to_end_have_their_grace(ports: Ports, tmp_path: Path) -> None:
+    with ports.node()[0] as node, ports.client(tmp_path, SAVES) as client:
+        client.wait_for("^runs")
+        assert node.end(signal.SIGTERM) == 0
+        client.wait_for("^saved")
+        client.wait_for("WARNING .* was closed: its node was told to end")
+        assert client.wait() == 0
+
+
 RETRIED = """
 def says_where(to, task=None):
     to.send(os.getpid())
