@@ -203,6 +203,9 @@ class NodeProgram:
                 case family.OpenFailed(error, setup):
                     self.handle(ev.SetupFailed(error, setup))
                 case family.Exited(index, reason):
+                    server = self.machine.servers.get(index)
+                    if server is not None and not (server.incarnation or server.asked):
+                        logger.warning("server %d did not begin: %s", index + 1, reason)
                     self.handle(ev.ServerExited(index, reason))
 
         def report(kind: int, index: int, port: int, incarnation: int) -> None:

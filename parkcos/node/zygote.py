@@ -122,7 +122,13 @@ class Zygote:
         assert self.config is not None
         if not self.config.piped:
             return ()
-        pipes = [os.pipe(), os.pipe()]
+        pipes = [os.pipe()]
+        try:
+            pipes.append(os.pipe())
+        except OSError:
+            for end in pipes[0]:
+                os.close(end)
+            raise
         data = family.frame(family.Printing(index))
         with contextlib.suppress(OSError):
             sent = socket.send_fds(self.orders, [data], [reading for reading, _ in pipes])
@@ -193,22 +199,30 @@ class Zygote:
         return ""
 
     def _fork(self, index: int, ports: list[int]) -> None:
-        assert self.config is not None and self.options is not None and self.directory is not None
         here = os.getpid()
         sys.stdout.flush()
         sys.stderr.flush()
-        pipes = self._make_pipes(index)
+        pipes: Sequence[int] = ()
         # Until a server has let go of this process's handler, a SIGTERM would have it end the whole family.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        pid = os.fork()
-        if pid:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        try:
+            pipes = self._make_pipes(index)
+            pid = os.fork()
+            if pid == 0:
+                self._be_server(index, ports, pipes, here)
             self.children[pid] = index
+        except OSError as error:  # too many processes or files, too little memory: it is tried again later
+            self._tell(family.Exited(index, f"it could not be started: {error.strerror}"))
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             for end in pipes:
                 os.close(end)
-            return
+
+    def _be_server(self, index: int, ports: list[int], pipes: Sequence[int], parent: int) -> NoReturn:
+        """In the child that was forked."""
+        assert self.config is not None and self.options is not None and self.directory is not None
         try:
-            family.die_with_parent(signal.SIGKILL, here)
+            family.die_with_parent(signal.SIGKILL, parent)
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGTERM, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)

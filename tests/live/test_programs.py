@@ -392,6 +392,34 @@ def test_a_server_whose_port_is_taken_has_one_beyond_the_highest(ports: Ports, t
         assert "Traceback" not in node.text
 
 
+NO_FORK = SQUARES.replace(
+    "def main",
+    """
+def breaks_fork():
+    yield
+    real, failures = os.fork, iter([OSError(11, "Resource temporarily unavailable")] * 3)
+    def fork():
+        for error in failures:
+            raise error
+        return real()
+    os.fork = fork
+    return 0
+
+def main""",
+).replace("Client([square]", "Client([square], node_setup=breaks_fork")
+
+
+def test_servers_that_cannot_be_forked_are_forked_later(ports: Ports, tmp_path: Path) -> None:
+    """As when the system has no room for another process."""
+    with ports.node()[0] as node:
+        with ports.client(tmp_path, NO_FORK) as client:
+            client.wait_for("^total 285")
+            assert client.wait() == 0
+        unable = r"server \d did not begin: it could not be started: Resource temporarily unavailable"
+        assert len(node.find(unable)) == 3
+        assert node.end() == 0
+
+
 def test_wrong_secret_is_said_on_both_sides(ports: Ports, tmp_path: Path) -> None:
     node, port = ports.node()
     source = SQUARES.replace('name="squares"', f"name='squares', nodes=[NodeAllocate('127.0.0.1', {port})]")
