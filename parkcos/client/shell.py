@@ -106,6 +106,11 @@ class ClientShell:
         """How many servers have been initialized and have not ended."""
         return len(self._ready)
 
+    @property
+    def _place_in_queue(self) -> int:
+        """1: it has its turn.  A client that waits has been told how many are before it, or soon will be."""
+        return max(1, self._position) + 1 if self._state is WAITING else 1
+
     def _to_scheduler(self, message: m.Message) -> bool:
         return self._side.box.send(self._scheduler, "scheduler", message)
 
@@ -122,7 +127,7 @@ class ClientShell:
     def _waits_for(self) -> None:
         machine = self._machine
         if self._state is WAITING:
-            logger.warning("%s waits for its turn: it is number %d in the queue", self.name, max(1, self._position) + 1)
+            logger.warning("%s waits for its turn: it is number %d in the queue", self.name, self._place_in_queue)
         elif self._state is RUNNING and not self._ready_servers and not machine.closing:
             if machine.nodes:
                 logger.warning("%s waits for the servers of %d nodes to be ready", self.name, len(machine.nodes))

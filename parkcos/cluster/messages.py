@@ -167,7 +167,7 @@ ToNode = ReserveNode | ReleaseNode | SetupNode | CloseNode | CloseServer | AskSt
 
 
 class Queued(Message):
-    """From the scheduler: your place in the queue; 0 is running."""
+    """From the scheduler: how many are before you in the queue, the one that runs included; 0: you run."""
 
     client: int
     position: int

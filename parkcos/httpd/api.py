@@ -19,6 +19,8 @@ from parkcos.httpd.stream import Stream
 POLL_MIN_S, POLL_MAX_S = 0.5, 600.0
 TASKS_MAX = 10_000
 """Of an answer."""
+HEX = r"[0-9a-f]{1,16}"
+"""The id of a node or server."""
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -120,15 +122,15 @@ class Api:
 
     async def _tasks(self, request: web.Request) -> web.StreamResponse:
         query = request.query
-        states = set(query["state"].split(",")) if query.get("state") else None
-        name, server, node = query.get("name", "").lower(), query.get("server", ""), query.get("node", "")
+        states, name = _states(query.get("state", "")), query.get("name", "").lower()
+        server, node = _id(query.get("server", ""), "server"), _id(query.get("node", ""), "node")
         limit, offset = _count(query.get("limit", "100"), "limit"), _count(query.get("offset", "0"), "offset")
 
         def look(model: Model) -> list[r.TaskRecord]:
             return [
                 task
                 for task in reversed(model.tasks.values())
-                if (states is None or task.state in states)
+                if (not states or task.state in states)
                 and (not server or task.server == server)
                 and (not node or task.node == node)
                 and (not name or name in task.name.lower())
@@ -197,13 +199,29 @@ def _json(data: bytes) -> web.Response:
 
 def _number(request: web.Request, base: int = 16) -> int:
     text = request.match_info["id"]
-    if not re.fullmatch(r"[0-9a-f]{1,16}" if base == 16 else r"[0-9]{1,18}", text):
+    if not re.fullmatch(HEX if base == 16 else r"[0-9]{1,18}", text):
         raise web.HTTPNotFound(reason="no such id")
     return int(text, base)
 
 
 def _unknown(request: web.Request, what: str) -> web.HTTPException:
     return web.HTTPNotFound(reason=f"there is no such {what}, or it ended long ago")
+
+
+def _states(text: str) -> set[str]:
+    """Those that are named, with commas; none: any."""
+    states = set(text.split(",")) if text else set()
+    if not states <= r.TASK_STATES:
+        unknown = ascii(sorted(states - r.TASK_STATES)[0])[:50]
+        allowed = ", ".join(sorted(r.TASK_STATES))
+        raise web.HTTPBadRequest(reason=f"state: no task is ever {unknown}; give one of {allowed}, or some with commas")
+    return states
+
+
+def _id(text: str, name: str) -> str:
+    if text and not re.fullmatch(HEX, text):
+        raise web.HTTPBadRequest(reason=f"{name}: give an id, as {name}s have it in /api/state")
+    return text
 
 
 def _count(text: str, name: str) -> int:

@@ -30,6 +30,12 @@ HEADERS = {
 LOGIN_S = 10.0
 """So long a form may take to come."""
 
+_GO_ON = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>parkcos</title><meta name="color-scheme" content="light dark">
+<meta http-equiv="refresh" content="0; url=/"></head>
+<body><p><a href="/">To the dashboard</a></p></body></html>
+"""
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -103,7 +109,7 @@ class Guard:
                 return refused(request, 403, f"a page of {origin!r} may not ask this: no Origin of its own")
         if request.path == "/" and request.method == "GET" and "token" in request.query and not bearer:
             if self._tokens.is_token(request.query["token"]):
-                return self.logged_in("/")
+                return self._logged_in(_go_on(request))
             return go_to("/login?wrong")
         if allowed or login:
             return None
@@ -112,9 +118,8 @@ class Guard:
             return refused(request, 401, text)
         return go_to("/login")
 
-    def logged_in(self, to: str) -> web.StreamResponse:
-        """Send the browser there, with the cookie."""
-        response = go_to(to)
+    def _logged_in(self, response: web.Response) -> web.Response:
+        """The same, with the cookie."""
         response.set_cookie(
             self._tokens.cookie_name,
             self._tokens.cookie,
@@ -136,7 +141,7 @@ class Guard:
         except (ValueError, RequestPayloadError):
             form = {}
         if self._tokens.is_token(form.get("token", [""])[0].strip()):
-            return self.logged_in("/")
+            return self._logged_in(go_to("/"))
         return go_to("/login?wrong")
 
     def _is_own_host(self, host: str, request: web.Request) -> bool:
@@ -165,6 +170,17 @@ class Guard:
 def go_to(path: str) -> web.Response:
     """Send the browser there."""
     return web.Response(status=303, headers={"Location": path})
+
+
+def _go_on(request: web.Request) -> web.Response:
+    """From the address with the token to the one without.
+
+    A browser that follows a link of another site does not send a SameSite=Strict cookie along when it is redirected:
+    that still counts as the other site's doing.  What a page of this site asks for does not.
+    """
+    if "text/html" not in request.headers.get("Accept", "") or request.headers.get("Sec-Fetch-Site") == "none":
+        return go_to("/")
+    return web.Response(text=_GO_ON, content_type="text/html")
 
 
 def refused(request: web.Request, status: int, text: str) -> web.Response:

@@ -8,7 +8,7 @@ between `since` and now has the state of now, also if some of it was known alrea
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -25,6 +25,10 @@ ENDED_SERVERS_MAX = 1_000
 LINES_MAX = 200
 LINE_MAX = 500
 """Of what the tasks of a server print; characters."""
+OUTPUT_MAX = 16_000_000
+"""Of what all servers print, characters; what was printed by those that have printed nothing for longest goes first."""
+LINE_COST = 64
+"""What a line takes beside its characters."""
 DETAILS_MAX = 32_000_000
 """So many characters of arguments, tracebacks and results are kept for who looks at a task."""
 TRACEBACK_MAX = 20_000
@@ -63,7 +67,7 @@ class Model:
     details: dict[int, r.Detail] = field(default_factory=dict)
     """Of tasks, the oldest first."""
     output: dict[int, deque[str]] = field(default_factory=dict)
-    """What the tasks of each server have printed last, and the setup of each node."""
+    """What the tasks of each server have printed last, and the setup of each node; who printed last comes last."""
     node_history: dict[int, deque[r.NodePoint]] = field(default_factory=dict)
     _node_log: Ledger = field(default_factory=Ledger)
     _server_log: Ledger = field(default_factory=Ledger)
@@ -77,6 +81,7 @@ class Model:
     _ended_servers: dict[int, None] = field(default_factory=dict)
     _ended_tasks: deque[int] = field(default_factory=deque)
     _details_size: int = 0
+    _output_size: int = 0
     _point_at: float = 0.0
     _done_then: int = 0
 
@@ -165,6 +170,8 @@ class Model:
         assert set(self._task_log.order) == set(self.tasks)
         assert set(self.details) <= set(self.tasks)
         assert self._details_size == sum(detail.size for detail in self.details.values()) <= DETAILS_MAX
+        assert self.output.keys() <= self.nodes.keys() | self.servers.keys()
+        assert self._output_size == sum(_cost(lines) for lines in self.output.values()) <= OUTPUT_MAX
         for node in self.nodes.values():
             there = [server for server in self.servers.values() if server.node == node.id and not _ended(server)]
             assert node.servers == len(there)
@@ -206,7 +213,7 @@ class Model:
     def _drop_node(self, number: int) -> None:
         del self.nodes[number], self._ended_nodes[number]
         self.node_history.pop(number, None)
-        self.output.pop(number, None)
+        self._drop_output(number)
         self.revision += 1
         self._node_log.drop(number, self.revision)
 
@@ -244,7 +251,7 @@ class Model:
         if len(self._ended_servers) > ENDED_SERVERS_MAX:
             oldest = next(iter(self._ended_servers))
             del self.servers[oldest], self._ended_servers[oldest]
-            self.output.pop(oldest, None)
+            self._drop_output(oldest)
             self.revision += 1
             self._server_log.drop(oldest, self.revision)
 
@@ -259,9 +266,23 @@ class Model:
 
     def _printed(self, event: r.Printed, now: float) -> None:
         number = event.server or event.node
-        if number in self.servers or number in self.nodes:
-            lines = self.output.setdefault(number, deque(maxlen=LINES_MAX))
-            lines.extend(clean(line, LINE_MAX) for line in event.lines[-LINES_MAX:])
+        if number not in self.servers and number not in self.nodes:
+            return
+        lines = self._drop_output(number)
+        lines.extend(clean(line, LINE_MAX) for line in event.lines[-LINES_MAX:])
+        self.output[number] = lines
+        self._output_size += _cost(lines)
+        while self._output_size > OUTPUT_MAX:
+            oldest, lines = next(iter(self.output.items()))
+            self._output_size -= _cost([lines.popleft()])
+            if not lines:
+                del self.output[oldest]
+
+    def _drop_output(self, number: int) -> deque[str]:
+        """Returns: the lines."""
+        lines = self.output.pop(number, None) or deque(maxlen=LINES_MAX)
+        self._output_size -= _cost(lines)
+        return lines
 
     # -- tasks
 
@@ -420,6 +441,10 @@ class Model:
 
 def _ended(record: r.NodeRecord | r.ServerRecord) -> bool:
     return record.state in r.NODE_ENDED
+
+
+def _cost(lines: Iterable[str]) -> int:
+    return sum(len(line) + LINE_COST for line in lines)
 
 
 def _end_of(text: str, limit: int) -> str:

@@ -16,6 +16,7 @@ import msgspec
 NODE_ENDED = frozenset({"closed", "lost"})
 SERVER_ENDED = NODE_ENDED
 TASK_ENDED = frozenset({"finished", "failed", "terminated", "timed_out", "lost", "cancelled"})
+TASK_STATES = TASK_ENDED | {"queued", "running"}
 TASK_FAILED = frozenset({"failed", "timed_out", "lost"})
 
 Point = tuple[float, int, float, float | None]
@@ -87,7 +88,7 @@ class TaskRecord(msgspec.Struct):
 
 
 class ClientRecord(msgspec.Struct):
-    """A client in a scheduler's queue.  position: 0 has its turn."""
+    """A client in a scheduler's queue.  position: in the queue, as the logs say it; 1 has its turn."""
 
     id: str
     name: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
+import weakref
 from collections.abc import Generator, Sequence
 from threading import Lock, get_ident
 from typing import Any
@@ -20,7 +21,7 @@ from parkcos.kernel import Task
 from parkcos.net.runtime import VERSION, Parkcos, io
 
 PASSED_ON_MAX = 1_000
-"""So many status messages are remembered, so that none that comes back is passed on again."""
+"""So many messages that cannot be referred to weakly (texts, numbers, tuples) are remembered."""
 _CLOSES = -500.0
 """With the program, before its network does."""
 
@@ -160,15 +161,34 @@ class HTTPServer:
         """What it is sent, it passes on, once: the program's own status_task may send all messages to this one."""
         assert task is not None
         task.set_daemon()
-        passed: dict[int, Any] = {}
+        passed = _Passed()
         while True:
             message = yield task.receive()
-            if self._chained is None or id(message) in passed:
-                continue
-            passed[id(message)] = message  # kept, so that no other gets its id
-            if len(passed) > PASSED_ON_MAX:
-                del passed[next(iter(passed))]
-            self._chained.send(message)
+            if self._chained is not None and passed.is_new(message):
+                self._chained.send(message)
+            del message  # it may have a large result
+
+
+class _Passed:
+    """Which messages were passed on: none that comes back is passed on again, none is kept for that if it can go."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, weakref.ref[Any]] = {}
+        self._kept: dict[int, Any] = {}
+        """So that no other gets its id."""
+
+    def is_new(self, message: Any) -> bool:
+        """Whether it comes for the first time."""
+        number = id(message)
+        if number in self._seen or number in self._kept:
+            return False
+        try:
+            self._seen[number] = weakref.ref(message, lambda _: self._seen.pop(number, None))
+        except TypeError:
+            self._kept[number] = message
+            if len(self._kept) > PASSED_ON_MAX:
+                del self._kept[next(iter(self._kept))]
+        return True
 
 
 def new_model(kind: str, name: str, poll_s: float, show_args: bool, tasks_max: int) -> Model:

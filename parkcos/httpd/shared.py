@@ -59,10 +59,10 @@ class SchedulerWatch:
             yield r.NodeChanged(number, *_node_state(node, names))
         queue = []
         since = {}
-        for position, client in enumerate(machine.queue.values()):
-            key = client.client, position == 0
+        for position, client in enumerate(machine.queue.values(), start=1):
+            key = client.client, position == 1
             since[key] = self._since.get(key, now)
-            state = "waiting" if position or client.absent_until is not None else "running"
+            state = "waiting" if position > 1 or client.absent_until is not None else "running"
             addr = str(Location(client.addr, client.port))
             queue.append(r.ClientRecord(r.hexed(client.client), client.name, addr, position, state, since[key]))
         self._since = since

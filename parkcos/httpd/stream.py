@@ -1,10 +1,14 @@
-"""Server-sent events: what has changed is computed and written once, and sent to all viewers.  I/O thread only."""
+"""Server-sent events: what has changed is computed and written once, and sent to all viewers.  I/O thread only.
+
+A viewer has one event under way at most.  One that takes longer than the time to the next event is not sent all that
+came meanwhile, but, when it is ready, what has changed since its own revision: each record once, as it is then.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+import socket
 
 from aiohttp import web
 
@@ -13,8 +17,11 @@ from parkcos.httpd.board import Board
 logger = logging.getLogger("parkcos")
 
 VIEWERS_MAX = 100
-WAITING_MAX = 4
-"""Events that a viewer may be behind; then it is disconnected, and begins anew when it comes back."""
+MISSED_MAX = 100
+"""So many events may come while a viewer takes not a byte; then it is disconnected, and goes on when it comes back."""
+SEND_BYTES = 256 * 1024
+"""So much the system takes for a viewer: the less, the newer is what a slow one is sent, and the sooner it is seen to
+take something."""
 SOON_S = 0.2
 EAGER_S = 5.0
 EAGER_POLL_S = 0.25
@@ -22,23 +29,23 @@ EAGER_POLL_S = 0.25
 
 
 class Viewer:
-    """One connection: what is to be sent to it."""
+    """One connection.  revision: up to which it was told, or is being told."""
 
     def __init__(self, transport: asyncio.Transport | None) -> None:
         self._transport = transport
-        self.events: deque[bytes] = deque()
+        self.revision = 0
         self.news = asyncio.Event()
         self.ended = False
+        self._unsent = self._missed = 0
 
-    def put(self, event: bytes) -> None:
-        """Send this; or, if it does not keep up, end."""
-        if len(self.events) >= WAITING_MAX:
+    def wake(self) -> None:
+        """There is news; or, if it has taken nothing for long, end."""
+        unsent = 0 if self._transport is None else self._transport.get_write_buffer_size()
+        self._missed = self._missed + 1 if unsent and unsent == self._unsent else 0
+        self._unsent = unsent
+        if self._missed >= MISSED_MAX and self._transport is not None:
             self.ended = True
-            self.events.clear()
-            if self._transport is not None:
-                self._transport.abort()  # what is being written may never be read
-        else:
-            self.events.append(event)
+            self._transport.abort()  # what is being written may never be read
         self.news.set()
 
     def is_gone(self) -> bool:
@@ -46,7 +53,7 @@ class Viewer:
         return self._transport is None or self._transport.is_closing()
 
     def end(self) -> None:
-        """When everything is sent."""
+        """When it has been told everything."""
         self.ended = True
         self.news.set()
 
@@ -59,7 +66,9 @@ class Stream:
         self._loop = loop
         self._viewers: set[Viewer] = set()
         self._sent = 0
-        """The revision up to which all viewers have been told."""
+        """The revision up to which all viewers have been told that keep up."""
+        self._news: tuple[int, int, bytes] = (0, 0, b"")
+        """For them: what has changed after which revision, up to which, as an event."""
         self._timer: asyncio.TimerHandle | None = None
         self._eager_until = 0.0
         self._eager: asyncio.TimerHandle | None = None
@@ -102,14 +111,11 @@ class Stream:
         self._board.refresh()
         if self._board.model.revision == self._sent and not always:
             return
-        found = self._board.changes(self._sent)
-        name = "changes"
-        if found is None:
-            found, name = self._board.snapshot(), "state"
-        self._sent = found[0]
-        event = self._event(name, *found)
-        for viewer in list(self._viewers):
-            viewer.put(event)
+        since = self._sent
+        self._sent, event = self._since(since)
+        self._news = since, self._sent, event
+        for viewer in self._viewers:
+            viewer.wake()
 
     def be_eager(self) -> None:
         """Something was asked for: what comes of it is told as it comes."""
@@ -144,18 +150,30 @@ class Stream:
         """How many there are."""
         return len(self._viewers)
 
-    def _event(self, name: str, revision: int, data: bytes) -> bytes:
-        epoch = self._board.model.epoch
-        return b"event: %s\nid: %s:%d\ndata: %s\n\n" % (name.encode(), epoch.encode(), revision, data)
+    def _since(self, revision: int) -> tuple[int, bytes]:
+        """The revision now, and the event for one who knows that one: what has changed since, if that is known, or all.
 
-    def _first(self, last_event_id: str) -> bytes:
-        """What a viewer is sent first: what it has missed, if that is known, or everything."""
+        revision: -1 for one who knows nothing.
+        """
+        found, name = (self._board.changes(revision) if revision >= 0 else None), b"changes"
+        if found is None:
+            found, name = self._board.snapshot(), b"state"
+        epoch = self._board.model.epoch.encode()
+        return found[0], b"event: %s\nid: %s:%d\ndata: %s\n\n" % (name, epoch, *found)
+
+    def _next(self, viewer: Viewer) -> bytes:
+        """What is to be sent to a viewer that is ready for it."""
+        since, revision, event = self._news
+        if not since <= viewer.revision <= revision:  # it was late, and has missed some
+            revision, event = self._since(viewer.revision)
+        viewer.revision = revision
+        return event
+
+    def _known(self, last_event_id: str) -> int:
+        """The revision that who comes back has seen; -1: none of this program."""
         epoch, _, revision = last_event_id.rpartition(":")
-        if epoch == self._board.model.epoch and revision.isascii() and revision.isdecimal() and len(revision) < 20:
-            found = self._board.changes(int(revision))
-            if found is not None:
-                return self._event("changes", *found)
-        return self._event("state", *self._board.snapshot())
+        known = epoch == self._board.model.epoch and revision.isascii() and revision.isdecimal() and len(revision) < 20
+        return int(revision) if known else -1
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         for gone in [viewer for viewer in self._viewers if viewer.is_gone()]:
@@ -167,18 +185,21 @@ class Stream:
         response = web.StreamResponse(headers=headers)
         await response.prepare(request)
         transport = request.transport
+        sock = transport.get_extra_info("socket") if transport is not None else None
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
         viewer = Viewer(transport)
-        viewer.events.append(self._first(request.headers.get("Last-Event-ID", "")))
-        viewer.news.set()
+        viewer.revision, event = self._since(self._known(request.headers.get("Last-Event-ID", "")))
         self._viewers.add(viewer)
         try:
             while True:
-                await viewer.news.wait()
-                viewer.news.clear()
-                while viewer.events:
-                    await response.write(viewer.events.popleft())
-                if viewer.ended:
+                await response.write(event)
+                if not viewer.ended:
+                    await viewer.news.wait()
+                    viewer.news.clear()
+                if viewer.ended and viewer.revision >= self._sent:
                     break
+                event = self._next(viewer)
         except ConnectionError:
             pass
         finally:

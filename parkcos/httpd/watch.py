@@ -109,11 +109,12 @@ class ClientWatch:
             elif not client._scheduler:
                 reason = "the scheduler is gone; it is waited for"
         elif state is WAITING:
-            reason = f"it is number {max(1, client._position) + 1} in the queue" if client._position else ""
+            reason = f"it is number {client._place_in_queue} in the queue" if client._position else ""
         if state in (RUNNING, WAITING):
-            position = client._position if state is WAITING else 0
             addr = str(client._network.location) if state is RUNNING else ""
-            record = r.ClientRecord(r.hexed(client._id), client.name, addr, position, state, self.board.model.started)
+            record = r.ClientRecord(
+                r.hexed(client._id), client.name, addr, client._place_in_queue, state, self.board.model.started
+            )
             queue.append(record)
         self.board.tell(r.StateChanged(state, reason), r.QueueChanged(queue))
 

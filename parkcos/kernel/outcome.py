@@ -51,7 +51,7 @@ class MonitorStatus:
         traceback: the traceback as text, None where there was none.
     """
 
-    __slots__ = ("exception", "info", "traceback", "type", "value")
+    __slots__ = ("__weakref__", "exception", "info", "traceback", "type", "value")
 
     def __init__(
         self,

@@ -198,6 +198,35 @@ def test_servers_that_have_ended_are_kept_up_to_a_bound(monkeypatch: pytest.Monk
     assert list(machine.nodes) == [3, 4]
 
 
+def test_output_is_bounded_for_all_servers_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has printed nothing for longest loses its oldest lines first."""
+    monkeypatch.setattr(model, "OUTPUT_MAX", 10 * (model.LINE_COST + 4))
+    machine = make()
+    machine.handle(r.NodeSeen(1, "kiln", "::1", 1, "", 1), 1000)
+    for server in (11, 12, 13):
+        machine.handle(r.ServerSeen(server, 1, "kiln/1", "::1", 2), 1001)
+        machine.handle(r.Printed(server, 1, ["1st.", "2nd.", "3rd."]), 1001)
+        machine.check()
+    machine.handle(r.Printed(11, 1, ["4th."]), 1002)
+    assert {server: list(lines) for server, lines in machine.output.items()} == {
+        12: ["1st.", "2nd.", "3rd."],
+        13: ["1st.", "2nd.", "3rd."],
+        11: ["1st.", "2nd.", "3rd.", "4th."],
+    }
+    machine.handle(r.Printed(0, 1, ["setup", "has", "been"]), 1003)
+    assert {server: list(lines) for server, lines in machine.output.items()} == {
+        13: ["1st.", "2nd.", "3rd."],
+        11: ["1st.", "2nd.", "3rd.", "4th."],
+        1: ["setup", "has", "been"],
+    }
+    machine.check()
+    machine.handle(r.Printed(13, 1, ["x" * 400] * 9), 1004)
+    machine.check()
+    assert list(machine.output) == [13]
+    machine.handle(r.Printed(12, 1, ["y" * 1000] * 300), 1005)
+    machine.check()
+
+
 def test_details_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "DETAILS_MAX", 1000)
     machine = make()
@@ -248,6 +277,7 @@ EVENTS = st.one_of(
     st.builds(r.TaskRequeued, TASKS, TEXTS),
     st.builds(r.TaskEnded, TASKS, ENDS, TEXTS, TEXTS),
     st.builds(r.TaskDescribed, TASKS, st.none() | TEXTS, st.none() | TEXTS),
+    st.builds(r.Printed, SERVERS | st.just(0), NODES, st.lists(TEXTS, max_size=3)),
     st.builds(r.StateChanged, st.sampled_from(["running", "closed"]), TEXTS),
     st.builds(r.SettingsChanged, st.none() | st.just(5.0), st.none() | st.booleans()),
     st.builds(r.QueueChanged, st.just([]) | st.just([r.ClientRecord("1", "c", "::1", 0, "running", 1.0)])),

@@ -194,6 +194,23 @@ def test_the_cookie(browser: Browser) -> None:
     assert ask(browser, "GET", "/api/state", Cookie=cookie.partition(";")[0]).status == 200
 
 
+def test_a_link_of_another_site_with_the_token(browser: Browser) -> None:
+    """A redirect would still be that site's doing, and the cookie not be sent along; what a page of ours asks for is not."""
+    path, kinds = f"/?token={browser.token}", "text/html,application/xhtml+xml"
+    for site in ({}, {"Sec-Fetch-Site": "cross-site"}):  # browsers say it to HTTPS and localhost only
+        answer = ask(browser, "GET", path, Accept=kinds, **site)
+        assert answer.status == 200
+        assert b'http-equiv="refresh" content="0; url=/"' in answer.body
+        assert b"<script" not in answer.body
+        assert browser.token.encode() not in answer.body
+        cookie = answer.headers["Set-Cookie"]
+        assert "samesite=strict" in cookie.lower()
+        assert ask(browser, "GET", "/api/state", Cookie=cookie.partition(";")[0]).status == 200
+    typed = ask(browser, "GET", path, Accept=kinds, Sec_Fetch_Site="none")
+    assert (typed.status, typed.headers["Location"]) == (303, "/")
+    assert "Set-Cookie" not in ask(browser, "GET", "/?token=wrong", Accept=kinds).headers
+
+
 def test_a_wrong_token_in_the_address(browser: Browser) -> None:
     for path in ("/?token=wrong", "/?token=", f"/login?token={browser.token}", f"/api/state?token={browser.token}"):
         answer = ask(browser, "GET", path)
@@ -403,6 +420,25 @@ def test_tasks_wants_numbers(browser: Browser) -> None:
     for query in ("limit=-1", "limit=x", "offset=1e3", "limit=99999999999", "limit=%D9%A1"):
         assert browser.ask("GET", f"/api/tasks?{query}").status == 400, query
     assert browser.get("/api/tasks?limit=0") == {"tasks": [], "total": 0}
+
+
+def test_what_tasks_are_asked_for_must_exist(browser: Browser) -> None:
+    for query, says in (
+        ("state=nope", "cancelled, failed, finished, lost, queued, running, terminated, timed_out"),
+        ("state=failed,nope", "'nope'"),
+        ("state=failed,", "''"),
+        ("state=FAILED", "'FAILED'"),
+        ("state=%0d%0aSet-Cookie:x", "give one of"),
+        ("state=" + "%F0%9F%94%A5" * 1000, "give one of"),
+        ("server=kiln/1", "server: give an id"),
+        ("node=kiln", "node: give an id"),
+        ("node=%00", "node: give an id"),
+    ):
+        answer = browser.ask("GET", f"/api/tasks?{query}")
+        assert answer.status == 400, query
+        assert says in answer.json["error"], answer
+    for query in ("state=", "state=failed,lost", "server=abc", "node=abc&name=x"):
+        assert browser.get(f"/api/tasks?{query}") == {"tasks": [], "total": 0}
 
 
 # -- who looks

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import socket
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -16,7 +19,7 @@ from parkcos.httpd.server import new_model
 from parkcos.httpd.shared import NoActions
 from parkcos.httpd.site import Site, SiteOptions
 from parkcos.net.iothread import IOThread
-from tests.httpd.asking import LIMIT_S, Browser, Viewer
+from tests.httpd.asking import LIMIT_S, Browser, Viewer, apply
 
 pytestmark = pytest.mark.live
 
@@ -122,6 +125,52 @@ def test_a_viewer_that_does_not_read_is_disconnected(io: IOThread, board: Board,
         push(io, site)
         good.until(lambda state: any(task["name"] == "last" for task in state["tasks"]))
         assert site.stream.viewers == 1
+
+
+class OnASlowLine(Browser):
+    """Little is under way to it."""
+
+    def connect(self) -> http.client.HTTPConnection:
+        connection = super().connect()
+        connection.sock = socket.socket()
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+        connection.sock.settimeout(LIMIT_S)
+        connection.sock.connect((self.address, self.port))
+        return connection
+
+
+def test_changes_that_come_faster_than_a_viewer_reads(io: IOThread, board: Board, site: Site) -> None:
+    """It is told how it began, and then each thing that has changed once, as it is now, however often it has."""
+    for number in range(1, 8_001):
+        board.tell(r.NodeSeen(number, f"kiln {number}" + "x" * 150, "::1", 1, "", 1))
+    connection = OnASlowLine(site.url).send("GET", "/api/stream")
+    response = connection.getresponse()
+    data = b""
+    for turn in range(50):
+        for number in range(1, 101):
+            board.tell(r.NodeChanged(number, "running", f"turn {turn}"))
+        push(io, site)
+        data += response.read1(16_384)
+    assert b"\n\n" not in data, "it is still being told how it began"
+    while data.count(b"\n\n") < 2:
+        more = response.read1(65_536)
+        assert more, "it was disconnected"
+        data += more
+    events = [dict(line.split(": ", 1) for line in text.split("\n")) for text in data.decode().split("\n\n")[:2]]
+    assert [event["event"] for event in events] == ["state", "changes"]
+    state, changes = (json.loads(event["data"]) for event in events)
+    assert len(state["nodes"]) == 8_000
+    assert [(node["id"], node["reason"]) for node in changes["nodes"]] == [(f"{n:x}", "turn 49") for n in range(1, 101)]
+    apply(state, changes)
+    with Viewer(Browser(site.url)) as other:
+        other.next()
+        assert nodes_of(state) == nodes_of(other.state)
+    response.close()
+    connection.close()
+
+
+def nodes_of(state: dict[str, Any]) -> list[Any]:
+    return sorted(state["nodes"], key=lambda node: int(node["id"], 16))
 
 
 def test_who_was_away_for_too_long_is_given_everything(

@@ -645,8 +645,8 @@ def test_a_shared_scheduler_shows_its_queue(ports: Ports, stack: contextlib.Exit
         second = stack.enter_context(ports.client(tmp_path, source, "two.py"))
         queue = viewer.until(lambda state: len(state["clients"]) == 2 and state["clients"])
         assert [(c["name"], c["position"], c["state"]) for c in queue] == [
-            ("one.py", 0, "running"),
-            ("two.py", 1, "waiting"),
+            ("one.py", 1, "running"),
+            ("two.py", 2, "waiting"),
         ]
         number = viewer.state["nodes"][0]["id"]
         assert "obeys the client" in browser.post(f"/api/nodes/{number}/close", status=409)["error"]
