@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import ssl
 import time
+import weakref
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -516,6 +518,34 @@ def test_a_status_task_of_the_program_may_send_them_on(node: int) -> None:
         assert it.until(lambda state: state["totals"]["done"] == 5)
     own.terminate()
     assert len([message for message in told if isinstance(message, MonitorStatus)]) <= 6
+
+
+def large() -> Gen:
+    yield
+    return Large()
+
+
+class Large:
+    """What a result may be."""
+
+
+def test_what_was_passed_on_is_not_kept(node: int) -> None:
+    seen: list[weakref.ref[Any]] = []
+
+    def look(task: Any = None) -> Gen:
+        task.set_daemon()
+        while True:
+            message = yield task.receive()
+            if isinstance(message, MonitorStatus):
+                seen.append(weakref.ref(message.value))
+            del message
+
+    own = Task(look)
+    with served(node, status_task=own) as it:
+        it.result(large)
+        it.until(lambda _: seen)
+        it.until(lambda _: gc.collect() >= 0 and seen[0]() is None)
+    own.terminate()
 
 
 def test_one_dashboard_for_a_client(node: int) -> None:
