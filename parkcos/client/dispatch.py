@@ -31,6 +31,7 @@ from parkcos.client.dispatch_events import (
     Effect,
     EnableAsked,
     Ended,
+    EndTaskAsked,
     Event,
     Granted,
     LeaveScheduler,
@@ -155,10 +156,10 @@ class Dispatch(Controls):
             yield from self._end_hanging(*heapq.heappop(self._limits), now)
 
     def _end_hanging(self, at: float, number: int, now: float) -> Iterator[Effect]:
-        """It has had its time, and its server has not been able to end it: its node can end the server."""
+        """It has had its time, or is to end, and its server has not been able to end it: its node ends that."""
         task = self.tasks.get(number)
         if task is not None and task.started and task.hangs_at == at:
-            task.timed_out = True
+            task.timed_out = not task.to_end
             server = self.servers[task.server]
             if server.node:
                 yield from self._close_server(CloseServerAsked(task.server, True, True), server)
@@ -270,6 +271,7 @@ class Dispatch(Controls):
         Refused: Controls._refused,
         Ended: Controls._ended,
         Recalled: Controls._recalled,
+        EndTaskAsked: Controls._end_task_asked,
         SchedulerLost: Controls._scheduler_lost,
         TurnBegun: Controls._turn_begun,
         SuspendAsked: Controls._suspend_asked,

@@ -145,6 +145,13 @@ class Recalled:
 
 
 @dataclass(frozen=True, slots=True)
+class EndTaskAsked:
+    """A task is to end, wherever it is."""
+
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
 class SchedulerLost:
     """No further node will be offered or granted."""
 
@@ -249,6 +256,7 @@ Event = (
     | Refused
     | Ended
     | Recalled
+    | EndTaskAsked
     | SchedulerLost
     | TurnBegun
     | CloseAsked
@@ -333,6 +341,12 @@ class Recall:
 
 
 @dataclass(frozen=True, slots=True)
+class EndTask:
+    task: int
+    server: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReportStarted:
     task: int
     server: int
@@ -386,6 +400,7 @@ Effect = (
     | OpenServer
     | Run
     | Recall
+    | EndTask
     | ReportStarted
     | ReportRefused
     | ReportAbandoned

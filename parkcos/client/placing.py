@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from parkcos.client.dispatch_events import (
     Effect,
     Ended,
+    EndTask,
+    EndTaskAsked,
     Offered,
     Recalled,
     Refused,
@@ -136,6 +138,8 @@ class Task:
     hangs_at: float = 0.0
     """When it must have ended at the latest."""
     timed_out: bool = False
+    to_end: bool = False
+    """It was asked to."""
 
 
 @dataclass
@@ -356,9 +360,20 @@ class Placing:
         if task is not None and task.server and not task.started:
             task.started = True
             if task.timeout_s:
-                task.hangs_at = now + task.timeout_s + HANGS_S
-                heapq.heappush(self._limits, (task.hangs_at, event.task))
+                self._limit(event.task, task, now + task.timeout_s)
             yield ReportStarted(event.task, task.server)
+
+    def _limit(self, number: int, task: Task, at: float) -> None:
+        """Its server is to end it then; if that cannot, its node ends the server."""
+        task.hangs_at = at + HANGS_S
+        heapq.heappush(self._limits, (task.hangs_at, number))
+
+    def _end_task_asked(self, event: EndTaskAsked, now: float) -> Iterator[Effect]:
+        task = self.tasks.get(event.task)
+        if task is not None and task.started and not task.to_end:
+            task.to_end, task.retries = True, 0
+            self._limit(event.task, task, now)
+            yield EndTask(event.task, task.server)
 
     def _refused(self, event: Refused, now: float) -> Iterator[Effect]:
         task = self.tasks.get(event.task)

@@ -179,6 +179,9 @@ class ClientShell:
     def _recall(self, effect: d.Recall) -> None:
         self._side.box.send(effect.server, "server", m.RecallTask(self._id, effect.task))
 
+    def _end_task(self, effect: d.EndTask) -> None:
+        self._side.box.send(effect.server, "server", m.EndTask(self._id, effect.task))
+
     def _report_started(self, effect: d.ReportStarted) -> None:
         submission = self._submissions[effect.task]
         location = self._locations[effect.server]
@@ -383,6 +386,7 @@ class ClientShell:
     _EXECUTE: ClassVar[dict[type, Callable[..., None]]] = {
         d.Run: _run,
         d.Recall: _recall,
+        d.EndTask: _end_task,
         d.ReportStarted: _report_started,
         d.ReportRefused: _report_refused,
         d.ReportAbandoned: _report_abandoned,

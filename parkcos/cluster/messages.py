@@ -401,6 +401,13 @@ class RecallTask(Message):
     task: int
 
 
+class EndTask(Message):
+    """From the client: end a task that has begun, wherever it is, as one that has had its time."""
+
+    client: int
+    task: int
+
+
 class Servers(Message):
     """From the client, an answer.  Address, port and incarnation of each."""
 
@@ -408,7 +415,7 @@ class Servers(Message):
     servers: list[tuple[str, int, int]]
 
 
-ToServer = Servers | Define | OpenServer | RunTask | RecallTask
+ToServer = Servers | Define | OpenServer | RunTask | RecallTask | EndTask
 
 encode = msgspec.msgpack.Encoder().encode
 DECODERS = {

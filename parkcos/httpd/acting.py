@@ -60,7 +60,7 @@ class ClientActions:
                 client._handle(d.CloseServerAsked(number, terminate, what == "restart"))
 
     def terminate(self, tasks: Iterable[int]) -> list[int]:
-        """End these tasks; those that wait for a server are withdrawn.
+        """End these tasks, wherever they are, if need be with their server; those that wait for one are withdrawn.
 
         Returns: those that it cannot be asked for, because they have ended or are on their way to a server.
         """
@@ -68,14 +68,13 @@ class ClientActions:
         client = self._client
         wanted = set(tasks)
         with client._lock:
-            found = {s.shown_as: (n, s) for n, s in list(client._submissions.items()) if s.shown_as in wanted}
+            found = {s.shown_as: n for n, s in list(client._submissions.items()) if s.shown_as in wanted}
             missed = []
             for task in wanted:
-                number, submission = found.get(task, (0, None))
+                number = found.get(task, 0)
                 record = client._machine.tasks.get(number)
-                rtask = submission.rtask if submission is not None else None
-                if record is not None and record.started and rtask is not None:
-                    rtask.terminate()
+                if record is not None and record.started:
+                    client._handle(d.EndTaskAsked(number))
                 elif record is not None and not record.server:
                     client._handle(d.Withdrawn(number, "it was terminated from the dashboard before it began"))
                 else:

@@ -28,6 +28,8 @@ F = TypeVar("F", bound=Callable[..., None])
 
 _QUIET = frozenset({d.Submitted, d.Withdrawn, d.Started, d.Refused, d.Ended, d.Recalled, d.TimePassed})
 """Events that change no node and no server, but by what they order."""
+_TAKES_BACK = (d.Withdrawn, d.Recalled, d.CloseServerAsked, d.CloseNodeAsked)
+"""What ends tasks that have not begun because the program, or somebody at a dashboard, asked for something."""
 _SUBJECTS = ("node", "server", "process", "number", "subject")
 """What events and effects call the node or server that they are about."""
 
@@ -70,6 +72,9 @@ class ClientWatch:
         self._why: dict[int, str] = {}
         """The reason in the last status of a node or server, and whether it is lost."""
         self._lost: set[int] = set()
+        self._servers_to_end: set[int] = set()
+        """The servers that were asked to end with their tasks."""
+        self._tasks_to_end: set[int] = set()
         self._left = False
         """The client has been closed."""
 
@@ -139,6 +144,13 @@ class ClientWatch:
     @_harmless
     def handled(self, event: d.Event, effects: Sequence[d.Effect]) -> None:
         """Under the client's lock; the orders are not yet executed."""
+        match event:
+            case d.EndTaskAsked(number):
+                self._tasks_to_end.add(self.client._submissions[number].shown_as)
+            case d.CloseServerAsked(server, terminate=True):
+                self._servers_to_end.add(server)
+            case d.CloseNodeAsked(node, terminate=True):
+                self._servers_to_end.update(self._servers_of.get(node, ()))
         if type(event) is d.Submitted:
             self._begin(event.task, self.client._submissions.get(event.task))
         touched: dict[int, None] = {}
@@ -159,9 +171,11 @@ class ClientWatch:
     @_harmless
     def ended(self, submission: Submission, outcome: Outcome) -> None:
         """Kernel thread."""
-        task = submission.shown_as
+        task, rtask = submission.shown_as, submission.rtask
         if not task:
             return
+        asked = task in self._tasks_to_end or (rtask is not None and rtask.incarnation in self._servers_to_end)
+        self._tasks_to_end.discard(task)
         if outcome.kind == "finished":
             text = plain(outcome.value)
             self.board.tell(r.TaskEnded(task, "finished"))
@@ -171,11 +185,13 @@ class ClientWatch:
                 self.describer.describe((task, False), functools.partial(value_text, outcome.value))
             return
         kind = type(outcome.exception)
-        state = "terminated" if outcome.kind == "terminated" else "failed"
-        if issubclass(kind, TaskTimeout):
+        state = "failed"
+        if outcome.kind == "terminated" or issubclass(kind, KeyboardInterrupt):  # it was told to end
+            state = "terminated"
+        elif issubclass(kind, TaskTimeout):
             state = "timed_out"
         elif issubclass(kind, TaskAbandoned):
-            state = "lost"
+            state = "terminated" if asked else "lost"
         text = outcome.traceback or ""
         if state == "terminated":
             self.board.tell(r.TaskEnded(task, state))
@@ -231,7 +247,9 @@ class ClientWatch:
         submission = self.client._submissions[effect.task]
         if submission.completion is None and submission.rtask is not None:
             return  # `ended` follows
-        state = "cancelled" if type(event) is d.Withdrawn else "timed_out" if effect.timed_out else "lost"
+        asked = isinstance(event, _TAKES_BACK) or (isinstance(event, d.NodeHasClosed) and not event.reason)
+        asked = asked or self.client._machine.closing
+        state = "timed_out" if effect.timed_out else "cancelled" if asked else "lost"
         self.board.tell(r.TaskEnded(submission.shown_as, state, effect.reason))
 
     def _report_retried(self, effect: d.ReportRetried, event: Any) -> None:

@@ -41,6 +41,13 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class EndAsked:
+    """The client wants a task ended that has begun."""
+
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
 class CloseAsked:
     """The server is to end: when its CPU tasks have (grace_s < 0), else after interrupting everything.
 
@@ -56,7 +63,7 @@ class TimePassed:
     pass
 
 
-Event = Asked | Recalled | Ended | CloseAsked | TimePassed
+Event = Asked | Recalled | Ended | EndAsked | CloseAsked | TimePassed
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +102,7 @@ class TimedOut:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """It has been interrupted and has had its grace: close its generator, if it is at a yield."""
+    """Close its generator, when it is at a yield."""
 
     task: int
 
@@ -170,6 +177,8 @@ class Executor:
                 return [Answer(m.TaskRecalled(self.client, task, ok))]
             case Ended(task):
                 return list(self._ended(task, now))
+            case EndAsked(task):
+                return list(self._end(task, now))
             case CloseAsked(grace_s, by):
                 return list(self._close(grace_s, by, now))
             case TimePassed():
@@ -210,6 +219,14 @@ class Executor:
                 del self.waiting[self.cpu_task]
                 yield self._begin(self.cpu_task, now)
         yield from self._exit_if_done(now)
+
+    def _end(self, task: int, now: float) -> Iterator[Effect]:
+        """At its yield at once, where it computes by an interrupt; unless it is being ended already."""
+        _, then = self.limits.get(task, (0.0, "interrupt"))
+        if task in self._running() and then == "interrupt":
+            self.limits[task] = now + INTERRUPT_GRACE_S, "give up"
+            yield Close(task)
+            yield Interrupt(task)
 
     def _close(self, grace_s: float, by: int, now: float) -> Iterator[Effect]:
         yield from self._begin_to_close()

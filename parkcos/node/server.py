@@ -90,6 +90,8 @@ class Server:
         """Which tasks, by name, were over so soon that their start need not be told before their end."""
         self.to_interrupt: set[Task] = set()
         self.timed_out: set[int] = set()
+        self.to_end: set[int] = set()
+        """Tasks that the client wants ended."""
         self.ends_itself = False
         """A task here has asked for this server's end, or its node's."""
         self.opened = False
@@ -110,6 +112,10 @@ class Server:
                 self.handle(ex.Asked(message.task, message.io, message.timeout_s))
             case m.RecallTask():
                 self.handle(ex.Recalled(message.task))
+            case m.EndTask():
+                if message.task in self.tasks:
+                    self.to_end.add(message.task)
+                    self.handle(ex.EndAsked(message.task))
             case m.OpenServer():
                 self.kernel.post(self._open, message, form, payload)
             case m.Define():
@@ -253,9 +259,9 @@ class Server:
         self.to_interrupt.discard(task)
         seconds = time.monotonic() - self.started_at.pop(number)
         assert task.outcome is not None
-        late = self._timeout_of(number, task)
-        kind, form, buffers = outcomes.pack(late or task.outcome)
-        cut = late is None and self._is_cut() and isinstance(task.outcome.exception, KeyboardInterrupt)
+        forced = self._forced_end(number, task)
+        kind, form, buffers = outcomes.pack(forced or task.outcome)
+        cut = forced is None and self._is_cut() and isinstance(task.outcome.exception, KeyboardInterrupt)
         if len(self.quick) < QUICK_MAX or task.name in self.quick:
             self.quick[task.name] = seconds < QUICK_S
         started = self.started.pop(number)
@@ -270,8 +276,13 @@ class Server:
         """Whether tasks that end now are interrupted by the end of this server, for which none of them has asked."""
         return self.executor.interrupted and not self.ends_itself
 
-    def _timeout_of(self, number: int, task: Task) -> Outcome | None:
-        """How a task ended that has had its time."""
+    def _forced_end(self, number: int, task: Task) -> Outcome | None:
+        """How a task ended that has had its time, or was to end; None: as it says itself."""
+        if number in self.to_end and number not in self.timed_out:
+            self.to_end.discard(number)
+            if task.outcome is None or isinstance(task.outcome.exception, KeyboardInterrupt):
+                return Outcome("terminated", None, None, "terminated by its client")
+            return None
         at, _ = self.executor.limits.get(number, (math.inf, ""))
         if number not in self.timed_out and at > time.monotonic():  # past it, it may not have let anybody notice
             return None
@@ -329,7 +340,7 @@ class Server:
         """The grace is over: what still runs is reported as terminated, and this process ends."""
         for number, task in list(self.tasks.items()):
             text = "terminated: it went on for longer than the grace that it had to end itself"
-            how = self._timeout_of(number, task)
+            how = self._forced_end(number, task)
             if how is None and self.executor.terminate_at is None and not self.executor.interrupted:
                 continue  # it is lost with this process, and can be run anew
             kind, form, buffers = outcomes.pack(how or Outcome("terminated", None, None, text))

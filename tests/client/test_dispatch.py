@@ -9,7 +9,10 @@ import pytest
 from parkcos.client.dispatch_events import (
     CloseAsked,
     CloseNode,
+    CloseServer,
     Ended,
+    EndTask,
+    EndTaskAsked,
     Granted,
     LeaveScheduler,
     NodeHasClosed,
@@ -37,7 +40,7 @@ from parkcos.client.dispatch_events import (
     Want,
 )
 from parkcos.client.membership import END_WAIT_S
-from parkcos.client.placing import AHEAD_MAX, STEAL_AFTER_S
+from parkcos.client.placing import AHEAD_MAX, HANGS_S, STEAL_AFTER_S
 from tests.client.driven import Driven, M, N, abandoned, info
 
 # nodes and servers
@@ -469,3 +472,28 @@ def test_a_server_that_comes_up_while_its_node_closes_is_not_opened() -> None:
     assert c(ServerIsUp(N, 1002, "10.0.0.1", 1)) == []
     assert c(NodeHasFailed(N, "its zygote was killed")) == []
     assert c(TimePassed(), 9.0) == [LeaveScheduler()]
+
+
+def test_a_task_is_ended_wherever_it_is() -> None:
+    c = Driven(servers=1)
+    c(Submitted(1, False, retries=5))
+    assert c(EndTaskAsked(1)) == [], "it has not begun"
+    c(Started(1))
+    assert c(EndTaskAsked(1), 10.0) == [EndTask(1, N + 1)]
+    assert c(EndTaskAsked(1), 11.0) == []
+    assert c(EndTaskAsked(2)) == []
+    assert c.machine.next_deadline() == 10.0 + HANGS_S
+    assert c(TimePassed(), 10.0 + HANGS_S) == [CloseServer(N, N + 1, True, True)], "its server cannot"
+    c(ServerIsDown(N + 1, "killed", restarts=True, asked=True))
+    (ended,) = c(ProcessLost(N + 1, "killed"))
+    assert isinstance(ended, ReportAbandoned), "it is not run anew"
+    assert (ended.task, ended.timed_out) == (1, False)
+
+
+def test_a_task_that_heeds_it_leaves_its_server_alone() -> None:
+    c = Driven(servers=1)
+    c(Submitted(1, False))
+    c(Started(1))
+    c(EndTaskAsked(1), 10.0)
+    c(Ended(1, 1.0), 11.0)
+    assert c(TimePassed(), 10.0 + HANGS_S) == []

@@ -16,6 +16,7 @@ from parkcos.client.dispatch_events import (
     CloseServerAsked,
     EnableAsked,
     Ended,
+    EndTaskAsked,
     Granted,
     LeaveScheduler,
     LoadSeen,
@@ -132,13 +133,15 @@ class AnyOrder(RuleBasedStateMachine):
         self.tell(ProcessLost(node, "reset"))
 
     @precondition(lambda self: self.machine.tasks)
-    @rule(data=st.data(), what=st.sampled_from(["started", "ended", "ended", "ended", "refused", "given", "kept"]))
+    @rule(
+        data=st.data(), what=st.sampled_from(["started", "ended", "ended", "ended", "refused", "given", "kept", "end"])
+    )
     def of_task(self, data: st.DataObject, what: str) -> None:
         task = data.draw(st.sampled_from(list(self.machine.tasks)))
         if what == "ended" and self.machine.tasks[task].server:
             self.over.add(task)
         events = {"started": Started(task), "ended": Ended(task, 0.0), "refused": Refused(task, "no")}
-        events |= {"given": Recalled(task, True), "kept": Recalled(task, False)}
+        events |= {"given": Recalled(task, True), "kept": Recalled(task, False), "end": EndTaskAsked(task)}
         self.tell(events[what])
 
     @rule(seconds=st.floats(0, 2))

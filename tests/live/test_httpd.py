@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import logging
 import ssl
@@ -25,6 +26,7 @@ from parkcos import (
     Scheduler,
     Status,
     Task,
+    TaskAbandoned,
     TaskTerminated,
     UsageError,
 )
@@ -71,6 +73,16 @@ class Served:
 
         task: Task = run(body)
         return task
+
+    def start_both(self, fn: Callable[..., Any]) -> tuple[Task, Task]:
+        """An I/O task that stays, and at the same server a CPU task."""
+
+        def body() -> Gen:
+            one = yield self.client.io_rtask(stays)
+            return one, (yield self.client.rtask_at(one.location, fn))
+
+        both: tuple[Task, Task] = run(body)
+        return both
 
     def result(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """What finish() of a remote task gives."""
@@ -148,6 +160,26 @@ def waits(to: Any, *args: Any, task: Any = None) -> Gen:
 
 def stays(*args: Any, task: Any = None) -> Gen:
     return (yield task.receive())
+
+
+def computes() -> Gen:
+    while True:
+        pass
+    yield
+
+
+def heeds_nothing() -> Gen:
+    while True:
+        with contextlib.suppress(KeyboardInterrupt):
+            while True:
+                pass
+    yield
+
+
+def in_c() -> Gen:
+    while True:
+        ctypes.PyDLL(None).sleep(1000)  # holds the interpreter
+    yield
 
 
 def says(text: str, task: Any = None) -> Gen:
@@ -298,6 +330,26 @@ def test_a_task_is_terminated(node: int) -> None:
         assert "have ended" in it.browser.post("/api/tasks/terminate", {"tasks": [number]}, 409)["error"]
 
 
+@pytest.mark.parametrize("fn", [computes, heeds_nothing, in_c])
+def test_a_task_that_computes_is_terminated(node: int, fn: Any) -> None:
+    """Where it is, as one over its time limit: interrupted, and, if it heeds that not, ended with its server."""
+    with served(node) as it:
+        other, task = it.start_both(fn)
+        _, shown = it.until(lambda state: len(tasks_of(state, "running")) == 2 and tasks_of(state, "running"))
+        it.browser.post("/api/tasks/terminate", {"tasks": [shown["id"]]})
+        end = end_of(task)
+        assert end.type in ((TaskTerminated,) if fn is not in_c else (TaskAbandoned, TaskTerminated))
+        state = it.until(lambda state: tasks_of(state, "terminated") and state)
+        assert state["totals"]["failed"] == 0 or fn is not computes
+        if fn is computes:
+            assert other.is_alive()
+            other.send("and goes on")
+            assert end_of(other) == "and goes on"
+            assert [server["state"] for server in state["servers"]] == ["running"] * CPUS
+        assert [it.result(double, n) for n in range(4)] == [0, 2, 4, 6]
+        it.until(lambda state: sum(server["state"] == "running" for server in state["servers"]) == CPUS)
+
+
 def test_a_task_that_waits_is_withdrawn(node: int) -> None:
     with served(node) as it:
         both = [it.start(stays) for _ in range(CPUS)]
@@ -338,6 +390,51 @@ def test_a_server_is_suspended_and_restarted(node: int) -> None:
         assert state["nodes"][0]["servers"] == 2
         answer = it.browser.post(f"/api/servers/{first}/suspend", status=409)
         assert "has ended" in answer["error"]
+
+
+@pytest.mark.parametrize("by", ["page", "client", "node", "end"])
+def test_tasks_that_end_with_what_was_closed_have_not_failed(node: int, by: str) -> None:
+    with served(node) as it:
+        tasks = [*it.start_both(computes), it.start(stays)]
+        state = it.until(lambda state: len(tasks_of(state, "running")) == 3 and state)
+        if by == "page":
+            for server in state["servers"]:
+                it.browser.post(f"/api/servers/{server['id']}/restart", {"terminate": True})
+        elif by == "client":
+            for task in tasks[1:]:
+                it.client.close_server(task.location, terminate=True)
+        elif by == "node":
+            it.browser.post(f"/api/nodes/{state['nodes'][0]['id']}/restart", {"terminate": True})
+        else:
+            it.close()
+        ends = [end_of(task) for task in tasks]
+        assert {end.type for end in ends} <= {KeyboardInterrupt, TaskTerminated}
+        state = it.until(lambda state: state["totals"]["done"] == 3 and state)
+        assert len(tasks_of(state, "terminated")) == 3
+        assert state["totals"]["failed"] == 0
+        assert not any(each["failed"] for each in (*state["nodes"], *state["servers"]))
+
+
+def test_tasks_of_a_server_that_hangs_and_is_restarted(node: int) -> None:
+    """It is killed; what runs there is lost with it, and what waits for it never begins: nobody's failure."""
+    with served(node) as it:
+        task = it.start(in_c)
+
+        def bound() -> Gen:
+            try:
+                yield it.client.rtask_at(task.location, double, 1)
+            except TaskAbandoned:
+                return "abandoned"
+
+        waits_for_it = Task(bound)
+        it.until(lambda state: tasks_of(state, "queued"))
+        (shown,) = tasks_of(it.browser.get("/api/state"), "running")
+        it.browser.post(f"/api/servers/{shown['server']}/restart", {"terminate": True})
+        assert waits_for_it.value(LIMIT_S) == "abandoned"
+        end_of(task)
+        state = it.until(lambda state: state["totals"]["done"] == 2 and state)
+        assert [task["state"] for task in state["tasks"]] == ["terminated", "cancelled"]
+        assert state["totals"]["failed"] == 0
 
 
 def test_a_node_is_suspended_restarted_and_closed(node: int) -> None:

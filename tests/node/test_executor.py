@@ -17,6 +17,7 @@ from parkcos.node.executor import (
     Asked,
     Close,
     CloseAsked,
+    EndAsked,
     Ended,
     Executor,
     Exit,
@@ -126,6 +127,25 @@ def test_a_task_over_its_time_is_interrupted_closed_given_up() -> None:
     assert server(Asked(4, io=True), 16.1) == [Abandon(4)]
 
 
+def test_a_task_that_is_to_end_is_closed_interrupted_given_up() -> None:
+    server = Driven(Asked(1, io=False), Asked(2, io=True, timeout_s=10.0), Asked(3, io=False))
+    assert server(EndAsked(3), 1.0) == [], "it has not begun"
+    assert server(EndAsked(2), 1.0) == [Close(2), Interrupt(2)]
+    assert server(Ended(2), 1.1) == []
+    assert server.machine.next_deadline() is None
+    assert server(EndAsked(1), 2.0) == [Close(1), Interrupt(1)]
+    assert server(EndAsked(1), 3.0) == []
+    assert server(TimePassed(), 6.9) == []
+    assert server(TimePassed(), 2.0 + INTERRUPT_GRACE_S) == [Leave(), Abandon(3), GiveUp(1)]
+
+
+def test_a_task_over_its_time_that_is_to_end_has_its_grace() -> None:
+    server = Driven(Asked(1, io=False, timeout_s=10.0))
+    server(TimePassed(), 10.0)
+    assert server(EndAsked(1), 11.0) == []
+    assert server.machine.next_deadline() == 10.0 + INTERRUPT_GRACE_S
+
+
 def test_the_time_of_a_task_begins_with_its_start() -> None:
     server = Driven(Asked(1, io=False, timeout_s=10.0), Asked(2, io=False, timeout_s=10.0))
     assert server(Ended(1), 9.0) == [Start(2)]
@@ -188,6 +208,11 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(data=st.data())
     def recall(self, data: st.DataObject) -> None:
         self.tell(Recalled(data.draw(st.integers(1, self.count))))
+
+    @precondition(lambda self: self.count)
+    @rule(data=st.data())
+    def end_one(self, data: st.DataObject) -> None:
+        self.tell(EndAsked(data.draw(st.integers(1, self.count))))
 
     @rule(grace=st.sampled_from([-1.0, 0.5, 5.0]))
     def close(self, grace: float) -> None:
