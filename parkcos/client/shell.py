@@ -99,6 +99,8 @@ class ClientShell:
         self._automatic = False
         self._position = 0
         self._ready: set[int] = set()
+        self._forwards: set[int] = set()
+        """The nodes that send what is printed there."""
         self._forwarded = Forwarded(lambda *call: self._kernel.post(*call))
 
     @property
@@ -322,19 +324,27 @@ class ClientShell:
         return max(asked_s, min(ALIVE_S, self._infos[node].pulse_interval_min))
 
     def _setup_node(self, effect: d.SetupNode) -> None:
+        forward = self._forward_output or self._observer is not None
+        (self._forwards.add if forward else self._forwards.discard)(effect.node)
         message = m.SetupNode(
             self._id,
             effect.cpus,
             self.restart_servers,
             self.pulse_interval,
             alive_s=self._alive_s(effect.node),
-            forward_output=self._forward_output or self._observer is not None,
+            forward_output=forward,
         )
         encoded = self._encoded_bundle
         if (call := self._setup_calls.get(effect.node)) is not None:
             encoded = m.encode_bundle(with_setup_call(self._bundle, call[1], call[2]))
         self._be_patient(effect.node)
         self._side.box.send(effect.node, "node", message, PICKLE, [encoded])
+
+    def _want_output(self, node: int) -> None:
+        """Of a node that was set up without being asked for it."""
+        if node not in self._forwards:
+            self._forwards.add(node)
+            self._side.box.send(node, "node", m.ForwardOutput(self._id))
 
     def _be_patient(self, process: int) -> None:
         """A node or server may be silent for so long (chapter 6.4, pulse_interval), and then loses nothing."""

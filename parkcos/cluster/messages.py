@@ -137,6 +137,12 @@ class SetupNode(Message):
     """Send what the tasks print."""
 
 
+class ForwardOutput(Message):
+    """From the client, which has set this node up: send what the tasks print from now on, too."""
+
+    client: int
+
+
 class CloseNode(Message):
     """From the client: end all servers.
 
@@ -161,7 +167,7 @@ class AskState(Message):
     """From a scheduler: say who you are."""
 
 
-ToNode = ReserveNode | ReleaseNode | SetupNode | CloseNode | CloseServer | AskState
+ToNode = ReserveNode | ReleaseNode | SetupNode | ForwardOutput | CloseNode | CloseServer | AskState
 
 # -- to a client
 

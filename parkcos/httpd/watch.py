@@ -20,6 +20,7 @@ from parkcos.httpd import records as r
 from parkcos.httpd.board import Board
 from parkcos.httpd.texts import Describer, call_text, plain, plain_call, value_text
 from parkcos.kernel import Outcome
+from parkcos.net.location import Location
 from parkcos.net.payload import Buffer
 
 logger = logging.getLogger("parkcos")
@@ -83,8 +84,10 @@ class ClientWatch:
         client = self.client
         with client._lock:
             client._observer = self
-            for number in client._machine.nodes:
+            for number, node in client._machine.nodes.items():
                 self.board.tell(*self._look_at_node(number))
+                if node.state not in (WANTED, DISABLED):
+                    self._is_late_for(number, node.info)
             for number, submission in list(client._submissions.items()):
                 submission.shown_as = 0  # as an earlier dashboard knew it
                 self._begin(number, submission)
@@ -92,6 +95,15 @@ class ClientWatch:
                 if task is not None and task.started:
                     self._report_started(d.ReportStarted(number, task.server), None)
         self.sync()
+
+    def _is_late_for(self, number: int, info: m.NodeInfo) -> None:
+        """What is printed at this node is told from now on; say so where it is shown."""
+        note = "(what was printed here before this dashboard was made is not known)"
+        if number not in self.client._forwards and Location(info.addr, info.port) in self.client._side.contacts:
+            note = "(the local cluster was set up before this dashboard was made: it prints where the program does)"
+        self.client._want_output(number)
+        for server in (0, *self._servers_of.get(number, ())):
+            self.board.tell(r.Printed(server, number, [note]))
 
     def detach(self) -> None:
         """End: the client is not watched any more."""

@@ -206,6 +206,10 @@ class Printed:
         self._node = node
         self._send = send
 
+    def send_to(self, send: Callable[[int, bool, list[str]], None]) -> None:
+        """From now on, too.  Any thread."""
+        self._send = send
+
     def add(self, server: int, output: int, error: int) -> None:
         """Read these pipes of a server that was forked, or (0) of the zygote."""
         name = f"server {self._node}/{server}" if server else f"node_setup at {self._node}"

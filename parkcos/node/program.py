@@ -306,6 +306,11 @@ class NodeProgram:
                     self.handle(ev.SetupAsked(message.client, cpus, message.restart_servers, process))
                 else:
                     self.handle(ev.SetupAsked(message.client, 0, False, process))
+            case m.ForwardOutput():
+                if process == self.machine.client_process:
+                    self._forward_output = True
+                    if self._nursery is not None and self._nursery.printed is not None:
+                        self._nursery.printed.send_to(Forwarding(self.box, message.client, process))
             case m.CloseNode():
                 self.handle(ev.CloseAsked(message.client, message.terminate, keep=message.keep, process=process))
             case m.CloseServer():

@@ -187,6 +187,11 @@ def says(text: str, task: Any = None) -> Gen:
     return (yield task.receive())
 
 
+def echoes(task: Any = None) -> Gen:
+    while (text := (yield task.receive())) is not None:
+        print(text, flush=True)
+
+
 class Hostile:
     """Travels well, and cannot be shown."""
 
@@ -311,6 +316,55 @@ def test_what_tasks_print(node: int, capfd: pytest.CaptureFixture[str]) -> None:
         it.until(lambda _: XSS in it.browser.get(f"/api/servers/{where}")["output"])
         task.send(None)
     assert XSS not in capfd.readouterr().out
+
+
+def test_what_tasks_print_is_known_from_when_it_is_made(node: int, capfd: pytest.CaptureFixture[str]) -> None:
+    client = Client(nodes=[NodeAllocate("127.0.0.1", node)])
+    schedule(client)
+    run(lambda: (yield client.rtask(double, 1)))  # the node has been set up
+    with contextlib.ExitStack() as stack:
+        http = HTTPServer(client, "127.0.0.1", 0)
+        stack.callback(http.shutdown)
+        it = Served(client, http)
+        stack.callback(it.close)
+        task = it.start(echoes)
+        state = it.until(lambda state: tasks_of(state, "running") and state)
+        (shown,) = tasks_of(state, "running")
+        where = f"/api/servers/{shown['server']}"
+        it.until(lambda _: task.send(XSS) == 0 and XSS in it.browser.get(where)["output"])  # the node hears it soon
+        for at in (f"servers/{shown['server']}", f"nodes/{shown['node']}"):
+            assert "before this dashboard" in it.browser.get(f"/api/{at}")["output"][0]
+        it.browser.post(f"/api/servers/{shown['server']}/restart")
+        task.send(None)
+        state = it.until(lambda state: len(state["servers"]) == CPUS + 1 and state)
+        assert it.browser.get(f"/api/servers/{state['servers'][-1]['id']}")["output"] == []
+    assert XSS not in capfd.readouterr().out
+
+
+def test_what_tasks_print_at_a_local_cluster_that_was_there_before(ports: Ports, tmp_path: Path) -> None:
+    source = (
+        "def says():\n"
+        "    print('hello from a task', flush=True)\n"
+        "    yield\n"
+        "def main(task=None):\n"
+        "    client = Client()\n"
+        "    yield client.schedule()\n"
+        "    yield (yield client.rtask(says)).finish()\n"
+        "    http = HTTPServer(client, '127.0.0.1', 0)\n"
+        "    yield (yield client.rtask(says)).finish()\n"
+        "    board = http._board\n"
+        "    print('kept', [line for lines in board.model.output.values() for line in lines])\n"
+        "    yield client.close()\n"
+        "from parkcos.httpd import HTTPServer\n"
+        "with LocalCluster(1):\n"
+        "    Task(main).value()\n"
+    )
+    with ports.client(tmp_path, source, "client.py") as program:
+        kept = program.wait_for("kept (.*)")[1]
+        assert "it prints where the program does" in kept
+        assert "hello" not in kept
+        assert program.wait() == 0
+    assert program.text.count("hello from a task") == 2
 
 
 # -- what it is told to do
