@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import html
+import http.server
 import re
+import threading
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -390,6 +393,45 @@ def test_each_page_light_dark_and_on_a_phone(
         assert someone.page.evaluate("document.documentElement.dataset.theme") == "dark"
         for task in tasks:
             task.value(60)
+
+
+def test_a_link_on_a_page_of_another_site(node: int, look: Open) -> None:
+    """The cookie is SameSite=Strict; a link with the token, as in a mail, leads to the dashboard all the same."""
+    with watched(node) as it, link_at("localhost", it.url) as other:
+        someone = look(other)
+        someone.page.get_by_role("link", name="my cluster").click()
+        expect(someone.heading("Cluster")).to_be_visible()
+        assert someone.page.url.split("#")[0] == it.url.split("?")[0]
+        (cookie,) = someone.context.cookies()
+        assert (cookie["domain"], cookie["sameSite"], cookie["httpOnly"]) == ("127.0.0.1", "Strict", True)
+        someone.page.reload()
+        expect(someone.heading("Cluster")).to_be_visible()
+
+
+@contextlib.contextmanager
+def link_at(host: str, url: str) -> Iterator[str]:
+    """A page there with a link to `url`; to a browser, localhost and 127.0.0.1 are two sites."""
+    page = f'<!doctype html><link rel="icon" href="data:,"><a href="{html.escape(url)}">my cluster</a>'.encode()
+
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(page)))
+            self.end_headers()
+            self.wfile.write(page)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Page) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://{host}:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_the_login_page(node: int, look: Open, picture: Callable[[Looker, str], None]) -> None:
