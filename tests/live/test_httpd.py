@@ -813,8 +813,10 @@ def test_a_shared_scheduler_shows_its_queue(ports: Ports, stack: contextlib.Exit
         stack.enter_context(program)
         viewer.until(lambda state: [node["state"] for node in state["nodes"]] == ["discovered"])
         source = (
+            "from parkcos.httpd import HTTPServer\n"
             "def main(task=None):\n"
             f"    client = Client(name=sys.argv[0][-6:])\n"
+            "    HTTPServer(client, '127.0.0.1', 0)\n"
             f"    yield client.schedule(Location('127.0.0.1', {scheduler_port}))\n"
             "    print('scheduled')\n"
             "    yield task.receive()\n"
@@ -829,6 +831,10 @@ def test_a_shared_scheduler_shows_its_queue(ports: Ports, stack: contextlib.Exit
             ("one.py", 1, "running"),
             ("two.py", 2, "waiting"),
         ]
+        assert second.wait_for(r"waits for its turn: it is number (\d) in the queue")[1] == "2"
+        own = Browser(second.wait_for(r"the dashboard of \S+: (http://\S+)")[1]).get("/api/state")
+        assert [(c["name"], c["position"], c["state"]) for c in own["clients"]] == [("two.py", 2, "waiting")]
+        assert own["reason"] == "it is number 2 in the queue"
         number = viewer.state["nodes"][0]["id"]
         assert "obeys the client" in browser.post(f"/api/nodes/{number}/close", status=409)["error"]
         assert "client" in browser.post("/api/tasks/terminate", {"tasks": [1]}, status=409)["error"]
