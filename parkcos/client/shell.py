@@ -340,11 +340,10 @@ class ClientShell:
         self._be_patient(effect.node)
         self._side.box.send(effect.node, "node", message, PICKLE, [encoded])
 
-    def _want_output(self, node: int) -> None:
+    def _ask_for_output(self, node: int) -> None:
         """Of a node that was set up without being asked for it."""
-        if node not in self._forwards:
-            self._forwards.add(node)
-            self._side.box.send(node, "node", m.ForwardOutput(self._id))
+        self._forwards.add(node)
+        self._side.box.send(node, "node", m.ForwardOutput(self._id))
 
     def _be_patient(self, process: int) -> None:
         """A node or server may be silent for so long (chapter 6.4, pulse_interval), and then loses nothing."""

@@ -99,9 +99,11 @@ class ClientWatch:
     def _is_late_for(self, number: int, info: m.NodeInfo) -> None:
         """What is printed at this node is told from now on; say so where it is shown."""
         note = "(what was printed here before this dashboard was made is not known)"
-        if number not in self.client._forwards and Location(info.addr, info.port) in self.client._side.contacts:
-            note = "(the local cluster was set up before this dashboard was made: it prints where the program does)"
-        self.client._want_output(number)
+        if number not in self.client._forwards:
+            if Location(info.addr, info.port) in self.client._side.contacts:
+                note = "(the local cluster was set up before this dashboard was made: it prints where the program does)"
+            else:
+                self.client._ask_for_output(number)
         for server in (0, *self._servers_of.get(number, ())):
             self.board.tell(r.Printed(server, number, [note]))
 
