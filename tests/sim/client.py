@@ -214,7 +214,10 @@ class Client:
         wire = self.world.wire
         match effect:
             case d.Run(task, server, io):
-                send(server, m.RunTask(client, task, "task", io))
+                send(server, m.RunTask(client, task, "task", io, self.world.tasks[client, task].timeout_s))
+            case d.EndTask(task, server):
+                self.world.happened["task asked to end"] += 1
+                send(server, m.EndTask(client, task))
             case d.Recall(task, server):
                 send(server, m.RecallTask(client, task))
             case d.ReportRefused(task, _):

@@ -70,11 +70,15 @@ class Scripted(Client):
             server = rng.choice(list(machine.servers))
         elif machine.nodes and rng.random() < 0.15:
             node = rng.choice(list(machine.nodes))
-        retries = rng.choice([0, 0, 1, 3])
-        self.world.tasks[self.number, number] = Truth(self, number, io, seconds, retries)
-        self.handle(d.Submitted(number, io, server, node, retries=retries))
+        retries, timeout_s = rng.choice([0, 0, 1, 3]), rng.choice([0.0] * 9 + [rng.random()])
+        if timeout_s and rng.random() < 0.5:
+            seconds = 3600.0
+        self.world.tasks[self.number, number] = Truth(self, number, io, seconds, retries, timeout_s)
+        self.handle(d.Submitted(number, io, server, node, timeout_s, retries))
         if rng.random() < 0.02:
             self.program.later(rng.random() * 5, self.handle, d.Withdrawn(number))
+        if rng.random() < 0.02:
+            self.program.later(rng.random() * 5, self.handle, d.EndTaskAsked(number))
 
     # -- controls
 

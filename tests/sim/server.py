@@ -30,6 +30,9 @@ class Server(Process):
         self.active_at = 0.0
         self.asked: dict[int, m.RunTask] = {}
         self.running: dict[int, float] = {}
+        self.forced: set[int] = set()
+        """Tasks that have had their time, or were asked to end."""
+        self.heedless: set[int] = set()
         others = {s.client for s in world.servers_at(node)}
         assert others <= {self.client}, f"{node} serves {others} and {self.client}"
         world.at_node.setdefault(node.number, {})[self.number] = self
@@ -46,10 +49,14 @@ class Server(Process):
         assert sender == self.client_process, f"{self} of {self.client_process} is told something by {sender}"
         rng = self.world.rng
         match message:
-            case m.RunTask(_, task, _, io):
+            case m.RunTask(_, task, _, io, timeout_s):
                 assert self.opened, "a task before the server was opened"
                 self.asked[task] = message
-                self.handle(ex.Asked(task, io))
+                self.handle(ex.Asked(task, io, timeout_s))
+            case m.EndTask(_, task):
+                if task in self.running:
+                    self.forced.add(task)
+                    self.handle(ex.EndAsked(task))
             case m.RecallTask(_, task):
                 self.handle(ex.Recalled(task))
             case m.OpenServer():
@@ -97,24 +104,39 @@ class Server(Process):
             case ex.Abandon(task):
                 del self.asked[task]
                 self.send(self.client_process, m.TaskRecalled(self.client, task, True))
+            case ex.TimedOut(task):
+                world.happened["task that has had its time"] += 1
+                self.forced.add(task)
+            case ex.GiveUp() | ex.Terminate():
+                if not self.running:
+                    return
+                world.happened["server that ended with a task that would not"] += 1
+                for task in [t for t in self.running if t in self.forced or self.machine.interrupted]:
+                    self.say_ended(task, True)
+                self.end("gave up")
             case ex.Interrupt(task):
-                if task in self.running and rng.random() >= world.plan.stubborn:
+                if rng.random() < world.plan.stubborn:
+                    self.heedless.add(task)
+                elif task in self.running:
                     self.later(rng.random() * 2, self.finish, task, True)
-            case ex.Terminate(task):
-                if task in self.running and rng.random() >= world.plan.stubborn:
+            case ex.Close(task):
+                if task not in self.heedless:
                     self.finish(task, True)
             case ex.Exit():
                 assert not self.running, f"{self} exits with {self.running}"
                 self.end("exit code 0")
 
-    def finish(self, task: int, cut: bool = False) -> None:
-        if task not in self.running:
-            return
+    def finish(self, task: int, interrupted: bool = False) -> None:
+        if task in self.running:
+            self.say_ended(task, interrupted)
+            self.handle(ex.Ended(task))
+
+    def say_ended(self, task: int, interrupted: bool) -> None:
         since = self.running.pop(task)
         truth = self.world.tasks[self.client, task]
+        cut = interrupted and self.machine.interrupted and task not in self.forced
         truth.stop(self) if cut else truth.finish(self)
         self.send(self.client_process, m.TaskEnded(self.client, task, "done", self.world.now - since, task, cut))
-        self.handle(ex.Ended(task))
 
     def end(self, reason: str, report: bool = True) -> None:
         if not self.alive:
@@ -142,6 +164,7 @@ class Truth:
     io: bool
     seconds: float
     retries: int = 0
+    timeout_s: float = 0.0
     at: Server | None = None
     begun: int = 0
     completed: int = 0

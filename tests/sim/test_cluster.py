@@ -55,6 +55,9 @@ WHAT_HAPPENS = [
     "task run anew, as its options allow",
     "interrupted task to be run anew",
     "word of a task that is run anew elsewhere",
+    "task asked to end",
+    "task that has had its time",
+    "server that ended with a task that would not",
 ]
 
 
