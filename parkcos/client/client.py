@@ -36,6 +36,16 @@ MIN_PULSE_INTERVAL = 10.0
 MAX_PULSE_INTERVAL = 100.0
 """Seconds.  Nodes have bounds of their own, by default these."""
 
+_CALLS = {
+    "map": "client.map({}, ...)",
+    "rtask": "client.rtask({}, ...)",
+    "rtask_at": "client.rtask_at(where, {}, ...)",
+    "io_rtask": "client.io_rtask({}, ...)",
+    "io_rtask_at": "client.io_rtask_at(where, {}, ...)",
+}
+_PLAIN = "client.map({}, inputs), which calls plain functions, too"
+"""For the message about what cannot be a task."""
+
 
 class Client(Steering):
     """A program's claim to the nodes of a cluster, and its way to run tasks there.
@@ -250,7 +260,7 @@ class Client(Steering):
         name: str = "",
     ) -> Completion[Task]:
         self._must_run()
-        targets.check(self._kernel.kinds, fn)
+        targets.check(self._kernel.kinds, fn, _CALLS[what], _PLAIN)
 
         number = 0
 

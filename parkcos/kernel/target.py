@@ -52,16 +52,16 @@ def make_generator(kinds: dict[CodeType, int], task: Task, fn: Any, args: tuple[
     return gen
 
 
-def check(kinds: dict[CodeType, int], fn: Any, call: str = "Task({}, ...)") -> None:
-    """`fn` is not called.  call: how the program should write it, for the message.
+def check(kinds: dict[CodeType, int], fn: Any, call: str = "Task({}, ...)", plain: str = "") -> None:
+    """`fn` is not called.  call: how the program should write it, for the message; plain: what takes a plain function.
 
     Raises: NotATask if `fn` cannot be a task.
     """
     if getattr(fn, "__code__", None) not in kinds:
-        _kind_of(kinds, fn, call)
+        _kind_of(kinds, fn, call, plain)
 
 
-def _kind_of(kinds: dict[CodeType, int], fn: Any, call: str = "Task({}, ...)") -> int:
+def _kind_of(kinds: dict[CodeType, int], fn: Any, call: str = "Task({}, ...)", plain: str = "") -> int:
     """Check `fn`, and say whether it wants its task; cached where it is a function or a method."""
     function = fn
     while isinstance(function, functools.partial):
@@ -74,7 +74,7 @@ def _kind_of(kinds: dict[CodeType, int], fn: Any, call: str = "Task({}, ...)") -
     flags = code.co_flags if code is not None else 0
     operation = getattr(function, "_is_operation", False)
     if not (flags & (_GENERATOR | _COROUTINE) or operation) or flags & _ASYNC_GENERATOR:
-        raise NotATask(_why_not(fn, flags, call))
+        raise NotATask(_why_not(fn, flags, call, plain)) from None  # how it was found does not matter
     if isinstance(fn, functools.partial) or operation or not hasattr(fn, "__code__"):
         parameter = inspect.signature(fn).parameters.get("task")
         wants = parameter is not None and parameter.default is not inspect.Parameter.empty
@@ -99,7 +99,7 @@ def _task_parameter(function: Any, code: CodeType) -> int:
     return NO_TASK
 
 
-def _why_not(fn: Any, flags: int, call: str) -> str:
+def _why_not(fn: Any, flags: int, call: str, plain: str) -> str:
     if isinstance(fn, (GeneratorType, CoroutineType)):
         name = fn.__name__
         return (
@@ -120,4 +120,5 @@ def _why_not(fn: Any, flags: int, call: str) -> str:
         f"{name} is a plain function, it has no 'yield'; a task is a generator function or an async def\n"
         f"  wrong: {call.format(name)}\n"
         f"  write: async def {name}(...): ...   or put a 'yield' into it, and then {call.format(name)}"
+        + (f"\n  or:    {plain.format(name)}" if plain else "")
     )

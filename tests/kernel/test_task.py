@@ -7,6 +7,7 @@ import functools
 import logging
 import pickle
 import threading
+import traceback
 
 import pytest
 
@@ -122,6 +123,7 @@ def test_what_is_no_task_is_told_the_right_line(kernel, make, right):
     with pytest.raises(NotATask) as caught:
         kernel.spawn(thing)
     assert right in str(caught.value)
+    assert "KeyError" not in "".join(traceback.format_exception(caught.value)), "how it was found is nobody's business"
     if hasattr(thing, "close"):
         thing.close()
 

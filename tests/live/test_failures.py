@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Generator
 from typing import Any
 
@@ -235,8 +237,14 @@ def plain(n: int) -> int:
 
 def test_plain_function_shows_the_right_line() -> None:
     def body(client: Client) -> Gen:
-        with pytest.raises(NotATask, match=r"plain is a plain function.*\n.*\n.*async def plain"):
+        with pytest.raises(NotATask, match=r"plain is a plain function.*\n.*\n.*async def plain") as caught:
             yield client.rtask(plain, 3)
+        text = str(caught.value)
+        assert re.search(r"wrong: client\.rtask\(plain, \.\.\.\)\n.*and then client\.rtask\(plain, \.\.\.\)\n", text)
+        assert "or:    client.map(plain, inputs)" in text
+        with pytest.raises(NotATask, match=r"wrong: client\.io_rtask_at\(where, plain, \.\.\.\)"):
+            yield client.options(timeout_s=9).io_rtask_at("127.0.0.1", plain, 3)
+        assert "KeyError" not in "".join(traceback.format_exception(caught.value))
 
     with_client(body)
 
