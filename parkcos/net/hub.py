@@ -486,7 +486,8 @@ class Hub:
             return
         logger.log(logging.DEBUG if clean or was is CONNECTING else logging.INFO, "%r is gone: %s", peer, reason)
         if lost and not (clean or peer.dismissed or self.lingering):
-            logger.warning("%d messages (or batches) to %r could not be delivered: %s", lost, peer, reason)
+            what = "a message (or batch)" if lost == 1 else f"{lost} messages (or batches)"
+            logger.warning("%s to %r could not be delivered: %s", what, peer, reason)
         self.io.call(self._tell_gone, peer, reason)
 
     def _tell_gone(self, peer: Peer, reason: str) -> None:

@@ -282,15 +282,16 @@ def test_nobody_ever_listened(cluster: Cluster) -> None:
     assert "no process listens" in reason
 
 
-def test_what_a_lost_process_was_to_get_is_reported(cluster: Cluster, log: Log) -> None:
+@pytest.mark.parametrize(("count", "text"), [(1, "a message (or batch) to"), (50, "could not be delivered")])
+def test_what_a_lost_process_was_to_get_is_reported(cluster: Cluster, log: Log, count: int, text: str) -> None:
     a, b = cluster.hub(), cluster.hub()
     peer = a.peer(b)
     wait_up(a)
     b.kill()
-    for i in range(50):
+    for i in range(count):
         a.send(peer, i)
     wait_gone(a)
-    log.wait_for("could not be delivered", str(b.location))
+    log.wait_for(text, "could not be delivered", str(b.location))
 
 
 def test_a_restarted_process_gets_only_new_messages(cluster: Cluster) -> None:
