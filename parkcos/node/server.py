@@ -94,6 +94,8 @@ class Server:
         """Tasks that the client wants ended."""
         self.ends_itself = False
         """A task here has asked for this server's end, or its node's."""
+        self.limit_s: dict[int, float] = {}
+        """The time limits of the tasks that have one."""
         self.opened = False
         """The client has spoken with this server."""
         self.seekers: list[Completion[Any]] = []
@@ -192,6 +194,10 @@ class Server:
                 self._interrupt(task)
             case ex.TimedOut(task):
                 self.timed_out.add(task)
+                running, limit_s = self.tasks.get(task), self.limit_s.get(task)
+                if running is not None and limit_s is not None:  # it may end just now
+                    text = f"its time limit of {limit_s:g} s (timeout_s)"
+                    logger.warning("%r is interrupted: it has run for %s", running, text)
             case ex.Close(number):
                 self.kernel.post(self._close, number)
             case ex.Leave():
@@ -245,6 +251,8 @@ class Server:
             self.handle(ex.Ended(number))
             return
         task.name = message.name
+        if message.timeout_s:
+            self.limit_s[number] = message.timeout_s
         self.tasks[number] = task
         self.started_at[number] = time.monotonic()
         self.started[number] = self.box.post(
@@ -262,6 +270,7 @@ class Server:
         forced = self._forced_end(number, task)
         kind, form, buffers = outcomes.pack(forced or task.outcome)
         cut = forced is None and self._is_cut() and isinstance(task.outcome.exception, KeyboardInterrupt)
+        self.limit_s.pop(number, None)
         if len(self.quick) < QUICK_MAX or task.name in self.quick:
             self.quick[task.name] = seconds < QUICK_S
         started = self.started.pop(number)
@@ -283,11 +292,14 @@ class Server:
             if task.outcome is None or isinstance(task.outcome.exception, KeyboardInterrupt):
                 return Outcome("terminated", None, None, "terminated by its client")
             return None
+        limit_s = self.limit_s.get(number)
+        if limit_s is None:
+            return None
         at, _ = self.executor.limits.get(number, (math.inf, ""))
         if number not in self.timed_out and at > time.monotonic():  # past it, it may not have let anybody notice
             return None
         self.timed_out.discard(number)
-        text = f"{task.name} was ended: it ran for longer than its time limit (timeout_s)"
+        text = f"{task.name} was ended: it ran for longer than its time limit of {limit_s:g} s (timeout_s)"
         return Outcome("failed", None, TaskTimeout(text), text)
 
     def _close(self, number: int) -> None:

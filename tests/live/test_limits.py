@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from parkcos import Client, LocalCluster, MonitorStatus, Parkcos, Task, TaskAbandoned, TaskTimeout, UsageError, cur_task
+from tests.live.lib import Program
 
 pytestmark = pytest.mark.slow
 
@@ -86,12 +87,34 @@ def test_a_task_over_its_time_is_ended_wherever_it_hangs(cluster: LocalCluster, 
         limited = client.options(timeout_s=0.2)
         rtask = yield limited.rtask(fn, *([1000.0] if fn is waits else []))
         status = yield rtask()
-        with pytest.raises(TaskTimeout):
+        with pytest.raises(TaskTimeout, match=r"0\.2 s"):
             yield rtask.result()
         others = yield client.map(waits, [0.01] * 4)  # both processors work again
         return status.type, others
 
     assert run(main) == (TaskTimeout, ["waited"] * 4)
+
+
+def test_the_log_names_the_limit(tmp_path: Path) -> None:
+    text = """\
+from parkcos import Client, LocalCluster, Task
+
+def waits(task=None):
+    yield task.sleep(1000)
+
+def main():
+    client = Client()
+    yield client.schedule()
+    yield (yield client.options(timeout_s=0.25).rtask(waits)).finish()
+    yield client.close()
+
+with LocalCluster(1):
+    Task(main).value()
+"""
+    (tmp_path / "program.py").write_text(text)
+    with Program("program.py", cwd=tmp_path) as program:
+        assert program.wait() == 0
+        program.wait_for(r"waits/\d+@\S+ is interrupted: it has run for its time limit of 0\.25 s \(timeout_s\)")
 
 
 def test_who_is_in_time_is_left_alone(cluster: LocalCluster) -> None:
