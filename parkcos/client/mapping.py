@@ -17,6 +17,7 @@ from parkcos.client.stream import AHEAD, Batch, Flow, Results, in_task
 from parkcos.errors import NotATask, ScheduleError, ShippingError, UsageError
 from parkcos.kernel import Call, Completion, Outcome, Task
 from parkcos.kernel import target as targets
+from parkcos.kernel.explain import add_loop_note
 from parkcos.kernel.outcome import format_failure
 from parkcos.net import outcomes
 from parkcos.net.payload import dumps, join
@@ -188,6 +189,7 @@ def _failure(error: BaseException) -> tuple[Any, ...]:
     while trace is not None and trace.tb_frame.f_code is run_chunk.__code__:
         trace = trace.tb_next
     error.__traceback__ = trace
+    add_loop_note(error)
     kind, form, buffers = outcomes.pack(Outcome("failed", None, error, format_failure(error)))
     return kind, form, bytes(join(buffers))
 

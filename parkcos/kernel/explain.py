@@ -9,12 +9,14 @@ from __future__ import annotations
 import ast
 import functools
 import linecache
+import traceback
 import types
 from types import CodeType, FrameType
 from typing import Any
 
-__all__ = ["describe_line", "forgotten_text", "innermost_frame", "scan_forgotten", "senseless_text"]
+__all__ = ["add_loop_note", "describe_line", "forgotten_text", "innermost_frame", "scan_forgotten", "senseless_text"]
 
+_CO_GENERATOR = 0x20
 _CO_COROUTINE = 0x80
 _CO_ASYNC_GENERATOR = 0x200
 
@@ -145,6 +147,31 @@ def senseless_text(gen: Any, value: Any, advice: str) -> str:
     if not write.startswith("async for"):
         write = f"x = {word} {write}"
     return f"{word} of {_kind_of(value)} makes no sense{where}\n  write: {write}"
+
+
+def add_loop_note(exception: BaseException) -> None:
+    """If `exception`, of a task, is that asyncio has no loop in this thread: note what to write instead."""
+    if not isinstance(exception, (RuntimeError, AttributeError)):
+        return
+    text = str(exception)
+    frames = [frame for frame, _ in traceback.walk_tb(exception.__traceback__)]
+    if isinstance(exception, AttributeError):  # asyncio's queues and locks take the loop for granted
+        module = str(frames[-1].f_globals.get("__name__")) if frames else ""
+        if not module.startswith("asyncio.") or "'NoneType' object" not in text:
+            return
+    elif text != "no running event loop" and not text.startswith("There is no current event loop in thread"):
+        return
+    users = [f.f_code for f in frames if not str(f.f_globals.get("__name__")).startswith("asyncio.")]
+    waiting = [code for code in users if code.co_flags & (_CO_GENERATOR | _CO_COROUTINE)]
+    word = "await" if waiting and is_async(waiting[-1]) else "yield"
+    note = (
+        "asyncio's loop is not where tasks run: it has a thread of its own\n"
+        f"  write: {word} parkcos.cur_task().sleep(seconds)   to sleep\n"
+        f"  or:    x = {word} parkcos.io(coroutine)   for all else that needs the loop, in a coroutine of your own\n"
+        "Tasks have their own locks, events and messages, in parkcos"
+    )
+    if note not in getattr(exception, "__notes__", ()):
+        exception.add_note(note)
 
 
 def _kind_of(value: Any) -> str:

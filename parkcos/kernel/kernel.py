@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from parkcos.errors import ConfigError, HotSwapException, TaskTerminated, UsageError, WouldHang
 from parkcos.kernel import registry
+from parkcos.kernel.explain import add_loop_note
 from parkcos.kernel.loop import Loop
 from parkcos.kernel.names import Names
 from parkcos.kernel.outcome import Outcome, format_failure
@@ -200,8 +201,7 @@ class Kernel(Loop):
             self._tell_joiners()
 
     def _failure(self, task: Task, exception: BaseException) -> Outcome:
-        if isinstance(exception, RuntimeError) and str(exception) == "no running event loop":
-            exception.add_note("asyncio's calls need its loop\n  write: x = yield parkcos.io(coroutine)")
+        add_loop_note(exception)
         text = format_failure(exception)
         if isinstance(exception, SystemExit):
             logger.warning("%r ended itself by sys.exit(%s)", task, exception.code)

@@ -350,6 +350,58 @@ def test_end_callbacks(kernel):
     kernel.main(main)
 
 
+async def _sleeps():
+    await asyncio.sleep(0.1)
+
+
+def _sleeps_too():
+    yield asyncio.sleep(0.1)
+
+
+async def _waits_for_a_future():
+    await asyncio.Future()
+
+
+async def _takes_from_a_queue():
+    await asyncio.Queue().get()
+
+
+async def _asks_for_the_loop():
+    return (lambda: asyncio.get_running_loop())()
+
+
+@pytest.mark.parametrize("fn", [_sleeps, _sleeps_too, _waits_for_a_future, _takes_from_a_queue, _asks_for_the_loop])
+def test_what_needs_asyncios_loop_is_told_what_to_write(threaded, fn):
+    def main():
+        first = Task(fn)
+        status = yield first()
+        for _ in range(2):  # it fails with the same exception
+            yield Task(_passes_on, first)()
+        return status
+
+    status = Task(main).value()
+    word = "yield" if fn is _sleeps_too else "await"
+    text = "".join(traceback.format_exception(status.exception))
+    assert text.count(f"{word} parkcos.cur_task().sleep(seconds)") == 1
+    assert text.count(f"x = {word} parkcos.io(coroutine)") == 1
+
+
+def _passes_on(task):
+    yield task.result()
+
+
+def test_an_error_that_asyncio_has_nothing_to_do_with_gets_no_note(kernel):
+    def main():
+        return (yield Task(_has_none)())
+
+    assert not hasattr(kernel.main(main).exception, "__notes__")
+
+
+def _has_none():
+    yield
+    None.create_future()
+
+
 @pytest.mark.parametrize(("exception", "text"), [(SystemExit(3), "SystemExit: 3"), (KeyboardInterrupt(), "Keyboard")])
 def test_an_order_to_end_ends_only_that_task_in_one_line(kernel, caplog, exception, text):
     def ends():
