@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import logging
@@ -119,13 +120,17 @@ class LocalCluster:
         assert self._control is not None and self._ready is not None
         if self._ready.done() and self._ready.exception() is None:
             self._side.drop_contact(self._ready.result())
-        self._control.close()  # which is the node's end
+        with contextlib.suppress(OSError):  # it has ended by itself
+            self._control.shutdown(socket.SHUT_RDWR)  # which is the node's end, and that of waiting for its port
         try:
             process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             logger.error("the node of the local cluster did not end within %g s, and is killed", STOP_TIMEOUT_S)
             process.kill()
             process.wait()
+        with contextlib.suppress(Exception):
+            self._ready.result(1.0)
+        self._control.close()  # nobody reads it any more
         if not self._side.contacts and not self._side.network.options.discover:
             for client in list(self._side.clients.values()):
                 client._lose_cluster("the LocalCluster was closed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime as dt
 import json
 import math
@@ -191,7 +192,8 @@ def run(network: NetworkOptions, node: NodeOptions, ready: socket.socket | None 
     signals = Signals()
     program = runtime.start_network(network, lambda started: NodeProgram(started, node))
     if ready is not None:
-        ready.sendall(json.dumps({"port": runtime.location.port}).encode() + b"\n")
+        with contextlib.suppress(OSError):  # who started it may have ended meanwhile, which is seen below
+            ready.sendall(json.dumps({"port": runtime.location.port}).encode() + b"\n")
 
         def parent_gone() -> None:
             program.loop.remove_reader(ready.fileno())

@@ -67,6 +67,13 @@ with LocalCluster(cpus=2):
     raise SystemExit(5)
 """
 
+SHORT = """
+for _ in range(2):
+    with LocalCluster(cpus=2):
+        pass
+LocalCluster(cpus=1).start()
+"""
+
 HOLDS = """
 def waits(to, task=None):
     to.send(os.getpid())
@@ -96,6 +103,13 @@ def start(tmp_path: Path, source: str) -> Program:
     path = tmp_path / "program.py"
     path.write_text(BEGIN + source)
     return Program(path, cwd=tmp_path)
+
+
+def test_it_may_end_before_it_has_started(tmp_path: Path, tmpdir_of_programs: Path) -> None:
+    with start(tmp_path, SHORT) as program:
+        assert program.wait() == 0
+        assert program.text == ""
+    assert list(tmpdir_of_programs.iterdir()) == []
 
 
 @pytest.mark.parametrize(("source", "code"), [(PLAIN, 0), (IN_A_TASK, 0), (IN_ASYNCIO, 0), (RAISES, 5)])
