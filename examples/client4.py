@@ -62,4 +62,4 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as made:
         for name, words in [("common.txt", COMMON), *TEXTS.items()]:
             Path(made, name).write_text(words)
-        Task(main, Path(made)).value()
+        Task(main, Path(made)).future().result()

@@ -62,4 +62,4 @@ def main():
 if __name__ == "__main__":
     use_cluster(__doc__)
     os.chdir(Path(__file__).parent)  # a component keeps its path below the current directory
-    Task(main)  # the program ends when this task has ended
+    Task(main).future().result()  # waits for its end; the program fails if it does

@@ -66,4 +66,4 @@ def main():
 
 if __name__ == "__main__":
     use_cluster(__doc__)
-    Task(main)  # the program ends when this task has ended
+    Task(main).future().result()  # waits for its end; the program fails if it does

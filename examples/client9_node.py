@@ -89,4 +89,4 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as made:
         for file_name, values in FILES.items():
             Path(made, file_name).write_text("\n".join(map(str, values)))
-        Task(main, Path(made)).value()
+        Task(main, Path(made)).future().result()

@@ -81,4 +81,4 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as made:
         for file_name, text in TEXTS.items():
             Path(made, file_name).write_text(text)
-        Task(main, Path(made)).value()
+        Task(main, Path(made)).future().result()

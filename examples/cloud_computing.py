@@ -57,4 +57,4 @@ if __name__ == "__main__":
     parser.add_argument("--secret_file", metavar="FILE", help="the cluster's secret (~/.config/parkcos/secret)")
     options = parser.parse_args()
     Parkcos(options.host, options.tcp_port, secret_file=options.secret_file, discover_peers=False)
-    sys.exit(Task(main, options.nodes).value())
+    sys.exit(Task(main, options.nodes).future().result())

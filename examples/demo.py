@@ -60,4 +60,4 @@ def show(line, done):
 if __name__ == "__main__":
     print("A cluster on this machine starts ...", flush=True)
     with LocalCluster():
-        Task(main).value()
+        Task(main).future().result()

@@ -42,5 +42,6 @@ if __name__ == "__main__":
     port, tasks, longest = use_cluster(__doc__, **options)
     client = Client([compute])
     http = HTTPServer(client, port=int(port or 8181))
-    Task(main, client, int(tasks or 30), float(longest or 10)).value()  # wait in this thread, which is no task
+    task = Task(main, client, int(tasks or 30), float(longest or 10))
+    task.future().result()  # wait in this thread, which is no task
     http.shutdown()  # when all browsers have seen the end

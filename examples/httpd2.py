@@ -49,6 +49,7 @@ if __name__ == "__main__":
     told = Task(status)
     client = Client([compute], status_task=told)
     http = HTTPServer(client, port=int(port or 8181), poll_sec=2)
-    Task(main, client, int(tasks or 30), float(longest or 10)).value()  # wait in this thread, which is no task
+    task = Task(main, client, int(tasks or 30), float(longest or 10))
+    task.future().result()  # wait in this thread, which is no task
     told.value()
     http.shutdown()

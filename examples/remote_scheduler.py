@@ -52,4 +52,4 @@ def main(scheduler):
 
 if __name__ == "__main__":
     (where,) = use_cluster(__doc__, scheduler="where the shared scheduler is: HOST, or HOST:PORT")
-    sys.exit(Task(main, Location.parse(where) if where and ":" in where else where).value())
+    sys.exit(Task(main, Location.parse(where) if where and ":" in where else where).future().result())

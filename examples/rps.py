@@ -52,8 +52,10 @@ def call_own_server():
     """Starts the other program, calls it, and ends it."""
     with subprocess.Popen([sys.executable, __file__, "--serve", "--local"], stdout=subprocess.PIPE) as server:
         where = Location.parse(server.stdout.readline().split()[-1].decode())
-        Task(call, where).value()
-        server.terminate()
+        try:
+            Task(call, where).future().result()
+        finally:
+            server.terminate()
 
 
 if __name__ == "__main__":
@@ -73,4 +75,4 @@ if __name__ == "__main__":
     elif local:
         call_own_server()
     else:
-        Task(call, None)
+        Task(call, None).future().result()

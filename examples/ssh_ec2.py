@@ -59,4 +59,4 @@ if __name__ == "__main__":
     parser.add_argument("--secret_file", metavar="FILE", help="the cluster's secret (~/.config/parkcos/secret)")
     options = parser.parse_args()
     Parkcos("127.0.0.1", options.tcp_port, secret_file=options.secret_file, discover_peers=False)
-    Task(main, options.node)  # the program ends when this task has ended
+    Task(main, options.node).future().result()  # waits for its end; the program fails if it does

@@ -61,7 +61,7 @@ class NoNetworkYet(ConfigError):
 
 
 class TaskTerminated(ParkcosError):
-    """The task was ended by ``terminate()``; it has no result."""
+    """The task was ended by ``terminate()``, by an interrupt or by its own ``sys.exit``; it has no result."""
 
 
 class TaskAbandoned(ParkcosError):

@@ -204,7 +204,7 @@ class Kernel(Loop):
         add_loop_note(exception)
         text = format_failure(exception)
         if isinstance(exception, SystemExit):
-            logger.warning("%r ended itself by sys.exit(%s)", task, exception.code)
+            logger.warning("%r ended itself by sys.exit(%r)", task, exception.code)
         elif isinstance(exception, KeyboardInterrupt):
             logger.warning("%r was interrupted", task)
         else:

@@ -27,13 +27,21 @@ class Outcome:
     traceback: str | None = None
     _raised_at: TracebackType | None = field(default=None, repr=False, compare=False)
 
-    def to_raise(self) -> BaseException:
+    def to_raise(self, *, exits: bool = False) -> BaseException:
         """The exception for one more waiter.  Its traceback is cut back to where the task raised it, so that it
-        does not grow with every task that it passes through."""
+        does not grow with every task that it passes through.
+
+        exits: a ``sys.exit`` of the task is one of the waiter, too.
+        """
         exception = self.exception
         assert exception is not None
-        if isinstance(exception, KeyboardInterrupt):  # it was meant for that task: it must not end who waits for it
-            error = TaskTerminated("the task was interrupted (KeyboardInterrupt): its server, or program, was to end")
+        text = ""  # it was meant for that task: it must not end who waits for it
+        if isinstance(exception, KeyboardInterrupt):
+            text = "the task was interrupted (KeyboardInterrupt): its server, or program, was to end"
+        elif isinstance(exception, SystemExit) and not exits:
+            text = f"the task ended itself by sys.exit({exception.code!r})"
+        if text:
+            error = TaskTerminated(text)
             error.__cause__ = exception
             return error
         return exception.with_traceback(self._raised_at)

@@ -281,7 +281,8 @@ class Task(TaskCore):
     def result(self) -> Wait[Any]:
         """Yield it.  Wait until the task has ended.  In an ``async def`` task, ``await task`` is the same.
 
-        Returns: its value.  Raises: what it raised; TaskTerminated if it was terminated.
+        Returns: its value.  Raises: what it raised; TaskTerminated if it was terminated, or has ended itself by
+        ``sys.exit``.
         """
         return EndOf(self, None, raises=True)
 
@@ -320,6 +321,9 @@ class Task(TaskCore):
         """The end of the task for the rest of Python: a concurrent.futures.Future (``asyncio.wrap_future`` it).
 
         It has the task's value, or raises what the task raised; it cannot be cancelled.  Do not yield it.
+
+        ``Task(main).future().result()`` at the end of a program is its end for who has started it: if `main` fails,
+        the program's exit code is 1, and ``sys.exit(3)`` in `main` makes it 3.
         """
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
         future.set_running_or_notify_cancel()
@@ -330,7 +334,7 @@ class Task(TaskCore):
             if outcome.kind == "finished":
                 future.set_result(outcome.value)
             else:
-                future.set_exception(outcome.to_raise())
+                future.set_exception(outcome.to_raise(exits=self.is_local))
 
         self.add_end_callback(settle)
         return future

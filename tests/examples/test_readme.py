@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.examples.conftest import ROOT, Cluster, run
+from tests.examples.conftest import ENVIRON, ROOT, TIMEOUT_S, Cluster, run
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^ *```python\n(.*?)^ *```$", README, re.MULTILINE | re.DOTALL)
@@ -26,6 +28,36 @@ def test_the_first_program_runs(tmp_path: Path) -> None:
     program = tmp_path / "first.py"
     program.write_text(BLOCKS[0])
     check(run(program))
+
+
+@pytest.mark.slow
+@pytest.mark.live
+@pytest.mark.parametrize(
+    ("line", "there", "code", "text"),
+    [
+        ("raise ValueError('bad input')", False, 1, "ValueError: bad input"),
+        ("raise SystemExit(3)", False, 3, "ended itself by sys.exit(3)"),
+        ("raise ValueError('bad input')", True, 1, "ValueError: bad input"),
+        (
+            "raise SystemExit('no such file')",
+            True,
+            1,
+            "TaskTerminated: the task ended itself by sys.exit('no such file')",
+        ),
+        ("raise SystemExit(0)", True, 1, "TaskTerminated: the task ended itself by sys.exit(0)"),
+    ],
+)
+def test_the_first_program_fails_if_its_task_does(tmp_path: Path, line: str, there: bool, code: int, text: str) -> None:
+    """there: at the server, else in main."""
+    begin = "    client = Client" if not there else "    yield\n"
+    assert BLOCKS[0].count(begin) == 1
+    program = tmp_path / "first.py"
+    program.write_text(BLOCKS[0].replace(begin, f"    {line}\n{begin}"))
+    done = subprocess.run(
+        [sys.executable, str(program)], env=ENVIRON, capture_output=True, text=True, timeout=TIMEOUT_S
+    )
+    assert (done.returncode, done.stdout) == (code, "")
+    assert text in done.stderr
 
 
 @pytest.mark.live

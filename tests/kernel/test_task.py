@@ -6,6 +6,8 @@ import asyncio
 import functools
 import logging
 import pickle
+import re
+import sys
 import threading
 import traceback
 
@@ -418,6 +420,23 @@ def test_an_order_to_end_ends_only_that_task_in_one_line(kernel, caplog, excepti
     assert text in status.value
     assert [record for record in caplog.records if "\n" in record.getMessage()] == []
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("code", [0, 3, "no data", None])
+def test_sys_exit_is_not_passed_on_to_a_task_that_waits_but_to_the_program(threaded, code):
+    def ends():
+        yield
+        sys.exit(code)
+
+    def main():
+        with pytest.raises(TaskTerminated, match=re.escape(f"sys.exit({code!r})")) as caught:
+            yield Task(ends).result()
+        return caught.value
+
+    assert isinstance(Task(main).value().__cause__, SystemExit)
+    with pytest.raises(SystemExit) as caught:
+        Task(ends).future().result()
+    assert caught.value.code == code
 
 
 def test_a_raised_generator_exit_is_a_failure(kernel):
