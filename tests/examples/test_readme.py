@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,21 @@ def test_the_first_program_runs_on_a_node(tmp_path: Path, node: Cluster) -> None
     program = tmp_path / "first.py"
     program.write_text(f"from parkcos import Parkcos\n{options}\n{head}{start}")
     check(run(program))
+
+
+@pytest.mark.live
+def test_a_program_waits_for_its_servers_as_the_docs_say(tmp_path: Path) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE | re.DOTALL)
+    (loop,) = [block for block in blocks if "client.servers()" in block]
+    body = textwrap.indent(loop.replace("< 4", "< 2"), "    ")
+    program = tmp_path / "servers.py"
+    program.write_text(
+        "from parkcos import Client, LocalCluster, Task, cur_task\n"
+        f"def main():\n    client = Client()\n    yield client.schedule()\n{body}"
+        "    print(len((yield client.servers())))\n    yield client.close()\n"
+        "with LocalCluster(2):\n    Task(main).future().result()\n"
+    )
+    assert run(program) == "2\n"
 
 
 def test_what_the_readme_links_to_is_there() -> None:
