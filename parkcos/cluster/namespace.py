@@ -37,7 +37,12 @@ class Unshipped:
     def _fail(self, *_: Any, **__: Any) -> Any:
         raise ShippingError(self.__dict__["_why"])
 
-    __call__ = __iter__ = __len__ = __getitem__ = __setitem__ = __enter__ = __bool__ = __setattr__ = _fail
+    __call__ = __bool__ = __setattr__ = __delattr__ = _fail
+    __enter__ = __exit__ = __aenter__ = __aexit__ = __await__ = __iter__ = __next__ = __aiter__ = __anext__ = _fail
+    __len__ = __getitem__ = __setitem__ = __delitem__ = __contains__ = __reversed__ = _fail
+    __int__ = __float__ = __index__ = __neg__ = __abs__ = __lt__ = __le__ = __gt__ = __ge__ = _fail
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __matmul__ = _fail
+    __floordiv__ = __mod__ = __pow__ = __and__ = __or__ = __iadd__ = _fail
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

@@ -190,7 +190,7 @@ class Shipper:
         try:
             return self.pack((fn, args, kwargs))
         except ShippingError as error:
-            raise ShippingError(self._explain_call(fn, args, kwargs) or str(error)) from error
+            raise ShippingError(self._explain_call(fn, args, kwargs) or str(error)) from error.__cause__
 
     def _explain_call(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Which part of a call cannot be pickled, and why."""

@@ -29,8 +29,10 @@ def pack(outcome: Outcome) -> tuple[str, int, list[Buffer]]:
     try:
         form, buffers = dumps((exception, name, text))
         loads(form, b"".join(buffers))  # many exceptions pickle and cannot be unpickled
-    except Exception:
-        form, buffers = dumps((None, name, text))
+    except ShippingError as error:
+        form, buffers = dumps((str(error).replace("<tuple>[0]", f"<{name}>", 1), name, text))
+    except Exception as error:
+        form, buffers = dumps((f"{type(error).__name__}: {error}", name, text))
     return outcome.kind, form, buffers
 
 
@@ -43,11 +45,16 @@ def unpack(kind: str, form: int, payload: Buffer, where: str) -> Outcome:
         return Outcome("failed", None, RemoteTaskError(text), text)
     if kind == FINISHED:
         return Outcome("finished", content)
-    exception, name, text = content
+    exception, name, text = content  # instead of an exception: why it could not travel
     if kind == TERMINATED:
         return Outcome("terminated", None, TaskTerminated(f"the task at {where} was {text or 'terminated'}"), text)
     if not isinstance(exception, BaseException):
+        why = exception
         exception = RemoteTaskError(f"{name}: {_last_line(text)}")
+        if why:
+            exception.add_note(f"it is no {name} here, for that cannot travel: {why}")
+        if why and "__init__()" in why:
+            exception.add_note(f"  write: {name}.__init__ so that it passes all its arguments to super().__init__()")
     if text:
         text = with_source(text)
         exception.add_note(f"remote traceback, at {where}:\n{text}")

@@ -11,6 +11,7 @@ import io
 import pickle
 import struct
 from collections.abc import Callable, Sequence
+from types import CoroutineType, GeneratorType
 from typing import Any
 
 import cloudpickle
@@ -92,9 +93,14 @@ def join(buffers: Sequence[Buffer]) -> Buffer:
 
 
 def explain(obj: Any, error: BaseException) -> str:
-    """Which part of `obj` cannot be pickled, as a path of attributes and keys, and why."""
+    """Which part of `obj` cannot be pickled, as a path of attributes and keys, why, and what to do instead."""
     path, culprit, reason = _culprit(obj, f"<{type(obj).__name__}>", error, 0, set())
-    return f"{path} cannot be sent: {type(culprit).__name__} object: {reason}"
+    advice = ""
+    if isinstance(culprit, GeneratorType | CoroutineType):
+        advice = "; send a list of what it gives, or the function that makes it"
+    elif reason.lower().startswith(("typeerror: cannot pickle", "picklingerror: cannot pickle")):
+        advice = "; make it in the task that uses it"
+    return f"{path} cannot be sent: {type(culprit).__name__} object: {reason}{advice}"
 
 
 def _culprit(obj: Any, path: str, error: BaseException, depth: int, seen: set[int]) -> tuple[str, Any, str]:

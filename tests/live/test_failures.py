@@ -220,6 +220,35 @@ def test_result_that_cannot_be_pickled_is_named() -> None:
     with_client(body)
 
 
+GLOBAL_LOCK = threading.Lock()
+
+
+def uses_a_global(how: int) -> Gen:
+    yield
+    if how == 0:
+        with GLOBAL_LOCK:
+            return 1
+    if how == 1:
+        return next(GLOBAL_LOCK)  # type: ignore[call-overload]
+    if how == 2:
+        return 1 in GLOBAL_LOCK  # type: ignore[operator]
+    return GLOBAL_LOCK + how  # type: ignore[operator]
+
+
+async def uses_a_global_too() -> None:
+    async with GLOBAL_LOCK:  # type: ignore[attr-defined]
+        pass
+
+
+def test_a_global_that_could_not_travel_says_so_however_it_is_used() -> None:
+    def body(client: Client) -> Gen:
+        for fn, args in [(uses_a_global, (how,)) for how in range(4)] + [(uses_a_global_too, ())]:  # type: ignore[list-item]
+            with pytest.raises(ShippingError, match=r"global 'GLOBAL_LOCK' is not at.*make it in the task"):
+                yield (yield client.rtask(fn, *args)).result()
+
+    with_client(body)
+
+
 def test_message_that_cannot_be_pickled_raises_at_send() -> None:
     def body(client: Client) -> Gen:
         rtask = yield client.rtask(waits)

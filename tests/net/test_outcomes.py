@@ -75,14 +75,20 @@ class Holds(Exception):
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
-    [(Two(1, 2), "Two: 1 and 2"), (Holds(threading.Lock()), "Holds: it holds something")],
+    ("error", "words", "why"),
+    [
+        (Two(1, 2), "Two: 1 and 2", "Two.__init__() missing 1 required positional argument: 'two'"),
+        (Holds(threading.Lock()), "Holds: it holds something", "Holds>.thing cannot be sent: lock object"),
+    ],
 )
-def test_a_failure_that_cannot_travel(error: Exception, words: str) -> None:
+def test_a_failure_that_cannot_travel(error: Exception, words: str, why: str) -> None:
     again = travelled(failure(error))
     assert isinstance(again.exception, RemoteTaskError)
     assert words in str(again.exception)
-    assert "raise error" in "\n".join(again.exception.__notes__)
+    notes = "\n".join(again.exception.__notes__)
+    assert "raise error" in notes
+    assert why in notes
+    assert ("passes all its arguments to super().__init__()" in notes) == isinstance(error, Two)
 
 
 def test_an_exit_and_an_interrupt() -> None:

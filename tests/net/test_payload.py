@@ -196,6 +196,8 @@ def test_which_part_cannot_be_sent(case: str) -> None:
         dumps(obj)
     assert words in str(caught.value)
     assert "cannot pickle" in str(caught.value)
+    advice = "send a list of what it gives" if case == "generator" else "make it in the task that uses it"
+    assert advice in str(caught.value)
 
 
 def test_a_cycle_ends() -> None:
