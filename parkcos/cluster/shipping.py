@@ -142,6 +142,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         for global_name, value in slots["__globals__"].items():
             if not global_name.startswith("__"):
                 self.needs[module, global_name] = value
+        if "." in module and (package := vars(sys.modules[module]).get("__package__")):
+            self.needs[module, "__package__"] = package  # for imports in the function that are relative to it
         slots["__globals__"] = {}
         newargs = (code, namespace.Globals(module), name, argdefs, closure)
         return (_cp._make_function, newargs, (state, slots), None, None, _cp._function_setstate)

@@ -58,6 +58,10 @@ def unpack(kind: str, form: int, payload: Buffer, where: str) -> Outcome:
     if text:
         text = with_source(text)
         exception.add_note(f"remote traceback, at {where}:\n{text}")
+    if isinstance(exception, ModuleNotFoundError):
+        exception.add_note(
+            f"there is no module {exception.name} there: install it, or list it in the client's components"
+        )
     return Outcome("failed", None, exception, text)
 
 

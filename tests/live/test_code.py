@@ -147,6 +147,30 @@ def test_module_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.M
         del sys.modules["unlisted"]
 
 
+def test_relative_imports_in_a_function_of_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the package travels as files, and where its function travels alone, which then lacks the other module."""
+    package = tmp_path / "bpackage"
+    (package / "sub").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "consts.py").write_text("OFFSET = 100\n")
+    (package / "sub" / "__init__.py").write_text("")
+    helper = "def shifted(n):\n    from ..consts import OFFSET\n    yield\n    return n + OFFSET\n"
+    (package / "sub" / "helper.py").write_text(helper)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    import bpackage.sub.helper  # type: ignore[import-not-found]
+
+    shifted = bpackage.sub.helper.shifted
+    try:
+        assert remote(shifted, 8, components=[bpackage]) == 108
+        with pytest.raises(ModuleNotFoundError, match=r"No module named 'bpackage\.consts'") as caught:
+            remote(shifted, 8)
+        assert "list it in the client's components" in caught.value.__notes__[-1]
+    finally:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "bpackage"]:
+            del sys.modules[name]
+
+
 def test_package_file_and_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "apackage"
     (package / "sub").mkdir(parents=True)
