@@ -132,7 +132,8 @@ class ClientShell:
             logger.warning("%s waits for its turn: it is number %d in the queue", self.name, self._place_in_queue)
         elif self._state is RUNNING and not self._ready_servers and not machine.closing:
             if machine.nodes:
-                logger.warning("%s waits for the servers of %d nodes to be ready", self.name, len(machine.nodes))
+                which = "a node" if len(machine.nodes) == 1 else f"{len(machine.nodes)} nodes"
+                logger.warning("%s waits for the servers of %s to be ready", self.name, which)
             else:
                 seen = "; ".join(f"{name}: {why}" for name, why in self._unusable.items())
                 missing = "; ".join(f"{at}: {why}" for at, why in self._side.not_reached())

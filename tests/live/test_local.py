@@ -74,6 +74,23 @@ for _ in range(2):
 LocalCluster(cpus=1).start()
 """
 
+SLOW = """
+def setup(task=None):
+    while not os.path.exists(THE_FILE):
+        yield task.sleep(0.05)
+    return 0
+
+def main(task=None):
+    client = Client(server_setup=setup)
+    yield client.schedule()
+    rtask = yield client.rtask(square, 3)
+    print("square", (yield rtask()))
+    yield client.close()
+
+with LocalCluster(cpus=1):
+    Task(main).future().result()
+"""
+
 HOLDS = """
 def waits(to, task=None):
     to.send(os.getpid())
@@ -110,6 +127,15 @@ def test_it_may_end_before_it_has_started(tmp_path: Path, tmpdir_of_programs: Pa
         assert program.wait() == 0
         assert program.text == ""
     assert list(tmpdir_of_programs.iterdir()) == []
+
+
+def test_it_says_that_it_waits_for_servers(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(BEGIN + SLOW.replace("THE_FILE", repr(str(tmp_path / "go"))))
+    with Program("program.py", cwd=tmp_path) as program:
+        program.wait_for("program.py waits for the servers of a node to be ready")
+        (tmp_path / "go").touch()
+        assert program.wait() == 0
+        assert program.find("square 9")
 
 
 @pytest.mark.parametrize(("source", "code"), [(PLAIN, 0), (IN_A_TASK, 0), (IN_ASYNCIO, 0), (RAISES, 5)])
