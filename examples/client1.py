@@ -11,7 +11,7 @@ import random
 
 from _options import use_cluster
 
-from parkcos import Client, MonitorStatus, Scheduler, Task
+from parkcos import Client, MonitorStatus, Scheduler, Task, run
 
 TASKS = 4
 ROUNDS = 4
@@ -69,4 +69,4 @@ def main():
 
 if __name__ == "__main__":
     use_cluster(__doc__)
-    Task(main).future().result()  # waits for its end; the program fails if it does
+    run(main)

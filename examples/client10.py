@@ -11,7 +11,7 @@ import os
 
 from _options import use_cluster
 
-from parkcos import Client, Task, close_server
+from parkcos import Client, close_server, run
 
 TASKS = 6
 
@@ -28,7 +28,7 @@ def compute(number, fresh):
     return runs, os.getpid(), number**2
 
 
-def run(fresh):
+def compute_some(fresh):
     """Runs here: some computations, one after the other, and what they say of their processes."""
     client = Client([compute], restart_servers=True)
     yield client.schedule()
@@ -45,11 +45,11 @@ def run(fresh):
 
 def main():
     """Runs here: first as usual, then in fresh servers."""
-    usual = yield run(fresh=False)
-    fresh = yield run(fresh=True)
+    usual = yield compute_some(fresh=False)
+    fresh = yield compute_some(fresh=True)
     print(f"As usual: {usual}.\nIn fresh servers: {fresh}.")
 
 
 if __name__ == "__main__":
     use_cluster(__doc__)
-    Task(main).future().result()  # waits for its end; the program fails if it does
+    run(main)

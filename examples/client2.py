@@ -9,7 +9,7 @@ From n, go to n/2 if n is even, else to 3n+1, until 1 is reached: which number b
 
 from _options import use_cluster
 
-from parkcos import Client, Task
+from parkcos import Client, run
 
 LIMIT = 100_000
 PIECE = 10_000
@@ -58,4 +58,4 @@ def main():
 
 if __name__ == "__main__":
     use_cluster(__doc__)
-    Task(main).future().result()  # waits for its end; the program fails if it does
+    run(main)

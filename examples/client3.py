@@ -13,7 +13,7 @@ import random
 
 from _options import use_cluster
 
-from parkcos import Client, Task
+from parkcos import Client, run
 
 WALKERS = 6
 LEGS = 3
@@ -81,4 +81,4 @@ def main(task=None):
 
 if __name__ == "__main__":
     use_cluster(__doc__)
-    Task(main).future().result()  # waits for its end; the program fails if it does
+    run(main)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from _options import use_cluster
 
-from parkcos import Client, Parkcos, Task
+from parkcos import Client, Parkcos, Task, run
 
 COMMON = "a and in of that the to was"
 TEXTS = {
@@ -62,4 +62,4 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as made:
         for name, words in [("common.txt", COMMON), *TEXTS.items()]:
             Path(made, name).write_text(words)
-        Task(main, Path(made)).future().result()
+        run(main, Path(made))

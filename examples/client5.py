@@ -15,7 +15,7 @@ from subprocess import PIPE
 
 from _options import use_cluster
 
-from parkcos import AsyncPipe, Client, Task
+from parkcos import AsyncPipe, Client, Task, run
 
 NUMBERS = range(10_000_000, 10_000_040)
 
@@ -62,4 +62,4 @@ def main():
 if __name__ == "__main__":
     use_cluster(__doc__)
     os.chdir(Path(__file__).parent)  # a component keeps its path below the current directory
-    Task(main).future().result()  # waits for its end; the program fails if it does
+    run(main)

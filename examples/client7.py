@@ -12,7 +12,7 @@ import random
 
 from _options import use_cluster
 
-from parkcos import Client, MonitorStatus, Scheduler, Task
+from parkcos import Client, MonitorStatus, Scheduler, Task, run
 
 TASKS = 6
 DARTS = 100_000
@@ -66,4 +66,4 @@ def main():
 
 if __name__ == "__main__":
     use_cluster(__doc__)
-    Task(main).future().result()  # waits for its end; the program fails if it does
+    run(main)

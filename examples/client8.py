@@ -12,7 +12,7 @@ import time
 
 from _options import use_cluster
 
-from parkcos import Client, Task
+from parkcos import Client, Task, run
 
 MESSAGES = 5
 
@@ -54,4 +54,4 @@ def main():
 
 if __name__ == "__main__":
     use_cluster(__doc__)
-    Task(main).future().result()  # waits for its end; the program fails if it does
+    run(main)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from _options import use_cluster
 
-from parkcos import Client, MonitorStatus, NodeAllocate, Parkcos, Scheduler, Task
+from parkcos import Client, MonitorStatus, NodeAllocate, Parkcos, Scheduler, Task, run
 
 FILES = {"north.txt": [3.5, 2.0, 4.5, 1.0], "south.txt": [17.0, 21.5, 19.0, 18.5]}
 QUERIES = ["coldest", "warmest", "mean"] * 2
@@ -89,4 +89,4 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as made:
         for file_name, values in FILES.items():
             Path(made, file_name).write_text("\n".join(map(str, values)))
-        Task(main, Path(made)).future().result()
+        run(main, Path(made))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from _options import use_cluster
 
-from parkcos import Client, MonitorStatus, Parkcos, Scheduler, Task
+from parkcos import Client, MonitorStatus, Parkcos, Scheduler, Task, run
 
 TEXTS = {
     "sea.txt": "the sea was calm and the ship lay in the calm of the sea until the sea rose",
@@ -81,4 +81,4 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as made:
         for file_name, text in TEXTS.items():
             Path(made, file_name).write_text(text)
-        Task(main, Path(made)).future().result()
+        run(main, Path(made))

@@ -15,7 +15,7 @@ import platform
 import socket
 import sys
 
-from parkcos import Client, Location, NodeAllocate, Parkcos, Task
+from parkcos import Client, Location, NodeAllocate, Parkcos, run
 
 TASKS = 4
 PORT = 9706
@@ -57,4 +57,4 @@ if __name__ == "__main__":
     parser.add_argument("--secret_file", metavar="FILE", help="the cluster's secret (~/.config/parkcos/secret)")
     options = parser.parse_args()
     Parkcos(options.host, options.tcp_port, secret_file=options.secret_file, discover_peers=False)
-    sys.exit(Task(main, options.nodes).future().result())
+    sys.exit(run(main, options.nodes))

@@ -9,7 +9,7 @@ import math
 import sys
 import time
 
-from parkcos import Client, LocalCluster, Task
+from parkcos import Client, LocalCluster, Task, run
 
 LIMIT = 1_000_000
 RANGES = 20
@@ -60,4 +60,4 @@ def show(line, done):
 if __name__ == "__main__":
     print("A cluster on this machine starts ...", flush=True)
     with LocalCluster():
-        Task(main).future().result()
+        run(main)

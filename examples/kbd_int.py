@@ -12,7 +12,7 @@ import random
 
 from _options import use_cluster
 
-from parkcos import Client, MonitorStatus, Scheduler, Task
+from parkcos import Client, MonitorStatus, Scheduler, Task, run
 
 
 def careful(home):
@@ -63,4 +63,4 @@ def main(task=None):
 
 if __name__ == "__main__":
     use_cluster(__doc__)
-    Task(main).future().result()  # waits for its end; the program fails if it does
+    run(main)

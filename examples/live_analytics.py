@@ -14,7 +14,7 @@ from collections import deque
 
 from _options import use_cluster
 
-from parkcos import Channel, Client, Task
+from parkcos import Channel, Client, Task, run
 
 READINGS = 5_000
 FAULTS = {1_234: 35.0, 2_345: 4.5, 4_321: 40.0}
@@ -81,4 +81,4 @@ def main():
 
 if __name__ == "__main__":
     use_cluster(__doc__)
-    Task(main).future().result()  # waits for its end; the program fails if it does
+    run(main)

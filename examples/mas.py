@@ -10,7 +10,7 @@ themselves, server to server: this program has no part in it.
 
 from _options import use_cluster
 
-from parkcos import Client, Task
+from parkcos import Client, Task, run
 
 SELLERS = {"Ada": (7, 4), "Ben": (5, 3), "Cleo": (6, 5)}  # what an apple costs there, and how many there are
 BUYERS = {"Xan": 4, "Yas": 4, "Zoe": 3}  # how many apples they want
@@ -88,4 +88,4 @@ def main():
 
 if __name__ == "__main__":
     use_cluster(__doc__)
-    Task(main).future().result()  # waits for its end; the program fails if it does
+    run(main)

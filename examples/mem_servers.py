@@ -9,7 +9,7 @@ Each holds the primes of a range of its own.  A query goes to all of them, and t
 
 from _options import use_cluster
 
-from parkcos import Client, Task
+from parkcos import Client, Task, run
 
 SERVERS = 2
 LIMIT = 100_000
@@ -61,4 +61,4 @@ def main():
 
 if __name__ == "__main__":
     use_cluster(__doc__, cpus=SERVERS)
-    Task(main).future().result()  # waits for its end; the program fails if it does
+    run(main)

@@ -10,7 +10,7 @@ import random
 import subprocess
 from subprocess import PIPE
 
-from parkcos import AsyncPipe, Task
+from parkcos import AsyncPipe, Task, run
 
 WORDS = ["alder", "birch", "cedar", "elm"]
 COUNT = 200_000
@@ -50,4 +50,4 @@ def main():
 
 
 if __name__ == "__main__":
-    Task(main).future().result()
+    run(main)

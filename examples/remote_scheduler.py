@@ -14,7 +14,7 @@ import sys
 
 from _options import use_cluster
 
-from parkcos import Client, Location, NodeAllocate, Task
+from parkcos import Client, Location, NodeAllocate, run
 
 TASKS = 4
 
@@ -52,4 +52,4 @@ def main(scheduler):
 
 if __name__ == "__main__":
     (where,) = use_cluster(__doc__, scheduler="where the shared scheduler is: HOST, or HOST:PORT")
-    sys.exit(Task(main, Location.parse(where) if where and ":" in where else where).future().result())
+    sys.exit(run(main, Location.parse(where) if where and ":" in where else where))

@@ -11,7 +11,7 @@ import argparse
 import subprocess
 import sys
 
-from parkcos import RPS, Location, Parkcos, Task
+from parkcos import RPS, Location, Parkcos, Task, run
 
 
 def mean_of(name, task=None):
@@ -53,7 +53,7 @@ def call_own_server():
     with subprocess.Popen([sys.executable, __file__, "--serve", "--local"], stdout=subprocess.PIPE) as server:
         where = Location.parse(server.stdout.readline().split()[-1].decode())
         try:
-            Task(call, where).future().result()
+            run(call, where)
         finally:
             server.terminate()
 
@@ -75,4 +75,4 @@ if __name__ == "__main__":
     elif local:
         call_own_server()
     else:
-        Task(call, None).future().result()
+        run(call, None)

@@ -17,7 +17,7 @@ The computation is that of client8.py: messages to a task queue at its server wh
 import argparse
 import time
 
-from parkcos import Client, Parkcos, Task
+from parkcos import Client, Parkcos, Task, run
 
 MESSAGES = 5
 
@@ -59,4 +59,4 @@ if __name__ == "__main__":
     parser.add_argument("--secret_file", metavar="FILE", help="the cluster's secret (~/.config/parkcos/secret)")
     options = parser.parse_args()
     Parkcos("127.0.0.1", options.tcp_port, secret_file=options.secret_file, discover_peers=False)
-    Task(main, options.node).future().result()  # waits for its end; the program fails if it does
+    run(main, options.node)

@@ -48,7 +48,7 @@ from parkcos.net.peer_status import PeerStatus
 from parkcos.net.pipes import AsyncFile, AsyncPipe
 from parkcos.net.rps import RPS
 from parkcos.net.runtime import VERSION as __version__
-from parkcos.net.runtime import Parkcos, atexit, io, join, terminate
+from parkcos.net.runtime import Parkcos, atexit, io, join, run, terminate
 from parkcos.net.sockets import AsyncSocket
 from parkcos.node.server import close_node, close_server
 
@@ -105,5 +105,6 @@ __all__ = [
     "io",
     "join",
     "logger",
+    "run",
     "terminate",
 ]

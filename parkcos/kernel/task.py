@@ -321,9 +321,6 @@ class Task(TaskCore):
         """The end of the task for the rest of Python: a concurrent.futures.Future (``asyncio.wrap_future`` it).
 
         It has the task's value, or raises what the task raised; it cannot be cancelled.  Do not yield it.
-
-        ``Task(main).future().result()`` at the end of a program is its end for who has started it: if `main` fails,
-        the program's exit code is 1, and ``sys.exit(3)`` in `main` makes it 3.
         """
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
         future.set_running_or_notify_cancel()

@@ -6,7 +6,7 @@ import logging
 
 from parkcos.net.door import CROSSED, in_words
 from parkcos.net.peer import Peer
-from parkcos.net.tls import Identity
+from parkcos.net.tls import CLOSED, Identity
 
 logger = logging.getLogger("parkcos")
 
@@ -24,7 +24,8 @@ class Refusals:
         """Of who has dialled this process: `text` is where it is.  Once per host and reason."""
         reason = in_words(error, self._identity)
         if CROSSED not in reason and self._is_news(text.rsplit(":", 1)[0], reason):
-            logger.warning("refused a connection from %s: %s", text, reason)
+            ended = reason == CLOSED  # as a server may that is told to end while it dials
+            logger.log(logging.INFO if ended else logging.WARNING, "refused a connection from %s: %s", text, reason)
 
     def dialled(self, peer: Peer, reason: str) -> None:
         """Of a process that was dialled, and with which this one cannot talk."""

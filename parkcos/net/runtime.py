@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from parkcos.errors import ConfigError, NoNetworkYet, UsageError
+from parkcos.errors import ConfigError, NoNetworkYet, UsageError, WouldHang
 from parkcos.kernel import Kernel, Task, cur_task
 from parkcos.kernel.registry import current_kernel, set_default_kernel_factory
 from parkcos.kernel.wait import Completion
@@ -404,6 +404,19 @@ def io_wait(what: str, make: Callable[[], Coroutine[Any, Any, T]]) -> Completion
             future.cancel()
 
     return Completion(current_kernel(), what, start, on_cancel=cancel)
+
+
+def run(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Run a task in a program that has nothing else to do, and wait in this plain thread until it has ended.
+
+    Args: as of Task.
+    Returns: its value.
+    Raises: what it raised, SystemExit too: so a program whose last line is ``run(main)`` fails if `main` does, and
+        ``sys.exit(3)`` in `main` is the program's; TaskTerminated; WouldHang in a task; NotATask.
+    """
+    if cur_task() is not None:
+        raise WouldHang("run() would stop every task here\n  write: x = yield Task(fn, ...).result()")
+    return Task(fn, *args, **kwargs).future().result()
 
 
 def join(timeout: float | None = None, show_running: bool = False) -> bool:

@@ -303,7 +303,7 @@ _NOT_TLS: Final = (
     "the other side does not speak TLS: it is another program, or a parkcos without a secret (--no_secret)"
 )
 _TOO_OLD: Final = "the other side offers no TLS 1.3: it is another program, or its OpenSSL is too old"
-_CLOSED: Final = "the other side closed the connection during the handshake: it ended, or it does not speak TLS"
+CLOSED: Final = "the other side closed the connection during the handshake: it ended, or it does not speak TLS"
 _NO_CERTIFICATE: Final = "a side showed no certificate: it is not a parkcos of this cluster"
 _REASONS: Final = (
     ("CERTIFICATE_REQUIRED", _NO_CERTIFICATE),
@@ -318,7 +318,7 @@ _REASONS: Final = (
     ("CERTIFICATE_VERIFY_FAILED", _ANOTHER_SECRET),
     ("DECRYPT_ERROR", _ANOTHER_SECRET),
     ("BAD_SIGNATURE", _ANOTHER_SECRET),
-    ("EOF", _CLOSED),
+    ("EOF", CLOSED),
     ("WRONG_VERSION_NUMBER", _NOT_TLS),
     ("VERSION_NUMBER", _NOT_TLS),
     ("HTTP", _NOT_TLS),
@@ -336,7 +336,7 @@ def explain_tls_error(exc: BaseException) -> str:
     if isinstance(exc, ssl.SSLCertVerificationError):
         return _CLOCKS if exc.verify_code in _VERIFY_EXPIRED else _ANOTHER_SECRET
     if isinstance(exc, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
-        return _CLOSED
+        return CLOSED
     if isinstance(exc, ssl.SSLError):
         # A fault that Python knows no name for has it in the text only, in other letters.
         fault_name = getattr(exc, "reason", None) or str(exc)
@@ -348,5 +348,5 @@ def explain_tls_error(exc: BaseException) -> str:
     if isinstance(exc, TimeoutError) or "handshake is taking longer" in str(exc):  # the latter is asyncio's
         return "the other side did not answer in time: it is overloaded, cut off, or does not speak TLS"
     if isinstance(exc, (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, EOFError)):
-        return _CLOSED
+        return CLOSED
     return f"the connection failed: {str(exc) or type(exc).__name__}"

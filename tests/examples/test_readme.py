@@ -91,10 +91,10 @@ def test_a_program_waits_for_its_servers_as_the_docs_say(tmp_path: Path) -> None
     body = textwrap.indent(loop.replace("< 4", "< 2"), "    ")
     program = tmp_path / "servers.py"
     program.write_text(
-        "from parkcos import Client, LocalCluster, Task, cur_task\n"
+        "from parkcos import Client, LocalCluster, cur_task, run\n"
         f"def main():\n    client = Client()\n    yield client.schedule()\n{body}"
         "    print(len((yield client.servers())))\n    yield client.close()\n"
-        "with LocalCluster(2):\n    Task(main).future().result()\n"
+        "with LocalCluster(2):\n    run(main)\n"
     )
     assert run(program) == "2\n"
 

@@ -326,3 +326,32 @@ def test_two_programs() -> None:
         if server.poll() is None:
             server.kill()
             server.communicate()
+
+
+def test_run_is_the_whole_program() -> None:
+    out, _ = run("""
+        def doubles(n, task=None):
+            yield task.sleep(0.01)
+            return 2 * n
+
+        def main():
+            try:
+                parkcos.run(doubles, 1)
+            except WouldHang as error:
+                print(str(error).splitlines()[-1].strip())
+            yield
+            sys.exit("no data")
+
+        print(parkcos.run(doubles, n=21))
+        try:
+            parkcos.run(main)
+        except SystemExit as error:
+            print(error.code)
+        try:
+            parkcos.run(len, "abc")
+        except NotATask as error:
+            print("NotATask", error)
+    """)
+    lines = out.splitlines()
+    assert lines[:3] == ["42", "write: x = yield Task(fn, ...).result()", "no data"]
+    assert lines[3].startswith("NotATask len")
