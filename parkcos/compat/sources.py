@@ -1,8 +1,10 @@
-"""Sources of before Python 3.7: ``raise StopIteration(value)`` in a generator meant ``return value``.
+"""Sources of before Python 3.7, when a StopIteration that left a generator was its way to return.
 
-Since then it is an error (PEP 479).  Here the program, and the modules that it imports from its own folder, are
-compiled with such statements rewritten; lines and columns stay what they are, so tracebacks and `inspect.getsource`
-show the source as it stands.
+Since then that is an error (PEP 479).  Here the program, and the modules that it imports from its own folder, are
+compiled so that generators which say ``raise StopIteration(value)`` end as they did then: their body stands in a
+``try`` that makes a return of it.  So what they have around the statement, a ``finally``, a ``with`` or a handler that
+catches it, works as it always did; and lines and columns stay what they are, so that tracebacks and
+`inspect.getsource` show the source as it stands.
 """
 
 from __future__ import annotations
@@ -11,66 +13,33 @@ import ast
 import importlib.machinery
 import os
 import sys
-from collections.abc import Sequence
+import sysconfig
+from collections.abc import Iterator, Sequence
 from importlib.abc import MetaPathFinder
 from types import CodeType, ModuleType
 from typing import Any
 
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-_SCOPES = (*_FUNCTIONS, ast.ClassDef)
+import parkcos
+
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
+_OLD_END = "try: pass\nexcept StopIteration as _StopIteration_: return _StopIteration_.value"
 
 
 def compile_program(source: bytes | str, path: str) -> CodeType:
-    """The code of a module, with the old way to return from a generator rewritten.  Raises: SyntaxError."""
+    """The code of a module, with the old way to return from a generator.  Raises: SyntaxError."""
     tree = ast.parse(source, path)
     _Rewriter().visit(tree)
     return compile(tree, path, "exec", dont_inherit=True)
 
 
 class _Rewriter(ast.NodeTransformer):
-    def __init__(self) -> None:
-        self._in_generator = False
-        self._caught = 0
-        """In how many `try` this is whose handlers name StopIteration: there it is meant for them."""
-
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        return self._scope(node, _has_yield(node.body))
-
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
-        return self._scope(node, False)
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        return self._scope(node, False)
-
-    def _scope(self, node: ast.AST, generator: bool) -> ast.AST:
-        before = self._in_generator, self._caught
-        self._in_generator, self._caught = generator, 0
         self.generic_visit(node)
-        self._in_generator, self._caught = before
+        own = list(_own_nodes(node.body))
+        if any(isinstance(each, ast.Yield | ast.YieldFrom) for each in own) and any(map(_raises_stop, own)):
+            documented = ast.get_docstring(node, clean=False) is not None
+            node.body[documented:] = [_with_old_end(node.body[documented:])]
         return node
-
-    def visit_Try(self, node: ast.Try) -> ast.AST:
-        catches = any(_names_stop(handler.type) for handler in node.handlers)
-        self._caught += catches
-        node.body = [self.visit(statement) for statement in node.body]
-        self._caught -= catches
-        for part in (node.handlers, node.orelse, node.finalbody):
-            part[:] = [self.visit(each) for each in part]
-        return node
-
-    def visit_Raise(self, node: ast.Raise) -> ast.AST:
-        if not self._in_generator or self._caught or node.exc is None:
-            return node
-        call = node.exc if isinstance(node.exc, ast.Call) else None
-        if not _is_stop(call.func if call else node.exc):
-            return node
-        value: ast.expr | None = None
-        if call is not None and (call.args or call.keywords):
-            if len(call.args) == 1 and not call.keywords and not isinstance(call.args[0], ast.Starred):
-                value = call.args[0]
-            else:
-                value = ast.copy_location(ast.Attribute(call, "value", ast.Load()), call)
-        return ast.copy_location(ast.Return(value), node)
 
     def visit_Assert(self, node: ast.Assert) -> ast.AST:
         """``assert sys.version_info.minor < 7``: what it guards against is taken care of."""
@@ -80,23 +49,30 @@ class _Rewriter(ast.NodeTransformer):
         return node
 
 
-def _has_yield(body: Sequence[ast.stmt]) -> bool:
+def _own_nodes(body: Sequence[ast.stmt]) -> Iterator[ast.AST]:
+    """The nodes of a function's body, without those of the functions and classes in it."""
     todo: list[ast.AST] = list(body)
     while todo:
         node = todo.pop()
-        if isinstance(node, ast.Yield | ast.YieldFrom):
-            return True
+        yield node
         if not isinstance(node, _SCOPES):
             todo.extend(ast.iter_child_nodes(node))
-    return False
 
 
-def _is_stop(node: ast.expr) -> bool:
-    return isinstance(node, ast.Name) and node.id == "StopIteration"
+def _raises_stop(node: ast.AST) -> bool:
+    if not isinstance(node, ast.Raise):
+        return False
+    raised = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+    return isinstance(raised, ast.Name) and raised.id == "StopIteration"
 
 
-def _names_stop(node: ast.expr | None) -> bool:
-    return isinstance(node, ast.expr) and any(_is_stop(each) for each in ast.walk(node) if isinstance(each, ast.expr))
+def _with_old_end(body: list[ast.stmt]) -> ast.stmt:
+    (guard,) = ast.parse(_OLD_END).body
+    assert isinstance(guard, ast.Try)
+    for node in ast.walk(guard):
+        ast.copy_location(node, body[-1])
+    guard.body = body
+    return ast.copy_location(guard, body[0])
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
@@ -109,11 +85,19 @@ class _Loader(importlib.machinery.SourceFileLoader):
         return self.source_to_code(self.get_data(path), path)
 
 
+_INSTALLED = ("site-packages", "dist-packages")
+_NEVER_OLD = tuple(
+    os.path.join(os.path.realpath(folder), "")
+    for folder in (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), *parkcos.__path__)
+)
+"""Python's own modules and ours, which may lie below a program's folder, if that is somebody's home."""
+
+
 class SourceFinder(MetaPathFinder):
-    """Finds the modules below `folder` before Python does, to have them rewritten."""
+    """Finds the modules below `folder`, but for installed ones, before Python does, to have them rewritten."""
 
     def __init__(self, folder: str) -> None:
-        self.folder = os.path.realpath(folder)
+        self.folder = os.path.join(os.path.realpath(folder), "")
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -122,7 +106,9 @@ class SourceFinder(MetaPathFinder):
         if spec is None or spec.origin is None or type(spec.loader) is not importlib.machinery.SourceFileLoader:
             return None
         origin = os.path.realpath(spec.origin)
-        if "site-packages" in origin or not origin.startswith(self.folder + os.sep):
+        if not origin.startswith(self.folder) or origin.startswith(_NEVER_OLD):
+            return None
+        if any(f"{os.sep}{name}{os.sep}" in origin[len(self.folder) - 1 :] for name in _INSTALLED):
             return None
         spec.loader = _Loader(fullname, spec.origin)
         return spec
@@ -130,4 +116,6 @@ class SourceFinder(MetaPathFinder):
 
 def rewrite_modules_of(folder: str) -> None:
     """From now on, modules that are imported from below `folder` are rewritten."""
-    sys.meta_path.insert(0, SourceFinder(folder))
+    finder = SourceFinder(folder)
+    if not any(isinstance(other, SourceFinder) and other.folder == finder.folder for other in sys.meta_path):
+        sys.meta_path.insert(sys.meta_path.index(importlib.machinery.PathFinder), finder)

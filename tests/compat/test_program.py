@@ -35,6 +35,44 @@ def test_modules_of_the_program_s_folder_are_old_too(local: Programs) -> None:
     assert lines == ["beside inner"]
 
 
+def test_pycos_beside_the_program_is_not_taken(local: Programs) -> None:
+    (local.folder / "pycos").mkdir()
+    (local.folder / "pycos" / "__init__.py").write_text("raise SystemError('the real one')\n")
+    (local.folder / "pycos" / "netpycos.py").touch()
+    assert local.run("import pycos.netpycos\nprint(pycos.netpycos.RTI.__name__)\n") == ["RPS"]
+
+
+def test_sources_in_another_encoding(local: Programs) -> None:
+    text = (
+        "#!/usr/bin/env python\n# -*- coding: latin-1 -*-\n"
+        "import inspect, pycos\n"
+        "def old(task=None):\n    yield\n    raise StopIteration('\xe4')\n"
+        "print(pycos.Task(old).value() == chr(0xe4), chr(0xe4) in inspect.getsource(old))\n"
+    )
+    (local.folder / "latin.py").write_bytes(text.encode("latin-1"))
+    with Program("-m", "parkcos.compat", "latin.py", cwd=local.folder) as program:
+        assert program.wait() == 0
+        assert program.lines == ["True True"]
+
+
+def test_lines_of_old_generators_in_tracebacks(local: Programs) -> None:
+    program = local.start(
+        "import pycos\n"
+        "def decorate(f):\n    return f\n"
+        "@decorate\n"
+        "def old(n, task=None):\n"
+        "    'What it does.'\n"
+        "    if n > 2:\n        raise StopIteration(n)\n"
+        "    yield task.sleep(0.01)\n"
+        "    raise StopIteration(\n        1 / n)\n"
+        "print(pycos.Task(old, 4).value(), pycos.Task(old, 2).value(), old.__doc__)\n"
+        "print(pycos.Task(old, 0).value().value)\n"
+    )
+    assert program.wait() == 0
+    assert program.find("What it does") == ["4 0.5 What it does."]
+    assert {line.split(", ")[1] for line in program.find("program.py")} == {"line 11"}
+
+
 def test_a_traceback_begins_in_the_program(local: Programs) -> None:
     program = local.start("import pycos\n\ndef wrong():\n    raise ValueError('no')\n\nwrong()\n")
     assert program.wait() == 1
