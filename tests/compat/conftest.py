@@ -21,6 +21,9 @@ CLUSTER = NETWORKED + "from pycos.dispycos import *\n"
 class Programs:
     """Starts programs in a folder of their own."""
 
+    node_port = 0
+    """The TCP port of the node, if there is one: at the port that pycos's programs expect, there may be a stranger."""
+
     def __init__(self, folder: Path, stack: contextlib.ExitStack, ports: Ports | None = None) -> None:
         self.folder = folder
         self._stack = stack
@@ -61,16 +64,23 @@ def peers(tmp_path: Path, ports: Ports) -> Iterator[Programs]:
 
 
 @pytest.fixture(scope="module")
-def node(ports: Ports, shared_pids: set[int]) -> Iterator[Program]:
+def node_and_port(ports: Ports, shared_pids: set[int]) -> Iterator[tuple[Program, int]]:
     """A node with two servers, started as always: it knows nothing of this layer."""
-    program, _ = ports.node(2)
+    program, port = ports.node(2)
     shared_pids.add(program.pid)
     with program:
         program.wait_for("uses address")
-        yield program
+        yield program, port
 
 
 @pytest.fixture
-def cluster(peers: Programs, node: Program) -> Programs:
-    """Programs that find a node."""
+def node(node_and_port: tuple[Program, int]) -> Program:
+    """That node."""
+    return node_and_port[0]
+
+
+@pytest.fixture
+def cluster(peers: Programs, node_and_port: tuple[Program, int]) -> Programs:
+    """Programs that find it."""
+    peers.node_port = node_and_port[1]
     return peers

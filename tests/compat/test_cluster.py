@@ -22,7 +22,7 @@ def stack() -> Iterator[contextlib.ExitStack]:
 
 def run(cluster: Programs, source: str, *hidden: str) -> list[str]:
     """What the program prints.  hidden: what occurs in lines of the log, which are left out."""
-    lines = cluster.run(CLUSTER + source)
+    lines = cluster.run(CLUSTER + f"NODE_PORT = {cluster.node_port}\n" + source)
     return [line for line in lines if not any(text in line for text in hidden)]
 
 
@@ -170,6 +170,70 @@ pycos.Task(main).value()
     assert lines[3:8] == ["a file", "True", "True", "True", "AsyncPipe"]
     assert lines[8:] == ["old parkcos.compat.pycos", "True 2 [0, 1, 2]"]
     node.wait_for("pycos - made")
+
+
+def test_old_sources_of_all_kinds_at_servers(cluster: Programs) -> None:
+    (cluster.folder / "old.py").write_text(
+        "class Old:\n    def __init__(self, n):\n        self.n = n\n"
+        "    def method(self, task=None):\n        yield task.sleep(0)\n        raise StopIteration(self.n)\n"
+    )
+    lines = run(
+        cluster,
+        """
+import functools, old
+
+def doubled(f):
+    @functools.wraps(f)
+    def inner(n, task=None):
+        value = yield f(n, task=task)
+        raise StopIteration(2 * value)
+    return inner
+
+@doubled
+def decorated(n, task=None):
+    yield task.sleep(0)
+    raise StopIteration(n)
+
+class Holder:
+    def __init__(self, n):
+        self.n = n
+    def get(self, task=None):
+        try:
+            yield task.sleep(0)
+            raise StopIteration(self.n)
+        except Exception:
+            raise StopIteration(-self.n)
+
+def holds(holder, task=None):
+    value = yield holder.get(task=task)
+    raise StopIteration(value)
+
+def fails(task=None):
+    yield task.sleep(0)
+    if task is None:
+        raise StopIteration
+
+    raise ValueError("here")
+
+def uses_module(task=None):
+    yield task.sleep(0)
+    raise StopIteration((yield old.Old(5).method(task=task)))
+
+def main(task=None):
+    yield client.schedule()
+    for call in (decorated, 4), (holds, Holder(3)), (uses_module,), (fails,):
+        result = yield (yield client.rtask(*call))()
+        if isinstance(result, pycos.MonitorStatus):
+            print([line for line in result.value.splitlines() if "program.py" in line][-1].split(", ")[1:])
+        else:
+            print(result)
+    yield client.close()
+
+client = Client([decorated, Holder, holds, old])
+pycos.Task(main).value()
+""",
+    )
+    assert lines == ["8", "-3", "5", "['line 41', 'in fails']"]
 
 
 def test_setups_of_nodes_and_servers_that_are_enabled(cluster: Programs) -> None:
@@ -363,7 +427,7 @@ def main(task=None):
             rtasks.append((yield client.rtask(compute, n)))
         yield client.close()
         print([t.outcome.value for t in rtasks])
-    client = Client([stubborn], nodes=[DispycosNodeAllocate("127.0.0.1", cpus=1)])
+    client = Client([stubborn], nodes=[DispycosNodeAllocate("127.0.0.1", NODE_PORT, cpus=1)])
     yield client.schedule()
     rtask = yield client.rtask(stubborn)
     print(len((yield client.servers())))
@@ -388,7 +452,8 @@ def main(task=None):
     yield client.schedule()
     call = pycos.Task(lambda task=None: (yield client.rtask(compute)))
     print((yield call.finish(1)))
-    print(client.node_allocate(DispycosNodeAllocate("127.0.0.1")), client.node_allocate("no.such.host.invalid"))
+    allocation = DispycosNodeAllocate("127.0.0.1", NODE_PORT)
+    print(client.node_allocate(allocation), client.node_allocate("no.such.host.invalid"))
     rtask = yield call()
     print((yield rtask()))
     yield client.close()
@@ -507,7 +572,7 @@ def main(task=None):
     print((yield (yield client.rtask_at(node.addr, tells))()))
     print(client.abandon_zombie(node.addr, True), client.abandon_zombie(None, False), client.close_node(node.addr))
     closed = yield wait_for(Scheduler.NodeClosed, task)
-    print(closed.addr == node.addr, client.node_allocate(node.addr))
+    print(closed.addr == node.addr, client.node_allocate(DispycosNodeAllocate(node.addr, port=NODE_PORT)))
     yield wait_for(Scheduler.ServerInitialized, task)
     print((yield (yield client.rtask(tells))()))
     yield client.close()
