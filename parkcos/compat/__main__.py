@@ -15,6 +15,7 @@ from typing import Any
 from parkcos import LocalCluster, Parkcos
 from parkcos.cluster.options import add_network_options, network_options, parse_location
 from parkcos.compat import alias, runtime
+from parkcos.compat.commands import command
 from parkcos.compat.sources import compile_program, rewrite_modules_of
 from parkcos.errors import ParkcosError
 from parkcos.net.options import CLIENT_UDP_PORT
@@ -24,7 +25,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m parkcos.compat",
         description="Run a program that was written for pycos or dispycos. Options go before its name; they take "
-        "the place of what the program gives to Pycos().",
+        "the place of what the program gives to Pycos(). Pycos's own programs, dispycosnode.py and dispycos.py, are "
+        "parkcosnode.py and parkcos.py then, with their options after their name.",
     )
     add_network_options(parser)
     parser.add_argument("-t", "--tcp_port", type=int, default=0, metavar="PORT", help="TCP port (default: any)")
@@ -88,6 +90,10 @@ def _show_the_program_s_frames(program: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the program that the command line names, as the `__main__` of this process."""
+    argv = sys.argv[1:] if argv is None else argv
+    own = command(argv[0]) if argv else None
+    if own is not None:
+        sys.exit(own(argv[1:]))
     parser = _parser()
     args = parser.parse_args(argv)
     path = os.path.abspath(args.program)
@@ -99,7 +105,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(str(error))
     folder = os.path.dirname(os.path.realpath(path))
     sys.argv[:] = [args.program, *args.args]
-    sys.path[0] = folder
+    if not sys.flags.safe_path:
+        sys.path[0] = folder
     alias.install()
     rewrite_modules_of(folder)
     module = types.ModuleType("__main__")

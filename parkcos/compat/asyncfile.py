@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -30,11 +29,7 @@ class AsyncFile(parkcos.AsyncFile):
 class AsyncPipe(parkcos.AsyncPipe):
     """A process, or several in a row; see :class:`parkcos.AsyncPipe`."""
 
-    def __init__(self, first: subprocess.Popen[Any], last: subprocess.Popen[Any] | None = None) -> None:
-        super().__init__(first, last)
-        for file in (self.stdin, self.stdout, self.stderr):
-            if file is not None:
-                file.__class__ = AsyncFile
+    _file_type = AsyncFile
 
     def readline(self, size: int = 0, sizehint: int = 100, timeout: float | None = None) -> Any:  # type: ignore[override]
         """Yield it.  A line of the last process's output."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from parkcos import CategorizeMessages, Channel, HotSwapException, Location, MonitorStatus
 from parkcos import PeerStatus as PeerStatus
-from parkcos.compat import alias
+from parkcos.compat import alias, runtime
 from parkcos.compat import config as config
 from parkcos.compat.config import MaxConnectionErrors as MaxConnectionErrors
 from parkcos.compat.config import MsgTimeout as MsgTimeout
@@ -59,3 +59,6 @@ def __getattr__(name: str) -> Any:
     if name in alias.MODULES:
         return importlib.import_module(f"parkcos.compat.{name}")
     raise AttributeError(f"module 'pycos' has no attribute {name!r}")
+
+
+runtime.take_over()

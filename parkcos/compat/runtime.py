@@ -16,10 +16,10 @@ from parkcos.errors import ConfigError
 from parkcos.kernel import Kernel, operation
 from parkcos.kernel.registry import cur_task, set_default_kernel_factory
 from parkcos.net.location import Location, resolve
+from parkcos.net.secret import SECRET_CHARS_MIN
 
 logger = logging.getLogger("parkcos")
 
-SECRET_CHARS_MIN = 8
 SHORT_SECRET = "pycos-secret-"
 """What is put before a secret that is too short for parkcos."""
 
@@ -32,24 +32,32 @@ at_server = False
 _networked = False
 
 
+def take_over() -> None:
+    """``import pycos``: from now on the first task starts what runs tasks, without a network."""
+    set_default_kernel_factory(_start_kernel)
+
+
 def use_network() -> None:
     """``import pycos.netpycos``: from now on the first task starts the network, with the options that it has then."""
     global _networked
     if not _networked:
         _networked = True
-        set_default_kernel_factory(_start_with_network)
+        set_default_kernel_factory(_start_kernel)
 
 
-def _start_with_network() -> Kernel:
-    Pycos()
+def _start_kernel() -> Kernel:
     runtime = parkcos.Parkcos.instance()
+    if _networked:
+        Pycos()
+    else:  # nobody can ask for the names that tasks register
+        runtime.kernel.on_register = None
     runtime.start()
     return runtime.kernel
 
 
 def secret_of(secret: str) -> str:
     """The secret that parkcos is given for one of pycos."""
-    if len(secret) >= SECRET_CHARS_MIN:
+    if len(secret.strip()) >= SECRET_CHARS_MIN:
         return secret
     logger.warning(
         "the secret is short, and easily guessed; nodes must be started with --secret %s", SHORT_SECRET + secret
@@ -201,16 +209,19 @@ class Pycos:
     def peer(
         self, loc: Location | str, udp_port: int = 0, stream_send: bool = False, relay: bool = False
     ) -> Generator[Any, Any, int]:
-        """Yield it.  Connect to the process at `loc`: 0; -1.  A host, or port 0: to what has the default ports; 0.
+        """Yield it.  Connect to the process at `loc`: 0; -1.  A host, or port 0: ask by UDP who is there; 0.
 
+        udp_port: there; 0: the usual ones.
         stream_send: not needed: connections stay.
         """
         if isinstance(loc, Location) and loc.port:
             done: int = yield self._runtime.peer(loc, config.MsgTimeout, relay=relay)
             return done
-        host = loc.addr if isinstance(loc, Location) else loc
-        for port in (config.DispycosSchedulerPort, config.DispycosNodePort):
-            yield self._runtime.peer(Location(host, port), 2.0, relay=relay)
+        addr = loc.addr if isinstance(loc, Location) else self.host_ipaddr(loc)
+        if addr is None:
+            logger.warning("peer(): %r has no address", loc)
+            return -1
+        self._runtime.network.greet(addr, udp_port)
         return 0
 
     @operation
@@ -248,18 +259,13 @@ class Pycos:
 
     @property
     def ignore_peers(self) -> bool:
-        """True: processes that announce themselves are not greeted."""
-        return self._ignored is not None
+        """True: this process neither looks for others nor hears those that look for it; whoever is connected stays."""
+        return any(discovery.paused for discovery in self._runtime.network.discoveries)
 
     @ignore_peers.setter
     def ignore_peers(self, flag: bool) -> None:
-        options = self._runtime.network.options
-        if flag and self._ignored is None:
-            self._ignored, options.dial_roles = options.dial_roles, set()
-        elif not flag and self._ignored is not None:
-            options.dial_roles, self._ignored = self._ignored, None
-
-    _ignored: set[str] | None = None
+        for discovery in self._runtime.network.discoveries:
+            discovery.paused = bool(flag)
 
     # -- files
 

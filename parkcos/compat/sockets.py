@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Generator
 from typing import Any, ClassVar
 
 import parkcos
@@ -58,8 +57,3 @@ class AsyncSocket(parkcos.AsyncSocket):
     def get_ssl_version(cls) -> Any:
         """What `set_ssl_version` was given."""
         return cls._ssl_version
-
-    def _accept(self) -> Generator[Any, Any, tuple[parkcos.AsyncSocket, Any]]:
-        made, addr = yield from super()._accept()
-        made.__class__ = type(self)
-        return made, addr

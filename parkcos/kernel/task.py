@@ -76,9 +76,7 @@ class Task(TaskCore):
 
     def __init__(self, fn: Any = None, /, *args: Any, **kwargs: Any) -> None:
         if fn is None:
-            if "target" not in kwargs:
-                raise NotATask("Task() wants a function\n  write: Task(function, ...)  or  Task(target=function)")
-            fn, args, kwargs = kwargs["target"], (*args, *kwargs.get("args", ())), kwargs.get("kwargs") or {}
+            fn, args, kwargs = _thread_style("Task", args, kwargs)
         self._make(current_kernel(), fn, args, kwargs)
 
     def _make(self, kernel: Kernel, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -440,8 +438,10 @@ class Task(TaskCore):
             kernel.post(self._try_swap)
         return 0
 
-    def hot_swap(self, fn: Any, *args: Any, **kwargs: Any) -> int:
+    def hot_swap(self, fn: Any = None, /, *args: Any, **kwargs: Any) -> int:
         """Put a new generator into the task, which keeps its identity and its messages.  Do not yield it.
+
+        Args: as those of a Task.
 
         HotSwapException is thrown into the task as soon as it allows it, is not in a sub-call, and waits for nothing
         but time or a message; if it lets that pass, it goes on as ``fn(*args, **kwargs)``.
@@ -451,9 +451,18 @@ class Task(TaskCore):
         if self._state >= FINISHED:
             return -1
         try:
+            if fn is None:
+                fn, args, kwargs = _thread_style("hot_swap", args, kwargs)
             gen = make_generator(self.kernel.kinds, self, fn, args, kwargs)
         except NotATask as reason:
             logger.warning("hot_swap of %r: %s", self, reason)
             return -1
         self.kernel.post(self._want_swap, HotSwapException(gen))
         return 0
+
+
+def _thread_style(call: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, tuple[Any, ...], Any]:
+    """The function and its arguments of ``Task(target=fn, args=(...), kwargs={...})``.  Raises: NotATask."""
+    if "target" not in kwargs:
+        raise NotATask(f"{call}() wants a function\n  write: {call}(function, ...)  or  {call}(target=function)")
+    return kwargs["target"], (*args, *kwargs.get("args", ())), kwargs.get("kwargs") or {}

@@ -107,6 +107,9 @@ class Discovery:
             for port in dict.fromkeys(target_ports)
             for target in broadcast_targets(own, port, multicast=multicast)
         ]
+        self._target_ports = tuple(dict.fromkeys(target_ports))
+        self.paused = False
+        """While it is, this process announces itself to nobody but those that it greets, and hears nobody."""
         self._mute = own.loopback_only and ":" in own.addr  # there is neither broadcast nor multicast
         self._multicast = not self._mute and (multicast or ":" in own.addr)
         self._announce = announce
@@ -196,8 +199,19 @@ class Discovery:
 
     def probe(self) -> None:
         """Announce this process now, and ask everybody who hears it to answer."""
-        if self._private is not None:
+        if self._private is not None and not self.paused:
             self._broadcast(msgspec.structs.replace(self._announce(), reply=True))
+
+    def greet(self, addr: str, port: int = 0) -> None:
+        """Announce this process to one host, which a broadcast may not reach, and ask who hears it there to answer.
+
+        port: the UDP port; 0: the usual ones.  Of several programs that share a port one hears it.
+        """
+        if (":" in addr) != (":" in self._own.addr):
+            return
+        for datagram in self._sealed(msgspec.structs.replace(self._announce(), reply=True)):
+            for target_port in (port,) if port else self._target_ports:
+                self._send(datagram, (addr, target_port))
 
     def _tick(self) -> None:
         """Arm the timer for the next announcement, and make this one."""
@@ -208,7 +222,8 @@ class Discovery:
         else:
             wait_s = ANNOUNCE_INTERVAL_S * self._chance.uniform(1 - ANNOUNCE_JITTER, 1 + ANNOUNCE_JITTER)
         self._timer = asyncio.get_running_loop().call_later(wait_s, self._tick)
-        self._broadcast(msgspec.structs.replace(self._announce(), reply=starting))
+        if not self.paused:
+            self._broadcast(msgspec.structs.replace(self._announce(), reply=starting))
 
     def _broadcast(self, message: Announce | Leaving) -> None:
         datagrams = self._sealed(message)
@@ -241,8 +256,8 @@ class Discovery:
                 )
 
     def _receive(self, data: bytes, sender: tuple[Any, ...]) -> None:
-        if self._private is None:
-            return  # closed between the receiving and this call
+        if self._private is None or self.paused:
+            return  # perhaps closed between the receiving and this call
         source = (str(sender[0]), int(sender[1]))
         if self._local and not is_loopback(source[0]):
             return  # the shared socket hears every network; this process belongs to this machine

@@ -237,6 +237,11 @@ class Network:
         for discovery in self.discoveries:
             discovery.probe()
 
+    def greet(self, addr: str, udp_port: int = 0) -> None:
+        """Ask who is there at one host, which a broadcast may not reach.  udp_port: 0: the usual ones.  Any thread."""
+        for discovery in self.discoveries:
+            self.io.call(discovery.greet, addr, udp_port)
+
     def _announce(self, addr: str) -> Announce:
         roles, own = self.options.roles, self.hub.own
         return Announce(addr, own.port, self.incarnation, self.name, roles, PROTOCOL, reply=False)

@@ -13,7 +13,7 @@ import stat
 import subprocess
 from collections.abc import Callable, Generator
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 from parkcos.errors import UsageError
 from parkcos.kernel.wait import Call, operation, seconds
@@ -176,19 +176,19 @@ class AsyncFile:
 
     # -- writing
 
-    def write(self, data: Any, full: bool = False, timeout: float | None = None) -> Call[int]:
+    def write(self, buf: Any, full: bool = False, timeout: float | None = None) -> Call[int]:
         """Yield it.  Write bytes.
 
         Args:
-            data: bytes, or what has a buffer.
+            buf: bytes, or what has a buffer.
             full: all of them; else as many as it takes at once, at least one.
             timeout: seconds.
 
         Returns: how many were written; fewer than all if the time is over.
         Raises: BrokenPipeError if nobody reads any more; TimeoutError if the time is over and nothing was written;
-        UsageError if `data` is no bytes, or another task is writing.
+        UsageError if `buf` is no bytes, or another task is writing.
         """
-        view = as_bytes(data, "write")
+        view = as_bytes(buf, "write")
         limit = seconds(timeout)
         written = Written()
 
@@ -267,6 +267,8 @@ class AsyncPipe:
     ``with`` closes the pipes; it does not wait for the processes.  Source: pycos.asyncfile.
     """
 
+    _file_type: ClassVar[type[AsyncFile]] = AsyncFile
+
     def __init__(self, first: subprocess.Popen[Any], last: subprocess.Popen[Any] | None = None) -> None:
         last = first if last is None else last
         for process in (first, last):
@@ -277,9 +279,9 @@ class AsyncPipe:
                 )
         self.first = first
         self.last = last
-        self.stdin = None if first.stdin is None else AsyncFile(first.stdin)
-        self.stdout = None if last.stdout is None else AsyncFile(last.stdout)
-        self.stderr = None if last.stderr is None else AsyncFile(last.stderr)
+        self.stdin = None if first.stdin is None else self._file_type(first.stdin)
+        self.stdout = None if last.stdout is None else self._file_type(last.stdout)
+        self.stderr = None if last.stderr is None else self._file_type(last.stderr)
         if first is not last and first.stdout is not None:
             first.stdout.close()
 
@@ -334,12 +336,12 @@ class AsyncPipe:
         """Yield it.  As `readline`, from standard error."""
         return self._piped("stderr").readline(size, timeout)
 
-    def write(self, data: Any, full: bool = False, timeout: float | None = None) -> Call[int]:
-        """Yield it.  Write to the first one's standard input: all of `data` if `full`, else what it takes at once.
+    def write(self, buf: Any, full: bool = False, timeout: float | None = None) -> Call[int]:
+        """Yield it.  Write to the first one's standard input: all of `buf` if `full`, else what it takes at once.
 
         Returns: how many bytes.  Raises: BrokenPipeError if it does not read any more; TimeoutError; UsageError.
         """
-        return self._piped("stdin").write(data, full, timeout)
+        return self._piped("stdin").write(buf, full, timeout)
 
     def poll(self) -> int | None:
         """The exit code of the last one, None if it has not ended.  Do not yield it."""

@@ -140,7 +140,7 @@ class RemoteTask(Task):
     def hot_swappable(self, flag: bool = True) -> int:
         return -1
 
-    def hot_swap(self, fn: Any, *args: Any, **kwargs: Any) -> int:
+    def hot_swap(self, fn: Any = None, /, *args: Any, **kwargs: Any) -> int:
         raise UsageError(f"{self!r} is in another process: only there can it be swapped; send it a message that asks")
 
     def register(self, name: str | None = None) -> int:

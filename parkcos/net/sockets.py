@@ -240,7 +240,7 @@ class AsyncSocket:
             self._context = server_context(keyfile, certfile, cafile)
         while True:
             sock, addr = yield self._do("accept", (READ,), self._accept_once, self._accepted.popleft)
-            made = AsyncSocket(sock, self._blocking)
+            made = type(self)(sock, self._blocking)
             made._timeout_s = self._timeout_s
             if self._context is None:
                 return made, addr

@@ -26,7 +26,7 @@ class Programs:
 
     def __init__(self, folder: Path, stack: contextlib.ExitStack, ports: Ports | None = None) -> None:
         self.folder = folder
-        self._stack = stack
+        self.stack = stack
         self._ports = ports
 
     def start(self, source: str, *args: str, name: str = "program.py", options: tuple[str, ...] = ()) -> Program:
@@ -35,7 +35,7 @@ class Programs:
         if self._ports is not None:
             options = ("-i", "127.0.0.1", "-u", str(self._ports.udp - 1), "-s", SECRET, *options)
         command = ["-m", "parkcos.compat", *options, name, *args]
-        return self._stack.enter_context(Program(*command, cwd=self.folder))
+        return self.stack.enter_context(Program(*command, cwd=self.folder))
 
     def run(self, source: str, *args: str, name: str = "program.py", options: tuple[str, ...] = ()) -> list[str]:
         """Run a program to its end; the lines of both streams."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.compat.conftest import NETWORKED, Programs
+from tests.live.lib import SECRET, Ports, free_ports
 
 pytestmark = pytest.mark.live
 
@@ -196,6 +197,47 @@ def test_own_destination(peers: Programs) -> None:
         "p.ignore_peers = True\nprint(p.ignore_peers)\np.ignore_peers = False\nprint(p.ignore_peers)\n"
     )
     assert lines == ["True True", "below True", "beside True", "elsewhere True", "True False", "True", "False"]
+
+
+def test_peers_are_ignored(peers: Programs) -> None:
+    first = peers.start(
+        NETWORKED + "p = pycos.Pycos(name='silent', discover_peers=True)\np.ignore_peers = True\n"
+        "print('ignores', p.ignore_peers, flush=True)\nsys.stdin.readline()\np.ignore_peers = False\n"
+        "print('looks', flush=True)\np.discover_peers()\nsys.stdin.read()\n"
+    )
+    first.wait_for("ignores True")
+    second = peers.start(
+        NETWORKED + "p = pycos.Pycos(name='other')\n"
+        "def main(task=None):\n    print((yield p.locate('silent', timeout=1)), flush=True)\n"
+        "    print((yield p.locate('silent', timeout=10)) is not None, flush=True)\n"
+        "pycos.Task(main).value()\n",
+        name="other.py",
+    )
+    second.wait_for("^None$")
+    first.say("\n")
+    second.wait_for("^True$")
+    assert second.wait() == 0
+    assert first.wait() == 0
+
+
+def test_a_host_is_asked_who_is_there(peers: Programs, ports: Ports) -> None:
+    """Both know no port but that of UDP, and their broadcasts go to others."""
+    server = NETWORKED + (
+        f"p = pycos.Pycos(name='there', udp_port={ports.udp})\nprint('ready', flush=True)\nsys.stdin.read()\n"
+    )
+    lone = Programs(peers.folder, peers.stack)
+    options = ("-i", "127.0.0.1", "-s", SECRET)
+    lone.start(server, options=options).wait_for("ready")
+    other = free_ports(1)[0]
+    source = NETWORKED + (
+        f"p = pycos.Pycos(name='here', udp_port={other})\n"
+        "def main(task=None):\n"
+        f"    print((yield p.peer('no.such.host.invalid')), (yield p.peer('127.0.0.1', udp_port={ports.udp})))\n"
+        "    print((yield p.locate('there', timeout=10)) in p.peers())\n"
+        "pycos.Task(main).value()\n"
+    )
+    lines = lone.run(source, name="other.py", options=options)
+    assert [line for line in lines if "has no address" not in line] == ["-1 0", "True"]
 
 
 def test_importing_netpycos_gives_tasks_a_location(peers: Programs) -> None:

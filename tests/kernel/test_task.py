@@ -1003,7 +1003,26 @@ def test_hot_swap_keeps_the_messages(kernel):
         assert (yield task()) == "new"
         assert task.name == "_new"
         assert task.hot_swap(_new) == -1
-        assert Task(old).hot_swap(_plain) == -1
+        assert Task(old).hot_swap(_plain) == Task(old).hot_swap() == -1
+
+    kernel.main(main)
+
+
+def test_hot_swap_takes_what_a_task_takes(kernel):
+    def old(task=None):
+        task.hot_swappable(True)
+        yield task.sleep()
+
+    def new(a, b=0, *, fn, task=None):
+        yield
+        return a, b, fn
+
+    def main():
+        for args, kwargs in ((1,), {"fn": 3}), ((), {"target": new, "args": (1,), "kwargs": {"b": 2, "fn": 3}}):
+            task = Task(old)
+            yield
+            assert task.hot_swap(*([] if "target" in kwargs else [new]), *args, **kwargs) == 0
+            assert (yield task()) == (1, 2 if "target" in kwargs else 0, 3)
 
     kernel.main(main)
 

@@ -417,3 +417,39 @@ def test_a_full_buffer_is_a_lost_datagram(caplog: pytest.LogCaptureFixture) -> N
     discovery, _ = fake(OwnAddress("10.0.0.5", (ETH0,), "", False), [], BlockingIOError(11, "would block"))
     discovery.probe()
     assert not caplog.records
+
+
+def test_one_host_is_greeted_and_answers(run: Callable[..., None], port: int) -> None:
+    async def test() -> None:
+        there = Process(2, port, target=port + 1)  # its broadcasts go elsewhere, and so do those of the other
+        here = Process(3, port + 1, target=port + 2)
+        for process in (there, here):
+            await process.discovery.start()
+        here.discovery.greet("::1", port)  # of the other family: nobody is there
+        here.discovery.greet("127.0.0.2", port)
+        await here.until(lambda: 2 in here.heard)
+        await there.until(lambda: 3 in there.heard)
+        for process in (there, here):
+            process.discovery.close()
+
+    run(test())
+
+
+def test_who_pauses_neither_says_nor_hears_anything(run: Callable[..., None], port: int) -> None:
+    async def test() -> None:
+        silent, one, other = (Process(number, port) for number in (2, 3, 4))
+        silent.discovery.paused = True
+        for process in (silent, one, other):
+            await process.discovery.start()
+        silent.discovery.probe()
+        await one.until(lambda: 4 in one.heard)
+        await other.until(lambda: 3 in other.heard)
+        assert not silent.heard and 2 not in one.heard and 2 not in other.heard
+        silent.discovery.paused = False
+        silent.discovery.probe()
+        await silent.until(lambda: silent.heard.keys() >= {3, 4})
+        await one.until(lambda: 2 in one.heard)
+        for process in (silent, one, other):
+            process.discovery.close()
+
+    run(test())

@@ -30,7 +30,7 @@ def main(task=None):
     yield task.sleep(0.01)
     print(t.hot_swap(other), t.hot_swap(print))
     yield task.sleep(0.01)
-    print(t.hot_swap(second, 9))
+    print(t.hot_swap(target=second, args=(9,)))
     yield task.sleep(0.01)
     t.send("m")
     print((yield t.finish()), t.name)

@@ -17,6 +17,7 @@ def main(task=None):
     print(found is t)
     t.send(0)
     yield t.finish()
+    print(task.location, pycos.Pycos.instance().location)  # there is no network without netpycos
 
 
 pycos.Task(main).value()
@@ -24,3 +25,4 @@ pycos.Task(main).value()
 # > 0 -1
 # > True
 # > 0 -1
+# > None None
