@@ -41,8 +41,8 @@ def scheduler_options(argv: Sequence[str]) -> list[str]:
     """What parkcos.py is given for the options `argv` of dispycos.py."""
     given, options = _take(argv, "--pulse_interval", "--ping_interval", "--node_port", flags=["--relay_nodes"])
     port = DispycosSchedulerPort if given.scheduler_port is None else given.scheduler_port
-    if given.node_port is not None and int(given.node_port) != port + 1:
-        print(f"--node_port {given.node_port}: nodes are looked for at UDP port {port + 1}", file=sys.stderr)
+    if given.node_port not in (None, port + 1):
+        print(f"--node_port {given.node_port:g}: nodes are looked for at UDP port {port + 1}", file=sys.stderr)
     if given.scheduler_port is not None:
         options += ["--tcp_port", str(port), "--udp_port", str(port)]
     return options
@@ -54,7 +54,7 @@ def _take(argv: Sequence[str], *unused: str, flags: Sequence[str] = ()) -> tuple
     parser.add_argument("-s", "--secret", default="")
     parser.add_argument("--scheduler_port", type=int)
     for name in unused:
-        parser.add_argument(name)
+        parser.add_argument(name, type=float)
     for name in flags:
         parser.add_argument(name, action="store_true")
     given, options = parser.parse_known_args(argv)
