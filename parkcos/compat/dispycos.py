@@ -159,8 +159,9 @@ class Scheduler(Statuses):
         yield
 
 
-def _failed(what: str, error: Exception) -> None:
-    _log.warning("%s: %s", what, error)
+def _failed(call: str, error: Exception) -> None:
+    text = str(error)
+    _log.warning("%s", text if text.startswith(f"{call}()") else f"{call}(): {text}")
 
 
 class Client(parkcos.Client):
@@ -216,45 +217,47 @@ class Client(parkcos.Client):
         )
 
     def schedule(self, location: Location | str | None = None, timeout: float | None = None) -> Any:
-        """Yield it.  Get in line at a scheduler and wait for the turn: 0; -1 after `timeout` seconds."""
+        """Yield it.  Get in line at a scheduler and wait for the turn: 0; -1 after `timeout` seconds.
+
+        Also -1 if it cannot be; the reason is in the log.
+        """
         if nodes_to_contact and location is None:
             ClientSide.of(Parkcos.instance().network).private_scheduler(nodes_to_contact)
-        return super().schedule(location, timeout)
+        return self._try(-1, super().schedule, location, timeout)
 
     def _tell(self, status: int, info: Any, reason: str = "") -> None:
         if isinstance(info, parkcos.NodeAvailInfo):
             info = DispycosNodeInfo(info.name, info.location.addr, info.cpus, info.platform, info)
         super()._tell(status, info, reason)
 
-    # -- tasks: None where parkcos raises
+    # -- None or -1 where parkcos raises
 
     @operation
-    def _try(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Generator[Any, Any, parkcos.Task | None]:
+    def _try(self, failed: Any, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         try:
-            task: parkcos.Task = yield call(*args, **kwargs)
+            return (yield call(*args, **kwargs))
         except (ParkcosError, TypeError) as error:
-            _failed(f"{call.__name__}()", error)
-            return None
-        return task
+            _failed(call.__name__, error)
+            return failed
 
     def rtask(self, gen: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Yield it.  Run ``gen(*args, **kwargs)`` where no other CPU task runs: the remote Task, None if it cannot be.
 
         The reason is in the log.
         """
-        return self._try(super().rtask, gen, *args, **kwargs)
+        return self._try(None, super().rtask, gen, *args, **kwargs)
 
     def rtask_at(self, where: Location | str, gen: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Yield it.  As `rtask`, at a server (its Location) or a node (its address or name)."""
-        return self._try(super().rtask_at, where, gen, *args, **kwargs)
+        return self._try(None, super().rtask_at, where, gen, *args, **kwargs)
 
     def io_rtask(self, gen: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Yield it.  As `rtask`, for a task that mostly waits."""
-        return self._try(super().io_rtask, gen, *args, **kwargs)
+        return self._try(None, super().io_rtask, gen, *args, **kwargs)
 
     def io_rtask_at(self, where: Location | str, gen: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Yield it.  As `io_rtask`, at a server or a node."""
-        return self._try(super().io_rtask_at, where, gen, *args, **kwargs)
+        return self._try(None, super().io_rtask_at, where, gen, *args, **kwargs)
 
     run, run_at, run_async, run_async_at = rtask, rtask_at, io_rtask, io_rtask_at
 
@@ -265,7 +268,7 @@ class Client(parkcos.Client):
         try:
             call(*args, **kwargs)
         except ParkcosError as error:
-            _failed(f"{call.__name__}()", error)
+            _failed(call.__name__, error)
 
     def enable_node(self, node: Location | str, *setup_args: Any) -> None:
         """With `disable_nodes`: use this node; the arguments are for node_setup."""
@@ -316,7 +319,7 @@ class Client(parkcos.Client):
         try:
             super().node_allocate(DispycosNodeAllocate(allocation) if isinstance(allocation, str) else allocation)
         except ParkcosError as error:
-            _failed("node_allocate()", error)
+            _failed("node_allocate", error)
             return -1
         return 0
 

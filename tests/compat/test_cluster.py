@@ -69,6 +69,7 @@ def client_proc(task=None):
         print(result)
     print((yield client.rtask(plain, 1)), (yield client.rtask(compute)), (yield client.rtask(compute, sys.stdout)))
     print((yield client.rtask_at("127.0.0.9", compute, 1)), (yield client.run_async(compute, 9)).name)
+    print((yield client.schedule()), (yield Client(compute).rtask(compute, 1)))
     print(len((yield client.servers())) in (1, 2), (yield client.nodes()), (yield client.tasks()) is not None)
     print((yield client.close()))
     yield task.sleep(0.1)
@@ -83,7 +84,7 @@ pycos.Task(client_proc).value()
     shown = [line for line in lines if "rtask" not in line and not line.startswith(("  ", "E  "))]
     assert shown[0] == "scheduled 0"
     assert (
-        shown[-12:]
+        shown[-13:]
         == [
             "0",
             "1",
@@ -93,6 +94,7 @@ pycos.Task(client_proc).value()
             "25",
             "None None None",
             "None compute",
+            "-1 None",
             "True ['127.0.0.1'] True",
             "None",
             "True",
