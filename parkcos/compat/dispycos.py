@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import parkcos
+from parkcos.client.placing import OPEN
 from parkcos.client.side import ClientSide
 from parkcos.client.status import Statuses
 from parkcos.compat import alias
@@ -137,21 +138,29 @@ class Scheduler(Statuses):
         return cls(**kwargs)
 
     def status(self) -> dict[str, Any]:
-        """What it knows: the client that has its turn, how many wait, nodes and their servers."""
-        machine = self._service.machine
-        clients = [client.name for client in machine.queue.values()]
-        nodes = [record.info for record in machine.nodes.values()]
+        """What it knows: where the client is, nodes and servers, how many tasks run, and how many of them on a CPU."""
+        network = Parkcos.instance().network
+        servers: list[Location] = []
+        running: list[bool] = []
+        for client in list(ClientSide.of(network).clients.values()):
+            with client._lock:
+                machine = client._machine
+                servers += [
+                    client._locations[number] for number, server in machine.servers.items() if server.state == OPEN
+                ]
+                running += [task.io for task in machine.tasks.values() if task.started]
         return {
-            "Client": clients[0] if clients else "",
-            "Pending": max(0, len(clients) - 1),
-            "PendingCPU": 0,
-            "Nodes": [info.addr for info in nodes],
-            "Servers": sum(info.cpus for info in nodes),
+            "Client": network.location if self._service.machine.queue else "",
+            "Pending": len(running),
+            "PendingCPU": running.count(False),
+            "Nodes": [record.info.addr for record in self._service.machine.nodes.values()],
+            "Servers": servers,
         }
 
     def print_status(self) -> None:
-        """Print that."""
-        print("\n".join(f"{what}: {value}" for what, value in self.status().items()))
+        """Print that; of nodes and servers, how many there are."""
+        for what, value in self.status().items():
+            print(f"  {what}: {len(value) if isinstance(value, list) else value}")
 
     @operation
     def close(self) -> Generator[Any, Any, None]:
