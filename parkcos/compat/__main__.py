@@ -40,6 +40,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _take_options(args: argparse.Namespace) -> None:
+    if args.secret:
+        args.secret = runtime.secret_of(args.secret)
     given: dict[str, Any] = {
         "host": args.host,
         "tcp_port": args.tcp_port,

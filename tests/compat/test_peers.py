@@ -256,7 +256,8 @@ def test_short_secrets_are_lengthened_and_said_to_be_short(local: Programs, port
     first = (
         "import sys\nimport pycos.netpycos as pycos\n"
         "pycos.Pycos(node='127.0.0.1', secret='test', name='a')\n"
-        "def proc(task=None):\n    task.register('it')\n    print('ready', flush=True)\n    yield task.receive()\n"
+        "def proc(task=None):\n    task.register('it')\n    print('ready', flush=True)\n"
+        "    while (yield task.receive()): pass\n"
         "pycos.Task(proc).value()\n"
     )
     program = local.start(first, options=("-u", udp))
@@ -267,5 +268,8 @@ def test_short_secrets_are_lengthened_and_said_to_be_short(local: Programs, port
         "def main(task=None):\n    it = yield pycos.Task.locate('it', timeout=10)\n    print(it.name, it.send(0))\n"
         "pycos.Task(main).value()\n"
     )
+    third = second.replace("secret='test'", "secret='replaced'")
+    options = ("-u", udp, "-s", "test")
+    assert "proc 0" in local.run(third.replace("send(0)", "send(1)"), name="third.py", options=options)
     assert "proc 0" in local.run(second, name="second.py", options=("-u", udp))
     assert program.wait() == 0
