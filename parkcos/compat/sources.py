@@ -28,25 +28,28 @@ _OLD_END = "try: pass\nexcept StopIteration as _StopIteration_: return _StopIter
 def compile_program(source: bytes | str, path: str) -> CodeType:
     """The code of a module, with the old way to return from a generator.  Raises: SyntaxError."""
     tree = ast.parse(source, path)
-    _Rewriter().visit(tree)
+    for node in list(ast.walk(tree)):  # not a visitor, which a long sum would take to the recursion limit
+        if isinstance(node, ast.FunctionDef):
+            _keep_old_end(node)
+        elif isinstance(node, ast.Assert) and _asks_for_an_old_python(node.test):
+            node.test = ast.copy_location(ast.Constant(True), node.test)
     return compile(tree, path, "exec", dont_inherit=True)
 
 
-class _Rewriter(ast.NodeTransformer):
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        self.generic_visit(node)
-        own = list(_own_nodes(node.body))
-        if any(isinstance(each, ast.Yield | ast.YieldFrom) for each in own) and any(map(_raises_stop, own)):
-            documented = ast.get_docstring(node, clean=False) is not None
-            node.body[documented:] = [_with_old_end(node.body[documented:])]
-        return node
+def _keep_old_end(node: ast.FunctionDef) -> None:
+    own = list(_own_nodes(node.body))
+    if any(isinstance(each, ast.Yield | ast.YieldFrom) for each in own) and any(map(_raises_stop, own)):
+        documented = ast.get_docstring(node, clean=False) is not None
+        node.body[documented:] = [_with_old_end(node.body[documented:])]
 
-    def visit_Assert(self, node: ast.Assert) -> ast.AST:
-        """``assert sys.version_info.minor < 7``: what it guards against is taken care of."""
-        test = node.test
-        if isinstance(test, ast.Compare) and ast.unparse(test) == "sys.version_info.minor < 7":
-            node.test = ast.copy_location(ast.Constant(True), test)
-        return node
+
+def _asks_for_an_old_python(test: ast.expr) -> bool:
+    """Whether it is ``sys.version_info.minor < 7``: what that guards against is taken care of."""
+    return (
+        isinstance(test, ast.Compare)
+        and isinstance(test.left, ast.Attribute)
+        and ast.unparse(test) == "sys.version_info.minor < 7"
+    )
 
 
 def _own_nodes(body: Sequence[ast.stmt]) -> Iterator[ast.AST]:

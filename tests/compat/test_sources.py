@@ -193,6 +193,17 @@ def test_lines_stay_where_they_are() -> None:
     assert (error.traceback[-1].lineno, str(error.traceback[-1].path)[-6:]) == (4, "old.py")
 
 
+def test_long_sums_are_compiled() -> None:
+    long = " + ".join(["1"] * 900)
+    space: dict[str, Any] = {}
+    source = f"def f():\n    yield\n    assert {long} < 10 ** 4\n    raise StopIteration({long})\n"
+    exec(compile_program(source, "old.py"), space)
+    gen = space["f"]()
+    next(gen)
+    with pytest.raises(StopIteration, match="900"):
+        next(gen)
+
+
 def test_assertion_against_new_pythons_holds() -> None:
     exec(compile_program("import sys\nassert sys.version_info.minor < 7, 'too new'\n", "old.py"), {})
     with pytest.raises(AssertionError):
