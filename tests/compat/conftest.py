@@ -19,7 +19,10 @@ NETWORKED = BEGINNING + "import pycos.netpycos\n"
 CLUSTER = NETWORKED + "from pycos.dispycos import *\n"
 
 
-SLOW = re.compile(r" is closing: waits for | waits for the servers of |still (looking|waiting) for |: waiting for ")
+SLOW = re.compile(
+    " is closing: waits for | waits for the servers of |still (looking|waiting) for |: waiting for "
+    "|closed the connection during the handshake"
+)
 """In what is logged when something takes long on a busy machine."""
 
 
