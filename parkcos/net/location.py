@@ -17,7 +17,7 @@ from parkcos.errors import ConfigError
 
 __all__ = ["Location", "is_loopback", "numeric_address", "resolve"]
 
-_PORT_MAX: Final = 65535
+PORT_MAX: Final = 65535
 _V4_IN_V6: Final = b"\0" * 10 + b"\xff\xff"
 
 
@@ -104,8 +104,8 @@ class Location:
             port = int(tcp_port)
         except (TypeError, ValueError):
             port = -1
-        if not 0 <= port <= _PORT_MAX:
-            raise ConfigError(f"{tcp_port!r} is not a TCP port: give a number from 0 to {_PORT_MAX}")
+        if not 0 <= port <= PORT_MAX:
+            raise ConfigError(f"{tcp_port!r} is not a TCP port: give a number from 0 to {PORT_MAX}")
         object.__setattr__(self, "addr", resolve(host)[0])
         object.__setattr__(self, "port", port)
 

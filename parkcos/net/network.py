@@ -61,6 +61,7 @@ class Network:
     """
 
     def __init__(self, kernel: Kernel, io: IOThread, options: NetworkOptions) -> None:
+        options.check()
         self.kernel = kernel
         self.io = io
         self.options = options

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from parkcos.errors import ConfigError
 from parkcos.net.addresses import OwnAddress, choose_address
 from parkcos.net.certificates import CertificateIdentity, Certificates
-from parkcos.net.location import resolve
+from parkcos.net.location import PORT_MAX, resolve
 from parkcos.net.secret import ClusterKeys
 from parkcos.net.tls import Identity, TlsIdentity
 
@@ -52,12 +54,33 @@ class NetworkOptions:
     addresses: Sequence[OwnAddress] = ()
     """These two as `prepare` has found them, or to be found by the Network."""
 
+    def check(self) -> None:
+        """Look at what no later step would name.  Raises: ConfigError."""
+        for port in self.tcp_ports:
+            if not _is_port(port, 0):
+                raise ConfigError(
+                    f"{port!r} is not a TCP port: give one from 1 to {PORT_MAX}, or 0 for any that is free"
+                )
+        if not all(_is_port(port, 1) for port in (self.udp_port, *self.target_udp_ports)):
+            raise ConfigError(
+                f"{self.udp_port!r} cannot be the UDP port: give a number from 2 to {PORT_MAX - 1} "
+                "(nodes use the next one up from their scheduler's and clients')"
+            )
+        if not isinstance(self.pulse_s, int | float) or not 0 < self.pulse_s < math.inf:
+            raise ConfigError(f"pulse_s={self.pulse_s!r}: give seconds, more than 0")
+        if not isinstance(self.name, str) or not self.name.isprintable():
+            raise ConfigError(f"{self.name!r} is not a name: give a text of one line, without control characters")
+
     def prepare(self) -> None:
         """Find out beforehand what takes long, for processes that are forked after this.  Raises: ConfigError."""
         self.identity = identity_of(self, self.name)
         if self.identity is not None:
             self.identity.server_context()
         self.addresses = own_addresses(self.host)
+
+
+def _is_port(port: object, least: int) -> bool:
+    return isinstance(port, int) and least <= port <= PORT_MAX
 
 
 def identity_of(options: NetworkOptions, name: str) -> Identity | None:

@@ -135,7 +135,7 @@ class Parkcos:
                     raise ConfigError("give either a secret or no_secret, not both")
                 if secret == "":
                     raise ConfigError("an empty secret protects nothing: leave it out, or say no_secret=True")
-                options = NetworkOptions(version=VERSION, name=name or "", ext_host=ext_ip_addr)
+                options = NetworkOptions(version=VERSION, name="" if name is None else name, ext_host=ext_ip_addr)
                 options.certificates = load_certificates(certfile, keyfile, cafile)
                 options.host = host or ("127.0.0.1" if no_secret and not options.certificates else None)
                 options.tcp_ports = (tcp_port,) if isinstance(tcp_port, int) else tuple(tcp_port)
@@ -145,7 +145,7 @@ class Parkcos:
                 options.max_file_size = _checked_size(max_file_size)
                 if udp_port is not None:
                     options.udp_port = udp_port
-                    options.target_udp_ports = (udp_port, udp_port + 1)
+                    options.target_udp_ports = (udp_port, udp_port + 1) if isinstance(udp_port, int) else ()
                 if not no_secret:
                     paths = (Path(p) if p is not None else None for p in (secret_file, old_secret_file))
                     options.keys = cluster_keys(secret, *paths)

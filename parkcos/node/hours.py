@@ -103,7 +103,7 @@ def parse_hours(start: str | None, stop: str | None, end: str | None, now: dt.da
     until = _parse("--service_stop", stop) if stop is not None else last
     assert until is not None
     said = f"--service_start {first:%H:%M}" if start is not None else f"service starts now, at {first:%H:%M}"
-    for name, time in (("stop", until), ("end", last)):
+    for name, time in (("stop" if stop is not None else "end", until), ("end", last)):
         if time == first:
             raise ConfigError(f"{said}, and --service_{name} is the same: give two times that differ")
     if last is not None and _minutes(first, last) < _minutes(first, until):

@@ -312,6 +312,8 @@ def test_bad_options(ports: Ports) -> None:
         (["--zombie_period", "-1"], "--zombie_period -1: give seconds"),
         (["--max_file_size", "many"], "many"),
         (["--dest_path", "/proc/none"], "--dest_path: the folder /proc/none"),
+        (["-t", "70000"], "70000 is not a TCP port"),
+        (["-u", "0"], "0 cannot be the UDP port"),
     ):
         scheduler, _ = ports.scheduler(*options)
         with scheduler:

@@ -167,6 +167,13 @@ def test_without_a_secret_it_is_loopback(tmp_path: Path) -> None:
         ("host='no.such.host.invalid'", "no.such.host.invalid"),
         ("host='127.0.0.1', tcp_port={port}", "{port}"),
         ("host='127.0.0.1', tcp_port=({port}, {port})", "{port}"),
+        ("host='127.0.0.1', tcp_port=65536", "65536 is not a TCP port"),
+        ("host='127.0.0.1', tcp_port=-1", "-1 is not a TCP port"),
+        ("host='127.0.0.1', udp_port=0", "0 cannot be the UDP port"),
+        ("host='127.0.0.1', udp_port=65535", "65535 cannot be the UDP port"),
+        ("host='127.0.0.1', udp_port='a port'", "'a port' cannot be the UDP port"),
+        ("host='127.0.0.1', pulse_s=0", "pulse_s=0"),
+        ("host='127.0.0.1', name='two\\nlines'", "is not a name"),
     ],
 )
 def test_options_that_cannot_be_used_are_said_at_once(options: str, words: str) -> None:

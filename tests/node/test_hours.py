@@ -91,6 +91,7 @@ def test_without_a_start_it_starts_now() -> None:
         (("17:00", None, None), "--service_start 17:00: say until when, with --service_stop or --service_end"),
         (("17:00", "17:00", None), "--service_start 17:00, and --service_stop is the same"),
         (("17:00", "07:00", "17:00"), "--service_end is the same"),
+        (("17:00", None, "17:00"), "--service_start 17:00, and --service_end is the same"),
         ((None, "09:30", None), "service starts now, at 09:30, and --service_stop is the same"),
         (("17:00", "08:00", "07:00"), "the stop must come first"),
         (("17:00", "07:00", "18:00"), "the stop must come first"),
