@@ -10,7 +10,7 @@ import contextlib
 import difflib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +49,7 @@ def parse_with_config(parser: argparse.ArgumentParser, argv: Sequence[str] | Non
     given = parser.parse_args(argv)
     if given.config is None:
         return given
-    options = _options(parser)
-    values = load_config(given.config, options)
+    values = load_config(given.config, parser)
     said = _said(parser, argv)
     for one, other in (RIVALS, RIVALS[::-1]):
         if said & one:
@@ -62,7 +61,7 @@ def parse_with_config(parser: argparse.ArgumentParser, argv: Sequence[str] | Non
     return given
 
 
-def load_config(path: Path, options: Mapping[str, argparse.Action]) -> dict[str, Any]:
+def load_config(path: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
     """The options in a file, by their names in the program.  Raises: ConfigError, naming what is wrong with which."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -76,10 +75,13 @@ def load_config(path: Path, options: Mapping[str, argparse.Action]) -> dict[str,
         raise ConfigError(f"--config {path}: is not JSON as --save_config writes it: {error}") from None
     if not isinstance(found, dict):
         raise ConfigError(f'--config {path}: must be an object of options, as {{"cpus": 4}}')
-    keys = {_long_name(action): action for action in options.values()}
+    keys = {_long_name(action): action for action in _options(parser).values()}
+    never = {_long_name(action): why for action in parser._actions if (why := NOT_SAVED.get(action.dest))}
     values = {}
     for key, value in found.items():
         action = keys.get(key)
+        if key in never:
+            raise ConfigError(f"--config {path}: {key!r} cannot stand in such a file: {never[key]}")
         if action is None:
             near = difflib.get_close_matches(key, keys, 1)
             hint = f"perhaps {near[0]!r} is meant" if near else f"known are {', '.join(keys)}"
