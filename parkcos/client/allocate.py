@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import fnmatch
+import math
+import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Real
 
 from parkcos.cluster import messages as m
-from parkcos.errors import ConfigError
-from parkcos.net.location import Location, resolve
+from parkcos.errors import ConfigError, UsageError
+from parkcos.net.location import PORT_MAX, Location, resolve
 
 NODE_PORT = 9706
 _HAS_PORT = re.compile(r"^(\[.*\]|[^:*]+):\d+$")
+_PATTERN_WITH_PORT = re.compile(r"^[^:]*\*[^:]*:\d+$")
 
 
 class NodeAllocate:
@@ -31,6 +35,8 @@ class NodeAllocate:
         use: False to leave the node out.
 
     A subclass may override :meth:`allocate`.
+
+    Raises: ConfigError.
     """
 
     def __init__(
@@ -45,6 +51,16 @@ class NodeAllocate:
         *,
         use: bool = True,
     ) -> None:
+        for what, given, kind in (("node", node, "a text"), ("platform", platform, "a regular expression, as text")):
+            if not isinstance(given, str):
+                raise ConfigError(f"NodeAllocate({what}={given!r}): give {kind}")
+        for what, number in (("cpus", cpus), ("memory", memory), ("disk", disk)):
+            if number is not None and not _is_amount(number):
+                raise ConfigError(f"NodeAllocate({what}={number!r}): give a number, 0 or more, or None")
+        if port is not None and not (isinstance(port, int) and 0 <= port <= PORT_MAX):
+            raise ConfigError(f"NodeAllocate(port={port!r}): give a port, 1 to {PORT_MAX}, or None")
+        if _PATTERN_WITH_PORT.search(node):
+            raise ConfigError(f"NodeAllocate({node!r}): write the port of a pattern apart\n  write: port=...")
         if _HAS_PORT.search(node):
             port = port or Location.parse(node).port
             node = node[: node.rindex(":")].strip("[]")
@@ -55,13 +71,14 @@ class NodeAllocate:
         self.cpus = cpus or 0
         self.memory = memory or 0
         self.disk = disk or 0
+        if not isinstance(resources or {}, Mapping) or not all(
+            isinstance(name, str) and _is_amount(amount) for name, amount in (resources or {}).items()
+        ):
+            raise ConfigError(
+                f"NodeAllocate(resources={resources!r}): write names and numbers, as resources={{'gpu': 1}}"
+            )
         self.resources = dict(resources or {})
         self.use = use
-        for name, amount in self.resources.items():
-            if not isinstance(name, str) or not isinstance(amount, int | float):
-                raise ConfigError(
-                    f"NodeAllocate(resources={resources!r}): write names and numbers, as resources={{'gpu': 1}}"
-                )
         try:
             self._platform = re.compile(platform, re.IGNORECASE)
         except re.error as error:
@@ -95,10 +112,16 @@ class NodeAllocate:
         return cpus
 
 
+def _is_amount(number: object) -> bool:
+    return isinstance(number, Real) and 0 <= float(number) < math.inf
+
+
 def allocations(nodes: Iterable[str | NodeAllocate]) -> list[NodeAllocate]:
     """What a client's `nodes` means; empty: every node, entirely."""
-    if isinstance(nodes, str):
+    if isinstance(nodes, str | NodeAllocate):
         raise ConfigError(f"nodes must be a list\n  write: nodes=[{nodes!r}]")
+    if not isinstance(nodes, Iterable):
+        raise ConfigError(f"nodes must be a list of names, addresses and NodeAllocate, not {nodes!r}")
     chosen = []
     for node in nodes:
         if not isinstance(node, str | NodeAllocate):
@@ -115,6 +138,7 @@ def cpus_wanted(
     Args:
         who_is_at: the incarnation of the process that is dialled there, 0 if it is not known: ports may be forwarded.
     Returns: how many processors, and by whose word; (0, None) if none wants it.
+    Raises: UsageError for an answer that is no number; what an allocate() raises.
     """
     for allocation in chosen:
         if allocation.port_given and allocation.port != info.port:  # there may be several nodes at that address
@@ -123,7 +147,13 @@ def cpus_wanted(
                 continue
         if any(info.resources.get(name, 0) < amount for name, amount in allocation.resources.items()):
             continue
-        cpus = allocation.allocate(info.addr, info.name, info.platform, info.cpus, info.memory, info.disk)
+        answer = allocation.allocate(info.addr, info.name, info.platform, info.cpus, info.memory, info.disk)
+        try:
+            cpus = int(operator.index(answer))
+        except TypeError:
+            raise UsageError(
+                f"{type(allocation).__name__}.allocate() must return a whole number, not {answer!r}"
+            ) from None
         if cpus >= 0:
             return min(cpus, info.cpus), allocation
     return 0, None

@@ -102,6 +102,8 @@ class Client(Steering):
             raise UsageError(
                 f"pulse_interval={pulse_interval!r}: give seconds, more than 0 and at most {MAX_PULSE_INTERVAL:g}"
             )
+        if not isinstance(name, str):
+            raise UsageError(f"name={name!r}: give a text")
         if (disable_nodes or disable_servers) and status_task is None:
             what = "disable_nodes" if disable_nodes else "disable_servers"
             raise UsageError(f"{what}=True needs a status_task, which is told of each and enables it")

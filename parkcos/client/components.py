@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import reprlib
 import sys
 import types
 from collections.abc import Iterable, Sequence
@@ -30,6 +31,8 @@ def bundle(components: Any, node_setup: Any, requirements: Sequence[str] = ()) -
     packages: list[str] = []
     for component in _listed(components):
         if isinstance(component, str | os.PathLike):
+            if not os.fspath(component):
+                raise UsageError("'' is no component: give the path of a file or folder; '.' is this folder")
             for file in _files(Path(component)):
                 files[file.path] = file
         elif isinstance(component, types.ModuleType):
@@ -38,8 +41,12 @@ def bundle(components: Any, node_setup: Any, requirements: Sequence[str] = ()) -
                 files[file.path] = file
         elif callable(component) or isinstance(component, type):
             code.append(component)
-        else:
+        elif travels_by_value(type(component).__module__):
             code.append(type(component))
+        else:
+            raise UsageError(
+                f"{reprlib.repr(component)} is no component: list functions, classes, modules, and paths of files"
+            )
     shipper = Shipper(modules, packages)
     definitions: dict[tuple[str, str], Definition] = {}
     setup: bytes | None = None

@@ -302,7 +302,7 @@ class ClientShell:
         """Kernel thread: `allocate` may be the user's."""
         try:
             cpus, allocation = cpus_wanted(self._allocations, info, self._who_is_at)
-        except Exception:
+        except (Exception, SystemExit):
             logger.exception("an allocate() of %s failed; the node %s is not used", self.name, info.name)
             cpus, allocation = 0, None
         if allocation is not None:

@@ -10,6 +10,7 @@ import pytest
 from parkcos import Client, ConfigError, NodeAllocate, ScheduleError, ShippingError, UsageError
 from parkcos.client import dispatch_events as d
 from parkcos.client.allocate import allocations, cpus_wanted
+from parkcos.client.components import bundle
 from parkcos.client.shell import RUNNING
 from parkcos.cluster import messages as m
 from parkcos.cluster.shipping import Shipper
@@ -197,6 +198,52 @@ def test_by_default_nothing_is_asked_of_a_node() -> None:
     assert one.location is None, "a pattern is not dialled"
 
 
-def test_resources_that_are_none() -> None:
+@pytest.mark.parametrize("resources", [{"gpu": "one"}, {"gpu": -1}, {"gpu": float("nan")}, {1: 1}, ["gpu"], "gpu"])
+def test_resources_that_are_none(resources: Any) -> None:
     with pytest.raises(ConfigError, match="write names and numbers"):
-        NodeAllocate(resources={"gpu": "one"})  # type: ignore[dict-item]
+        NodeAllocate(resources=resources)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ({"node": 5}, "node=5"),
+        ({"platform": 5}, "platform=5"),
+        ({"platform": "("}, "no regular expression"),
+        ({"cpus": "4"}, "cpus='4'"),
+        ({"cpus": -1}, "cpus=-1"),
+        ({"memory": "1G"}, "memory='1G'"),
+        ({"disk": float("inf")}, "disk=inf"),
+        ({"port": "9706"}, "port='9706'"),
+        ({"port": 65536}, "port=65536"),
+        ({"node": "10.0.*:9706"}, "port=..."),
+    ],
+)
+def test_what_nobody_can_ask_of_a_node(wanted: dict[str, Any], words: str) -> None:
+    """It is said at once: later, no node would be used."""
+    with pytest.raises(ConfigError) as caught:
+        NodeAllocate(**wanted)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("answer", [None, "2", 1.5, float("nan")])
+def test_an_allocate_that_answers_with_no_number(answer: Any) -> None:
+    class Answers(NodeAllocate):
+        def allocate(self, *args: Any) -> Any:
+            return answer
+
+    with pytest.raises(UsageError, match=r"Answers.allocate\(\) must return a whole number"):
+        cpus_wanted([Answers()], node_info())
+
+
+@pytest.mark.parametrize("nodes", ["n", 5, NodeAllocate("*"), [5]])
+def test_nodes_that_are_no_list_of_nodes(nodes: Any) -> None:
+    with pytest.raises(ConfigError, match="nodes m"):
+        Client(nodes=nodes)
+
+
+@pytest.mark.parametrize("component", [5, None, {"a": 1}, "", b"path"])
+def test_what_is_no_component(component: Any) -> None:
+    """An instance stands for its class; those of built-in classes are a mistake."""
+    with pytest.raises(UsageError, match="is no component"):
+        bundle([component], None)

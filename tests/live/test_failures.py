@@ -153,6 +153,31 @@ def test_sys_exit_ends_that_task_only() -> None:
     run(main)
 
 
+def test_an_allocate_that_raises_or_exits_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """The node that it was asked about is not used, the log says why, and the client goes on."""
+    errors = [ValueError("no answer"), SystemExit("no answer")]
+
+    class Fails(NodeAllocate):
+        def allocate(self, *args: Any) -> int:
+            raise errors[0]
+
+    def main() -> Gen:
+        client = Client(nodes=[Fails()])
+        yield client.schedule()
+        while "an allocate()" not in caplog.text:
+            yield parkcos.cur_task().sleep(0.01)
+        client.node_allocate(NodeAllocate())
+        value = yield (yield client.rtask(square, 3)).result()
+        yield client.close()
+        return value
+
+    with LocalCluster(cpus=1):
+        while errors:
+            caplog.clear()
+            assert run(main) == 9
+            assert f"{type(errors.pop(0)).__name__}: no answer" in caplog.text
+
+
 def test_killed_node() -> None:
     """Zygote and servers are gone with it, and the client's tasks are abandoned."""
 
