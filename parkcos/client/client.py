@@ -5,6 +5,7 @@ What happens in between, messages and decisions, is in shell.py and dispatch.py.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -144,6 +145,8 @@ class Client(Steering):
         Raises: ScheduleError if this client was scheduled before; ShippingError, UsageError for bad components.
         """
         limit = seconds(timeout)
+        if location is not None and not isinstance(location, Location | str):
+            raise UsageError(f"schedule({location!r}): give the scheduler's Location, or its host's name or address")
         if self._state is not NEW:
             raise ScheduleError(f"{self!r} was scheduled before; make another Client")
         self._state = WAITING
@@ -291,7 +294,10 @@ class Client(Steering):
             await_io: wait for I/O tasks too.
             terminate: wait for no task: each gets KeyboardInterrupt and five seconds.
             timeout: seconds after which waiting tasks are terminated; None for ever.
+
+        Raises: UsageError.
         """
+        limit = seconds(timeout)
 
         def start(completion: Completion[None]) -> None:
             if self._state in (NEW, CLOSED):
@@ -305,9 +311,9 @@ class Client(Steering):
                 return
             self._closing.append(completion)
             self._handle(d.CloseAsked(terminate, await_io))
-            if timeout is not None and not terminate:
+            if limit is not None and limit < math.inf and not terminate:
                 self._network.io.call(
-                    self._network.io.loop.call_later, max(0.0, timeout), self._handle, d.CloseAsked(True)
+                    self._network.io.loop.call_later, max(0.0, limit), self._handle, d.CloseAsked(True)
                 )
 
         return Completion(self._kernel if self._state is not NEW else current_kernel(), "close", start)

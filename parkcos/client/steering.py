@@ -12,7 +12,7 @@ from parkcos.client import dispatch_events as d
 from parkcos.client.allocate import NodeAllocate, allocations
 from parkcos.client.incoming import Incoming
 from parkcos.client.placing import DISABLED
-from parkcos.client.shell import RUNNING
+from parkcos.client.shell import NEW, RUNNING
 from parkcos.cluster import messages as m
 from parkcos.errors import ConfigError, ScheduleError, UsageError
 from parkcos.net.location import Location, resolve
@@ -105,6 +105,9 @@ class Steering(Incoming):
 
         Raises: ScheduleError.
         """
+        if where is None and self._state is NEW:
+            self._machine.abandon_zombies = bool(flag)
+            return
         number = 0 if where is None else self._node_at("abandon_zombie", where)
         self._handle(d.AbandonAsked(number, bool(flag)))
 

@@ -308,8 +308,29 @@ def test_wrong_arguments(port: int) -> None:
         client.abandon_zombie("127.0.0.1", True)
         with pytest.raises(ConfigError):
             client.node_allocate(5)  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="'soon'"):
+            yield client.close(timeout="soon")  # type: ignore[arg-type]
+        assert (yield (yield client.rtask(pid)).result()), "it is not being closed"
 
     drive(body, port)
+
+
+def test_before_it_is_scheduled(port: int) -> None:
+    """Who has no nodes yet can say whether they are to be given up; where the scheduler is must be a place."""
+
+    def main() -> Gen:
+        client = Client(nodes=[at(port)])
+        client.abandon_zombie(None, True)
+        assert client._machine.abandon_zombies
+        with pytest.raises(ScheduleError, match="has no nodes"):
+            client.abandon_zombie("127.0.0.1")
+        with pytest.raises(UsageError, match=r"schedule\(5\): give the scheduler's Location"):
+            yield client.schedule(5)  # type: ignore[arg-type]
+        assert (yield client.schedule()) == 0
+        yield (yield client.rtask(pid)).result()
+        yield client.close(timeout=float("inf"))
+
+    run(main)
 
 
 def test_after_the_end(port: int) -> None:
