@@ -126,6 +126,9 @@ class Dispatch(Controls):
             assert 0 <= node.left <= node.cpus, f"node {number} has {node.left} of {node.cpus} servers left"
             assert not (node.idle and node.waiting), f"tasks wait at node {number} beside idle servers"
             idle += len(node.idle)
+        for ending, follower in self._followers.items():
+            assert ending in self._ending, f"server {follower.server} waits for the end of one that has ended"
+            assert follower.server not in self.servers, f"server {follower.server} is known before its time"
         waiting = [*self.pending, *self.pending_io]
         for holder in self._holders():
             waiting += holder.waiting

@@ -167,6 +167,8 @@ class Membership(Placing):
             record.node = 0
         for server in [s for s, at in self._useless.items() if at == number]:
             del self._useless[server]
+        for server in [s for s, follower in self._followers.items() if follower.node == number]:
+            del self._followers[server]
         for server in node.servers:
             yield from self._await_end(server, now)
 
@@ -202,6 +204,10 @@ class Membership(Placing):
         node = self.nodes.get(event.node)
         if node is None or node.state != READY or event.server in self.servers:
             return
+        for ending in self._ending:
+            if (self.servers[ending].addr, self.servers[ending].port) == (event.addr, event.port):
+                self._followers[ending] = event
+                return
         server = self.servers[event.server] = Server(event.node, event.addr, event.port)
         node.servers[event.server] = None
         self._weigh(event.node, node)
@@ -248,6 +254,9 @@ class Membership(Placing):
             yield from self._end_server(event.server, now)
 
     def _server_is_down(self, event: ServerIsDown, now: float) -> Iterator[Effect]:
+        for ending, follower in list(self._followers.items()):
+            if follower.server == event.server:  # it has had that address, too: the session with the other is long over
+                yield from self._end_server(ending, now)
         server = self.servers.get(event.server)
         if server is not None:
             server.down, server.asked = event.reason or "it ended", event.asked
@@ -323,6 +332,8 @@ class Membership(Placing):
                 if not server.reported:
                     self._useless[number] = server.node
                 yield from self._abandon_at(node, why)
+        if (follower := self._followers.pop(number, None)) is not None:
+            yield from self._server_is_up(follower, now)
 
     def _abandon_at(self, node: Node, reason: str) -> Iterator[Effect]:
         """What waits for the servers of a node that has none, and gets none."""

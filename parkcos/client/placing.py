@@ -23,6 +23,7 @@ from parkcos.client.dispatch_events import (
     ReportRefused,
     ReportStarted,
     Run,
+    ServerIsUp,
     Started,
     Submitted,
     Withdrawn,
@@ -180,6 +181,8 @@ class Placing:
     """A heap: when a task will have had its time and its grace, and its server must have ended it."""
     _ending: dict[int, None] = field(default_factory=dict)
     """In the order of their end_by."""
+    _followers: dict[int, ServerIsUp] = field(default_factory=dict)
+    """Server that is ending -> the one that has taken its address, of which nobody is to hear before that end."""
     _useless: dict[int, int] = field(default_factory=dict)
     """Server -> node: given up here, but its node has not said yet whether another one takes its place."""
     _void: dict[int, Offered] = field(default_factory=dict)

@@ -21,6 +21,7 @@ from parkcos.client.dispatch_events import (
     NodeHasClosed,
     NodeIsReady,
     Offered,
+    OpenServer,
     ProcessLost,
     ReportRetried,
     ReportStarted,
@@ -191,3 +192,53 @@ def test_a_task_bound_to_its_server_ends_with_it() -> None:
     c(Started(1))
     c(Ended(1, 1.0, cut=True))
     assert not c.machine.tasks
+
+
+AT = ("10.0.0.1", N + 1)
+"""Where the first server of N is, and where the one is that takes its place: a node's ports are few."""
+
+
+def one_at_the_address_of_another() -> Driven:
+    """Server N + 1 was killed, its session has not ended yet, and N + 2 listens at the same address already."""
+    c = Driven(servers=1)
+    c.told()
+    c(ServerIsDown(N + 1, "signal 9", restarts=True, asked=False))
+    assert c(ServerIsUp(N, N + 2, *AT)) == []
+    assert c.told() == [], "a status task that goes by addresses would take the new one for the old"
+    return c
+
+
+def test_a_server_at_the_address_of_one_that_ends_is_told_of_after_that_end() -> None:
+    c = one_at_the_address_of_another()
+    assert c(ProcessLost(N + 1, "reset")) == [OpenServer(N + 2)]
+    assert c.told() == [("ServerDisconnected", N + 1), ("ServerDiscovered", N + 2)]
+    c(ServerIsReady(N + 2))
+    assert c(Submitted(1, False)) == [Run(1, N + 2, False)]
+
+
+def test_it_waits_no_longer_for_that_end_than_others_do() -> None:
+    c = one_at_the_address_of_another()
+    assert c(TimePassed(), c.machine.next_deadline()) == [OpenServer(N + 2)]
+    assert c.told() == [("ServerDisconnected", N + 1), ("ServerDiscovered", N + 2)]
+
+
+def test_it_ends_before_anybody_has_heard_of_it() -> None:
+    c = one_at_the_address_of_another()
+    c(ServerIsDown(N + 2, "signal 9", restarts=True, asked=False))
+    assert c.told() == [("ServerDisconnected", N + 1), ("ServerDiscovered", N + 2)]
+    c(ServerIsUp(N, N + 3, *AT))
+    assert c(ProcessLost(N + 2, "reset")) == [OpenServer(N + 3)]
+    assert c.told() == [("ServerDisconnected", N + 2), ("ServerDiscovered", N + 3)]
+
+
+def test_it_is_forgotten_with_its_node() -> None:
+    c = one_at_the_address_of_another()
+    c(ProcessLost(N, "reset"))
+    assert c(ProcessLost(N + 1, "reset")) == []
+    assert [status for status in c.told() if status[1] > N + 1] == []
+
+
+def test_a_server_at_another_address_is_told_of_at_once() -> None:
+    c = Driven(servers=1)
+    c(ServerIsDown(N + 1, "signal 9", restarts=True, asked=False))
+    assert c(ServerIsUp(N, N + 2, "10.0.0.1", N + 2)) == [OpenServer(N + 2)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import signal
 from typing import Any
 
 import psutil
@@ -17,6 +18,7 @@ from parkcos import (
     MonitorStatus,
     ScheduleError,
     Scheduler,
+    Status,
     Task,
     TaskAbandoned,
     UsageError,
@@ -158,6 +160,31 @@ def test_a_server_is_restarted_with_a_pristine_state(port: int, by: str) -> None
     watch = drive(body, port)
     assert watch.statuses.count("ServerClosed") == CPUS + 1
     assert watch.statuses.count("ServerDiscovered") == CPUS + 1
+
+
+def test_what_is_told_of_servers_that_die_again_and_again_at_one_address(port: int) -> None:
+    """A status task that goes by addresses never takes a new server for the old one, nor the other way round."""
+    deaths = 4
+
+    def body(client: Client, watch: Watch) -> Gen:
+        yield both(client, watch)
+        for number in range(1, deaths + 1):
+            os.kill((yield (yield client.rtask(pid)).result()), signal.SIGKILL)
+            yield watch.until(Scheduler.ServerInitialized, CPUS + number)
+
+    watch = drive(body, port)
+    life = [Scheduler.ServerDiscovered, Scheduler.ServerInitialized]
+    ends = {Scheduler.ServerClosed, Scheduler.ServerDisconnected}
+    told: dict[Location, list[int]] = {}
+    for message in watch.messages:
+        if isinstance(message, Status) and isinstance(message.info, Location):
+            told.setdefault(message.info, []).append(message.status)
+    assert len(told) == CPUS
+    assert sum(map(len, told.values())) == 3 * (CPUS + deaths)
+    for location, statuses in told.items():
+        for start in range(0, len(statuses), 3):
+            assert statuses[start : start + 2] == life, (location, statuses)
+            assert statuses[start + 2] in ends, (location, statuses)
 
 
 def test_a_server_that_is_closed_waits_for_its_cpu_task(port: int) -> None:

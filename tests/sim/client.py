@@ -57,6 +57,9 @@ class Client:
         self.state = "waiting"
         """Then running, then closed; or failed, or left."""
         self.over = False
+        self.addresses: dict[int, tuple[int, int]] = {}
+        self.present: dict[tuple[int, int], tuple[int, str]] = {}
+        """By address: the server there that the status task knows, and what it was told last."""
         self.restart_servers = rng.random() < 0.2
         self.choosy = rng.random() < 0.3
         self.armed: float | None = None
@@ -99,6 +102,7 @@ class Client:
             case m.TaskRecalled(_, task, ok):
                 self.handle(d.Recalled(task, ok))
             case m.ServerUp(_, _, _, port, incarnation):
+                self.addresses[incarnation] = (sender, port)
                 self.handle(d.ServerIsUp(sender, incarnation, f"node{sender}", port))
             case m.ServerReady():
                 self.handle(d.ServerIsReady(sender))
@@ -195,6 +199,19 @@ class Client:
             self.program.step(self.machine, event, self.execute)
             self.arm()
 
+    def told_of_server(self, name: str, server: int) -> None:
+        """A status task hears addresses only: each is discovered, ready and closed in this order, by one server."""
+        address = self.addresses[server]
+        if name == "ServerDiscovered":
+            assert address not in self.present, f"{name} {server} beside {self.present[address]} at {address}"
+            self.present[address] = server, name
+        elif name == "ServerInitialized":
+            assert self.present[address] == (server, "ServerDiscovered"), f"{name} {server}, {self.present[address]}"
+            self.present[address] = server, name
+        elif name in ("ServerClosed", "ServerDisconnected", "ServerAbandoned") and server not in self.machine.servers:
+            known, _ = self.present.pop(address, (server, ""))  # it is disconnected, and abandoned at once
+            assert known == server, f"{name} {server}, but {known} is at {address}"
+
     def arm(self) -> None:
         deadline = self.machine.next_deadline()
         if deadline is not None and (self.armed is None or deadline < self.armed):
@@ -225,6 +242,8 @@ class Client:
             case d.ReportAbandoned(task, reason, _):
                 assert reason, f"task {task} is abandoned without a reason"
                 self.world.tasks[client, task].outcome("abandoned")
+            case d.ReportStatus(name, subject, _) if name.startswith("Server"):
+                self.told_of_server(name, subject)
             case d.Want(node, cpus):
                 send(self.scheduler, m.WantNode(client, node, cpus))
             case d.Consider(node):

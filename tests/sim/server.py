@@ -39,7 +39,7 @@ class Server(Process):
         self.later(world.rng.expovariate(50), self.listen)
 
     def listen(self) -> None:
-        self.zygote.report(ns.ServerListening(self.index, self.number, self.number))
+        self.zygote.report(ns.ServerListening(self.index, self.index + 1, self.number))
         self.later(CLIENT_COMES_S, self.meet_client)
 
     def meet_client(self) -> None:
