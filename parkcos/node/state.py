@@ -279,7 +279,10 @@ class NodeMachine:
                     m.ServerDown(self.client, server.incarnation, reason, restarts=False, asked=server.asked),
                 )
         self.servers.clear()
-        if self.phase != CLOSING:
+        if self.phase == SETUP:  # by what the client's code did there, most likely
+            reason = f"{reason}, while it opened the client's components or ran its node_setup"
+            yield ToClient(self.client_process, m.NodeFailed(self.client, reason, setup=True))
+        elif self.phase != CLOSING:
             yield ToClient(self.client_process, m.NodeFailed(self.client, reason))
 
     def _freed(self, now: float) -> Iterator[Effect]:

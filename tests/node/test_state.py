@@ -169,7 +169,10 @@ def test_a_zygote_that_dies() -> None:
     assert node(ZygoteExited("killed")) == [down(100), down(101), ToClient(PA, m.NodeFailed(A, "killed")), *FREED]
     assert node(ServerExited(0, "killed")) == []
     node = Driven(SchedulerSeen(S), ReserveAsked(S, A, PA), SetupAsked(A, 2, False))
-    assert node(ZygoteExited("killed")) == [ToClient(PA, m.NodeFailed(A, "killed")), *FREED]
+    failed, *freed = node(ZygoteExited("killed"))
+    assert failed.message.setup, "what waits for a server does not wait for ever"
+    assert failed.message.error.startswith("killed, while it opened the client's components or ran its node_setup")
+    assert freed == FREED
     node = serving(1)
     node(CloseAsked(A, True))
     assert node(ZygoteExited("killed")) == [down(100, asked=True), *FREED]
