@@ -48,11 +48,16 @@ class Process(msgspec.Struct, frozen=True):
 
 
 class Processes(msgspec.Struct):
-    """What stands in the file.  folder: the name of the one in which the clients' folders are."""
+    """What stands in the file.
+
+    folder: the name of the one in which the clients' folders are.
+    made: the folders that nodes have made, and not their user; the last one that ends in order removes them.
+    """
 
     system: str
     folder: str
     processes: list[Process]
+    made: list[str] = []
 
 
 def this_system() -> str:
@@ -105,7 +110,7 @@ class ProcessFile:
         self._user = client_user
         self._fd = -1
         self._started: dict[int, str] = {}
-        self._made: list[Path] = []
+        self._made: set[Path] = set()
 
     def take(self, clean: bool) -> None:
         """Become the node of this folder, and remove what one that has died has left there.
@@ -115,9 +120,6 @@ class ProcessFile:
 
         Raises: ConfigError if there are some, or the folder cannot be used.
         """
-        self._made = [
-            folder for folder in (self.folder, self.folder.parent) if not folder.exists() or folder == own_folder()
-        ]
         locked = self._open()
         earlier = self._read()
         if not locked:
@@ -129,6 +131,7 @@ class ProcessFile:
                 time.sleep(_POLL_S)
             earlier = self._read()
         if earlier is not None:
+            self._made |= {folder for folder in self._own_folders() if str(folder) in earlier.made}
             alive = _alive(earlier)
             if not _all_ended(alive, FADE_S):
                 self._remove_earlier(alive, clean)
@@ -139,6 +142,8 @@ class ProcessFile:
         """Open and lock the file; returns whether it is this process's now."""
         while True:
             self._close()
+            default = own_folder()  # of which others than nodes and schedulers know nothing
+            self._made |= {f for f in self._own_folders() if not f.exists() or default in (f, f.parent)}
             make_own_folders([self.folder.parent, self.folder], self._user)
             try:
                 self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
@@ -201,7 +206,8 @@ class ProcessFile:
         started = {pid: self._started.get(pid) or started_at(pid) for pid in processes}
         self._started = started
         found = [Process(pid, started[pid], what) for pid, what in processes.items() if started[pid]]
-        data = msgspec.json.encode(Processes(this_system(), self._node_folder, found))
+        made = [str(folder) for folder in self._made]
+        data = msgspec.json.encode(Processes(this_system(), self._node_folder, found, made))
         if self._fd >= 0:
             os.pwrite(self._fd, data, 0)
             os.ftruncate(self._fd, len(data))
@@ -212,9 +218,14 @@ class ProcessFile:
             with contextlib.suppress(OSError):
                 self.path.unlink()
             self._close()
-            for folder in self._made:
+            for folder in self._own_folders():
+                if folder not in self._made:
+                    break
                 with contextlib.suppress(OSError):  # another node's files, or what a user has put there
                     folder.rmdir()
+
+    def _own_folders(self) -> tuple[Path, Path]:
+        return self.folder, self.folder.parent
 
     def _close(self) -> None:
         if self._fd >= 0:

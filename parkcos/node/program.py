@@ -441,14 +441,16 @@ class NodeProgram:
             self._warm = None
         if self._output is not None:
             self._output.close()
+        self._remove_folders()
         if self.options.processes is not None:
             self.options.processes.release()
-        self._remove_folders()
         for callback in self.options.on_stop:
             callback()
 
     def _remove_folders(self) -> None:
-        for path in (self.directory, self.directory.parent):
+        """Those in which clients' folders were.  A --dest_path may be the user's: see ProcessFile."""
+        own = self.options.dest_path is None and self.options.processes is None
+        for path in (self.directory, self.directory.parent) if own else (self.directory,):
             try:
                 path.rmdir()
             except OSError:  # another node's files, or what a user has put there

@@ -392,6 +392,15 @@ def test_a_second_node_of_a_folder_does_not_start(ports: Ports, tmp_path: Path) 
     assert not folder.exists()
 
 
+def test_a_folder_that_its_user_has_made_stays(ports: Ports, tmp_path: Path) -> None:
+    (tmp_path / "dest").mkdir()
+    node, _ = ports.node(1, "--dest_path", str(tmp_path / "dest"))
+    with node:
+        node.wait_for("commands:|uses address")
+        assert node.end() == 0
+    assert list((tmp_path / "dest").iterdir()) == []
+
+
 def test_what_a_killed_node_left_is_removed(ports: Ports, tmp_path: Path) -> None:
     folder = tmp_path / "dest"
     first, _ = ports.node(1, "--dest_path", str(folder))

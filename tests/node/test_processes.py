@@ -55,6 +55,24 @@ def test_taken_and_given_back(folder: Path) -> None:
     file.release()
 
 
+def test_a_folder_that_it_has_not_made_stays(folder: Path) -> None:
+    folder.mkdir()
+    file = ProcessFile(folder, "node-1")
+    file.take(clean=False)
+    file.release()
+    assert list(folder.iterdir()) == [], "its user has made it"
+
+
+def test_folders_that_a_killed_node_has_made_go_with_the_next_one(folder: Path) -> None:
+    killed = ProcessFile(folder / "inner", "node-1")
+    killed.take(clean=False)
+    killed._close()
+    again = ProcessFile(folder / "inner", "node-1")
+    again.take(clean=False)
+    again.release()
+    assert not folder.exists()
+
+
 def test_a_living_process_is_found_and_ended_on_demand(folder: Path, sleeper: subprocess.Popen[bytes]) -> None:
     left(folder, Process(sleeper.pid, started_at(sleeper.pid), "server"))
     file = ProcessFile(folder, "node-2")

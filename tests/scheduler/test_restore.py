@@ -143,6 +143,18 @@ def test_the_journal_gives_back_what_was_written(tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
 
 
+def test_folders_that_it_has_not_made_stay(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    Journal(tmp_path / "a" / "scheduler-1").end()
+    assert list((tmp_path / "a").iterdir()) == []
+    killed = Journal(tmp_path / "b" / "scheduler-1")
+    killed.write(Entries([], ["10.0.0.1:9706"]))
+    again = Journal(killed.path.parent)
+    assert again.read() == Entries([], ["10.0.0.1:9706"])
+    again.end()
+    assert not (tmp_path / "b").exists(), "an earlier run had made them"
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"clients": [{"client": "x"}]}', b"\xff\x00"])
 def test_a_journal_that_is_none(tmp_path: Path, content: bytes, caplog: Any) -> None:
     journal = Journal(tmp_path)
