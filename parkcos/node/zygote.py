@@ -28,6 +28,7 @@ from parkcos.cluster.requirements import what_is_missing
 from parkcos.errors import ConfigError, NoNetworkYet
 from parkcos.kernel import Kernel, MonitorStatus
 from parkcos.net import tls
+from parkcos.net.file_rules import Refused, check_size
 from parkcos.net.options import NetworkOptions
 from parkcos.net.runtime import Parkcos, bar
 from parkcos.node import family, printing, server
@@ -156,6 +157,10 @@ class Zygote:
             bundle = m.decode_bundle(path.read_bytes())
             path.unlink()
             for file in bundle.files:
+                try:
+                    check_size(len(file.data), self.config.max_file_size)
+                except Refused as refused:
+                    return family.OpenFailed(f"the file {file.path} of the client's components is not taken: {refused}")
                 self._write(file)
             # Before any of the client's code runs, which may need what is missing.
             missing = what_is_missing(bundle.requirements, {d.module for d in bundle.definitions})

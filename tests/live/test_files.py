@@ -119,6 +119,35 @@ Task(main)
         assert (tmp_path / "node" / "files" / "small").stat().st_size == 10_240
 
 
+def test_max_file_size_of_a_node_holds_for_components(tmp_path: Path) -> None:
+    """Who waits for a server hears which file is too large."""
+    ports = Ports()
+    (tmp_path / "large").write_bytes(b"x" * 10_241)
+    (tmp_path / "small").write_bytes(b"x" * 10_240)
+    node, port = ports.node(1, "--max_file_size", "10k")
+    source = f"""
+def size():
+    yield
+    return os.path.getsize("../small")
+
+def main(task=None):
+    for components in (["small", "large"], ["small"]):
+        client = Client(components, nodes=["127.0.0.1:{port}"])
+        yield client.schedule()
+        try:
+            print("size", (yield (yield client.rtask(size)).result()), flush=True)
+        except TaskAbandoned as error:
+            print("abandoned", error, flush=True)
+        yield client.close()
+
+Task(main)
+"""
+    with node, ports.client(tmp_path, source) as client:
+        assert client.wait() == 0
+        client.wait_for("abandoned .*large of the client's components .*10241 bytes, and max_file_size there is 10240")
+        client.wait_for("size 10240")
+
+
 def test_default_folder_beside_that_of_a_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the umask, both keep others out of the folder that they share."""
     (tmp_path / "tmp").mkdir()
