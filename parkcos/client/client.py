@@ -142,7 +142,8 @@ class Client(Steering):
             timeout: seconds; None for ever.
 
         Returns: 0 when it is the client's turn (nodes come one after the other); -1 after `timeout`.
-        Raises: ScheduleError if this client was scheduled before; ShippingError, UsageError for bad components.
+        Raises: ScheduleError if this client was scheduled before, or there is another program, and no scheduler, at
+        `location`; ShippingError, UsageError for bad components.
         """
         limit = seconds(timeout)
         if location is not None and not isinstance(location, Location | str):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
 from parkcos.cluster.postbox import Postbox
+from parkcos.errors import ScheduleError
 from parkcos.kernel import operation
 from parkcos.net.location import Location
 from parkcos.net.network import Network
@@ -86,7 +87,7 @@ class ClientSide:
     def find_scheduler(
         self, location: Location | str | None, contacts: list[Location], end: float | None
     ) -> Generator[Any, Any, int]:
-        """The incarnation of the scheduler to use; 0 if the time was over."""
+        """The incarnation of the scheduler to use; 0 if the time was over.  Raises: ScheduleError if it is none."""
         if location is not None:
             if not isinstance(location, Location):
                 location = Location(location, SCHEDULER_PORT)
@@ -133,7 +134,7 @@ class ClientSide:
             peer = peer.merged or peer if peer is not None else None
             if peer is not None and peer.state is UP:
                 if "scheduler" not in peer.roles:
-                    logger.warning("%r is no scheduler: start one with  parkcos.py --daemon", peer)
+                    raise ScheduleError(f"{peer!r} is no scheduler: start one there with  parkcos.py --daemon")
                 return peer.incarnation
             if peer is not None and peer.reason:
                 reason = f" ({peer.reason})"

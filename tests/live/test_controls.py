@@ -353,6 +353,10 @@ def test_before_it_is_scheduled(port: int) -> None:
             client.abandon_zombie("127.0.0.1")
         with pytest.raises(UsageError, match=r"schedule\(5\): give the scheduler's Location"):
             yield client.schedule(5)  # type: ignore[arg-type]
+        other = Client()
+        with pytest.raises(ScheduleError, match="is no scheduler: start one there"):
+            yield other.schedule(Location("127.0.0.1", port))
+        yield other.close()
         assert (yield client.schedule()) == 0
         yield (yield client.rtask(pid)).result()
         yield client.close(timeout=float("inf"))
