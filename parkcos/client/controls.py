@@ -103,7 +103,10 @@ class Controls(Membership):
 
     def _settle(self, number: int, now: float) -> Iterator[Effect]:
         server = self.servers[number]
-        held = bool(server.holds or self.nodes[server.node].holds)
+        node = self.nodes.get(server.node)
+        if node is None:  # it is gone, and its servers are ending
+            return
+        held = bool(server.holds or node.holds)
         if server.state == OPEN and held:
             self._retire(number, PAUSED)
             yield from self._recall_ahead(number, server)

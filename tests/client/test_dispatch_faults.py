@@ -194,6 +194,16 @@ def test_a_task_bound_to_its_server_ends_with_it() -> None:
     assert not c.machine.tasks
 
 
+def test_a_silent_server_that_is_heard_again_after_the_end_of_its_node() -> None:
+    c = Driven(servers=1)
+    c(SilenceSeen(N + 1, True, "silence"))
+    c(ProcessLost(N, "silence"))
+    c(SilenceSeen(N + 1, False, "it is heard again"))
+    c(TimePassed(), c.machine.next_deadline())
+    assert not c.machine.servers
+    assert c.told()[-1] == ("ServerDisconnected", N + 1)
+
+
 AT = ("10.0.0.1", N + 1)
 """Where the first server of N is, and where the one is that takes its place: a node's ports are few."""
 
