@@ -219,7 +219,8 @@ class Client(Steering):
 
         Args:
             timeout_s: seconds that a task may run at a server; then it gets KeyboardInterrupt, and five seconds later
-                it is ended, wherever it hangs, if need be with its server; it ends as TaskTimeout.
+                it is ended, wherever it hangs, if need be with its server (if that is in C code that holds the
+                interpreter, about ten seconds later still); it ends as TaskTimeout.
             retries: how often it is run anew when its server or node is lost.  The Task that `rtask` gave stands for
                 all runs: its result is that of the last one, messages go to the one that runs.
             name: of the tasks, for statuses and logs.
@@ -267,6 +268,8 @@ class Client(Steering):
     ) -> Completion[Task]:
         self._must_run()
         targets.check(self._kernel.kinds, fn, _CALLS[what], _PLAIN)
+        if where is None and what.endswith("_at"):
+            raise UsageError(f"{what}(None, ...): give a server's Location, or a node's address or name")
 
         number = 0
 

@@ -187,7 +187,7 @@ class Controls(Membership):
             for server in node.servers:
                 self.servers[server].unwanted = True
                 self._retire(server)
-            yield CloseNode(event.node, event.terminate, keep=event.restart)
+            yield CloseNode(event.node, event.terminate, event.restart, node.setup_id)
 
     def _reallocated(self, event: Reallocated, now: float) -> Iterator[Effect]:
         for node in self.nodes.values():

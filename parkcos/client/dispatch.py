@@ -11,7 +11,8 @@ had not begun: the session has said its last word, and the node says that the pr
 
 What the shell must know: a task's number comes once, and from 1 on.  What a server says of a task that is not there
 any more (`is_at`: it was abandoned meanwhile, or is run anew elsewhere) is not for this machine.  A task that is still
-in `tasks` after `handle(Ended)` is run anew.
+in `tasks` after `handle(Ended)` is run anew.  Nor is what a node says of an earlier setup (`is_of_now`): its word and
+the scheduler's, which has granted the node again meanwhile, come in no order.
 """
 
 from __future__ import annotations
@@ -90,6 +91,11 @@ class Dispatch(Controls):
         """Whether a task was sent to that server, and has not ended there."""
         task = self.tasks.get(number)
         return task is not None and task.server == server
+
+    def is_of_now(self, node: int, setup_id: int) -> bool:
+        """Whether what a node says of that setup is about the present one; or it is not known."""
+        record = self.nodes.get(node)
+        return record is None or setup_id >= record.setup_id
 
     def next_deadline(self) -> float | None:
         """When the machine next wants TimePassed."""
@@ -238,7 +244,7 @@ class Dispatch(Controls):
                 for server in node.servers:
                     self._retire(server)
                 # What CPU tasks there are is not waited for; I/O tasks get their grace in any case.
-                yield CloseNode(number, True)
+                yield CloseNode(number, True, setup_id=node.setup_id)
         if not self.nodes and not self.servers:
             self.closed = True
             yield ReportStatus("ClientClosed", 0)

@@ -5,7 +5,7 @@ An event is a past fact, an effect an order.  Nodes and servers are named by the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from parkcos.cluster import messages as m
 
@@ -291,17 +291,21 @@ class Consider:
 
 @dataclass(frozen=True, slots=True)
 class SetupNode:
+    """setup_id: to tell what is said of this setup from what was said of an earlier one."""
+
     node: int
     cpus: int
+    setup_id: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class CloseNode:
-    """keep: it stays reserved for this client, and is set up anew."""
+    """keep: it stays reserved for this client, and is set up anew; setup_id: of its last setup, 0: there was none."""
 
     node: int
     terminate: bool
     keep: bool = False
+    setup_id: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from parkcos.client import dispatch_events as d
 from parkcos.client.placing import CLOSING, FAILING, OPEN, PAUSED, READY, SETUP
-from parkcos.client.shell import CLOSED, RUNNING, SILENT_PULSES, WAITING, ClientShell
+from parkcos.client.shell import CLOSED, RUNNING, SILENT_PULSES, WAITING, ClientShell, shown
 from parkcos.client.status import Statuses
 from parkcos.cluster import messages as m
 from parkcos.errors import ScheduleError
@@ -23,6 +23,8 @@ logger = logging.getLogger("parkcos")
 
 SCHEDULER_BACK_S = 30.0
 """A shared scheduler that is gone is waited for so long: killed and started again it takes up where it was."""
+SILENT_SHARE = 0.9
+"""After so much of SILENT_PULSES who is silent is taken to be; with the time until it is looked next, that is all."""
 LOOK_S = 2.5
 """So often at least it is looked who is silent."""
 
@@ -37,6 +39,10 @@ class Incoming(ClientShell):
         match message:
             case m.NodeOffer() | m.NodeUnusable() | m.NodeGranted() if process != self._scheduler:
                 pass  # of the scheduler that this client has just left
+            case m.NodeReady() | m.NodeFailed() | m.NodeClosed() if not self._machine.is_of_now(
+                process, message.setup_id
+            ):
+                pass
             case m.TaskStarted():
                 if self._machine.is_at(message.task, process):
                     self._submissions[message.task].remote_id = message.id
@@ -84,7 +90,7 @@ class Incoming(ClientShell):
                     there = [(self._locations[n].addr, self._locations[n].port, n) for n in ready]
                 self._side.box.send(process, "server", m.Servers(self._id, there))
             case m.NodeReady():
-                self._unusable.pop(_shown(self._infos[process]), None)
+                self._unusable.pop(shown(self._infos[process]), None)
                 self._handle(d.NodeIsReady(process))
             case m.NodeAvail():
                 self._avail[process] = message
@@ -96,12 +102,12 @@ class Incoming(ClientShell):
                 node_name = info.name if info else process
                 logger.error("%s: the node %s cannot be used: %s", self.name, node_name, message.error)
                 if info is not None and not message.setup:
-                    self._unusable[_shown(info)] = message.error
+                    self._unusable[shown(info)] = message.error
                 self._handle(d.NodeHasFailed(process, message.error, message.setup, died=not message.setup))
             case m.NodeClosed():
                 if message.reason and (info := self._infos.get(process)):
                     logger.warning("%s: the node %s was closed: %s", self.name, info.name, message.reason)
-                    self._unusable[_shown(info)] = f"it was closed: {message.reason}"
+                    self._unusable[shown(info)] = f"it was closed: {message.reason}"
                 self._handle(d.NodeHasClosed(process, message.reason, message.kept))
             case m.Dismissed():
                 logger.warning("%s was closed by the scheduler: %s", self.name, message.reason)
@@ -110,7 +116,7 @@ class Incoming(ClientShell):
                 self._move(message.info)
             case m.NodeOffer():
                 self._infos[message.info.incarnation] = message.info
-                self._unusable.pop(_shown(message.info), None)
+                self._unusable.pop(shown(message.info), None)
                 self._kernel.post(self._offered, message.info)
             case m.NodeGranted():
                 # A node found by the shared scheduler is dialled here for the first time.
@@ -119,7 +125,7 @@ class Incoming(ClientShell):
                 self._handle(d.Granted(message.node))
             case m.NodeUnusable():
                 self._handle(d.NodeHasFailed(message.info.incarnation, message.reason))
-                self._unusable[_shown(message.info)] = message.reason
+                self._unusable[shown(message.info)] = message.reason
                 logger.log(
                     logging.INFO if "another client" in message.reason else logging.WARNING,
                     "%s: the node %s at %s is not used: %s",
@@ -194,7 +200,7 @@ class Incoming(ClientShell):
         late = now - self._look_at
         wait_s = LOOK_S
         with self._lock:
-            limits = {n: SILENT_PULSES * self._alive_s(n) for n in self._machine.nodes}
+            limits = {n: SILENT_SHARE * SILENT_PULSES * self._alive_s(n) for n in self._machine.nodes}
             watched = {
                 n: limits[n] for n, at in self._machine.nodes.items() if at.state in (SETUP, READY, FAILING, CLOSING)
             }
@@ -260,7 +266,3 @@ class Incoming(ClientShell):
 def _busy(avail: m.NodeAvail) -> float | None:
     """The share of its processors that is in use."""
     return None if avail.cpu is None else 1 - avail.cpu / 100
-
-
-def _shown(node: m.NodeInfo) -> str:
-    return f"{node.name} ({Location(node.addr, node.port)})"

@@ -49,6 +49,9 @@ END_WAIT_S = 1.0
 SILENT, FAILED = "silent", "failed"
 """The holds of a node or server of which nothing is heard; and of a node whose servers all died at once."""
 
+EARLY_ENDS_MAX = 3
+"""When so many servers have ended in server_setup, one after the other, the next one would, too."""
+
 FAILURES_MAX = 3
 """A node that failed so is wanted again so often."""
 
@@ -99,8 +102,12 @@ class Membership(Placing):
             node.state = CLOSING
             yield CloseNode(event.node, True)
             return
-        node.state = SETUP
-        yield SetupNode(event.node, node.cpus)
+        yield self._set_up(event.node, node)
+
+    def _set_up(self, number: int, node: Node) -> SetupNode:
+        self._setups += 1
+        node.state, node.setup_id = SETUP, self._setups
+        return SetupNode(number, node.cpus, node.setup_id)
 
     def _node_is_ready(self, event: NodeIsReady, now: float) -> Iterator[Effect]:
         node = self.nodes.get(event.node)
@@ -154,9 +161,9 @@ class Membership(Placing):
     def _set_up_anew(self, number: int, node: Node, now: float) -> Iterator[Effect]:
         yield from self._part_from_servers(number, node, "its node was restarted", now)
         node.servers.clear()
-        node.state, node.left = SETUP, node.cpus
+        node.left = node.cpus
         node.condition = node.condition if node.holds else ""
-        yield SetupNode(number, node.cpus)
+        yield self._set_up(number, node)
 
     def _part_from_servers(self, number: int, node: Node, reason: str, now: float) -> Iterator[Effect]:
         """They have ended.  Their sessions have the last word: what they sent last may still be on its way."""
@@ -208,6 +215,9 @@ class Membership(Placing):
             if (self.servers[ending].addr, self.servers[ending].port) == (event.addr, event.port):
                 self._followers[ending] = event
                 return
+        if node.refused:
+            node.refused -= 1
+            return
         server = self.servers[event.server] = Server(event.node, event.addr, event.port)
         node.servers[event.server] = None
         self._weigh(event.node, node)
@@ -221,6 +231,7 @@ class Membership(Placing):
         if server is None or server.state != OPENING:
             return
         server.state, self.setup_error = PAUSED, ""
+        self.nodes[server.node].early_ends = 0
         yield ReportStatus("ServerInitialized", event.server)
         yield from self._settle(event.server, now)
 
@@ -282,6 +293,7 @@ class Membership(Placing):
     def _await_end(self, number: int, now: float) -> Iterator[Effect]:
         """Its node and its session both have a word to say; what it sent last may still be on its way."""
         server = self.servers[number]
+        server.ended_early = server.ended_early or (server.opened and server.state == OPENING)
         self._retire(number)
         if server.down and server.gone:
             yield from self._end_server(number, now)
@@ -327,6 +339,11 @@ class Membership(Placing):
         if node is not None:
             node.servers.pop(number, None)
             self._weigh(server.node, node)
+            if server.restarts and server.ended_early:
+                node.early_ends += 1
+                if node.early_ends >= EARLY_ENDS_MAX:
+                    self.setup_error = f"a server ended before it was ready: {why}"
+                    server.restarts, node.refused = False, node.refused + 1
             if not server.restarts:
                 node.left -= 1
                 if not server.reported:

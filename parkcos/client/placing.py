@@ -70,12 +70,18 @@ class Node:
     """Whether it is given up as soon as it is silent; None: as the client says."""
     restart: bool = False
     """It is closed to be set up anew."""
+    setup_id: int = 0
+    """Of its last setup; 0: it was not set up yet."""
     initialized: bool = False
     """That was reported; it is no news when it has been set up anew."""
     unwanted: bool = False
     """It was closed before it was granted."""
     reconsider: bool = False
     """The allocations have changed since its client asked for its end."""
+    early_ends: int = 0
+    """How many of its servers have ended before they were ready, since one was."""
+    refused: int = 0
+    """So many servers that it starts in the place of such are not to be used."""
     failures: int = 0
     """How often all its servers died, with what starts them."""
 
@@ -119,6 +125,8 @@ class Server:
     """Another one is wanted in its place."""
     unwanted: bool = False
     """The client's program has asked for its end."""
+    ended_early: bool = False
+    """It ended before it was ready, most likely by what server_setup did."""
     holds: set[str] = field(default_factory=set)
     """Why nothing is given to it now, beside what holds its whole node back."""
     condition: str = ""
@@ -187,6 +195,8 @@ class Placing:
     """Server -> node: given up here, but its node has not said yet whether another one takes its place."""
     _void: dict[int, Offered] = field(default_factory=dict)
     """Wanted of a scheduler that is gone, which may have reserved them."""
+    _setups: int = 0
+    """How many nodes were set up, or set up anew."""
     _had_nodes: bool = False
     """A client that closes waits for its first node, but not for another when all are lost."""
     _nodes_told: bool = False

@@ -304,6 +304,7 @@ class ClientShell:
             cpus, allocation = cpus_wanted(self._allocations, info, self._who_is_at)
         except (Exception, SystemExit):
             logger.exception("an allocate() of %s failed; the node %s is not used", self.name, info.name)
+            self._unusable[shown(info)] = "the client's allocate() failed"
             cpus, allocation = 0, None
         if allocation is not None:
             self._matched[info.incarnation] = allocation
@@ -334,6 +335,7 @@ class ClientShell:
             self.pulse_interval,
             alive_s=self._alive_s(effect.node),
             forward_output=forward,
+            setup_id=effect.setup_id,
         )
         encoded = self._encoded_bundle
         if (call := self._setup_calls.get(effect.node)) is not None:
@@ -357,7 +359,8 @@ class ClientShell:
             peer = self._network.hub.by_incarnation.get(server) if at.node == effect.node else None
             if peer is not None:
                 peer.dismissed = True  # perhaps it is still being dialled
-        self._side.box.send(effect.node, "node", m.CloseNode(self._id, effect.terminate, effect.keep))
+        message = m.CloseNode(self._id, effect.terminate, effect.keep, effect.setup_id)
+        self._side.box.send(effect.node, "node", message)
 
     def _close_server(self, effect: d.CloseServer) -> None:
         message = m.CloseServer(self._id, effect.server, effect.terminate, effect.restart)
@@ -411,3 +414,8 @@ class ClientShell:
         d.OpenServer: _open_server,
         d.LeaveScheduler: _leave,
     }
+
+
+def shown(node: m.NodeInfo) -> str:
+    """A node, as its client's messages call it."""
+    return f"{node.name} ({Location(node.addr, node.port)})"

@@ -135,6 +135,8 @@ class SetupNode(Message):
     """After so many seconds of silence node and servers give the client a sign of life; 0: as they do for others."""
     forward_output: bool = False
     """Send what the tasks print."""
+    setup_id: int = 0
+    """Of this setup, for the client to tell what is said of it from what was said of an earlier one."""
 
 
 class ForwardOutput(Message):
@@ -146,12 +148,14 @@ class ForwardOutput(Message):
 class CloseNode(Message):
     """From the client: end all servers.
 
-    terminate: do not wait for what runs there; keep: stay reserved for the client, which sets the node up anew.
+    terminate: do not wait for what runs there; keep: stay reserved for the client, which sets the node up anew;
+    setup_id: as in SetupNode, 0: it was not set up.
     """
 
     client: int
     terminate: bool
     keep: bool = False
+    setup_id: int = 0
 
 
 class CloseServer(Message):
@@ -208,17 +212,22 @@ class NodeGranted(Message):
 
 
 class NodeReady(Message):
-    """From the node: node_setup is done, servers are starting."""
+    """From the node: node_setup is done, servers are starting.  setup_id: as in SetupNode."""
 
     client: int
+    setup_id: int = 0
 
 
 class NodeFailed(Message):
-    """From the node: it cannot serve you, and why.  setup: the client's components or its node_setup are the reason."""
+    """From the node: it cannot serve you, and why.
+
+    setup: the client's components or its node_setup are the reason; setup_id: as in SetupNode.
+    """
 
     client: int
     error: str
     setup: bool = False
+    setup_id: int = 0
 
 
 class ServerUp(Message):
@@ -244,12 +253,14 @@ class ServerDown(Message):
 class NodeClosed(Message):
     """From the node: all servers have ended, all files are gone.
 
-    reason: if the client has not asked for it; kept: the node is still reserved for the client.
+    reason: if the client has not asked for it; kept: the node is still reserved for the client; setup_id: as in
+    SetupNode, 0: it was only reserved.
     """
 
     client: int
     reason: str = ""
     kept: bool = False
+    setup_id: int = 0
 
 
 class NodeAvail(Message):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
+import logging
 import os
 import secrets
 import stat
@@ -23,6 +24,8 @@ from pathlib import Path
 from typing import Final
 
 from parkcos.errors import ConfigError
+
+logger = logging.getLogger("parkcos")
 
 __all__ = ["SECRET_CHARS_MIN", "ClusterKeys", "cluster_keys", "default_secret_path", "fingerprint", "load_secret"]
 
@@ -164,6 +167,8 @@ def load_secret(path: Path | None = None, *, make: bool = True) -> str:
         raise ConfigError(f"the secret file {path} is not there: give the path of one that is")
     if text is None:
         _make(path)
+        if path != default_secret_path():
+            logger.warning("there was no secret in %s: a new one was made there, which no other machine has yet", path)
         text = _read(path)
     give_up = time.monotonic() + _HALF_WRITTEN_WAIT_S
     while not text and time.monotonic() < give_up:  # only where files cannot be linked, see _make

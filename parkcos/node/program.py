@@ -303,16 +303,17 @@ class NodeProgram:
                         if message.alive_s:
                             self.network.hub.keep_alive.pulse_for(peer, message.alive_s)
                     self._alive_s = message.alive_s
-                    self.handle(ev.SetupAsked(message.client, cpus, message.restart_servers, process))
+                    self.handle(ev.SetupAsked(message.client, cpus, message.restart_servers, process, message.setup_id))
                 else:
-                    self.handle(ev.SetupAsked(message.client, 0, False, process))
+                    self.handle(ev.SetupAsked(message.client, 0, False, process, message.setup_id))
             case m.ForwardOutput():
                 if process == self.machine.client_process:
                     self._forward_output = True
                     if self._nursery is not None and self._nursery.printed is not None:
                         self._nursery.printed.send_to(Forwarding(self.box, message.client, process))
             case m.CloseNode():
-                self.handle(ev.CloseAsked(message.client, message.terminate, keep=message.keep, process=process))
+                why, keep, setup_id = "", message.keep, message.setup_id
+                self.handle(ev.CloseAsked(message.client, message.terminate, why, keep, process, setup_id))
             case m.CloseServer():
                 self.handle(ev.CloseServerAsked(message.client, message.server, message.terminate, message.restart))
 

@@ -105,6 +105,8 @@ class NodeMachine:
     servers: dict[int, ServerRecord] = field(default_factory=dict)
     schedulers: dict[int, None] = field(default_factory=dict)
     setup_by: float | None = None
+    setup_id: int = 0
+    """The client's number for its setup; 0: there is none yet."""
     setups: int = 0
     """How often its client's code was run here; if ever, that client counts as served."""
     active_at: float = 0.0
@@ -183,11 +185,12 @@ class NodeMachine:
 
     def _setup_asked(self, event: SetupAsked, now: float) -> Iterator[Effect]:
         if self.client != event.client and event.process:
-            yield ToClient(event.process, m.NodeFailed(event.client, NOT_ITS))
+            yield ToClient(event.process, m.NodeFailed(event.client, NOT_ITS, setup_id=event.setup_id))
         if self.client != event.client or self.phase != RESERVED:
             return
         self.phase, self.setup_by, self.setting_up = SETUP, None, True
         self.setups += 1
+        self.setup_id = event.setup_id
         self.cpus, self.restart_servers = event.cpus, event.restart_servers
         yield OpenZygote(event.client)
 
@@ -196,7 +199,7 @@ class NodeMachine:
         if self.phase != SETUP:
             return
         self.phase, self.active_at = SERVING, now
-        yield ToClient(self.client_process, m.NodeReady(self.client))
+        yield ToClient(self.client_process, m.NodeReady(self.client, self.setup_id))
         for index in range(self.cpus):
             self.servers[index] = ServerRecord(index, started_at=now)
             yield ForkServer(index)
@@ -206,14 +209,14 @@ class NodeMachine:
         if self.phase == SETUP:
             if not event.setup:
                 self.setups -= 1
-            yield ToClient(self.client_process, m.NodeFailed(self.client, event.error, event.setup))
+            yield ToClient(self.client_process, self._failed(event.error, event.setup))
             yield from self._close(now, LOST_GRACE_S)
 
     def _close_asked(self, event: CloseAsked, now: float) -> Iterator[Effect]:
         if event.client == self.client:
             yield from self._close(now, GRACE_S if event.terminate else PATIENT, event.why, event.keep)
         elif event.process:
-            yield ToClient(event.process, m.NodeClosed(event.client))
+            yield ToClient(event.process, m.NodeClosed(event.client, setup_id=event.setup_id))
 
     def _process_lost(self, event: ProcessLost, now: float) -> Iterator[Effect]:
         self.schedulers.pop(event.process, None)
@@ -281,16 +284,20 @@ class NodeMachine:
         self.servers.clear()
         if self.phase == SETUP:  # by what the client's code did there, most likely
             reason = f"{reason}, while it opened the client's components or ran its node_setup"
-            yield ToClient(self.client_process, m.NodeFailed(self.client, reason, setup=True))
+            yield ToClient(self.client_process, self._failed(reason, setup=True))
         elif self.phase != CLOSING:
-            yield ToClient(self.client_process, m.NodeFailed(self.client, reason))
+            yield ToClient(self.client_process, self._failed(reason))
+
+    def _failed(self, error: str, setup: bool = False) -> m.NodeFailed:
+        return m.NodeFailed(self.client, error, setup, self.setup_id)
 
     def _freed(self, now: float) -> Iterator[Effect]:
         self.setting_up, self.kill_zygote_at = False, None
         client, process, why = self.client, self.client_process, self.why
+        setup_id, self.setup_id = self.setup_id, 0
         if self.keep and self.phase == WIPING and not (self.stopping or self.closed or self.client_lost):
             self.phase, self.keep, self.why, self.setup_by = RESERVED, False, "", now + SETUP_WAIT_S
-            yield ToClient(process, m.NodeClosed(client, kept=True))
+            yield ToClient(process, m.NodeClosed(client, kept=True, setup_id=setup_id))
             return
         if self.setups:
             self.clients_served += 1
@@ -300,7 +307,7 @@ class NodeMachine:
         self.lost = client if self.client_lost else 0
         self.servers.clear()
         if not self.client_lost:
-            yield ToClient(process, m.NodeClosed(client, why))
+            yield ToClient(process, m.NodeClosed(client, why, setup_id=setup_id))
         if self.stopping:
             self.phase = STOPPED
             yield Stop()

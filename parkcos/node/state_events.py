@@ -36,6 +36,8 @@ class SetupAsked:
     restart_servers: bool
     process: int = 0
     """Who asks."""
+    setup_id: int = 0
+    """The client's number for this setup, with which it is told what comes of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ class ZygoteExited:
 class CloseAsked:
     """why: what the client is told, if it is not it that asked; keep: the node stays reserved for it.
 
-    process: the client's that asks, 0: it was somebody else.
+    process: the client's that asks, 0: it was somebody else; setup_id: of which setup.
     """
 
     client: int
@@ -86,6 +88,7 @@ class CloseAsked:
     why: str = ""
     keep: bool = False
     process: int = 0
+    setup_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ Each of these was found by tests/sim.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from parkcos.client.dispatch_events import (
@@ -40,6 +42,7 @@ from parkcos.client.dispatch_events import (
     TurnBegun,
     Want,
 )
+from parkcos.client.membership import EARLY_ENDS_MAX
 from tests.client.test_dispatch import Driven, M, N, abandoned, info
 
 
@@ -252,3 +255,34 @@ def test_a_server_at_another_address_is_told_of_at_once() -> None:
     c = Driven(servers=1)
     c(ServerIsDown(N + 1, "signal 9", restarts=True, asked=False))
     assert c(ServerIsUp(N, N + 2, "10.0.0.1", N + 2)) == [OpenServer(N + 2)]
+
+
+def dies(c: Driven, server: int, why: str = "it was killed by signal 11") -> list[Any]:
+    c(ServerIsDown(server, why, restarts=True, asked=False))
+    return c(ProcessLost(server, "it ended"))
+
+
+def test_servers_that_all_end_in_their_setup_are_not_waited_for() -> None:
+    c = Driven()
+    c.bring(N, 1, opened=False)
+    c(Submitted(1, False))
+    for server in range(N + 1, N + EARLY_ENDS_MAX):
+        assert dies(c, server) == []
+        assert c(ServerIsUp(N, server + 1, "10.0.0.1", 1)) == [OpenServer(server + 1)]
+    reason = abandoned(dies(c, N + EARLY_ENDS_MAX))[1]
+    assert "a server ended before it was ready: it was killed by signal 11" in reason
+    assert c(ServerIsUp(N, N + 9, "10.0.0.1", 1)) == [], "its node starts another one, which is not used"
+
+
+def test_a_server_that_is_ready_makes_up_for_those_that_were_not() -> None:
+    c = Driven()
+    c.bring(N, 1, opened=False)
+    for server in range(N + 1, N + 2 * EARLY_ENDS_MAX):
+        dies(c, server)
+        c(ServerIsUp(N, server + 1, "10.0.0.1", 1))
+        c(ServerIsReady(server + 1))
+        dies(c, server + 1)
+        c(ServerIsUp(N, server + 1, "10.0.0.1", 1))
+    c(ServerIsReady(N + 2 * EARLY_ENDS_MAX))
+    (run,) = c(Submitted(1, False))
+    assert run == Run(1, N + 2 * EARLY_ENDS_MAX, False)

@@ -377,6 +377,7 @@ def kills_its_process() -> Gen:
         ({"node_setup": divides}, "ZeroDivisionError"),
         ({"server_setup": returns_one}, "server_setup returned 1"),
         ({"server_setup": divides}, "ZeroDivisionError"),
+        ({"server_setup": kills_its_process}, "was killed by signal 9"),
     ],
 )
 def test_setup_that_fails(options: Any, words: str, caplog: pytest.LogCaptureFixture) -> None:

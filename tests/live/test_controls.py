@@ -333,6 +333,8 @@ def test_wrong_arguments(port: int) -> None:
             client.abandon_zombie("10.9.9.9")
         client.abandon_zombie(None, False)
         client.abandon_zombie("127.0.0.1", True)
+        with pytest.raises(UsageError, match=r"rtask_at\(None, ...\): give a server's Location"):
+            client.rtask_at(None, pid)
         with pytest.raises(ConfigError):
             client.node_allocate(5)  # type: ignore[arg-type]
         with pytest.raises(UsageError, match="'soon'"):

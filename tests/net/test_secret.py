@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,9 +37,17 @@ def test_made_on_first_use(tmp_path: Path) -> None:
     assert load_secret(tmp_path / "other") != made
 
 
-def test_made_at_the_default_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_made_at_the_default_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: Any) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     assert load_secret() == load_secret(tmp_path / "parkcos" / "secret")
+    assert not caplog.records
+
+
+def test_a_path_that_may_be_mistyped(tmp_path: Path, caplog: Any) -> None:
+    for _ in range(2):
+        load_secret(tmp_path / "secert")
+    (record,) = caplog.records
+    assert f"no secret in {tmp_path}/secert: a new one was made there" in record.getMessage()
 
 
 def write(path: Path, content: bytes, mode: int = 0o600) -> Path:

@@ -88,6 +88,10 @@ class Client:
             ):
                 known = message.task in self.machine.tasks
                 self.world.happened["word of a task that is run anew elsewhere"] += known
+            case m.NodeReady() | m.NodeFailed() | m.NodeClosed() if not self.machine.is_of_now(
+                sender, message.setup_id
+            ):
+                self.world.happened["word of an earlier setup of a node"] += 1
             case m.TaskStarted(_, task, _):
                 self.handle(d.Started(task))
             case m.TaskEnded(_, task, _, seconds, _, cut):
@@ -112,9 +116,9 @@ class Client:
                 self.handle(d.ServerIsDown(incarnation, reason, restarts, asked))
             case m.NodeReady():
                 self.handle(d.NodeIsReady(sender))
-            case m.NodeFailed(_, error, setup):
+            case m.NodeFailed(_, error, setup, _):
                 self.handle(d.NodeHasFailed(sender, error, setup, died=not setup))
-            case m.NodeClosed(_, reason, kept):
+            case m.NodeClosed(_, reason, kept, _):
                 self.world.happened["node set up anew"] += kept
                 self.handle(d.NodeHasClosed(sender, reason, kept))
             case m.Dismissed(_, reason):
@@ -249,12 +253,12 @@ class Client:
             case d.Consider(node):
                 self.world.happened["node allocated again while it closed"] += 1
                 self.consider(self.infos[node])
-            case d.SetupNode(node, cpus):
+            case d.SetupNode(node, cpus, setup_id):
                 self.world.happened["node that failed set up again"] += bool(self.machine.nodes[node].failures)
                 wire.be_patient(program, node)
-                send(node, m.SetupNode(client, cpus, self.restart_servers))
-            case d.CloseNode(node, terminate, keep):
-                send(node, m.CloseNode(client, terminate, keep))
+                send(node, m.SetupNode(client, cpus, self.restart_servers, setup_id=setup_id))
+            case d.CloseNode(node, terminate, keep, setup_id):
+                send(node, m.CloseNode(client, terminate, keep, setup_id))
             case d.CloseServer(node, server, terminate, restart):
                 send(node, m.CloseServer(client, server, terminate, restart))
             case d.Dismiss(process, reason):

@@ -61,12 +61,12 @@ class Node(Process):
                 self.handle(ns.ReserveAsked(sender, client, process, zombie_period_s))
             case m.ReleaseNode(client):
                 self.handle(ns.ReleaseAsked(client))
-            case m.SetupNode(client, cpus, restart):
+            case m.SetupNode(client, cpus, restart, setup_id=setup_id):
                 if sender == self.machine.client_process:
                     self.world.wire.be_patient(self, sender)
-                self.handle(ns.SetupAsked(client, min(cpus, self.cpus), restart, sender))
-            case m.CloseNode(client, terminate, keep):
-                self.handle(ns.CloseAsked(client, terminate, keep=keep, process=sender))
+                self.handle(ns.SetupAsked(client, min(cpus, self.cpus), restart, sender, setup_id))
+            case m.CloseNode(client, terminate, keep, setup_id):
+                self.handle(ns.CloseAsked(client, terminate, "", keep, sender, setup_id))
             case m.CloseServer(client, server, terminate, restart):
                 self.handle(ns.CloseServerAsked(client, server, terminate, restart))
 
