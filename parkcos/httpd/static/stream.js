@@ -2,6 +2,10 @@
 
 const RETRY_S = [1, 2, 4, 8, 15];
 const GONE_S = 20; // no answer at all for so long: the program is taken for gone
+const LATE_S = 3; // what is later than this makes the page ask whether the program answers
+const ASK_AGAIN_S = 15;
+const STUCK_S = 9;
+const SLEPT_S = 5; // a clock that ticks each second and is behind by more: the machine has slept
 const HIDDEN_S = 60; // a page nobody sees gives its connection back: a browser has six for each site
 
 export class Stream {
@@ -14,9 +18,13 @@ export class Stream {
     this.link = { kind: "connecting", since: Date.now() / 1000 };
     this.source = null;
     this.retry = null;
+    this.asked = 0; // when it was asked last whether the program answers
+    this.awake = Date.now();
     document.addEventListener("visibilitychange", () => this.#seen());
-    window.addEventListener("pageshow", (event) => event.persisted && this.connect());
+    window.addEventListener("pageshow", (event) => event.persisted && this.#anew());
+    document.addEventListener("resume", () => this.#anew());
     window.addEventListener("online", () => this.connect());
+    window.addEventListener("offline", () => this.#ask()); // which says little: this machine's own programs can be seen still
     window.addEventListener("pagehide", () => this.#drop());
     setInterval(() => this.#watch(), 1000);
     this.connect();
@@ -41,6 +49,13 @@ export class Stream {
   }
 
   get limitMs() { return (2.5 * this.pollS + 5) * 1000; }
+
+  /** After a sleep: what is shown is old until something comes, and the old connection may look alive for minutes. */
+  #anew() {
+    this.awake = Date.now();
+    if (this.link.kind === "live") this.#is("connecting");
+    this.connect();
+  }
 
   #drop() {
     clearTimeout(this.retry);
@@ -69,30 +84,45 @@ export class Stream {
     this.retry = setTimeout(() => this.connect(), seconds * 1000);
   }
 
-  /** Why does nothing come? The program may be gone, or want its new token, or the network is away. */
-  async #ask() {
+  /** Why does nothing come? The program may be gone, or want its new token, or the network is away. again: if it answers, connect anew. */
+  async #ask(again = false) {
+    const asked = this.asked = performance.now();
     try {
       const answer = await fetch("/api/tasks?limit=0", { cache: "no-store", signal: AbortSignal.timeout(5000) });
       if (this.link.kind === "live") return;
       if (answer.status === 401 || answer.status === 403) this.#is("stranger");
-      else if (this.link.kind !== "connecting") this.#is("reconnecting");
+      else {
+        if (this.link.kind !== "connecting") this.#is("reconnecting");
+        if (again && this.heard < asked && this.retry === null) this.connect();
+      }
     } catch {
-      if (this.link.kind !== "live" && Date.now() / 1000 - this.link.since > GONE_S) this.#is("gone");
+      if (this.heard > asked) return;
+      if (this.link.kind === "live") this.#is("reconnecting"); // the connection may look alive for minutes
+      else if (this.link.kind !== "connecting" && Date.now() / 1000 - this.link.since > GONE_S) this.#is("gone");
+      const stuck = this.source?.readyState === EventSource.CONNECTING && performance.now() - this.heard > STUCK_S * 1000;
+      if (again && stuck && this.retry === null) this.connect(); // the browser may have taken an old connection, a dead one
     }
   }
 
   #watch() {
+    const slept = Date.now() - this.awake > SLEPT_S * 1000;
+    this.awake = Date.now();
     if (document.hidden) {
       if (this.source && performance.now() - this.hiddenAt > HIDDEN_S * 1000) this.#drop();
       return;
     }
-    const quiet = performance.now() - this.heard;
+    if (slept) { this.#anew(); return; }
+    const now = performance.now();
+    const quiet = now - this.heard;
+    if (this.link.kind === "connecting" && quiet > LATE_S * 1000) this.#is("reconnecting");
     if (this.source?.readyState === EventSource.OPEN && quiet > this.limitMs) {
       this.#is("reconnecting");
       this.connect();
-    } else if (this.link.kind !== "live" && Math.round(quiet / 1000) % 5 === 0) {
-      this.#ask();
-      if (this.source && this.source.readyState !== EventSource.OPEN && quiet > this.limitMs) this.connect();
+    } else if (this.link.kind === "live") {
+      const due = Math.min(this.pollS, ASK_AGAIN_S) + LATE_S;
+      if (quiet > due * 1000 && now - this.asked > ASK_AGAIN_S * 1000) this.#ask();
+    } else if (Math.round(quiet / 1000) % 5 === 0) {
+      this.#ask(true);
     }
   }
 
@@ -100,7 +130,7 @@ export class Stream {
     if (document.hidden) {
       this.hiddenAt = performance.now();
     } else if (!this.source || performance.now() - this.heard > (this.pollS + 2) * 1000) {
-      this.connect(); // after a sleep the old connection may look alive for minutes
+      this.#anew();
     }
   }
 }
