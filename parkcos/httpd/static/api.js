@@ -13,7 +13,7 @@ async function answer(path, options) {
   }
   if (response.status === 401) throw new Refused("The program wants its token: reload this page to log in.", 401);
   const body = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Refused(body.error || `The program answered ${response.status}.`, response.status);
+  if (!response.ok) throw new Refused((body.error || `The program answered ${response.status}.`).replace(/^(GET|POST) \S+: /, ""), response.status);
   return body;
 }
 

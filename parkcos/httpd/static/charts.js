@@ -6,6 +6,8 @@ import uPlot from "./vendor/uPlot.esm.js";
 
 const SPAN_S = 900;
 const LEAST_S = 60;
+const EDGE = 6; // pixels right of the newest point
+const LABEL = [18, 27]; // half of a time's width: of 12:34 and of 12:34:56
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -76,7 +78,7 @@ export class Chart {
     const grid = { stroke: colour("--line"), width: 1 };
     const font = `11px ${getComputedStyle(document.body).fontFamily}`;
     return {
-      width, height, padding: [6, 4, 0, 0], legend: { show: false },
+      width, height, padding: [6, EDGE, 0, 0], legend: { show: false },
       cursor: { y: false, sync: { key: this.group }, drag: { x: false, y: false }, points: { size: 7 } },
       scales: {
         x: { time: true, range: (u, min, max) => {
@@ -89,7 +91,9 @@ export class Chart {
       axes: [
         { stroke: ink, font, grid: { show: false }, ticks: { show: false }, size: 22, gap: 4, space: 64, values: (u, splits) => {
           const fine = splits.length > 1 && splits[1] - splits[0] < 60;
-          return splits.map((t) => (fine ? clock(t) : clock(t).slice(0, 5)));
+          const [from, to] = [u.scales.x.min, u.scales.x.max];
+          const room = (LABEL[Number(fine)] - EDGE) * ((to - from) / Math.max(1, u.bbox.width / devicePixelRatio));
+          return splits.map((t) => (t > to - room ? null : fine ? clock(t) : clock(t).slice(0, 5))); // half a label says nothing
         } },
         { stroke: ink, font, grid, ticks: { show: false }, size: 52, gap: 4, splits: (u) => [0, u.scales.y.max / 2, u.scales.y.max], values: (u, splits) => splits.map(this.axis) },
       ],

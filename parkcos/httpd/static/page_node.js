@@ -72,7 +72,7 @@ export class NodePage {
     facts.set("Last sign of life", node.pulse ? `${moment(node.pulse, store.now)}${store.closed ? "" : ` (${ago(node.pulse, store.now)})`}` : "");
     facts.set("Serves", node.client || "");
     facts.set("Tasks", store.kind === "scheduler" ? "" : `${count(node.running)} running, ${count(node.done)} of ${count(node.submitted)} done${node.failed ? `, ${count(node.failed)} failed` : ""}`);
-    facts.set("State", node.reason ? `${meaning}: ${node.reason}` : meaning);
+    facts.set("State", node.reason ? `${meaning}: ${node.reason}` : node.state === "running" ? "" : meaning);
     this.servers.draw();
   }
 

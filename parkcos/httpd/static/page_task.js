@@ -43,6 +43,7 @@ export class TaskPage {
   tick() {
     const { task, store, facts } = this;
     this.stop.hidden = !task || !LIVES.has(task.state);
+    facts.element.hidden = !task;
     if (!task) return;
     this.stop.disabled = Boolean(this.offline());
     this.stop.title = this.offline();
@@ -101,7 +102,7 @@ export class TaskPage {
 
   #missing(error) {
     this.note.hidden = false;
-    setText(this.note, error.message);
+    setText(this.note, this.task ? error.message : error.status === 404 ? "There is no such task, or it ended long ago: the program keeps the newest." : error.message);
   }
 
   end() { this.asker.end(); }

@@ -123,12 +123,12 @@ export function taskColumns(store, { server = false, error = true, args = "xxl" 
       cell.replaceChildren(link(`#/tasks/${task.id}`, text), task.io ? h("span", { class: "tag", title: "An I/O task: it shares its server with others" }, "I/O") : "");
     } },
     { key: "id", label: "No.", numeric: true, from: "m", title: "Number", text: (task) => String(task.id), value: (task) => task.id },
-    ...(args ? [{ key: "args", label: "Arguments", from: args, text: (task) => task.args ?? "", draw: (cell, task, text) => { cell.textContent = text; cell.title = text; } }] : []),
+    ...(args ? [{ key: "args", label: "Arguments", from: args, sparse: true, text: (task) => task.args ?? "", draw: (cell, task, text) => { cell.textContent = text; cell.title = text; } }] : []),
     ...(server ? [{ key: "server", label: "Server", text: (task) => (task.server ? store.serverName(task.server) : task.state === "queued" ? "no server yet" : ""), draw: (cell, task, text) =>
       cell.replaceChildren(task.server ? link(`#/servers/${task.server}`, text) : h("span", { class: "faint" }, text)) }] : []),
     { key: "started", label: "Started", numeric: true, text: (task) => (task.started && task.state !== "queued" ? moment(task.started, store.now) : ""), value: (task) => (task.state === "queued" ? null : task.started || null) },
     { key: "took", label: "Took", title: "How long it ran, or has run", numeric: true, text: (task) => (took(task, store.now) === null ? "" : duration(took(task, store.now))), value: (task) => took(task, store.now) },
-    ...(error ? [{ key: "error", label: "Error", text: (task) => task.error, draw: (cell, task, text) => cell.replaceChildren(text ? h("a", { href: `#/tasks/${task.id}`, class: "error-line", title: text }, text) : "") }] : []),
+    ...(error ? [{ key: "error", label: "Error", sparse: true, text: (task) => task.error, draw: (cell, task, text) => cell.replaceChildren(text ? h("a", { href: `#/tasks/${task.id}`, class: "error-line", title: text }, text) : "") }] : []),
   ];
 }
 

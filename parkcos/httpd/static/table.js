@@ -16,7 +16,7 @@ const unknown = (value) => value === null || value === undefined || value === ""
 /**
  * columns: [{key, label, text(row) -> what is shown, value(row) -> what is sorted by (else the text), draw(cell, row, text)
  *   for more than text, called only when the text differs, numeric, from: "m" | "l" | "xl" (the least width of the page
- *   that has it), sort: false}]
+ *   that has it), sort: false, sparse: that it is there only if a row has something in it}]
  * sort: {key, down}.  href(row): where a click on the row leads.  mark(row): a class of the row.
  * select: {can(row), name(row), changed(ids)}: a box before each row.
  */
@@ -61,6 +61,9 @@ export class Table {
   setRows(rows, empty) {
     this.rows = rows;
     if (empty !== undefined) setText(this.empty, empty);
+    for (const column of this.columns) {
+      if (column.sparse) this.table.classList.toggle(`no-${column.key}`, !rows.some((row) => column.text(row)));
+    }
     if (this.select) {
       const able = new Set(rows.filter(this.select.can).map((row) => row.id));
       const before = this.selected.size;
@@ -152,6 +155,7 @@ export class Table {
   /** Shows what is seen; called again for what changes with the time alone. */
   draw() {
     const [first, last] = this.#range();
+    const focused = this.body.contains(document.activeElement) ? document.activeElement : null;
     Object.assign(this, { first, last });
     const wanted = new Set();
     let place = this.top.nextSibling;
@@ -168,6 +172,7 @@ export class Table {
     for (const [key, line] of this.shown) {
       if (!wanted.has(key)) { line.remove(); this.shown.delete(key); }
     }
+    if (focused?.isConnected && document.activeElement !== focused) focused.focus({ preventScroll: true }); // its row was moved
     const some = this.top.nextSibling;
     if (some !== this.bottom && !this.height) this.height = some.getBoundingClientRect().height; // asked once: it makes the browser lay all out
     this.top.firstChild.style.height = `${first * this.height}px`;
@@ -219,8 +224,10 @@ export class Table {
       const text = column.text(row);
       if (cell.text === text) return;
       cell.text = text;
+      const focused = cell.contains(document.activeElement);
       if (column.draw) column.draw(cell, row, text);
       else cell.textContent = text;
+      if (focused) (cell.querySelector("a") || line.querySelector("a"))?.focus({ preventScroll: true });
     });
     if (line.box) {
       const can = this.able.has(row.id);

@@ -12,7 +12,7 @@ const SPANS = [["60", "Last minute"], ["300", "Last 5 minutes"], ["900", "Last 1
 export class Timeline {
   /** rows: the most rows that are seen without scrolling. */
   constructor(store, { rows = 24, span = "900" } = {}) {
-    Object.assign(this, { store, most: rows, servers: [], laid: new Map(), laidAt: -1, keep: null, follow: true, span, pointers: new Map() });
+    Object.assign(this, { store, most: rows, servers: [], laid: new Map(), kept: new Map(), laidAt: -1, keep: null, follow: true, span, pointers: new Map() });
     this.canvas = h("canvas", { role: "img" });
     this.spacer = h("div", { class: "timeline-all" }, this.canvas);
     this.scroller = h("div", { class: "timeline-box", tabindex: "0", role: "group", "aria-label": "Timeline. Arrow keys move it, plus and minus zoom, End goes back to now." }, this.spacer);
@@ -21,7 +21,7 @@ export class Timeline {
       SPANS.map(([value, label]) => h("option", { value, selected: value === span }, label)), h("option", { value: "own", hidden: true }, "As zoomed"));
     this.live = h("button", { type: "button", "aria-pressed": "true", on: { click: () => { this.follow = !this.follow; this.dirty(); } } }, "Follow");
     const button = (label, text, factor) => h("button", { type: "button", class: "icon", "aria-label": label, on: { click: () => this.#zoom(factor) } }, text);
-    this.legend = h("ul", { class: "legend" }, [["active", "running"], ["good", "finished"], ["bad", "failed, lost"], ["warn", "terminated"]].map(([tone, text]) =>
+    this.legend = h("ul", { class: "legend" }, [["active", "running"], ["good", "finished"], ["bad", "failed, lost"], ["warn", "terminated, timed out"]].map(([tone, text]) =>
       h("li", {}, h("span", { class: `swatch ${tone}`, "aria-hidden": "true" }), text)));
     this.element = h("div", { class: "timeline" }, h("div", { class: "timeline-tools" }, this.ranges, button("Zoom in", "+", 0.5), button("Zoom out", "−", 2), this.live, h("span", { class: "grow" }), this.legend),
       this.scroller, this.tip);
@@ -40,6 +40,7 @@ export class Timeline {
   set(servers, keep = null) {
     this.servers = servers;
     this.keep = keep;
+    this.kept.clear();
     if (this.laidAt !== this.store.taskVersion) {
       this.laidAt = this.store.taskVersion;
       this.laid.clear();
@@ -112,6 +113,14 @@ export class Timeline {
     return laid;
   }
 
+  /** Which of a server's tasks stand out, asked once for each: it is a search in texts. */
+  #keeps(server, tasks) {
+    if (!this.keep) return null;
+    let kept = this.kept.get(server);
+    if (!kept) this.kept.set(server, kept = Uint8Array.from(tasks, this.keep));
+    return kept;
+  }
+
   #colours() {
     const style = getComputedStyle(document.documentElement);
     const of = (name) => style.getPropertyValue(name).trim();
@@ -130,7 +139,8 @@ export class Timeline {
       this.canvas.style.width = `${width}px`;
       this.canvas.style.height = `${height}px`;
     }
-    this.gutter = width < 560 ? 76 : 132;
+    this.inset = width < 560 ? 12 : 16; // as the text of the cards
+    this.gutter = this.inset + (width < 560 ? 76 : 128);
   }
 
   #draw() {
@@ -188,10 +198,11 @@ export class Timeline {
     c.rect(gutter, y, width - gutter, ROW);
     c.clip();
     const { tasks, starts, ends, lanes, of, tones } = this.#lay(server.id);
+    const kept = this.#keeps(server.id, tasks);
     const reached = new Map(); // lane and lanes -> how far that is painted
     const now = this.store.end;
     for (let pass = 0; pass < 2; pass += 1) { // those that do not stand out first, and pale
-      if (pass === 0 && !this.keep) continue;
+      if (pass === 0 && !kept) continue;
       c.globalAlpha = pass === 0 ? 0.18 : 1;
       for (let tone = 0; tone < TONES.length; tone += 1) {
         c.fillStyle = colours.tones[tone];
@@ -200,7 +211,7 @@ export class Timeline {
           if (starts[index] > to) break;
           if (tones[index] !== tone) continue;
           const end = Math.min(ends[index], now);
-          if (end < from || (this.keep && this.keep(tasks[index]) !== (pass === 1))) continue;
+          if (end < from || (kept && kept[index] !== pass)) continue;
           const left = gutter + Math.max(-2, (starts[index] - from) * scale);
           const right = Math.min(width + 2, gutter + (end - from) * scale);
           const place = lanes[index] * 65536 + of[index];
@@ -222,7 +233,7 @@ export class Timeline {
     c.font = `12px ${this.font}`;
     c.textBaseline = "middle";
     c.textAlign = "left";
-    c.fillText(fitted(c, server.name, gutter - 12), 4, y + ROW / 2);
+    c.fillText(fitted(c, server.name, gutter - this.inset - 8), this.inset, y + ROW / 2);
   }
 
   #drawName(c, name, left, right, y, tone) {
