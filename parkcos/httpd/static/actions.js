@@ -2,7 +2,7 @@
 
 import { post } from "./api.js";
 import { confirm } from "./dialogs.js";
-import { h, toast } from "./dom.js";
+import { h, keepFocus, toast } from "./dom.js";
 import { ENDED_PLACE, plural } from "./format.js";
 
 const HOW = [
@@ -38,6 +38,7 @@ export class Actions {
     const ending = record.state === "closing" && this.place === "servers"; // it can still be told to hurry
     const ended = ENDED_PLACE.has(record.state) && !ending;
     const held = record.state === "suspended";
+    const focused = this.element.contains(document.activeElement);
     const reason = why || (ended ? "It has ended." : "");
     this.buttons.suspend.hidden = held;
     this.buttons.resume.hidden = !held;
@@ -46,6 +47,7 @@ export class Actions {
       if (button.disabled !== Boolean(because)) button.disabled = Boolean(because);
       button.title = because;
     }
+    if (focused) keepFocus(held ? this.buttons.resume : this.buttons.suspend);
   }
 
   #clicked(action) {

@@ -1,13 +1,14 @@
 // Questions to the person: a confirmation of what ends tasks, and the settings.
 
 import { post } from "./api.js";
-import { h, icon, setText, toast } from "./dom.js";
+import { h, keepFocus, setText, toast } from "./dom.js";
 
 let last = 0;
 
 /** Opens a dialog with a form; resolves to what `read` gives, or to null when it is left. */
 function ask({ title, body, action, tone = "primary", submit }) {
   const id = `dialog-${last += 1}`;
+  const opener = document.activeElement;
   const problem = h("p", { class: "problem", role: "alert", hidden: true });
   const go = h("button", { type: "submit", class: tone }, action);
   const cancel = h("button", { type: "button", on: { click: () => dialog.close() } }, "Cancel");
@@ -26,7 +27,10 @@ function ask({ title, body, action, tone = "primary", submit }) {
     go.disabled = false;
   });
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
-  dialog.addEventListener("close", () => dialog.remove());
+  dialog.addEventListener("close", () => {
+    dialog.remove();
+    keepFocus(opener);
+  });
   document.body.append(dialog);
   dialog.showModal();
   (tone === "danger" ? cancel : form.querySelector("input, button")).focus();
@@ -67,5 +71,3 @@ export function settings(store) {
     },
   });
 }
-
-export { icon };

@@ -22,6 +22,14 @@ export function setText(element, text) {
   if (element.textContent !== wanted) element.textContent = wanted;
 }
 
+/** A person's place is not lost when what had it is hidden or ends: the next one has it, or the page's heading. */
+export function keepFocus(next = null) {
+  const able = (element) => element?.isConnected && !element.disabled && element.getClientRects().length > 0;
+  const now = document.activeElement;
+  if (now && now !== document.body && able(now)) return;
+  (able(next) ? next : document.querySelector("h1"))?.focus({ preventScroll: true });
+}
+
 const SVG = "http://www.w3.org/2000/svg";
 
 // Strokes on a grid of 16 x 16.

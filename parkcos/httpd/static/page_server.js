@@ -2,7 +2,7 @@
 
 import { Actions, terminate } from "./actions.js";
 import { Asker } from "./api.js";
-import { h, setText } from "./dom.js";
+import { h, keepFocus, setText } from "./dom.js";
 import { ENDED_PLACE, FAILED, address, count, plural, state } from "./format.js";
 import { Facts, crumbs, setPill, taskColumns } from "./parts.js";
 import { Table } from "./table.js";
@@ -20,7 +20,9 @@ export class Selection {
 
   show(ids) {
     this.tasks = [...ids].map((id) => this.store.tasks.get(id)).filter(Boolean);
+    const focused = this.element.contains(document.activeElement);
     this.element.hidden = this.tasks.length === 0;
+    if (focused) keepFocus();
     setText(this.text, `${plural(this.tasks.length, "task")} selected`);
     setText(this.go, `Terminate ${count(this.tasks.length)}…`);
   }
@@ -85,7 +87,7 @@ export class ServerPage {
     facts.set("Address", address(server));
     facts.set("Tasks", `${count(server.running)} running, ${count(server.done)} of ${count(server.submitted)} done${server.failed ? `, ${count(server.failed)} failed` : ""}`);
     const { meaning } = state("place", server.state);
-    facts.set("State", server.reason ? `${meaning}: ${server.reason}` : meaning);
+    facts.set("State", server.reason ? `${meaning}: ${server.reason}` : server.state === "running" ? "" : meaning);
     const next = ENDED_PLACE.has(server.state) && store.serversAt(server.node).find((each) => each.name === server.name && !ENDED_PLACE.has(each.state));
     facts.setLink("In its place", next ? `#/servers/${next.id}` : "", next ? `${next.name}, started anew` : "");
     this.running.draw();

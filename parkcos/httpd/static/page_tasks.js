@@ -1,6 +1,6 @@
 // All tasks: searched, filtered, as a list or over time; selected and terminated.
 
-import { h, icon, setText } from "./dom.js";
+import { announce, h, icon, setText } from "./dom.js";
 import { FAILED, count, plural, state } from "./format.js";
 import { taskColumns } from "./parts.js";
 import { LIVES, Selection } from "./page_server.js";
@@ -10,6 +10,7 @@ import { Timeline } from "./timeline.js";
 // What can be chosen, and the states that are meant by it.
 const CHOICES = new Map([["", null], ["queued", ["queued"]], ["running", ["running"]], ["finished", ["finished"]], ["failed", [...FAILED]],
   ["terminated", ["terminated"]], ["cancelled", ["cancelled"]]]);
+const SAY_AFTER_MS = 700; // when a person pauses
 const AT_TIMES = new Set(["terminated", "cancelled"]); // shown when there are some
 
 export class TasksPage {
@@ -18,8 +19,8 @@ export class TasksPage {
     this.title = "Tasks";
     this.filter = { state: CHOICES.has(query.get("state")) ? query.get("state") : "", q: query.get("q") || "", server: query.get("server") || "", view: query.get("view") || "list" };
     this.heading = h("h1", { tabindex: "-1" }, "Tasks");
-    this.found = h("p", { class: "about", role: "status" });
-    this.search = h("input", { type: "search", value: this.filter.q, placeholder: "Name, argument, error or number", "aria-label": "Search tasks by name, argument, error or number",
+    this.found = h("p", { class: "about" });
+    this.search = h("input", { type: "search", value: this.filter.q, placeholder: "Name, argument, error …", "aria-label": "Search tasks by name, argument, error or number",
       on: { input: () => this.#set("q", this.search.value) } });
     this.servers = h("select", { "aria-label": "Server", on: { change: () => this.#set("server", this.servers.value) } });
     this.chips = new Map();
@@ -52,6 +53,8 @@ export class TasksPage {
     const query = new URLSearchParams(Object.entries(this.filter).filter(([name, each]) => each && !(name === "view" && each === "list")));
     history.replaceState(null, "", `#/tasks${query.size ? `?${query}` : ""}`);
     this.update();
+    clearTimeout(this.saying); // what was looked for is said, not each task that comes
+    this.saying = setTimeout(() => announce(`${this.found.textContent} shown`), SAY_AFTER_MS);
     if (key === "state" || key === "view") window.scrollTo({ top: 0 });
   }
 
@@ -98,7 +101,7 @@ export class TasksPage {
     this.overTime.hidden = list;
     if (list) {
       this.table.table.classList.toggle("errors", filter.state === "failed");
-      this.table.setRows(rows, filtered ? "No task is like that." : "No task yet. What the program submits shows here.");
+      this.table.setRows(rows, filter.state === "failed" && among.length === store.tasks.size ? "No task has failed." : filtered ? "No task is like that." : "No task yet. What the program submits shows here.");
     } else {
       const servers = [...store.servers.values()].filter((server) => (filter.server ? server.id === filter.server : store.tasksAt(server.id).length));
       servers.sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
@@ -111,6 +114,7 @@ export class TasksPage {
   }
 
   end() {
+    clearTimeout(this.saying);
     this.table.end();
     this.timeline.end();
   }
