@@ -94,7 +94,7 @@ const CLIENT = {
   running: ["has the cluster", "running", "active", "Its tasks run now"],
   waiting: ["waiting", "queued", "quiet", "Waits for its turn"],
 };
-const KINDS = { task: TASK, place: PLACE, client: CLIENT };
+export const KINDS = { task: TASK, place: PLACE, client: CLIENT };
 
 export const FAILED = new Set(["failed", "timed_out", "lost"]); // what the totals count as failed
 export const ENDED_PLACE = new Set(["closed", "lost", "closing"]);
