@@ -121,6 +121,11 @@ def test_who_has_never_seen_it_finds_the_traceback(node: int, look: Open) -> Non
         expect(someone.table("Tasks").locator("tbody .c-name:visible")).to_have_text(["fit_curve"])
         someone.row("Tasks", "fit_curve").locator(".c-took").click()
         expect(someone.page.get_by_label("Traceback")).to_contain_text("ZeroDivisionError")
+        someone.to("#/")
+        someone.page.get_by_role("navigation", name="Pages").get_by_role("link", name="1 failed").click()  # or two
+        expect(someone.table("Tasks").locator("tbody .c-name")).to_have_text(["fit_curve"])
+        someone.link("ZeroDivisionError: division by zero").click()
+        expect(someone.page.get_by_label("Traceback")).to_contain_text("return 1 / (number - 3)")
 
 
 def test_what_programs_name_is_text(node: int, look: Open) -> None:

@@ -115,6 +115,47 @@ def test_a_program_that_is_stopped_for_a_while(node: int, look: Open, ports: Por
         stopped.end(signal.SIGKILL)
 
 
+LINKS = """() => {
+  const link = document.getElementById("link-state");
+  window.links = [];
+  new MutationObserver(() => links.push(link.textContent)).observe(link, { childList: true });
+}"""
+"""Notes what the page says of its connection."""
+
+
+@pytest.mark.timeout(120)
+def test_a_laptop_that_has_slept(node: int, look: Open, ports: Ports, tmp_path: Path) -> None:
+    """When it wakes up, nothing says that: its clocks have gone on, and the old connection looks alive."""
+    port = free_ports(1)[0]
+    with program(ports, tmp_path, node, port, 2) as running:
+        running.wait_for("^ready$")
+        someone = look(f"http://127.0.0.1:{port}/?token={TOKEN}", outages=True)
+        someone.page.clock.install()
+        someone.page.reload()
+        expect(someone.connection).to_have_text("live")
+        expect(someone.tile("Done")).to_have_text("2")
+        someone.page.evaluate(LINKS)
+        with someone.page.expect_request("**/api/stream"):  # it does not trust the connection that it has
+            someone.page.clock.fast_forward("01:00:00")
+        expect(someone.connection).to_have_text("live")
+        assert someone.page.evaluate("links.splice(0)") == ["connecting", "live"]
+
+        someone.to("#/nodes/" + someone.page.locator("tbody tr[data-key]").first.get_attribute("data-key"))
+        expect(someone.button("Close…")).to_be_enabled()
+        running.process.send_signal(signal.SIGSTOP)  # as if the network were away when it wakes up
+        try:
+            someone.page.clock.fast_forward("08:00:00")
+            expect(someone.button("Close…")).to_be_disabled()
+            expect(someone.banner).to_contain_text("No connection to the program since")
+            assert someone.page.evaluate("links.splice(0, 2)") == ["connecting", "reconnecting"]
+        finally:
+            running.process.send_signal(signal.SIGCONT)
+        expect(someone.connection).to_have_text("live")
+        expect(someone.banner).to_be_empty()
+        expect(someone.button("Close…")).to_be_enabled()
+        running.end(signal.SIGKILL)
+
+
 @pytest.mark.timeout(120)
 def test_a_program_that_wants_another_token(node: int, look: Open, ports: Ports, tmp_path: Path) -> None:
     port = free_ports(1)[0]
