@@ -185,6 +185,7 @@ def test_a_scheduler_that_dies_and_is_back(
 ) -> None:
     port = str(free_ports(1)[0])
     options = ["--httpd", "--httpd_host", "127.0.0.1", "--httpd_port", port, "--httpd_token", TOKEN]
+    options += ["--name", "foundry"]
     scheduler, scheduler_port = ports.scheduler(*options)
     with scheduler, ports.node(1, "-n", "kiln")[0]:
         source = (
@@ -197,6 +198,7 @@ def test_a_scheduler_that_dies_and_is_back(
         scheduler.wait_for("the dashboard of")
         someone = look(f"http://127.0.0.1:{port}/?token={TOKEN}", outages=True)
         expect(someone.heading("Shared cluster")).to_be_visible()
+        expect(someone.page.get_by_text("The scheduler at foundry has run")).to_be_visible()
         expect(someone.row("Nodes", "kiln")).to_contain_text("nobody")
         command = ["-m", "parkcos.scheduler.main", "-t", str(scheduler_port), "-u", str(ports.udp - 1)]
         with contextlib.ExitStack() as stack:

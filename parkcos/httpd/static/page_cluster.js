@@ -96,7 +96,7 @@ export class ClusterPage {
       empty: "", href: (node) => `#/nodes/${node.id}` });
     this.nodeCount = h("span", { class: "count" });
     this.clients = new Table({ name: "Clients", kind: "clients", sort: { key: "position", down: false }, empty: "No client wants the cluster now.", columns: [
-      { key: "position", label: "Turn", numeric: true, text: (client) => (client.state === "running" ? "now" : client.position === 0 ? "next" : String(client.position)), value: (client) => (client.state === "running" ? -1 : client.position) },
+      { key: "position", label: "Turn", numeric: true, text: (client) => (client.state === "running" ? "now" : String(client.position)), value: (client) => client.position },
       { key: "name", label: "Client", text: (client) => client.name || "without a name" },
       { key: "state", label: "State", text: (client) => client.state, draw: (cell, client) => cell.replaceChildren(pill("client", client.state)) },
       { key: "addr", label: "Address", text: (client) => client.addr },
