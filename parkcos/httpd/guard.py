@@ -32,7 +32,7 @@ LOGIN_S = 10.0
 
 _GO_ON = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>parkcos</title><meta name="color-scheme" content="light dark">
-<meta http-equiv="refresh" content="0; url=/"></head>
+<link rel="icon" href="data:,"><meta http-equiv="refresh" content="0; url=/"></head>
 <body><p><a href="/">To the dashboard</a></p></body></html>
 """
 
