@@ -115,6 +115,28 @@ def test_a_program_that_is_stopped_for_a_while(node: int, look: Open, ports: Por
         stopped.end(signal.SIGKILL)
 
 
+@pytest.mark.timeout(120)
+def test_a_first_state_that_takes_long_on_a_slow_line(node: int, look: Open, ports: Ports, tmp_path: Path) -> None:
+    """It is waited for, and not asked for anew again and again."""
+    port = free_ports(1)[0]
+    with program(ports, tmp_path, node, port, 10) as running:
+        running.wait_for("^ready$")
+        someone = look(f"http://127.0.0.1:{port}/?token={TOKEN}")
+        expect(someone.connection).to_have_text("live")
+        length = len(someone.page.evaluate("fetch('/api/state').then(answer => answer.text())"))
+        asked: list[str] = []
+        someone.page.on("request", lambda request: asked.append(request.url))
+        line = someone.context.new_cdp_session(someone.page)
+        line.send("Network.enable")
+        slow = {"offline": False, "latency": 0, "downloadThroughput": length / 10, "uploadThroughput": -1}
+        line.send("Network.emulateNetworkConditions", slow)
+        someone.page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+        expect(someone.connection).to_have_text("connecting")
+        expect(someone.connection).to_have_text("live", timeout=60_000)
+        assert [url.rpartition("/")[2] for url in asked].count("stream") == 1
+        running.end(signal.SIGKILL)
+
+
 LINKS = """() => {
   const link = document.getElementById("link-state");
   window.links = [];

@@ -5,6 +5,7 @@ const GONE_S = 20; // no answer at all for so long: the program is taken for gon
 const LATE_S = 3; // what is later than this makes the page ask whether the program answers
 const ASK_AGAIN_S = 15;
 const STUCK_S = 9;
+const FIRST_S = 60; // so long the first state may take to come on a slow line
 const SLEPT_S = 5; // a clock that ticks each second and is behind by more: the machine has slept
 const HIDDEN_S = 60; // a page nobody sees gives its connection back: a browser has six for each site
 
@@ -13,7 +14,8 @@ export class Stream {
   constructor({ onState, onChanges, onLink }) {
     Object.assign(this, { onState, onChanges, onLink });
     this.pollS = 10;
-    this.heard = 0; // when anything came last, by a clock that no one sets
+    this.heard = 0; // when anything came last, or was asked for, by a clock that no one sets
+    this.told = false; // something has come through this connection
     this.tries = 0;
     this.link = { kind: "connecting", since: Date.now() / 1000 };
     this.source = null;
@@ -34,12 +36,14 @@ export class Stream {
   connect() {
     this.#drop();
     this.heard = performance.now();
+    this.told = false;
     const source = new EventSource("/api/stream");
     this.source = source;
     const take = (event, then) => {
       if (source !== this.source) return;
       this.heard = performance.now();
       this.tries = 0;
+      this.told = true;
       then(JSON.parse(event.data));
       this.#is("live");
     };
@@ -114,6 +118,7 @@ export class Stream {
     if (slept) { this.#anew(); return; }
     const now = performance.now();
     const quiet = now - this.heard;
+    if (!this.told && this.source?.readyState === EventSource.OPEN && quiet < FIRST_S * 1000) return; // it is on its way
     if (this.link.kind === "connecting" && quiet > LATE_S * 1000) this.#is("reconnecting");
     if (this.source?.readyState === EventSource.OPEN && quiet > this.limitMs) {
       this.#is("reconnecting");
