@@ -107,6 +107,7 @@ class Membership(Placing):
     def _set_up(self, number: int, node: Node) -> SetupNode:
         self._setups += 1
         node.state, node.setup_id = SETUP, self._setups
+        node.early_ends = node.refused = 0
         return SetupNode(number, node.cpus, node.setup_id)
 
     def _node_is_ready(self, event: NodeIsReady, now: float) -> Iterator[Effect]:
@@ -217,6 +218,7 @@ class Membership(Placing):
                 return
         if node.refused:
             node.refused -= 1
+            self._useless[event.server] = event.node
             return
         server = self.servers[event.server] = Server(event.node, event.addr, event.port)
         node.servers[event.server] = None
@@ -343,7 +345,8 @@ class Membership(Placing):
                 node.early_ends += 1
                 if node.early_ends >= EARLY_ENDS_MAX:
                     self.setup_error = f"a server ended before it was ready: {why}"
-                    server.restarts, node.refused = False, node.refused + 1
+                    if self._awaits_servers(node):  # else the one in its place is up already, and has its turn
+                        server.restarts, node.refused = False, node.refused + 1
             if not server.restarts:
                 node.left -= 1
                 if not server.reported:
@@ -351,6 +354,11 @@ class Membership(Placing):
                 yield from self._abandon_at(node, why)
         if (follower := self._followers.pop(number, None)) is not None:
             yield from self._server_is_up(follower, now)
+
+    def _awaits_servers(self, node: Node) -> bool:
+        """Whether more servers of it are to come, in the place of others or for the first time."""
+        servers = (self.servers[number] for number in node.servers)
+        return node.left > sum(not (server.reported and server.restarts) for server in servers)
 
     def _abandon_at(self, node: Node, reason: str) -> Iterator[Effect]:
         """What waits for the servers of a node that has none, and gets none."""

@@ -286,3 +286,55 @@ def test_a_server_that_is_ready_makes_up_for_those_that_were_not() -> None:
     c(ServerIsReady(N + 2 * EARLY_ENDS_MAX))
     (run,) = c(Submitted(1, False))
     assert run == Run(1, N + 2 * EARLY_ENDS_MAX, False)
+
+
+def test_the_one_in_its_place_may_be_up_before_the_end_of_a_server_is_known() -> None:
+    """At any free port, that is: a node starts it at once, and the next one, too; then it waits a little."""
+    c = Driven()
+    c.bring(N, 4, opened=False)
+    c(Submitted(1, False))
+    first, opened = N + 1, [N + 1, N + 2, N + 3, N + 4]
+    ended: dict[int, str] = {}
+    for at_once in (True, True, False):
+        for server in opened:
+            c(ServerIsDown(server, "it was killed by signal 11", restarts=True, asked=False))
+        effects: list[Any] = []
+        for step in ("up", "end") if at_once else ("end", "up"):
+            for server in opened if step == "end" else range(first + 4, first + 8):
+                event = ProcessLost(server, "it ended") if step == "end" else ServerIsUp(N, server, "10.0.0.1", server)
+                effects += c(event)
+        ended |= abandoned(effects)
+        opened = [effect.server for effect in effects if isinstance(effect, OpenServer)]
+        first += 4
+    assert not opened and not c.machine.nodes[N].left
+    assert "a server ended before it was ready" in ended[1]
+
+
+def all_ended_early() -> Driven:
+    c = Driven()
+    c.bring(N, 1, opened=False)
+    for server in range(N + 1, N + EARLY_ENDS_MAX):
+        dies(c, server)
+        c(ServerIsUp(N, server + 1, "10.0.0.1", 1))
+    dies(c, N + EARLY_ENDS_MAX)
+    return c
+
+
+def test_a_node_that_is_set_up_anew_has_all_its_servers_again() -> None:
+    c = all_ended_early()
+    c(CloseNodeAsked(N, terminate=True, restart=True))
+    c(NodeHasClosed(N, "", kept=True))
+    c(NodeIsReady(N))
+    assert c(ServerIsUp(N, N + 9, "10.0.0.1", 1)) == [OpenServer(N + 9)]
+    dies(c, N + 9)
+    assert c(ServerIsUp(N, N + 10, "10.0.0.1", 1)) == [OpenServer(N + 10)], "it is not counted what was before"
+
+
+def test_a_server_that_is_not_used_may_end_too() -> None:
+    c = all_ended_early()
+    assert c(ServerIsUp(N, N + 9, "10.0.0.1", 1)) == []
+    c(ServerIsDown(N + 9, "it was killed by signal 9", restarts=True, asked=False))
+    assert c(ServerIsUp(N, N + 10, "10.0.0.1", 1)) == [OpenServer(N + 10)]
+    c(Submitted(1, False))
+    assert list(abandoned(dies(c, N + 10))) == [1], "and is not waited for any more than those before"
+    assert c(ServerIsUp(N, N + 11, "10.0.0.1", 1)) == []
