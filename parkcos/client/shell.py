@@ -183,6 +183,7 @@ class ClientShell:
         self._side.box.send(effect.server, "server", m.RecallTask(self._id, effect.task))
 
     def _end_task(self, effect: d.EndTask) -> None:
+        self._submissions[effect.task].retries = 0  # whatever it ends with
         self._side.box.send(effect.server, "server", m.EndTask(self._id, effect.task))
 
     def _report_started(self, effect: d.ReportStarted) -> None:

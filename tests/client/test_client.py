@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,9 +12,12 @@ from parkcos import Client, ConfigError, NodeAllocate, ScheduleError, ShippingEr
 from parkcos.client import dispatch_events as d
 from parkcos.client.allocate import allocations, cpus_wanted
 from parkcos.client.components import bundle
+from parkcos.client.rtasks import Submission
 from parkcos.client.shell import RUNNING
 from parkcos.cluster import messages as m
 from parkcos.cluster.shipping import Shipper
+from parkcos.errors import TaskTerminated
+from parkcos.kernel import Outcome
 from parkcos.net.location import Location
 
 
@@ -72,6 +76,29 @@ def test_other_processes_that_go_are_not_the_scheduler(monkeypatch: pytest.Monke
     client._process_gone(5, "it has ended")
     assert gone == ["it has ended"]
     assert [type(event) for event in events] == [d.ProcessLost, d.ProcessLost]
+
+
+def test_a_task_that_is_to_end_is_not_run_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even with options(retries=2, retry_on=Exception), of which TaskTerminated is one."""
+    client = Client()
+    events: list[d.Event] = []
+    sent: list[m.Message] = []
+    monkeypatch.setattr(client, "_handle", events.append)
+    monkeypatch.setattr(
+        client,
+        "_side",
+        SimpleNamespace(box=SimpleNamespace(send=lambda _process, _part, message: sent.append(message))),
+        raising=False,
+    )
+    terminated = Outcome("terminated", None, TaskTerminated("terminated by its client"))
+    for task in (1, 2):
+        submission = Submission("fn", False, (), {}, 0, [], (), None, retries=2, retry_on=(Exception,))
+        client._submissions[task] = submission
+        if task == 2:
+            client._end_task(d.EndTask(task, 5))
+        assert client._run_again(submission, terminated) == (task == 1)
+    assert len(events) == 1
+    assert sent == [m.EndTask(client._id, 2)]
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 101, float("inf"), float("nan"), "10", None])
