@@ -58,7 +58,7 @@ def unpack(kind: str, form: int, payload: Buffer, where: str) -> Outcome:
     if text:
         text = with_source(text)
         exception.add_note(f"remote traceback, at {where}:\n{text}")
-    if isinstance(exception, ModuleNotFoundError):
+    if isinstance(exception, ModuleNotFoundError) and exception.name:  # it was an import that has failed
         exception.add_note(
             f"there is no module {exception.name} there: install it, or list it in the client's components"
         )

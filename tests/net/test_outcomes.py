@@ -91,6 +91,17 @@ def test_a_failure_that_cannot_travel(error: Exception, words: str, why: str) ->
     assert ("passes all its arguments to super().__init__()" in notes) == isinstance(error, Two)
 
 
+def test_a_module_that_is_missing_there_is_named() -> None:
+    for error, named in (
+        (ModuleNotFoundError("No module named 'frob'", name="frob"), True),
+        (ModuleNotFoundError("this needs frob 2"), False),
+    ):
+        exception = travelled(failure(error)).exception
+        assert isinstance(exception, ModuleNotFoundError)
+        assert ("there is no module frob there: install it" in "\n".join(exception.__notes__)) == named
+        assert "no module None" not in "\n".join(exception.__notes__)
+
+
 def test_an_exit_and_an_interrupt() -> None:
     again = travelled(failure(SystemExit(3)))
     assert isinstance(again.exception, SystemExit)
