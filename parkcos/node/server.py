@@ -303,9 +303,11 @@ class Server:
         return Outcome("failed", None, TaskTimeout(text), text)
 
     def _close(self, number: int) -> None:
-        """Kernel thread: the task is at a yield."""
+        """Kernel thread: the task is at a yield.  What it does to clean up is not interrupted."""
         task = self.tasks.get(number)
         if task is not None:
+            with self.lock:  # an interrupt that goes with this was asked for by then
+                self.to_interrupt.discard(task)
             task.terminate()
 
     # -- ending

@@ -1,0 +1,54 @@
+"""parkcos/node/server.py: how a task at a server is ended."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Generator
+from typing import Any
+
+from parkcos.kernel import Kernel, Task
+from parkcos.node import executor as ex
+from parkcos.node.server import Server
+
+
+def test_what_a_task_does_to_clean_up_when_it_is_ended_is_not_interrupted() -> None:
+    """The interrupt is meant for one that computes; the kernel's thread may be awake before it is asked for."""
+    kernel = Kernel("server")
+    server = Server.__new__(Server)  # that much of it as ends tasks
+    server.kernel, server.lock, server.to_interrupt = kernel, threading.RLock(), set()
+    begun, asked = threading.Event(), threading.Event()
+    seen: list[str] = []
+
+    def waits(task: Any = None) -> Generator[Any, Any, None]:
+        try:
+            kernel.post(ender.start)  # when this is at its yield
+            yield task.sleep(60)
+        finally:
+            begun.set()
+            try:
+                asked.wait(10)
+                seen.append("cleaned up")
+            except KeyboardInterrupt:
+                seen.append("interrupted")
+
+    def end_it() -> None:
+        with server.lock:  # as Server.handle does, in the I/O thread
+            server._execute(ex.Close(1))
+            begun.wait(0.2)
+            server._execute(ex.Interrupt(1))
+            asked.set()
+
+    ender = threading.Thread(target=end_it)
+    before = signal.signal(signal.SIGUSR1, server.interrupted)
+    try:
+        task: Task = kernel.spawn(waits)
+        server.tasks = {1: task}
+        task.add_end_callback(lambda _: kernel.terminate())
+        kernel.run()
+        ender.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert seen == ["cleaned up"]
+    assert task.outcome is not None and task.outcome.kind == "terminated"
+    assert not server.to_interrupt
