@@ -30,6 +30,7 @@ class IOThread:
     def __init__(self, name: str = "parkcos-io") -> None:
         self.loop = _new_loop()
         self._started = threading.Event()
+        self._closing = False
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -41,7 +42,9 @@ class IOThread:
         asyncio.set_event_loop(self.loop)
         self.loop.call_soon(self._started.set)
         try:
-            self.loop.run_forever()
+            while not self._closing:
+                with contextlib.suppress(SystemExit, KeyboardInterrupt):  # a coroutine's, which asyncio lets out
+                    self.loop.run_forever()
         finally:
             for task in asyncio.all_tasks(self.loop):
                 task.cancel()
@@ -66,6 +69,7 @@ class IOThread:
 
     def close(self) -> None:
         """Stop the loop and wait for the thread."""
+        self._closing = True
         if self.thread.is_alive():
             self.call(self.loop.stop)
             if not self.in_thread():
