@@ -18,11 +18,19 @@ def pack(outcome: Outcome) -> tuple[str, int, list[Buffer]]:
 
     A result that cannot be pickled makes it a failure that says why.
     """
+    try:
+        return _packed(outcome)
+    except (Exception, SystemExit) as error:  # of its own code, which was to say how it is pickled, or why not
+        why = f"how the task ended cannot be sent: its own code raised {type(error).__name__} when it was pickled"
+        return _packed(Outcome("failed", None, ShippingError(why), outcome.traceback or f"ShippingError: {why}"))
+
+
+def _packed(outcome: Outcome) -> tuple[str, int, list[Buffer]]:
     if outcome.kind == FINISHED:
         try:
             return FINISHED, *dumps(outcome.value)
         except ShippingError as error:
-            return pack(Outcome("failed", None, error, f"ShippingError: the task's result: {error}"))
+            return _packed(Outcome("failed", None, error, f"ShippingError: the task's result: {error}"))
     exception = outcome.exception
     name = _type_name(exception)
     text = outcome.traceback

@@ -91,6 +91,46 @@ def test_a_failure_that_cannot_travel(error: Exception, words: str, why: str) ->
     assert ("passes all its arguments to super().__init__()" in notes) == isinstance(error, Two)
 
 
+class Unsaid(Exception):
+    def __str__(self) -> str:
+        raise ValueError("it has no text")
+
+
+class Raises:
+    """raises: when it is pickled."""
+
+    def __init__(self, raises: BaseException) -> None:
+        self.raises = raises
+
+    def __reduce__(self) -> Any:
+        raise self.raises
+
+
+def rebuilt() -> Any:
+    raise Unsaid
+
+
+class RaisesThere(Exception):
+    def __reduce__(self) -> Any:
+        return rebuilt, ()
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Outcome("finished", Raises(Unsaid())),
+        Outcome("finished", [Raises(SystemExit(3))]),
+        failure(RaisesThere("text")),
+    ],
+)
+def test_whatever_a_task_ends_with_its_end_is_told(outcome: Outcome) -> None:
+    """Else its server would be taken for busy, and its client would wait for ever."""
+    again = travelled(outcome)
+    assert again.kind == "failed"
+    assert isinstance(again.exception, ShippingError)
+    assert "its own code raised" in str(again.exception)
+
+
 def test_a_module_that_is_missing_there_is_named() -> None:
     for error, named in (
         (ModuleNotFoundError("No module named 'frob'", name="frob"), True),
