@@ -156,7 +156,7 @@ class Membership(Placing):
         if reason or self.scheduler_lost or self._nodes_told:
             yield from self._drop_node(number, "NodeDisconnected", reason or "it failed, and cannot be had again", now)
         else:
-            node.state, node.left = WANTED, node.cpus
+            node.state, node.left, node.setup_id = WANTED, node.cpus, 0
             yield Want(number, node.cpus)
 
     def _set_up_anew(self, number: int, node: Node, now: float) -> Iterator[Effect]:

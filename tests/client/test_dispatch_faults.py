@@ -21,6 +21,7 @@ from parkcos.client.dispatch_events import (
     Ended,
     Granted,
     NodeHasClosed,
+    NodeHasFailed,
     NodeIsReady,
     Offered,
     OpenServer,
@@ -338,3 +339,16 @@ def test_a_server_that_is_not_used_may_end_too() -> None:
     c(Submitted(1, False))
     assert list(abandoned(dies(c, N + 10))) == [1], "and is not waited for any more than those before"
     assert c(ServerIsUp(N, N + 11, "10.0.0.1", 1)) == []
+
+
+def test_what_a_node_says_that_is_only_reserved_again_is_of_now() -> None:
+    """It was set up before, has failed, and is had again; but its service hours end before it can be set up."""
+    c = Driven(servers=1)
+    assert not c.machine.is_of_now(N, 0)
+    c(NodeHasFailed(N, "its zygote was killed", False, died=True))
+    assert c.machine.is_of_now(N, 1)
+    assert c(NodeHasClosed(N, "")) == [Want(N, 1)]
+    assert c.machine.is_of_now(N, 0)
+    c(Granted(N))
+    assert not c.machine.is_of_now(N, 1), "of the setup that has failed"
+    assert c.machine.is_of_now(N, 2)
