@@ -53,10 +53,13 @@ class NodeHasClosed:
 
 @dataclass(frozen=True, slots=True)
 class ServerIsUp:
+    """index: its place at the node, which those have, too, that the node starts when it ends."""
+
     node: int
     server: int
     addr: str
     port: int
+    index: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 from parkcos.client import dispatch_events as d
 from parkcos.client.placing import CLOSING, FAILING, OPEN, PAUSED, READY, SETUP
+from parkcos.client.rtasks import Submission
 from parkcos.client.shell import CLOSED, RUNNING, SILENT_PULSES, WAITING, ClientShell, shown
 from parkcos.client.status import Statuses
 from parkcos.cluster import messages as m
@@ -44,12 +45,12 @@ class Incoming(ClientShell):
             ):
                 pass
             case m.TaskStarted():
-                if self._machine.is_at(message.task, process):
-                    self._submissions[message.task].remote_id = message.id
+                if (submission := self._submission_at(message.task, process)) is not None:
+                    submission.remote_id = message.id
                     self._handle(d.Started(message.task))
             case m.TaskEnded():
-                if self._machine.is_at(message.task, process):
-                    self._submissions[message.task].remote_id = message.id
+                if (submission := self._submission_at(message.task, process)) is not None:
+                    submission.remote_id = message.id
                     self._handle(d.Ended(message.task, message.seconds, message.cut))
                     if message.task not in self._machine.tasks:  # else it will be run anew
                         self._kernel.post(self._end, message.task, message.kind, form, payload)
@@ -64,7 +65,7 @@ class Incoming(ClientShell):
                 location = Location(message.addr or node.addr, message.port)
                 self._locations[message.incarnation] = location
                 self._indexes[message.incarnation] = message.index + 1
-                self._handle(d.ServerIsUp(process, message.incarnation, location.addr, location.port))
+                self._handle(d.ServerIsUp(process, message.incarnation, location.addr, location.port, message.index))
             case m.ServerReady():
                 self._handle(d.ServerIsReady(process))
             case m.ServerLeaves():
@@ -148,6 +149,10 @@ class Incoming(ClientShell):
                         self._turn.set_result(0)
                 else:
                     self._handle(d.TurnBegun())
+
+    def _submission_at(self, task: int, server: int) -> Submission | None:
+        """If it was sent there, and has not ended; another thread may be giving it up just now."""
+        return self._submissions.get(task) if self._machine.is_at(task, server) else None
 
     def _may_move(self) -> bool:
         """Whether this client uses its program's own scheduler, which nobody asked for, and has no node there yet."""

@@ -107,7 +107,8 @@ class Membership(Placing):
     def _set_up(self, number: int, node: Node) -> SetupNode:
         self._setups += 1
         node.state, node.setup_id = SETUP, self._setups
-        node.early_ends = node.refused = 0
+        node.early_ends = 0
+        node.given_up.clear()
         return SetupNode(number, node.cpus, node.setup_id)
 
     def _node_is_ready(self, event: NodeIsReady, now: float) -> Iterator[Effect]:
@@ -216,11 +217,9 @@ class Membership(Placing):
             if (self.servers[ending].addr, self.servers[ending].port) == (event.addr, event.port):
                 self._followers[ending] = event
                 return
-        if node.refused:
-            node.refused -= 1
-            self._useless[event.server] = event.node
+        if event.index in node.given_up:
             return
-        server = self.servers[event.server] = Server(event.node, event.addr, event.port)
+        server = self.servers[event.server] = Server(event.node, event.addr, event.port, event.index)
         node.servers[event.server] = None
         self._weigh(event.node, node)
         yield ReportStatus("ServerDiscovered", event.server)
@@ -277,11 +276,21 @@ class Membership(Placing):
             node = self.nodes.get(server.node)
             if node is not None and node.state == READY and not (event.restarts or event.asked):
                 node.restart = True  # it is about to say that it has failed
+            elif node is not None and (server.ended_early or (server.opened and server.state == OPENING)):
+                self._count_early_end(node, server)
             yield from self._await_end(event.server, now)
             return
         node = self.nodes.get(self._useless.pop(event.server, 0))
         if node is not None and event.restarts:
             node.left += 1
+
+    def _count_early_end(self, node: Node, server: Server) -> None:
+        """It ended before it was ready, most likely by what server_setup did.  The next in its place is not up yet."""
+        node.early_ends += 1
+        if node.early_ends >= EARLY_ENDS_MAX:
+            self.setup_error = f"a server ended before it was ready: {server.down}"
+            server.restarts = False
+            node.given_up.add(server.index)
 
     def _process_lost(self, event: ProcessLost, now: float) -> Iterator[Effect]:
         if event.process in self.nodes:
@@ -341,12 +350,6 @@ class Membership(Placing):
         if node is not None:
             node.servers.pop(number, None)
             self._weigh(server.node, node)
-            if server.restarts and server.ended_early:
-                node.early_ends += 1
-                if node.early_ends >= EARLY_ENDS_MAX:
-                    self.setup_error = f"a server ended before it was ready: {why}"
-                    if self._awaits_servers(node):  # else the one in its place is up already, and has its turn
-                        server.restarts, node.refused = False, node.refused + 1
             if not server.restarts:
                 node.left -= 1
                 if not server.reported:
@@ -354,11 +357,6 @@ class Membership(Placing):
                 yield from self._abandon_at(node, why)
         if (follower := self._followers.pop(number, None)) is not None:
             yield from self._server_is_up(follower, now)
-
-    def _awaits_servers(self, node: Node) -> bool:
-        """Whether more servers of it are to come, in the place of others or for the first time."""
-        servers = (self.servers[number] for number in node.servers)
-        return node.left > sum(not (server.reported and server.restarts) for server in servers)
 
     def _abandon_at(self, node: Node, reason: str) -> Iterator[Effect]:
         """What waits for the servers of a node that has none, and gets none."""

@@ -80,8 +80,8 @@ class Node:
     """The allocations have changed since its client asked for its end."""
     early_ends: int = 0
     """How many of its servers have ended before they were ready, since one was."""
-    refused: int = 0
-    """So many servers that it starts in the place of such are not to be used."""
+    given_up: set[int] = field(default_factory=set)
+    """The places of such servers, by index: whatever it starts there is not used."""
     failures: int = 0
     """How often all its servers died, with what starts them."""
 
@@ -96,6 +96,8 @@ class Server:
     node: int
     addr: str
     port: int
+    index: int = 0
+    """Its place at the node."""
     state: str = OPENING
     cpu: deque[int] = field(default_factory=deque)
     """CPU tasks sent there, the running one first."""
@@ -126,7 +128,7 @@ class Server:
     unwanted: bool = False
     """The client's program has asked for its end."""
     ended_early: bool = False
-    """It ended before it was ready, most likely by what server_setup did."""
+    """It ended before it was ready."""
     holds: set[str] = field(default_factory=set)
     """Why nothing is given to it now, beside what holds its whole node back."""
     condition: str = ""

@@ -414,7 +414,7 @@ def run(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     Raises: what it raised, SystemExit too: so a program whose last line is ``run(main)`` fails if `main` does, and
         ``sys.exit(3)`` in `main` is the program's; TaskTerminated; WouldHang in a task; NotATask.
     """
-    if cur_task() is not None:
+    if cur_task() is not None or threading.get_ident() == current_kernel().ident:
         raise WouldHang("run() would stop every task here\n  write: x = yield Task(fn, ...).result()")
     return Task(fn, *args, **kwargs).future().result()
 

@@ -293,7 +293,7 @@ class NodeProgram:
             case m.ReleaseNode():
                 self.handle(ev.ReleaseAsked(message.client))
             case m.SetupNode():
-                if process == self.machine.client_process:
+                if process == self.machine.client_process and message.client == self.machine.client:
                     self._bundle, self._forward_output = payload, message.forward_output
                     cpus = max(1, min(message.cpus, self.options.cpus))
                     self._pulses.serve(message.client, process, message.pulse_s)
@@ -307,7 +307,7 @@ class NodeProgram:
                 else:
                     self.handle(ev.SetupAsked(message.client, 0, False, process, message.setup_id))
             case m.ForwardOutput():
-                if process == self.machine.client_process:
+                if process == self.machine.client_process and message.client == self.machine.client:
                     self._forward_output = True
                     if self._nursery is not None and self._nursery.printed is not None:
                         self._nursery.printed.send_to(Forwarding(self.box, message.client, process))

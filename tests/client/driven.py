@@ -53,7 +53,7 @@ class Driven:
         self(Granted(node))
         self(NodeIsReady(node))
         for server in range(node + 1, node + 1 + servers):
-            self(ServerIsUp(node, server, "10.0.0.1", server))
+            self(ServerIsUp(node, server, "10.0.0.1", server, server - node - 1))
             if opened:
                 self(ServerIsReady(server))
 

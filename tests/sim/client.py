@@ -105,9 +105,9 @@ class Client:
                 self.handle(d.Refused(task, error))
             case m.TaskRecalled(_, task, ok):
                 self.handle(d.Recalled(task, ok))
-            case m.ServerUp(_, _, _, port, incarnation):
+            case m.ServerUp(_, index, _, port, incarnation):
                 self.addresses[incarnation] = (sender, port)
-                self.handle(d.ServerIsUp(sender, incarnation, f"node{sender}", port))
+                self.handle(d.ServerIsUp(sender, incarnation, f"node{sender}", port, index))
             case m.ServerReady():
                 self.handle(d.ServerIsReady(sender))
             case m.ServerFailed(_, error):
