@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import ssl
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from parkcos.errors import PeerError
 from parkcos.net.location import Location
 from parkcos.net.session import Buffer
+from parkcos.net.tls import CLOSED
 
 if TYPE_CHECKING:
     from parkcos.net.lookout import Lookout
@@ -182,6 +184,17 @@ class Link:
         return bytes(data)
 
 
+class _TlsSocket(ssl.SSLSocket):
+    """Asked for its other side as it is made; ssl would leave it open if that is gone by then."""
+
+    def getpeername(self) -> Any:
+        try:
+            return super().getpeername()
+        except OSError as error:
+            self.close()
+            raise ConnectionResetError(errno.ECONNRESET, CLOSED) from error
+
+
 async def connect(addr: str, port: int, context: ssl.SSLContext | None, source: str | None) -> Link:
     """Dial a process.
 
@@ -225,7 +238,7 @@ async def _secured(
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if context is None:
         return Link(loop, sock, dialed, peer_text)
-    sock.getpeername()  # raises if the other side is gone already; wrap_socket would leave the socket open then
+    context.sslsocket_class = _TlsSocket
     tls = context.wrap_socket(sock, server_side=not dialed, do_handshake_on_connect=False)
     try:
         while True:
