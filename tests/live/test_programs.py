@@ -219,18 +219,14 @@ def test_node_and_scheduler_end_cleanly_while_a_client_runs(
             assert "Traceback" not in node.text + scheduler.text
 
 
-WAITS = """
-def waits(to, task=None):
-    to.send("runs")
-    yield task.receive()
-
+ONE_TASK = """
 def main(task=None):
     client = Client()
     yield client.schedule()
-    rtask = yield client.rtask(waits, task)
+    rtask = yield client.rtask(runs, task)
     print((yield task.receive()), flush=True)
     try:
-        yield rtask.result()
+        print((yield rtask.result()), flush=True)
     except Exception as error:
         print(type(error).__name__, error, flush=True)
     yield client.close()
@@ -239,9 +235,25 @@ def main(task=None):
 Task(main)
 """
 
+WAITS = """
+def runs(to, task=None):
+    to.send("runs")
+    yield task.receive()
+"""
+
+SAVES = """
+def runs(to, task=None):
+    to.send("runs")
+    try:
+        yield task.receive()
+    except KeyboardInterrupt:
+        yield task.sleep(2)
+        return "saved"
+"""
+
 
 def test_a_node_that_is_told_to_end_interrupts_its_tasks_and_not_their_client(ports: Ports, tmp_path: Path) -> None:
-    with ports.node()[0] as node, ports.client(tmp_path, WAITS) as client:
+    with ports.node()[0] as node, ports.client(tmp_path, WAITS + ONE_TASK) as client:
         client.wait_for("^runs")
         assert node.end(signal.SIGTERM) == 0
         client.wait_for("^TaskTerminated the task was interrupted")
@@ -249,29 +261,8 @@ def test_a_node_that_is_told_to_end_interrupts_its_tasks_and_not_their_client(po
         assert client.wait() == 0
 
 
-SAVES = """
-def saves(to, task=None):
-    to.send("runs")
-    try:
-        yield task.receive()
-    except KeyboardInterrupt:
-        yield task.sleep(2)
-        return "saved"
-
-def main(task=None):
-    client = Client()
-    yield client.schedule()
-    rtask = yield client.rtask(saves, task)
-    print((yield task.receive()), flush=True)
-    print((yield rtask.result()), flush=True)
-    yield client.close()
-
-Task(main)
-"""
-
-
 def test_the_tasks_of_a_node_that_is_told_to_end_have_their_grace(ports: Ports, tmp_path: Path) -> None:
-    with ports.node()[0] as node, ports.client(tmp_path, SAVES) as client:
+    with ports.node()[0] as node, ports.client(tmp_path, SAVES + ONE_TASK) as client:
         client.wait_for("^runs")
         assert node.end(signal.SIGTERM) == 0
         client.wait_for("^saved")
