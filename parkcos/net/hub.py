@@ -478,8 +478,7 @@ class Hub:
             if peer.link is not None:
                 peer.link.close()
                 peer.link = None
-            lost = sum(not _has_asker(message) for message in peer.queue.copy()) + peer.session.release()
-            peer.queue.clear()
+            lost = peer.drop_queue() + peer.session.release()
         self._release(peer, False)
         self.book.strike(peer)
         if self.closing:
@@ -494,8 +493,3 @@ class Hub:
         """After what came of it before has been handled, which may have been passed on to the I/O thread too."""
         for callback in self.callbacks.gone:
             callback(peer, reason)
-
-
-def _has_asker(item: object) -> bool:
-    """Whether a queued message is a question: who asked is told that there will be no answer."""
-    return hasattr(item[1] if isinstance(item, tuple) else item, "request")

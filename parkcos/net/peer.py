@@ -172,6 +172,12 @@ class Peer:
             while self.queue:
                 into.queue.append(self.queue.popleft())
 
+    def drop_queue(self) -> int:
+        """It is gone.  Returns: how many messages are lost with it, but for questions: who asked them is told."""
+        messages = [item[1] if isinstance(item, tuple) else item for item in self.queue.copy()]
+        self.queue.clear()
+        return sum(not hasattr(message, "request") for message in messages)
+
     def flush(self) -> bool:
         """Turn the queue into frames and write what the socket takes.
 
