@@ -1,17 +1,30 @@
 # make demo    see it work          make test   run all tests (ARGS="-k name" for some, JOBS=0 for one at a time)
 # make lint    ruff, mypy, imports  make bench  the table of speeds, in an environment with the peers (minutes)
+# make lock    choose the newest version of everything, and write requirements/*.txt with their hashes
 # Everything is installed into a virtual environment of its own; nothing needs to be there but Python 3.11 or later.
+# DEPS says in which versions: `lock` as in requirements/*.txt; `newest` and `lowest` that pyproject.toml allows.
 
 PYTHON ?= python3
-VENV   ?= .venv
+DEPS   ?= lock
+VENV   ?= .venv$(patsubst %,-%,$(filter-out lock,$(DEPS)))
 ARGS   ?=
 JOBS   ?= 3
 
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+UV     := .venv-uv/bin/uv
 SOURCE := pyproject.toml $(wildcard scripts/*.py)
 
-.PHONY: demo test lint format bench clean
+# Install parkcos with these extras: $(call install,LOCK FILE,EXTRAS).
+install-lock   = $(PIP) --require-hashes -r requirements/$(1).txt && $(PIP) --no-deps --no-build-isolation -e .
+install-newest = $(PIP) --upgrade --upgrade-strategy eager -e '.[$(2)]'
+install-lowest = $(UV) pip install --quiet --python $(BIN)/python --resolution lowest-direct -e '.[$(2)]'
+install        = $(if $(install-$(DEPS)),$(install-$(DEPS)),$(error DEPS=$(DEPS): it is lock, newest or lowest))
+
+COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+           --custom-compile-command 'make lock'
+
+.PHONY: demo test lint format bench lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py $(ARGS)
@@ -32,8 +45,16 @@ format: $(VENV)/.installed-dev
 bench: $(VENV)/.made
 	$(BIN)/python -m bench $(ARGS)
 
+lock: $(UV)
+	$(COMPILE) --upgrade -o requirements/dev.txt pyproject.toml --extra dev --extra fast --group build --group lock
+	rm -f requirements/run.txt requirements/test.txt requirements/bench.txt requirements/uv.txt
+	$(COMPILE) -c requirements/dev.txt -o requirements/run.txt pyproject.toml --extra fast --group build
+	$(COMPILE) -c requirements/dev.txt -o requirements/test.txt pyproject.toml --extra test
+	$(COMPILE) -c requirements/dev.txt -o requirements/bench.txt pyproject.toml --extra fast --group bench
+	$(COMPILE) -c requirements/dev.txt -o requirements/uv.txt --group lock
+
 clean:
-	rm -rf $(VENV) bench/.venv-peers build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-* bench/.venv-peers build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.made:
@@ -43,17 +64,22 @@ $(VENV)/.made:
 	  echo "Python's venv module is missing. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@touch $@
 
-$(VENV)/.installed: $(VENV)/.made $(SOURCE)
+$(VENV)/.installed: $(VENV)/.made $(SOURCE) requirements/run.txt
 	@echo "Installing parkcos into $(VENV)"
-	@$(PIP) -e '.[fast]' 2>/dev/null || $(PIP) -e .
+	@$(call install,run,fast)
 	@touch $@
 
-$(VENV)/.installed-test: $(VENV)/.made $(SOURCE)
+$(VENV)/.installed-test: $(VENV)/.made $(SOURCE) requirements/test.txt $(if $(filter lowest,$(DEPS)),$(UV))
 	@echo "Installing parkcos and what its tests need into $(VENV)"
-	@$(PIP) -e '.[test]'
+	@$(call install,test,test)
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.made $(SOURCE)
+$(VENV)/.installed-dev: $(VENV)/.made $(SOURCE) requirements/dev.txt
 	@echo "Installing parkcos and its developers' tools into $(VENV)"
-	@$(PIP) -e '.[dev]'
+	@$(call install,dev,dev)
+	@touch $@
+
+$(UV): requirements/uv.txt
+	@$(PYTHON) -m venv .venv-uv
+	@.venv-uv/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements/uv.txt
 	@touch $@
