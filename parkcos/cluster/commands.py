@@ -12,6 +12,7 @@ import logging
 import platform
 from pathlib import Path
 
+from parkcos.cluster.code_doctor import examine_code
 from parkcos.errors import ConfigError
 from parkcos.net import doctor as dr
 from parkcos.net.addresses import OwnAddress, choose_address
@@ -69,7 +70,22 @@ def add_doctor_options(parser: argparse.ArgumentParser) -> None:
         metavar="HOST[:PORT]",
         help="say why this machine does not see others, or HOST, and end: 0 if nothing is wrong",
     )
+    parser.add_argument(
+        "--code",
+        metavar="PROGRAM",
+        help="with --doctor: say which modules of this client program travel, and why; it is not run",
+    )
     parser.add_argument("--json", action="store_true", help="with --doctor: print its findings as JSON")
+
+
+def check_doctor_options(args: argparse.Namespace) -> None:
+    """Raises: ConfigError for those that go with --doctor, and stand without it."""
+    if args.doctor is None and args.json:
+        raise ConfigError("--json goes with --doctor: it prints the doctor's findings as JSON")
+    if args.doctor is None and args.code is not None:
+        raise ConfigError("--code goes with --doctor, which looks at a program's code")
+    if args.doctor and args.code is not None:
+        raise ConfigError(f"--doctor {args.doctor} looks at a machine, and --code at a program: give one of them")
 
 
 def run_doctor(args: argparse.Namespace, *, node_port: int, scheduler_port: int, udp_port: int) -> int:
@@ -84,7 +100,10 @@ def run_doctor(args: argparse.Namespace, *, node_port: int, scheduler_port: int,
     level = logger.level
     logger.setLevel(logging.ERROR)  # what there is to say is among the findings
     try:
-        findings = _examine(args, node_port, scheduler_port, udp_port)
+        if args.code is not None:
+            findings = examine_code(args.code)
+        else:
+            findings = _examine(args, node_port, scheduler_port, udp_port)
     finally:
         logger.setLevel(level)
     if args.json:

@@ -15,9 +15,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
-import site
 import sys
-import sysconfig
 import types
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -27,6 +25,7 @@ import msgspec
 from cloudpickle import cloudpickle as _cp
 
 from parkcos.cluster import namespace
+from parkcos.cluster.origins import travels_by_value
 from parkcos.errors import ShippingError
 from parkcos.net.payload import PICKLE, Buffer, assemble, explain, keep_large
 
@@ -48,31 +47,6 @@ NAMES_MAX = 1000
 
 Key = tuple[str, str]
 """(module, global name)."""
-
-
-def _installed_roots() -> tuple[str, ...]:
-    paths = {p for key, p in sysconfig.get_paths().items() if "lib" in key}
-    paths.update(site.getsitepackages() if hasattr(site, "getsitepackages") else ())
-    paths.add(site.getusersitepackages())
-    return tuple(paths)
-
-
-_INSTALLED_ROOTS = _installed_roots()
-
-
-def travels_by_value(module_name: str | None) -> bool:
-    """Whether what is defined in this module is the client's own: not built in, not installed, not parkcos."""
-    if module_name in ("__main__", "__mp_main__"):
-        return True
-    if not module_name or module_name.partition(".")[0] == "parkcos":
-        return False
-    module = sys.modules.get(module_name)
-    if module is None or module_name in sys.builtin_module_names:
-        return False
-    file = getattr(module, "__file__", None)
-    if file is None:
-        return getattr(module, "__spec__", None) is None  # made by hand, not by an importer
-    return not file.startswith(_INSTALLED_ROOTS)
 
 
 class ByReference:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from parkcos.cluster.commands import add_doctor_options, run_doctor
+from parkcos.cluster.commands import add_doctor_options, check_doctor_options, run_doctor
 from parkcos.cluster.config import add_config_options, parse_with_config, save_config
 from parkcos.cluster.limits import raise_open_files
 from parkcos.cluster.options import (
@@ -113,8 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _run_local(args, client_user)
         cpus = count_cpus(args.cpus)
         ports = parse_ports(args.tcp_ports, cpus + 1, DEFAULT_PORT)
-        if args.json and args.doctor is None:
-            raise ConfigError("--json goes with --doctor: it prints the doctor's findings as JSON")
+        check_doctor_options(args)
         if args.doctor is not None:
             scheduler_port = DEFAULT_PORT - 1
             return run_doctor(args, node_port=ports[0], scheduler_port=scheduler_port, udp_port=DEFAULT_PORT)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
 from typing import Any
 
-from parkcos.cluster.commands import add_doctor_options, make_cert, run_doctor
+from parkcos.cluster.commands import add_doctor_options, check_doctor_options, make_cert, run_doctor
 from parkcos.cluster.limits import raise_open_files
 from parkcos.cluster.options import add_network_options, network_options, parse_location, set_up_logging
 from parkcos.cluster.signals import Signals
@@ -132,8 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.make_cert is not None:
             return make_cert(args.make_cert, args.days)
-        if args.json and args.doctor is None:
-            raise ConfigError("--json goes with --doctor: it prints the doctor's findings as JSON")
+        check_doctor_options(args)
         if args.doctor is not None:
             return run_doctor(args, node_port=NODE_PORT, scheduler_port=args.tcp_port, udp_port=DEFAULT_PORT)
         options = network_options(
