@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import reprlib
 import sys
@@ -12,9 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from parkcos.cluster import messages as m
-from parkcos.cluster.shipping import Definition, Shipper, travels_by_value
+from parkcos.cluster.imports import Companions
+from parkcos.cluster.origins import compiled_part, origin_of, place_of, travels_by_value
+from parkcos.cluster.shipping import ByReference, Definition, Shipper
 from parkcos.errors import ShippingError, UsageError
 from parkcos.net.payload import Buffer
+
+logger = logging.getLogger("parkcos")
 
 _SKIPPED = {"__pycache__", ".git"}
 
@@ -25,7 +30,7 @@ def bundle(components: Any, node_setup: Any, requirements: Sequence[str] = ()) -
     Returns: the client's shipper, which knows what the servers have as files, and the bundle for the nodes.
     Raises: UsageError, ShippingError naming the component and what is wrong with it.
     """
-    files: dict[str, m.File] = {}
+    files = _Files()
     code: list[Any] = []
     modules: list[str] = []
     packages: list[str] = []
@@ -33,12 +38,12 @@ def bundle(components: Any, node_setup: Any, requirements: Sequence[str] = ()) -
         if isinstance(component, str | os.PathLike):
             if not os.fspath(component):
                 raise UsageError("'' is no component: give the path of a file or folder; '.' is this folder")
-            for file in _files(Path(component)):
-                files[file.path] = file
+            for path, remote in _files(Path(component)):
+                files.add(path, remote)
         elif isinstance(component, types.ModuleType):
             (packages if hasattr(component, "__path__") else modules).append(component.__name__)
-            for file in _module_files(component):
-                files[file.path] = file
+            for path, remote in _module_files(component):
+                files.add(path, remote)
         elif callable(component) or isinstance(component, type):
             code.append(component)
         elif travels_by_value(type(component).__module__):
@@ -47,6 +52,11 @@ def bundle(components: Any, node_setup: Any, requirements: Sequence[str] = ()) -
             raise UsageError(
                 f"{reprlib.repr(component)} is no component: list functions, classes, modules, and paths of files"
             )
+    listed = ByReference(modules, packages)
+    for name, path in _companions([*modules, *packages]).items():
+        if name not in listed:
+            modules.append(name)
+            files.add(path, _remote_path(name, path))
     shipper = Shipper(modules, packages)
     definitions: dict[tuple[str, str], Definition] = {}
     setup: bytes | None = None
@@ -60,7 +70,7 @@ def bundle(components: Any, node_setup: Any, requirements: Sequence[str] = ()) -
             continue  # built in or installed: the servers have it
         for definition in shipper.pack(component)[2]:
             definitions[definition.module, definition.name] = definition
-    return shipper, m.Bundle(list(files.values()), list(definitions.values()), setup, list(requirements))
+    return shipper, m.Bundle(files.all(), list(definitions.values()), setup, list(requirements))
 
 
 def with_setup_call(made: m.Bundle, buffers: Sequence[Buffer], needed: Sequence[Definition]) -> m.Bundle:
@@ -75,51 +85,108 @@ def _listed(components: Any) -> Iterable[Any]:
     return [components]
 
 
-def _files(path: Path) -> Iterable[m.File]:
-    if path.is_dir():
-        for inner in sorted(p for p in path.rglob("*") if p.is_file() and not _SKIPPED.intersection(p.parts)):
-            yield _file(inner, _remote_path(inner, path))
-        return
-    if not path.is_file():
+def _files(path: Path) -> Iterable[tuple[Path, str]]:
+    """The files of a component, and where each lies in the client's folder at a node: one rule, wherever they are here.
+
+    A file lies there under its name, a folder under its name with its tree.
+    """
+    absolute = Path(os.path.abspath(path))  # a link keeps its own name
+    if absolute.is_dir():
+        if not absolute.name:
+            raise UsageError(f"the component {str(path)!r} is the whole file system: list folders in it")
+        for inner, remote in _tree(absolute):
+            yield inner, f"{absolute.name}/{remote}"
+    elif absolute.is_file():
+        yield absolute, absolute.name
+    else:
         raise UsageError(f"the component {str(path)!r} is no file (looked in {Path.cwd()}); list functions as such")
-    yield _file(path, _remote_path(path, path))
 
 
-def _remote_path(path: Path, root: Path) -> str:
-    """Below the client's current directory files keep their path; elsewhere they lose it."""
-    absolute = path.resolve()
-    here = Path.cwd().resolve()
-    if absolute.is_relative_to(here):
-        return absolute.relative_to(here).as_posix()
-    return absolute.relative_to(root.resolve().parent).as_posix()
+def _tree(folder: Path) -> Iterable[tuple[Path, str]]:
+    for path in sorted(folder.rglob("*")):
+        inner = path.relative_to(folder)
+        if path.is_file() and not _SKIPPED.intersection(inner.parts):
+            yield path, inner.as_posix()
 
 
-def _file(path: Path, remote: str) -> m.File:
-    try:
-        return m.File(remote, path.stat().st_mode & 0o777, path.read_bytes())
-    except OSError as error:
-        raise ShippingError(f"the component {path} cannot be read: {error.strerror}") from error
+class _Files:
+    """What travels as files: no two may get the same name."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[m.File, Path]] = {}
+
+    def add(self, path: Path, remote: str) -> None:
+        """Raises: ShippingError, UsageError."""
+        try:
+            file = m.File(remote, path.stat().st_mode & 0o777, path.read_bytes())
+        except OSError as error:
+            raise ShippingError(f"the component {path} cannot be read: {error.strerror}") from error
+        there, other = self._found.setdefault(remote, (file, path))
+        if there != file:
+            raise UsageError(
+                f"the components {other} and {path} would both be {remote!r} at the servers\n"
+                "  write: the folder in which they are, which keeps its tree, or give one of them another name"
+            )
+
+    def all(self) -> list[m.File]:
+        return [file for file, _ in self._found.values()]
 
 
-def _module_files(module: types.ModuleType) -> Iterable[m.File]:
+def _remote_path(name: str, path: Path) -> str:
+    """Where the file of a module is looked for."""
+    parts = name.split(".")
+    return "/".join([*parts, path.name]) if path.stem == "__init__" else "/".join(parts) + path.suffix
+
+
+def _module_files(module: types.ModuleType) -> Iterable[tuple[Path, str]]:
     name = module.__name__
     if name == "__main__":
         raise UsageError("the program itself cannot be a component: list its functions and classes")
     if name in sys.builtin_module_names or name.partition(".")[0] in sys.stdlib_module_names:
         return  # every Python has it
+    _refuse_installed(name)
     parts = name.split(".")
     paths = getattr(module, "__path__", None)
     if paths is not None:
-        for directory in map(Path, paths):
-            for path in sorted(p for p in directory.rglob("*") if p.is_file() and not _SKIPPED.intersection(p.parts)):
-                yield _file(path, "/".join([*parts, *path.relative_to(directory).parts]))
+        for folder in map(Path, paths):
+            for path, remote in _tree(folder):
+                yield path, "/".join([*parts, remote])
         return
     source = inspect.getsourcefile(module)
     if source is None or not Path(source).is_file():
         raise ShippingError(f"the module {name} has no source file that could travel: install it at the nodes")
-    yield _file(Path(source), "/".join(parts) + Path(source).suffix)
+    yield Path(source), _remote_path(name, Path(source))
     for i in range(1, len(parts)):  # the packages above it
         parent = sys.modules.get(".".join(parts[:i]))
         init = getattr(parent, "__file__", None)
         if init:
-            yield _file(Path(init), "/".join([*parts[:i], Path(init).name]))
+            yield Path(init), "/".join([*parts[:i], Path(init).name])
+
+
+def _refuse_installed(name: str) -> None:
+    """Raises: UsageError for a package with compiled parts: libraries that it needs lie elsewhere."""
+    top = name.partition(".")[0]
+    place = place_of(sys.modules[top]) if top in sys.modules else None
+    origin = origin_of(top)
+    if place is not None and origin.kind == "installed" and (compiled := compiled_part(top, place)):
+        raise UsageError(
+            f"{name} cannot be a component: it is installed ({origin.why}), and has compiled parts, as {compiled}\n"
+            f"  write: Client(..., requirements=[{top!r}]), and install it at the nodes"
+        )
+
+
+def _companions(modules: Sequence[str]) -> dict[str, Path]:
+    """The modules of the program's own that servers must be able to import beside these, which are listed."""
+    companions = Companions()
+    companions.of_program()
+    companions.of_modules(modules)
+    for module, name, here, there in companions.changed:
+        logger.warning(
+            "%s.%s is %r here, and %r at the servers, which import %s from its file: pass it as an argument",
+            module,
+            name,
+            here,
+            there,
+            module,
+        )
+    return {name: Path(file) for name, file in companions.files.items() if file is not None}

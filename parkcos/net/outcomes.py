@@ -67,8 +67,10 @@ def unpack(kind: str, form: int, payload: Buffer, where: str) -> Outcome:
         text = with_source(text)
         exception.add_note(f"remote traceback, at {where}:\n{text}")
     if isinstance(exception, ModuleNotFoundError) and exception.name:  # it was an import that has failed
+        package = exception.name.partition(".")[0]
         exception.add_note(
-            f"there is no module {exception.name} there: install it, or list it in the client's components"
+            f"there is no module {exception.name} there: install it there, or list it in the client's components\n"
+            f"  write: import {package}  and  Client([..., {package}])"
         )
     return Outcome("failed", None, exception, text)
 

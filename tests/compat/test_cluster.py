@@ -127,7 +127,7 @@ def look(task=None):
     yield
     names = [n for n in ("pycos", "dispycos_close_server", "dispycos_close_node", "time", "hashlib") if n in globals()]
     print(names)
-    return (names, __name__, os.path.basename(os.getcwd()), open("../lib/helper.txt").read(),
+    return (names, __name__, os.path.basename(os.getcwd()), open("../helper.txt").read(),
             sys.path[0] in (os.getcwd(), os.path.dirname(os.getcwd())), pycos.Pycos().location == task.location,
             pycos.Task is pycos.netpycos.Task, pycos.asyncfile.AsyncPipe.__name__)
 

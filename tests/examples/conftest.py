@@ -35,13 +35,13 @@ def free_ports(count: int) -> int:
             return first
 
 
-def run(program: Path, *options: str) -> str:
-    """Run a program to its end; what it prints.
+def run(program: Path, *options: str, cwd: str | Path | None = None) -> str:
+    """Run a program to its end, started in the folder `cwd`; what it prints.
 
     A good run says nothing on standard error, but, on a slow machine, that it waits for its first server.
     """
     command = [sys.executable, str(program), *options]
-    done = subprocess.run(command, env=ENVIRON, capture_output=True, text=True, timeout=TIMEOUT_S)
+    done = subprocess.run(command, env=ENVIRON, capture_output=True, text=True, timeout=TIMEOUT_S, cwd=cwd)
     said = re.sub(r"^.* waits for the servers of a node to be ready\n", "", done.stderr, flags=re.MULTILINE)
     assert (done.returncode, said) == (0, ""), f"{done.stdout}\n{done.stderr}"
     return done.stdout

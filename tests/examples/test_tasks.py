@@ -7,6 +7,7 @@ import math
 import re
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,11 @@ def test_client4_sends_files_and_gets_files(place: Cluster, monkeypatch: pytest.
         words = ", ".join(f"{count} {word}" for word, count in counts.most_common(3))
         (line,) = (line for line in lines if line.startswith(name.replace(".txt", ".result")))
         assert line.endswith(f": {words}")
+
+
+@pytest.mark.parametrize("folder", ["/", tempfile.gettempdir()])
+def test_client4_works_wherever_it_is_started(folder: str) -> None:
+    assert len(run(EXAMPLES / "client4.py", "--local", cwd=folder).splitlines()) == 3
 
 
 def factors(line: str) -> int:

@@ -180,7 +180,8 @@ def test_package_file_and_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (package / "sub" / "__init__.py").write_text("")
     (package / "sub" / "deep.py").write_text("value = 42\n")
     (package / "data.txt").write_text("of the package")
-    (tmp_path / "here" / "inner").mkdir(parents=True)
+    (tmp_path / "here" / "inner" / "tree").mkdir(parents=True)
+    (tmp_path / "here" / "inner" / "tree" / "b.txt").write_text("b")
     (tmp_path / "here" / "inner" / "a.txt").write_text("a")
     (tmp_path / "else.txt").write_text("e")
     monkeypatch.chdir(tmp_path / "here")
@@ -196,12 +197,14 @@ def test_package_file_and_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         return apackage.value, (folder / "data.txt").read_text(), found, sys.modules["__main__"].__name__
 
     try:
-        value, text, found, main = remote(looks, components=[apackage, "inner/a.txt", tmp_path / "else.txt"])
+        value, text, found, main = remote(
+            looks, components=[apackage, "inner/a.txt", tmp_path / "else.txt", "inner/tree"]
+        )
     finally:
         for name in [name for name in sys.modules if name.partition(".")[0] == "apackage"]:
             del sys.modules[name]
     assert (value, text, main) == (42, "of the package", "__main__")
-    assert found == {"inner/a.txt", "else.txt", "apackage/data.txt"}
+    assert found == {"a.txt", "else.txt", "tree/b.txt", "apackage/data.txt"}
 
 
 def test_missing_component_is_named() -> None:
