@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 from parkcos.client.rtasks import name_of
 from parkcos.client.stream import AHEAD, Batch, Flow, Results, in_task
 from parkcos.errors import NotATask, ScheduleError, ShippingError, UsageError
-from parkcos.kernel import Call, Completion, Outcome, Task
+from parkcos.kernel import Call, Completion, Outcome, Task, failures
 from parkcos.kernel import target as targets
 from parkcos.kernel.explain import add_loop_note
-from parkcos.kernel.outcome import format_failure
 from parkcos.net import outcomes
 from parkcos.net.payload import dumps, join
 
@@ -185,12 +184,12 @@ def run_chunk(fn: Any, calls: list[tuple[Any, ...]], task: Any = None) -> Genera
 
 
 def _failure(error: BaseException) -> tuple[Any, ...]:
-    trace = error.__traceback__
+    trace = failures.trace_of(error)
     while trace is not None and trace.tb_frame.f_code is run_chunk.__code__:
         trace = trace.tb_next
-    error.__traceback__ = trace
+    failures.set_trace(error, trace)
     add_loop_note(error)
-    kind, form, buffers = outcomes.pack(Outcome("failed", None, error, format_failure(error)))
+    kind, form, buffers = outcomes.pack(Outcome("failed", None, error, failures.text_of(error)))
     return kind, form, bytes(join(buffers))
 
 

@@ -6,7 +6,8 @@ a pool of threads for what blocks.  Everything above stands on ``Kernel.post`` (
 
 kernel.py    Kernel: start, join, stop            loop.py      which task runs next: the hot loop
 task.py      Task (inside: task_core, _waits)     wait.py      Wait, Completion, @operation: what can be yielded
-outcome.py   Outcome, MonitorStatus               explain.py   messages that show the wrong line and the right one
+outcome.py   Outcome, MonitorStatus               failures.py  users' exceptions, whatever their code does
+                                                  explain.py   messages that show the wrong line and the right one
 locks.py     Lock, RLock, Condition, Event, ...   channel.py   Channel: one message to many
 pool.py      AsyncThreadPool                      messages.py  CategorizeMessages
 registry.py  which kernel belongs to a thread     ports.py     what the kernel asks of a network

@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from parkcos.errors import UsageError
+from parkcos.kernel.failures import log_failure
 from parkcos.kernel.registry import current_kernel
 from parkcos.kernel.task import Task
 from parkcos.kernel.task_waits import Act
@@ -213,7 +214,7 @@ class Channel:
         try:
             transformed = self._transform(self.name, message)
         except Exception:
-            logger.exception("the transform of %r failed; the message is dropped", self)
+            log_failure(logger, "the transform of %r failed; the message is dropped", self)
             return _DROPPED
         return _DROPPED if transformed is None else transformed
 

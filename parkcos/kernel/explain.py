@@ -14,6 +14,8 @@ import types
 from types import CodeType, FrameType
 from typing import Any
 
+from parkcos.kernel import failures
+
 __all__ = ["add_loop_note", "describe_line", "forgotten_text", "innermost_frame", "scan_forgotten", "senseless_text"]
 
 _CO_GENERATOR = 0x20
@@ -151,11 +153,11 @@ def senseless_text(gen: Any, value: Any, advice: str) -> str:
 
 def add_loop_note(exception: BaseException) -> None:
     """If `exception`, of a task, is that asyncio has no loop in this thread: note what to write instead."""
-    if not isinstance(exception, (RuntimeError, AttributeError)):
+    if not failures.is_a(exception, (RuntimeError, AttributeError)):
         return
-    text = str(exception)
-    frames = [frame for frame, _ in traceback.walk_tb(exception.__traceback__)]
-    if isinstance(exception, AttributeError):  # asyncio's queues and locks take the loop for granted
+    text = failures.message_of(exception)
+    frames = [frame for frame, _ in traceback.walk_tb(failures.trace_of(exception))]
+    if failures.is_a(exception, AttributeError):  # asyncio's queues and locks take the loop for granted
         module = str(frames[-1].f_globals.get("__name__")) if frames else ""
         if not module.startswith("asyncio.") or "'NoneType' object" not in text:
             return
@@ -170,8 +172,7 @@ def add_loop_note(exception: BaseException) -> None:
         f"  or:    x = {word} parkcos.io(coroutine)   for all else that needs the loop, in a coroutine of your own\n"
         "Tasks have their own locks, events and messages, in parkcos"
     )
-    if note not in getattr(exception, "__notes__", ()):
-        exception.add_note(note)
+    failures.add_note(exception, note)
 
 
 def _kind_of(value: Any) -> str:

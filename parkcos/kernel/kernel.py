@@ -23,11 +23,11 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from parkcos.errors import ConfigError, HotSwapException, TaskTerminated, UsageError, WouldHang
-from parkcos.kernel import registry
+from parkcos.kernel import failures, registry
 from parkcos.kernel.explain import add_loop_note
 from parkcos.kernel.loop import Loop
 from parkcos.kernel.names import Names
-from parkcos.kernel.outcome import Outcome, format_failure
+from parkcos.kernel.outcome import Outcome
 from parkcos.kernel.registry import cur_task, current_kernel, set_default_kernel_factory
 from parkcos.kernel.states import FAILED, FINISHED, TERMINATED
 from parkcos.kernel.task import Task
@@ -105,8 +105,8 @@ class Kernel(Loop):
                     self._run_rounds()
                 except KeyboardInterrupt:
                     self.interrupt()
-                except Exception:
-                    logger.exception("the kernel has a bug; it goes on")
+                except BaseException:
+                    failures.log_failure(logger, "the kernel has a bug; it goes on")
         finally:
             self._shutdown()
 
@@ -165,14 +165,16 @@ class Kernel(Loop):
     # ---- the end of tasks ---------------------------------------------------------------------------------------
 
     def _ended(self, task: Task, state: int, value: Any) -> None:
-        if task._op is not None:
-            if state == FINISHED:
+        try:
+            if task._op is not None and state == FINISHED:
                 state, value = FAILED, task._take_forgotten()
-            task._op = None
-        if state == FAILED:
-            value = self._failure(task, value)
-        elif state == TERMINATED:
-            value = Outcome("terminated", None, TaskTerminated(f"{task!r} was terminated"))
+            if state == FAILED:
+                value = self._failure(task, value)
+            elif state == TERMINATED:
+                value = Outcome("terminated", None, TaskTerminated(f"{task!r} was terminated"))
+        except BaseException as fault:  # of the words for it: it ends all the same
+            state, value = FAILED, Outcome("failed", None, fault, failures.line_of(fault))
+        task._op = None
         task._value = value
         task._state = state
         pending = task._pending
@@ -193,23 +195,20 @@ class Kernel(Loop):
         if callbacks is not None:
             task._callbacks = None
             for fn in callbacks:
-                try:
-                    fn(task)
-                except Exception:
-                    logger.exception("an end callback of %r failed", task)
+                self.guard(fn, task)
         if self._joiners:
             self._tell_joiners()
 
     def _failure(self, task: Task, exception: BaseException) -> Outcome:
         add_loop_note(exception)
-        text = format_failure(exception)
-        if isinstance(exception, SystemExit):
-            logger.warning("%r ended itself by sys.exit(%r)", task, exception.code)
-        elif isinstance(exception, KeyboardInterrupt):
+        text = failures.text_of(exception)
+        if failures.is_a(exception, SystemExit):
+            logger.warning("%r ended itself by %s", task, failures.exit_call(exception))
+        elif failures.is_a(exception, KeyboardInterrupt):
             logger.warning("%r was interrupted", task)
         else:
             logger.error("%r failed:\n%s", task, text.rstrip())
-        return Outcome("failed", None, exception, text, exception.__traceback__)
+        return Outcome("failed", None, exception, text, failures.trace_of(exception))
 
     def daemon_changed(self, task: Task) -> None:
         """The running `task` has become a daemon, or is none any more."""
@@ -343,8 +342,8 @@ class Kernel(Loop):
         for _, _, fn, args, kwargs in sorted(self._atexit, key=lambda entry: entry[:2]):
             try:
                 fn(*args, **kwargs)
-            except Exception:
-                logger.exception("an atexit function of %s failed", self.name)
+            except BaseException:
+                failures.log_failure(logger, "an atexit function of %s failed", self.name)
         self._atexit.clear()
         self._close_all(daemons=True)
         self._flush()

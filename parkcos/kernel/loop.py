@@ -29,7 +29,8 @@ from types import BuiltinFunctionType, CoroutineType, FunctionType, GeneratorTyp
 from typing import TYPE_CHECKING, Any
 
 from parkcos.errors import HotSwapException, SenselessYield
-from parkcos.kernel import explain
+from parkcos.kernel import explain, failures
+from parkcos.kernel.failures import is_a
 from parkcos.kernel.states import FAILED, FINISHED, HANDED, RECEIVING, TERMINATED, WAITING, Terminate
 from parkcos.kernel.timers import Timer, Timers
 from parkcos.kernel.wait import RECEIVE, Call, Receive, Wait, Waitable
@@ -124,11 +125,13 @@ class Loop:
         return timer
 
     def guard(self, fn: Callable[..., object], *args: Any) -> None:
-        """Call ``fn(*args)`` now; an exception is logged with its traceback and goes no further."""
+        """Call ``fn(*args)`` now; an exception, also one that wants to exit, is logged and goes no further."""
         try:
             fn(*args)
-        except Exception:
-            logger.exception("%s failed in the kernel thread", getattr(fn, "__qualname__", fn))
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            _log(fn)
 
     # ---- waking -------------------------------------------------------------------------------------------------
 
@@ -147,7 +150,8 @@ class Loop:
     # ---- the loop -----------------------------------------------------------------------------------------------
 
     def _run_rounds(self) -> None:
-        """Rounds until ``_stopping``.  May be left by a KeyboardInterrupt and entered again without losing a task."""
+        """Rounds until ``_stopping``.  May be left by an exception and entered again: no task is lost, and the one
+        that was running has gone on or ended."""
         ready, inbox, flushes, heap, clock = self._ready, self._inbox, self._flushes, self.timers.heap, self.clock
         receive, handed, receiving = RECEIVE, HANDED, RECEIVING
         append, copy, clear = ready.append, ready.copy, ready.clear
@@ -192,11 +196,29 @@ class Loop:
                 if not ready and not inbox and not self._stopping:
                     task = y = None
                     self.idle()
-        finally:
+        except BaseException as exception:
             last, self.current = self.current, None
             ready[:0] = steps
-            if last is not None and last._state <= HANDED and last not in ready:
-                ready.append(last)
+            if last is not None:
+                self._cut_short(last, exception)
+            raise
+
+    def _cut_short(self, task: Task, exception: BaseException) -> None:
+        """The kernel's own part of the step of `task` was left by `exception`."""
+        if task._state > HANDED:  # it waits, or has ended: all was done
+            return
+        if is_a(exception, KeyboardInterrupt) and _can_go_on(task._gen):
+            if task not in self._ready:
+                self._ready.append(task)
+            return
+        if task in self._ready:
+            self._ready.remove(task)
+        self.current = task
+        try:
+            task._close()
+        finally:
+            self.current = None
+        self._ended(task, FAILED, exception)
 
     def idle(self) -> None:
         """Sleep until the next timer is due or something is posted.  Called when no task is ready."""
@@ -229,17 +251,16 @@ class Loop:
             fn, args = inbox.popleft()
             try:
                 fn(*args)
-            except Exception:
-                logger.exception("%s failed in the kernel thread", getattr(fn, "__qualname__", fn))
+            except KeyboardInterrupt:
+                raise
+            except BaseException:
+                _log(fn)
 
     def _fire_timers(self) -> None:
         timers = self.timers
         now, last = self.clock(), timers.number
         while (target := timers.pop_due(now, last)) is not None:
-            try:
-                target._on_timer()
-            except Exception:
-                logger.exception("a timer failed in the kernel thread")
+            self.guard(target._on_timer)
 
     def _flush(self) -> None:
         flushes = self._flushes[:]
@@ -296,11 +317,11 @@ class Loop:
         task._state = WAITING
         try:
             wait.begin(task)
-        except Exception as exception:
+        except BaseException as exception:
             if task._wait is wait:
                 self.wake_error(task, exception)
             else:
-                logger.exception("%r failed after it had woken its task", wait)
+                failures.log_failure(logger, "%r failed after it had woken its task", wait)
 
     def _begin_receive(self, task: Task) -> None:
         task._op = None
@@ -329,7 +350,7 @@ class Loop:
         """The innermost generator of a running task has raised: unwind, until an outer one catches it."""
         _cut(exception)
         stack = task._stack
-        while stack and not isinstance(exception, Terminate):
+        while stack and not is_a(exception, Terminate):
             gen = stack.pop()
             task._enter_throwing(gen)
             try:
@@ -348,9 +369,9 @@ class Loop:
                     self._ready.append(task)
                     return
                 return self._yielded(task, y)
-        if isinstance(exception, Terminate):
+        if is_a(exception, Terminate):
             self._ended(task, TERMINATED, None)
-        elif isinstance(exception, HotSwapException) and task._swap_in(exception):
+        elif is_a(exception, HotSwapException) and task._swap_in(exception):
             self._ready.append(task)
         else:
             self._ended(task, FAILED, exception)
@@ -361,11 +382,19 @@ class Loop:
 
 def _cut(exception: BaseException) -> None:
     """Take this file's own frame off the head of the traceback: users want to see theirs."""
-    trace = exception.__traceback__
-    if trace is not None:
-        while trace is not None and trace.tb_frame.f_globals.get("__name__") in _OWN:
-            trace = trace.tb_next
-        exception.__traceback__ = trace
+    trace = failures.trace_of(exception)
+    while trace is not None and trace.tb_frame.f_globals.get("__name__") in _OWN:
+        trace = trace.tb_next
+    failures.set_trace(exception, trace)
+
+
+def _can_go_on(gen: Any) -> bool:
+    """False once a generator or coroutine has returned or raised: another step would look like ``return None``."""
+    return getattr(gen, "gi_frame", None) is not None or getattr(gen, "cr_frame", None) is not None
+
+
+def _log(fn: Callable[..., object]) -> None:
+    failures.log_failure(logger, "%s failed in the kernel thread", getattr(fn, "__qualname__", fn))
 
 
 _OWN = (__name__, "parkcos.kernel.task_core")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pickle
-import traceback
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal
 
 from parkcos.errors import TaskTerminated
+from parkcos.kernel import failures
 
 __all__ = ["MonitorStatus", "Outcome"]
 
@@ -36,15 +36,16 @@ class Outcome:
         exception = self.exception
         assert exception is not None
         text = ""  # it was meant for that task: it must not end who waits for it
-        if isinstance(exception, KeyboardInterrupt):
+        if failures.is_a(exception, KeyboardInterrupt):
             text = "the task was interrupted (KeyboardInterrupt): its server, or program, was to end"
-        elif isinstance(exception, SystemExit) and not exits:
-            text = f"the task ended itself by sys.exit({exception.code!r})"
+        elif failures.is_a(exception, SystemExit) and not exits:
+            text = f"the task ended itself by {failures.exit_call(exception)}"
         if text:
             error = TaskTerminated(text)
             error.__cause__ = exception
             return error
-        return exception.with_traceback(self._raised_at)
+        failures.set_trace(exception, self._raised_at)
+        return exception
 
 
 class MonitorStatus:
@@ -82,7 +83,7 @@ class MonitorStatus:
             return cls(info, StopIteration, outcome.value)
         if outcome.kind == "terminated":
             return cls(info, TaskTerminated, None, outcome.exception)
-        return cls(info, outcome.exception.__class__, outcome.traceback, outcome.exception, outcome.traceback)
+        return cls(info, type(outcome.exception), outcome.traceback, outcome.exception, outcome.traceback)
 
     def __repr__(self) -> str:
         name = getattr(self.type, "__name__", self.type)
@@ -98,15 +99,6 @@ def _travels(exception: BaseException | None) -> BaseException | None:
         return None
     try:
         pickle.loads(pickle.dumps(exception))
-    except Exception:
+    except BaseException:  # of its own code
         return None
     return exception
-
-
-def format_failure(exception: BaseException) -> str:
-    """The text of a failure: the traceback, or one line for the exceptions that are meant as an order to end."""
-    if isinstance(exception, SystemExit):
-        return f"SystemExit: {exception.code}"
-    if isinstance(exception, KeyboardInterrupt):
-        return "KeyboardInterrupt"
-    return "".join(traceback.format_exception(exception))

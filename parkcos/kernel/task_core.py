@@ -16,7 +16,8 @@ from types import CodeType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from parkcos.errors import ForgottenYield, HotSwapException, UsageError
-from parkcos.kernel import explain
+from parkcos.kernel import explain, failures
+from parkcos.kernel.failures import is_a
 from parkcos.kernel.registry import cur_task
 from parkcos.kernel.states import (
     FINISHED,
@@ -140,12 +141,14 @@ class TaskCore:
             self._close()
             raise Terminate
         self._state = READY
-        swap = exception if isinstance(exception, HotSwapException) else None
+        swap = exception if is_a(exception, HotSwapException) else None
         try:
             y = self._gen.throw(exception)
         except BaseException as raised:
-            if swap is not None and not isinstance(raised, HotSwapException):
+            if swap is not None and not is_a(raised, HotSwapException):
                 self._refused(swap)
+            if raised is exception and is_a(raised, StopIteration):  # thrown before its first step; it is no return
+                raise RuntimeError(f"StopIteration was thrown into {self.name}") from raised
             raise
         if swap is not None:
             self._refused(swap)
@@ -190,13 +193,13 @@ class TaskCore:
                     gen.close()
                     break
                 except RuntimeError as exception:
-                    if "ignored GeneratorExit" not in str(exception):
-                        logger.exception("%r failed while it was terminated", self)
+                    if "ignored GeneratorExit" not in failures.message_of(exception):
+                        failures.log_failure(logger, "%r failed while it was terminated", self)
                         break
                     logger.debug("%r yielded while it was terminated, and is dropped", self)
                 except BaseException as exception:
-                    if not isinstance(exception, (SystemExit, KeyboardInterrupt)):
-                        logger.exception("%r failed while it was terminated", self)
+                    if not is_a(exception, (SystemExit, KeyboardInterrupt)):
+                        failures.log_failure(logger, "%r failed while it was terminated", self)
                     break
         self._stack = None
 
@@ -287,9 +290,9 @@ class TaskCore:
 
 def as_exception(given: tuple[Any, ...]) -> BaseException:
     """What the arguments of ``throw()`` mean.  Raises: UsageError if that is no exception."""
-    if len(given) == 1 and isinstance(given[0], tuple):
+    if len(given) == 1 and issubclass(type(given[0]), tuple):
         given = given[0]
-    if given and isinstance(given[0], BaseException):
+    if given and is_a(given[0], BaseException):
         return given[0]
     if given and isinstance(given[0], type) and issubclass(given[0], BaseException):
         value = given[1] if len(given) > 1 else None

@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 
 from parkcos.errors import ProtocolError, ShippingError, UsageError
 from parkcos.kernel import Kernel, Task, operation
+from parkcos.kernel.failures import log_failure
 from parkcos.kernel.wait import Completion
 from parkcos.net import outcomes, wire
 from parkcos.net.addresses import OwnAddress
@@ -215,8 +216,8 @@ class Network:
                     continue
                 try:
                     service(peer, message)
-                except Exception:
-                    logger.exception("a message of %r for the %s could not be handled", peer, message.service)
+                except BaseException:  # of a user's code, perhaps, which a service has opened
+                    log_failure(logger, "a message of %r for the %s could not be handled", peer, message.service)
             else:
                 for_tasks.append(message)
         if for_tasks:

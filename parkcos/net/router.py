@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from parkcos.kernel import Kernel, Task
+from parkcos.kernel import Kernel, Task, failures
 from parkcos.net import outcomes, wire
 from parkcos.net.backlog import LARGE_BYTES, LOOK_EVERY, Backlog
 from parkcos.net.kept import KeptOutcomes
@@ -59,7 +59,7 @@ class Router:
                     continue  # it ended while the message was on its way
                 try:
                     content = loads(message.form, message.payload)
-                except Exception as error:
+                except BaseException as error:
                     self._unopened(peer, f"a message to {task!r}", error)
                     continue
                 task.send(content)
@@ -73,20 +73,20 @@ class Router:
                     continue
                 try:
                     handler(self, peer, message)
-                except Exception as error:
+                except BaseException as error:
                     self._not_handled(peer, message, error)
 
     def _not_handled(self, peer: Peer, message: wire.Message, error: BaseException) -> None:
-        logger.exception("a %s of %r could not be handled", type(message).__name__, peer)
+        failures.log_failure(logger, "a %s of %r could not be handled", type(message).__name__, peer)
         request = getattr(message, "request", 0)
         if request and not isinstance(message, wire.Answer):  # somebody waits
-            self._answer(peer, request, -1, error=f"{type(error).__name__}: {error}")
+            self._answer(peer, request, -1, error=failures.line_of(error))
 
     def _unopened(self, peer: Peer, what: str, error: BaseException) -> str:
         hint = ""
-        if isinstance(error, AttributeError | ImportError):
+        if failures.is_a(error, (AttributeError, ImportError)):
             hint = "; if it is of a class of the client's program, list that class in the client's components"
-        text = f"{what} from {peer!r} cannot be opened here: {type(error).__name__}: {error}{hint}"
+        text = f"{what} from {peer!r} cannot be opened here: {failures.line_of(error)}{hint}"
         logger.error("%s", text)
         return text
 
@@ -105,7 +105,7 @@ class Router:
             return
         try:
             content = loads(message.form, message.payload)
-        except Exception as error:
+        except BaseException as error:
             self._answer(peer, message.request, -1, error=self._unopened(peer, f"a message to {task!r}", error))
             return
         self._answer(peer, message.request, 1 if task.send(content) == 0 else -1)
@@ -204,14 +204,14 @@ class Router:
             return
         try:
             args, kwargs = loads(message.form, message.payload)
-        except Exception as error:
+        except BaseException as error:
             text = self._unopened(peer, f"the arguments for {rps!r}", error)
             self._answer(peer, message.request, wire.RPS_FAILED, error=text)
             return
         try:
             task = rps.make_task(args, kwargs)
         except TypeError as error:
-            self._answer(peer, message.request, wire.RPS_MISFIT, error=str(error))
+            self._answer(peer, message.request, wire.RPS_MISFIT, error=failures.message_of(error))
             return
         self._answer(peer, message.request, wire.RPS_RUNS, task)
 

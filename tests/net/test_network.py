@@ -46,6 +46,25 @@ def sleeper(place: Place) -> Task:
     return place.spawn(sleep)
 
 
+class NoWords(BaseException):
+    def __str__(self) -> str:
+        raise SystemExit
+
+
+class Unopenable:
+    """Raises where it is unpickled."""
+
+    def __init__(self, raised: type[BaseException] = ValueError) -> None:
+        self.raised = raised
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _refuse, (self.raised,)
+
+
+def _refuse(raised: type[BaseException]) -> None:
+    raise raised("there is no such thing")
+
+
 # messages
 
 
@@ -223,31 +242,25 @@ def test_what_cannot_be_sent_raises_at_once_and_says_where(two: tuple[Place, Pla
     assert got.items == ["good"]
 
 
-def test_a_message_that_cannot_be_opened_there_harms_no_other(two: tuple[Place, Place], log: Log) -> None:
+@pytest.mark.parametrize("raised", [ValueError, SystemExit, GeneratorExit, NoWords])
+def test_a_message_that_cannot_be_opened_there_harms_no_other(
+    two: tuple[Place, Place], log: Log, raised: type[BaseException]
+) -> None:
     a, b = two
     there, got = collector(b, 2)
     remote = a.reference(there)
 
     def send(task: Any = None) -> Any:
         remote.send("before")
-        remote.send(Unopenable())
-        result = yield remote.deliver(Unopenable(), timeout=WAIT_S)
+        remote.send(Unopenable(raised))
+        result = yield remote.deliver(Unopenable(raised), timeout=WAIT_S)
         remote.send("after")
         return result
 
     assert a.run(send) == -1
     there.future().result(WAIT_S)
     assert got.items == ["before", "after"]
-    log.wait_for("cannot be opened here", "there is no such thing")
-
-
-class Unopenable:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _refuse, ()
-
-
-def _refuse() -> None:
-    raise ValueError("there is no such thing")
+    log.wait_for("cannot be opened here", raised.__name__)
 
 
 def test_a_sender_that_yields_waits_for_a_slow_receiver(

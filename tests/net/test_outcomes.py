@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from parkcos.errors import RemoteTaskError, ShippingError, TaskAbandoned, TaskTerminated
-from parkcos.kernel.outcome import Outcome, format_failure
+from parkcos.kernel.failures import text_of
+from parkcos.kernel.outcome import Outcome
 from parkcos.net import outcomes
 
 
@@ -23,7 +24,7 @@ def failure(error: BaseException) -> Outcome:
     try:
         raise error
     except BaseException as caught:
-        return Outcome("failed", None, caught, format_failure(caught))
+        return Outcome("failed", None, caught, text_of(caught))
 
 
 @pytest.mark.parametrize("value", [None, 0, "text", b"raw", {"a": [1, 2]}, bytearray(100_000)])
