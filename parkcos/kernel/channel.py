@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
-from parkcos.errors import UsageError
+from parkcos.errors import ShippingError, UsageError
 from parkcos.kernel.failures import log_failure
 from parkcos.kernel.registry import current_kernel
 from parkcos.kernel.task import Task
@@ -149,6 +149,8 @@ class Channel:
         """Send `message` to all subscribers; those that have ended are dropped.  Any thread; do not yield it.
 
         Returns: 0, also without subscribers; -1 if the channel is closed.
+        Raises: ShippingError if `message` cannot be pickled for a subscriber in another process; all others have it.
+            Called in another thread than the kernel's, it logs that instead.
         """
         if self._closed:
             return -1
@@ -157,9 +159,15 @@ class Channel:
             return 0
         message = self._transformed(message)
         if message is not _DROPPED:
+            unsent: ShippingError | None = None
             for subscriber in list(self._subscribers):
-                if subscriber.send(message) != 0:
-                    self._subscribers.pop(subscriber, None)
+                try:
+                    if subscriber.send(message) != 0:
+                        self._subscribers.pop(subscriber, None)
+                except ShippingError as error:
+                    unsent = error
+            if unsent is not None:
+                raise unsent
         return 0
 
     @operation
@@ -171,6 +179,7 @@ class Channel:
 
         Returns: the number of tasks whose queue it is in, also through other channels; 0 if the time was over or
         the transform dropped it; -1 if `n` is not a whole number from 0, or the channel is closed.
+        Raises: ShippingError if `message` cannot be pickled for a subscriber in another process; all others have it.
         """
         limit = seconds(timeout)
         if not isinstance(n, int) or n < 0 or self._closed:
@@ -197,16 +206,22 @@ class Channel:
             else:
                 left = None if deadline is None else deadline - kernel.clock()
                 elsewhere.append((subscriber, kernel.spawn(_deliver_to, subscriber, message, left)))
+        unsent: ShippingError | None = None
         for subscriber, delivery in elsewhere:
-            reached += self._count(subscriber, (yield delivery.finish()))
+            delivered = yield delivery.result()
+            if isinstance(delivered, ShippingError):
+                unsent = delivered
+            else:
+                reached += self._count(subscriber, delivered)
+        if unsent is not None:
+            raise unsent
         return reached
 
-    def _count(self, subscriber: Task | Channel, delivered: Any) -> int:
+    def _count(self, subscriber: Task | Channel, delivered: int) -> int:
         """How many tasks a delivery reached; a subscriber that is gone is dropped."""
-        if isinstance(delivered, int) and delivered >= 0:
-            return delivered
-        self._subscribers.pop(subscriber, None)
-        return 0
+        if delivered < 0:
+            self._subscribers.pop(subscriber, None)
+        return max(delivered, 0)
 
     def _transformed(self, message: Any) -> Any:
         if self._transform is None:
@@ -261,4 +276,7 @@ _DROPPED = object()
 
 
 def _deliver_to(subscriber: Task | Channel, message: Any, timeout_s: float | None) -> Generator[Any, Any, Any]:
-    return (yield subscriber.deliver(message, timeout_s))
+    try:
+        return (yield subscriber.deliver(message, timeout_s))
+    except ShippingError as error:
+        return error

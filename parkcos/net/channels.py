@@ -13,6 +13,7 @@ from parkcos.kernel.wait import Wait, seconds
 from parkcos.net import wire
 from parkcos.net.location import Location
 from parkcos.net.payload import Buffer, dumps
+from parkcos.net.requests import delivered
 
 if TYPE_CHECKING:
     from parkcos.net.network import Network
@@ -68,7 +69,7 @@ class RemoteChannel(Channel):
         def ask(request: int) -> tuple[wire.Message, Sequence[Buffer]]:
             return wire.DeliverToChannel(wire.EMPTY, form, False, self.name, request, n, limit), buffers
 
-        return self.network.request("deliver", self._reach, ask, limit, 0, -1, withdraws=True)
+        return self.network.request("deliver", self._reach, ask, limit, 0, -1, delivered, withdraws=True)
 
     def subscribe(self, subscriber: Task | Channel, timeout: float | None = None) -> Wait[int]:
         return self._change(subscriber, timeout, True)

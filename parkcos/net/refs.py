@@ -15,6 +15,7 @@ from parkcos.net import outcomes, wire
 from parkcos.net.location import Location
 from parkcos.net.payload import dumps
 from parkcos.net.peer import GONE
+from parkcos.net.requests import delivered
 
 if TYPE_CHECKING:
     from parkcos.net.network import Network
@@ -112,7 +113,7 @@ class RemoteTask(Task):
     def deliver(self, message: Any, timeout: float | None = None) -> Wait[int]:
         """Yield it.  Returns: 1 when `message` is in the task's queue, 0 after `timeout` seconds, -1 if it has ended.
 
-        Raises: ShippingError at once if `message` cannot be pickled.
+        Raises: ShippingError at once if `message` cannot be pickled, and later if it cannot be opened there.
         """
         form, buffers = dumps(message)
         limit = seconds(timeout)
@@ -122,7 +123,7 @@ class RemoteTask(Task):
         def ask(request: int) -> tuple[wire.Message, Any]:
             return wire.DeliverToTask(wire.EMPTY, form, False, self.id, request), buffers
 
-        return self.network.request("deliver", self._reach, ask, limit, 0, -1, withdraws=True)
+        return self.network.request("deliver", self._reach, ask, limit, 0, -1, delivered, withdraws=True)
 
     def terminate(self) -> int:
         if self._outcome is not None or (peer := self._reach()) is None:

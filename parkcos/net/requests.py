@@ -1,4 +1,4 @@
-"""What this process has asked others and not been answered yet.  Kernel thread only, but for `gone`."""
+"""What this process has asked others and not been answered yet.  Kernel thread only."""
 
 from __future__ import annotations
 
@@ -56,6 +56,13 @@ class Requests:
             self._open.pop(number)[1](None)
         for number in [n for n, asked in self._withdrawn.items() if asked.itself is peer]:
             del self._withdrawn[number]
+
+
+def delivered(answer: wire.Answer) -> int:
+    """What the answer to a delivery says.  Raises: ShippingError if the message came there and was of no use."""
+    if answer.error:
+        raise ShippingError(answer.error)
+    return answer.value
 
 
 def must_be_encodable(question: wire.Message) -> None:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from parkcos.errors import ShippingError
 from parkcos.kernel import Kernel, Task, failures
 from parkcos.net import outcomes, wire
 from parkcos.net.backlog import LARGE_BYTES, LOOK_EVERY, Backlog
@@ -124,8 +125,12 @@ class Router:
         content = loads(message.form, message.payload)
 
         def deliver() -> Any:
-            count = yield channel.deliver(content, message.timeout_s, message.n)
-            self._answer(peer, message.request, count)
+            try:
+                count = yield channel.deliver(content, message.timeout_s, message.n)
+            except ShippingError as error:
+                self._answer(peer, message.request, -1, error=str(error))
+            else:
+                self._answer(peer, message.request, count)
 
         self._delivering[key] = task = self._spawn(deliver)
         task.add_end_callback(lambda _: self._delivering.pop(key, None))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parkcos.errors import UsageError
+from parkcos.errors import ShippingError, UsageError
 from parkcos.kernel import Channel, Task, operation
 from tests.kernel.virtual import VirtualKernel
 
@@ -171,34 +171,64 @@ def test_deliver_waits_for_n_subscribers(kernel):
     kernel.main(main)
 
 
+class RemoteChannel(Channel):
+    """As networking has it: answers a number, or raises at once or later what cannot be sent."""
+
+    __slots__ = ("answer", "at_once")
+
+    def __init__(self, kernel, answer, at_once=False):
+        self.kernel, self.id, self.name = kernel, 0, "remote"
+        self.answer, self.at_once = answer, at_once
+
+    def send(self, message):
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return 0
+
+    def deliver(self, message, timeout=None, n=0):
+        if self.at_once:
+            raise self.answer
+        return self._deliver()
+
+    @operation
+    def _deliver(self):
+        yield
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
 def test_remote_subscribers_are_reached_by_their_deliver(kernel):
-    class RemoteChannel(Channel):
-        __slots__ = ("answer",)
-
-        def __init__(self, answer):
-            self.kernel, self.id, self.name = kernel, 0, "remote"
-            self.answer = answer
-
-        def send(self, message):
-            return 0
-
-        @operation
-        def deliver(self, message, timeout=None, n=0):
-            yield
-            if isinstance(self.answer, Exception):
-                raise self.answer
-            return self.answer
-
     def main():
         channel = Channel("c")
-        remotes = [RemoteChannel(answer) for answer in (5, 0, -1, ValueError("x"))]
-        for remote in remotes:
-            assert (yield channel.subscribe(remote)) == 0
+        for answer in (5, 0, -1):
+            assert (yield channel.subscribe(RemoteChannel(kernel, answer))) == 0
         yield channel.subscribe(Task(collect))
         assert (yield channel.deliver("m", timeout=5)) == 6
         assert len(channel._subscribers) == 3
 
     kernel.main(main)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_what_cannot_be_sent_is_an_error_of_the_sender_and_reaches_all_others(kernel, caplog, at_once):
+    def main():
+        channel = Channel("c")
+        before, after = Task(collect), Task(collect)
+        error = ShippingError("<object> cannot be sent")
+        for subscriber in (before, RemoteChannel(kernel, error, at_once), RemoteChannel(kernel, 2), after):
+            yield channel.subscribe(subscriber)
+        with pytest.raises(ShippingError, match="cannot be sent"):
+            yield channel.deliver("one")
+        with pytest.raises(ShippingError, match="cannot be sent"):
+            channel.send("two")
+        assert len(channel._subscribers) == 4
+        before.send("end")
+        after.send("end")
+        return (yield before()), (yield after())
+
+    assert kernel.main(main) == (["one", "two"], ["one", "two"])
+    assert not caplog.records
 
 
 def test_send_from_a_thread(threaded):

@@ -253,11 +253,11 @@ def test_a_message_that_cannot_be_opened_there_harms_no_other(
     def send(task: Any = None) -> Any:
         remote.send("before")
         remote.send(Unopenable(raised))
-        result = yield remote.deliver(Unopenable(raised), timeout=WAIT_S)
+        with pytest.raises(ShippingError, match=f"cannot be opened here: {raised.__name__}"):
+            yield remote.deliver(Unopenable(raised), timeout=WAIT_S)
         remote.send("after")
-        return result
 
-    assert a.run(send) == -1
+    a.run(send)
     there.future().result(WAIT_S)
     assert got.items == ["before", "after"]
     log.wait_for("cannot be opened here", raised.__name__)
@@ -787,6 +787,47 @@ def test_channels_that_feed_channels_across(cluster: Cluster) -> None:
     keeper.send("end")
 
 
+def test_a_channel_keeps_subscribers_elsewhere_that_a_message_cannot_be_sent(cluster: Cluster) -> None:
+    """Top at a, middle at b, a leaf at each: what cannot be pickled is told to its sender, and that alone is lost."""
+    a, b = cluster.place("a"), cluster.place("b")
+    leaf_a, got_a = collector(a)
+    leaf_b, got_b = collector(b)
+    ready = threading.Event()
+
+    def middle(task: Any = None) -> Any:
+        channel = Channel("middle", lambda name, message: threading.Lock() if message == "spoil" else message)
+        channel.register()
+        yield channel.subscribe(remote_leaf)
+        ready.set()
+        yield task.receive()
+
+    remote_leaf = b.reference(leaf_a)
+    keeper = b.spawn(middle)
+    assert ready.wait(WAIT_S)
+
+    leaf_of_b = a.reference(leaf_b)
+
+    def top(task: Any = None) -> Any:
+        channel = Channel("top")
+        below = yield Channel.locate("middle", location=b.location, timeout=WAIT_S)
+        yield channel.subscribe(below)
+        yield channel.subscribe(leaf_of_b)
+        with pytest.raises(ShippingError, match="lock object"):
+            yield channel.deliver(threading.Lock(), timeout=WAIT_S)
+        with pytest.raises(ShippingError, match="lock object"):
+            channel.send(threading.Lock())
+        with pytest.raises(ShippingError, match="lock object"):  # raised in the middle, for the leaf there
+            yield channel.deliver("spoil", timeout=WAIT_S)
+        with pytest.raises(ShippingError, match="there is no such thing"):  # raised where it is opened
+            yield channel.deliver(Unopenable(), timeout=WAIT_S)
+        return (yield channel.deliver("good", timeout=WAIT_S))
+
+    assert a.run(top) == 2
+    for got, items in ((got_a, ["good"]), (got_b, ["spoil", "good"])):
+        assert got.wait(items.__eq__) == items
+    keeper.send("end")
+
+
 def test_a_channel_of_a_dead_process(two: tuple[Place, Place]) -> None:
     a, b = two
     a.connect(b)
@@ -816,9 +857,10 @@ def test_a_subscriber_that_cannot_be_opened_there(two: tuple[Place, Place], log:
     channel = a.call(RemoteChannel, a.network, b.location, b.network.incarnation, "c")
 
     def use(task: Any = None) -> Any:
-        return (yield channel.deliver(Unopenable()))
+        with pytest.raises(ShippingError, match="there is no such thing"):
+            yield channel.deliver(Unopenable())
 
-    assert a.run(use) == -1
+    a.run(use)
     log.wait_for("could not be handled")
 
 
