@@ -5,18 +5,20 @@ Used in the zygote and in servers only: it changes `sys.modules` of its process,
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import linecache
 import os
-import pickle
 import sys
 import types
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from parkcos.errors import NoNetworkYet, ShippingError
+from parkcos.errors import NoNetworkYet, ShippingError, name_and_text
+from parkcos.net.payload import PICKLE, loads
 
 if TYPE_CHECKING:
-    from parkcos.cluster.shipping import Definition
+    from parkcos.cluster.shipping import Definition, Source
 
 _pending: dict[tuple[str, str], Definition] = {}
 """What is being installed: a base class may be asked for before its turn."""
@@ -26,6 +28,12 @@ _later: dict[tuple[str, str], Definition] = {}
 
 _installed: dict[tuple[str, str], bytes] = {}
 """The digest of what was installed last under each name."""
+
+_given: set[tuple[str, str]] = set()
+"""The names whose values have come from the client, and not only why there is none."""
+
+_spaces: dict[str, types.ModuleType] = {}
+"""Namespaces of functions at the client that are no module's there: "name#number"."""
 
 
 class Unshipped:
@@ -54,18 +62,33 @@ class Unshipped:
 
 
 class Globals(dict[str, Any]):
-    """Stands for a module's globals while a function travels; arrives as the very dictionary."""
+    """Stands for a module's globals while a function travels; arrives as the very dictionary.
 
-    def __init__(self, module: str) -> None:
+    A function that is made with these as its globals has those of that module at a server.
+
+    imported: they are those of a module that the server has.
+    """
+
+    def __init__(self, module: str, imported: bool = False) -> None:
         super().__init__()
         self.module = module
+        self.imported = imported
 
     def __reduce__(self) -> Any:
-        return module_globals, (self.module,)
+        return imported_globals if self.imported else module_globals, (self.module,)
+
+
+def imported_globals(name: str) -> dict[str, Any]:
+    """The globals of a module that is imported if need be."""
+    return vars(importlib.import_module(name))
 
 
 def module_globals(name: str) -> dict[str, Any]:
     """The globals of the module `name`, which is made if there is none.  Never imports anything."""
+    if "#" in name:
+        if name not in _spaces:
+            _spaces[name] = fresh_module(name.partition("#")[0])
+        return vars(_spaces[name])
     module = sys.modules.get(name)
     if module is None:
         module = sys.modules[name] = fresh_module(name)
@@ -107,10 +130,55 @@ def resolve(module: str, qualname: str) -> Any:
     return found
 
 
+def begin(key: tuple[str, str], make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """Unpickles the function or class that is installed under this name: found by it before it is complete."""
+    module, name = key
+    made = module_globals(module)[name] = make(*args)
+    return made
+
+
+def make_function(
+    code: types.CodeType, names: dict[str, Any], name: str, cells: tuple[types.CellType, ...]
+) -> types.FunctionType:
+    """Unpickles a function, which `set_function` completes."""
+    names.setdefault("__builtins__", __builtins__)
+    return types.FunctionType(code, names, name, None, cells)
+
+
+def set_function(function: types.FunctionType, state: tuple[Any, ...]) -> None:
+    """Unpickles what may refer to the function itself."""
+    attributes, own, contents, used, submodules = state
+    for name, value in attributes.items():
+        setattr(function, name, value)
+    vars(function).update(own)
+    function.__globals__.update(used)
+    for cell, content in zip(function.__closure__ or (), contents, strict=True):
+        if content:
+            (cell.cell_contents,) = content
+    for name in submodules:
+        with contextlib.suppress(ImportError):  # it is named when it is used
+            importlib.import_module(name)
+
+
+def remember(source: Source) -> None:
+    """Have tracebacks show these lines, also where there is no such file, or another."""
+    lines = linecache.getlines(source.file)
+    shipped = source.text.splitlines(keepends=True)
+    start, end = source.first - 1, source.first - 1 + len(shipped)
+    if lines[start:end] != shipped:
+        lines = lines + ["\n"] * (start - len(lines))
+        lines[start:end] = shipped
+        # Without a time, it is not compared with the file.
+        linecache.cache[source.file] = sum(map(len, lines)), None, lines, source.file
+
+
 def install(definitions: Iterable[Definition]) -> None:
     """Set these globals, each only if it is new or its client has replaced it."""
     for definition in definitions:
-        if _installed.get((definition.module, definition.name)) != definition.digest:
+        for source in definition.sources:
+            remember(source)
+        known = _installed.get((definition.module, definition.name))
+        if definition.kind != "source" and known != definition.digest:
             _pending[definition.module, definition.name] = definition
     while _pending:
         _install(next(iter(_pending.values())))
@@ -127,21 +195,25 @@ def _install(definition: Definition) -> None:
     module, name = definition.module, definition.name
     del _pending[module, name]
     space = module_globals(module)
+    _installed[module, name] = definition.digest
     if definition.kind == "missing":
-        space.setdefault(name, Unshipped(name, definition.blob.decode()))
-        _installed[module, name] = definition.digest
+        value = Unshipped(name, definition.blob.decode())
+        if (module, name) in _given:
+            space[name] = value  # what came before is not the client's any more
+        else:
+            space.setdefault(name, value)
         return
     try:
-        value = pickle.loads(definition.blob)
+        value = loads(PICKLE, definition.blob)
     except ModuleNotFoundError as error:
         value = Unshipped(
             name, f"no module named {error.name!r} here: install it at this node, or list it in the client's components"
         )
     except NoNetworkYet:
         _later[module, name] = definition
-        space[name] = Unshipped(name, "it is, or refers to, a task or channel, and node_setup has no network")
-        return
+        del _installed[module, name]
+        value = Unshipped(name, "it is, or refers to, a task or channel, and node_setup has no network")
     except Exception as error:
-        value = Unshipped(name, f"it cannot be rebuilt here: {type(error).__name__}: {error}")
+        value = Unshipped(name, f"it cannot be rebuilt here: {name_and_text(error)}")
     space[name] = value
-    _installed[module, name] = definition.digest
+    _given.add((module, name))

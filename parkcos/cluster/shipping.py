@@ -7,39 +7,59 @@ separately see each other, and an instance of the client's class that comes home
 What is installed travels by reference, and is imported there.
 
 A data global is set at a server when it arrives for the first time, and again only when the client's value has been
-replaced since: what a task there has assigned is not overwritten by the next call.
+replaced or changed since: what a task there has assigned is not overwritten by the next call.
+
+A function whose globals are not those of its module, as `exec` makes them, finds its own globals there and not those
+of a namesake: they are a namespace of their own if they look like a module's, else they travel with the function.
 """
 
 from __future__ import annotations
 
-import hashlib
+import dis
+import functools
 import io
+import linecache
 import pickle
 import sys
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
-import cloudpickle
 import msgspec
 from cloudpickle import cloudpickle as _cp
 
 from parkcos.cluster import namespace
+from parkcos.cluster.changes import Watch, digest
 from parkcos.cluster.origins import travels_by_value
 from parkcos.errors import ShippingError
 from parkcos.net.payload import PICKLE, Buffer, assemble, explain, keep_large
+from parkcos.net.pickling import BufferCallback, ByValue, code_in, is_wrapper, reduce_wrapper, with_slots
 
-CODE, DATA, MISSING = "code", "data", "missing"
+CODE, DATA, MISSING, SOURCE = "code", "data", "missing", "source"
+
+
+class Source(msgspec.Struct, array_like=True, frozen=True):
+    """Lines of a file that code has come from, for tracebacks where there is no such file.  first: counted from 1."""
+
+    file: str
+    first: int
+    text: str
 
 
 class Definition(msgspec.Struct, array_like=True, frozen=True):
-    """The value of one global name.  blob: its pickle, or for MISSING the reason why there is none."""
+    """The value of one global name.
+
+    blob: its pickle, or for MISSING the reason why there is none.  sources: of the functions in it.  For SOURCE, which
+    is of functions without such a name, `module` and `name` are a file and a line.
+    """
 
     module: str
     name: str
     kind: str
     digest: bytes
     blob: bytes
+    sources: tuple[Source, ...] = ()
 
 
 _PLAIN = frozenset((int, float, str, bytes, bool, type(None)))
@@ -60,72 +80,176 @@ class ByReference:
         return module in self._modules or f"{module}.".startswith(self._packages)
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+class _Pickler(ByValue):
     """Pickles one object; notes which by-value globals it needs instead of taking them in.
 
     Args:
-        root: the function or class that this pickle is the definition of; None for arguments.
-        by_reference: says which modules the servers have as files.
+        root: what this pickle is the definition of, and the name of that; None for arguments.
     """
 
     def __init__(
         self,
+        shipper: Shipper,
         file: io.BytesIO,
-        root: Any,
-        by_reference: ByReference,
-        buffer_callback: Callable[[pickle.PickleBuffer], bool] | None = None,
+        root: Any = None,
+        key: Key | None = None,
+        buffer_callback: BufferCallback = None,
     ) -> None:
-        super().__init__(file, protocol=5, buffer_callback=buffer_callback)
+        super().__init__(file, buffer_callback)
+        self.shipper = shipper
         self.root = root
-        self.by_reference = by_reference
+        self.key = key
         self.needs: dict[Key, Any] = {}
+        self.sources: dict[Source, None] = {}
+        self._loose: dict[int, dict[str, Any]] = {}
+        """By the id of globals that have no home: what of them travels in this pickle."""
+        self._cells: dict[int, _Cell] = {}
 
     def reducer_override(self, obj: Any) -> Any:
-        if obj is namespace.resolve:
-            return NotImplemented  # by its name, without the long way through cloudpickle
         kind = type(obj)
-        if kind is types.FunctionType or issubclass(kind, type):
-            module = getattr(obj, "__module__", None)
-            if module and module not in self.by_reference and travels_by_value(module):
-                if obj is not self.root and (key := self._global_of(obj, module)):
-                    return namespace.resolve, key
-                if kind is types.FunctionType:
-                    return self._dynamic_function_reduce(obj)
-                return _class_reduce(obj)
+        if kind is types.FunctionType and obj in _CALLED_THERE:
+            return NotImplemented  # by its name, without the long way through cloudpickle
+        wrapper = is_wrapper(obj)
+        if wrapper or kind is types.FunctionType or issubclass(kind, type):
+            module = getattr(obj, "__module__", None) or ""
+            own = module not in self.shipper.by_reference and travels_by_value(module)
+            if own and obj is not self.root and (key := self._global_of(obj, module)):
+                return namespace.resolve, key
+            if own and wrapper:
+                return self._begun(obj, reduce_wrapper(obj))
+            if own and kind is not types.FunctionType:
+                return self._begun(obj, with_slots(obj, _cp._dynamic_class_reduce(obj)))
+            if kind is types.FunctionType and not wrapper and (own or not _is_found(obj)):
+                return self._begun(obj, self._reduced_function(obj))
         return super().reducer_override(obj)
 
-    def _global_of(self, obj: Any, module: str) -> tuple[str, str] | None:
+    def _begun(self, obj: Any, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
+        """`reduced`; if `obj` is what is defined here, it is found by its name as soon as it is made.
+
+        What it holds may refer to it by that name: classes that refer to each other, say.
+        """
+        if obj is not self.root:
+            return reduced
+        make, args, *rest = reduced
+        return namespace.begin, (self.key, make, args), *rest
+
+    def _global_of(self, obj: Any, module: str) -> Key | None:
         """(module, qualified name) if that is where `obj` is found; notes the global it hangs on."""
         qualname: str = obj.__qualname__
         head, _, _ = qualname.partition(".")
         if self.root is not None and module == self.root.__module__ and head == self.root.__qualname__:
             return None  # part of the class that is being defined here
-        found = holder = vars(sys.modules[module]).get(head)
+        space, holder = module, vars(sys.modules[module]).get(head)
+        names = getattr(obj, "__globals__", {})
+        if holder is not obj and names.get(head) is obj:
+            space, holder = self.shipper.space_of(names), obj
+            if not space:
+                return None
+        found = holder
         for part in qualname.split(".")[1:]:
             found = getattr(found, part, None)
         if found is not obj:
             return None
-        self.needs[module, head] = holder
-        return module, qualname
+        self.needs[space, head] = holder
+        return space, qualname
 
-    def _dynamic_function_reduce(self, func: types.FunctionType) -> Any:
-        """As cloudpickle's, but the function's globals are the namespace of its module at the server."""
-        module = func.__module__ if travels_by_value(func.__module__) else "__main__"
-        code, _, name, argdefs, closure = self._function_getnewargs(func)
-        state, slots = _cp._function_getstate(func)
-        for global_name, value in slots["__globals__"].items():
-            if not global_name.startswith("__"):
-                self.needs[module, global_name] = value
-        if "." in module and (package := vars(sys.modules[module]).get("__package__")):
-            self.needs[module, "__package__"] = package  # for imports in the function that are relative to it
-        slots["__globals__"] = {}
-        newargs = (code, namespace.Globals(module), name, argdefs, closure)
-        return (_cp._make_function, newargs, (state, slots), None, None, _cp._function_setstate)
+    def _reduced_function(self, func: types.FunctionType) -> tuple[Any, ...]:
+        """What makes a function that finds its globals where they live at the server."""
+        code, names = func.__code__, global_names(func.__code__)
+        used = {name: func.__globals__[name] for name in names if name in func.__globals__ and name not in _OF_MODULES}
+        cells = func.__closure__ or ()
+        contents = [_contents(cell) for cell in cells]
+        attributes = {name: getattr(func, name) for name in _ATTRIBUTES}
+        submodules = _submodules([*used.values(), *(each[0] for each in contents if each)], {*names, *code.co_names})
+        lives_in: dict[str, Any]
+        if space := self.shipper.space_of(func.__globals__):
+            lives_in = namespace.Globals(space)
+            if space in self.shipper.by_reference or not self.shipper.is_own(space):
+                lives_in = namespace.Globals(space, imported=True)
+            else:
+                if package := func.__globals__.get("__package__"):
+                    used["__package__"] = package  # for imports in the function that are relative to it
+                self.needs.update(((space, name), value) for name, value in used.items())
+            used = {}
+        else:
+            lives_in = self._loose.setdefault(
+                id(func.__globals__),
+                {name: func.__globals__[name] for name in ("__name__", "__package__") if name in func.__globals__},
+            )
+        if source := self.shipper.source_of(code):
+            self.sources[source] = None
+        made = (code, lives_in, func.__name__, tuple(self._cells.setdefault(id(c), _Cell(c)) for c in cells))
+        state = (attributes, dict(vars(func)), contents, used, submodules)
+        return namespace.make_function, made, state, None, None, namespace.set_function
 
 
-def _class_reduce(obj: type) -> Any:
-    reduced = _cp._class_reduce(obj)
-    return _cp._dynamic_class_reduce(obj) if reduced is NotImplemented else reduced
+_CALLED_THERE = frozenset(
+    (namespace.resolve, namespace.begin, namespace.make_function, namespace.set_function, code_in)
+)
+"""What pickles of code call to be made again."""
+
+_ATTRIBUTES = ("__qualname__", "__module__", "__doc__", "__defaults__", "__kwdefaults__", "__annotations__")
+
+_OF_MODULES = frozenset(
+    ("__name__", "__builtins__", "__spec__", "__loader__", "__package__", "__path__", "__cached__", "__dict__")
+)
+"""Globals that a module has of its own at a server."""
+
+
+class _Cell:
+    """Stands for a variable of an enclosing function; arrives as an empty one, shared by those who share it here."""
+
+    __slots__ = ("cell",)
+
+    def __init__(self, cell: types.CellType) -> None:
+        self.cell = cell  # so that its id stays its own
+
+    def __reduce__(self) -> Any:
+        return types.CellType, ()
+
+
+def _contents(cell: types.CellType) -> tuple[Any, ...]:
+    try:
+        return (cell.cell_contents,)
+    except ValueError:  # it is empty
+        return ()
+
+
+def _is_found(func: types.FunctionType) -> bool:
+    """Whether an import finds a function under its name."""
+    found: Any = sys.modules.get(func.__module__ or "")
+    for part in func.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is func
+
+
+@functools.lru_cache(1000)
+def global_names(code: types.CodeType) -> tuple[str, ...]:
+    """The names that code, and the code of functions and classes in it, looks up outside of functions."""
+    names = {each.argval: None for each in dis.get_instructions(code) if each.opname in _LOOKUPS}
+    for const in code.co_consts:
+        if isinstance(const, types.CodeType):
+            names.update(dict.fromkeys(global_names(const)))
+    return tuple(names)
+
+
+_LOOKUPS = {"LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
+
+
+def _submodules(values: list[Any], names: set[str]) -> list[str]:
+    """Modules that code finds as attributes of packages, and which must be imported for that."""
+    found: list[str] = []
+    for package in values:
+        if isinstance(package, types.ModuleType) and hasattr(package, "__path__"):
+            prefix = f"{package.__name__}."
+            below = [each for each in list(sys.modules) if each.startswith(prefix)]
+            found += [each for each in below if names.issuperset(each[len(prefix) :].split("."))]
+    return found
+
+
+def _last_line(code: types.CodeType) -> int:
+    inner = [_last_line(const) for const in code.co_consts if isinstance(const, types.CodeType)]
+    return max([code.co_firstlineno, *(end for _, end, _, _ in code.co_positions() if end is not None), *inner])
 
 
 class _Named:
@@ -140,6 +264,16 @@ class _Named:
         return namespace.resolve, self.key
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A definition, of which value, and what it needs.  watch: of what may change in that value."""
+
+    value: Any
+    definition: Definition
+    needs: tuple[tuple[Key, Any], ...] = ()
+    watch: Watch | None = None
+
+
 class Shipper:
     """Turns what a client runs into payloads and definitions.  One for each client.
 
@@ -150,7 +284,11 @@ class Shipper:
     def __init__(self, modules: Iterable[str] = (), packages: Iterable[str] = ()) -> None:
         self.by_reference = ByReference(modules, packages)
         self._names: dict[types.FunctionType, _Named] = {}
-        self._made: dict[Key, tuple[Any, Definition, tuple[tuple[Key, Any], ...]]] = {}
+        self._made: dict[Key, _Made] = {}
+        self._spaces: dict[str, dict[str, Any]] = {}
+        """Globals of functions that are no module's, by what they are called at the servers."""
+        self._space_names: dict[int, str] = {}
+        self._sources: dict[tuple[str, types.CodeType], Source | None] = {}
 
     def pack_call(
         self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -158,7 +296,7 @@ class Shipper:
         """As `pack` of (fn, args, kwargs), and faster where a global function is called with plain arguments."""
         if all(type(arg) in _PLAIN for arg in args) and (not kwargs or all(type(v) in _PLAIN for v in kwargs.values())):
             named = self._names.get(fn) if type(fn) is types.FunctionType else None
-            if named is None or vars(sys.modules[named.key[0]]).get(named.key[1]) is not fn:
+            if named is None or self._globals(named.key[0]).get(named.key[1]) is not fn:
                 named = self._name(fn)
             if named is not None:
                 data = pickle.dumps((named, args, kwargs), 5)
@@ -181,15 +319,19 @@ class Shipper:
 
     def _name(self, fn: Any) -> _Named | None:
         """What stands for a function of the client's own that servers find by its name; None if it is none."""
-        if type(fn) is not types.FunctionType:
+        if not isinstance(fn, types.FunctionType):
             return None
         self._names.pop(fn, None)
-        key = key_of(fn)
-        if key is None or key[0] in self.by_reference:
+        module, name, names = fn.__module__, fn.__qualname__, fn.__globals__
+        if not module or module in self.by_reference or not travels_by_value(module):
             return None
+        if vars(sys.modules[module]).get(name) is not fn:
+            module = self.space_of(names) if names.get(name) is fn else ""
+            if not module:
+                return None
         if len(self._names) >= NAMES_MAX:
             self._names.clear()
-        named = self._names[fn] = _Named(key)
+        named = self._names[fn] = _Named((module, name))
         return named
 
     def pack(self, obj: Any) -> tuple[int, list[Buffer], list[Definition]]:
@@ -200,13 +342,17 @@ class Shipper:
         """
         file = io.BytesIO()
         buffers: list[memoryview] = []
-        pickler = _Pickler(file, None, self.by_reference, keep_large(buffers))
+        pickler = _Pickler(self, file, buffer_callback=keep_large(buffers))
         try:
             pickler.dump(obj)
-        except Exception as error:
+        except BaseException as error:  # of code of its own, too
             raise ShippingError(explain(obj, error)) from error
         form, parts = assemble(file.getvalue(), buffers)
-        return form, parts, self.definitions(pickler.needs) if pickler.needs else []
+        definitions = self.definitions(pickler.needs) if pickler.needs else []
+        for each in pickler.sources:
+            stamp = digest(each.text.encode())
+            definitions.append(Definition(each.file, str(each.first), SOURCE, stamp, b"", (each,)))
+        return form, parts, definitions
 
     def definitions(self, needs: dict[Key, Any]) -> list[Definition]:
         """Definitions of these globals and of all that they need in turn."""
@@ -217,42 +363,75 @@ class Shipper:
             if key in out:
                 continue
             made = self._made.get(key)
-            if made is None or made[0] is not value:
+            if made is None or made.value is not value or (made.watch is not None and made.watch.changed()):
                 made = self._made[key] = self._define(key, value)
-            out[key] = made[1]
-            # The values of names are looked up afresh: the client may have replaced them since.
-            todo += [(k, _current(k, v)) for k, v in made[2]]
+            out[key] = made.definition
+            # The values of names are looked up again: the client may have replaced them since.
+            todo += [(k, self._globals(k[0]).get(k[1], v)) for k, v in made.needs]
         return list(out.values())
 
-    def _define(self, key: Key, value: Any) -> tuple[Any, Definition, tuple[tuple[Key, Any], ...]]:
+    def _define(self, key: Key, value: Any) -> _Made:
         module, name = key
-        own = isinstance(value, types.FunctionType | type) and getattr(value, "__module__", None) == module
+        own = isinstance(value, types.FunctionType | type) or is_wrapper(value)
+        own = own and value.__qualname__ == name and value.__module__ == self._globals(module).get("__name__", module)
         file = io.BytesIO()
-        pickler = _Pickler(file, value if own and value.__qualname__ == name else None, self.by_reference)
+        pickler = _Pickler(self, file, value if own else None, key)
         try:
             pickler.dump(value)
-        except Exception as error:
+            blob = file.getvalue()
+            watch = Watch(value, len(blob), self._pickled)
+        except BaseException as error:
             # Perhaps the function never uses it there; if it does, it is told why it cannot.
             reason = explain(value, error).encode()
-            return value, Definition(module, name, MISSING, _digest(reason), reason), ()
-        blob = file.getvalue()
+            return _Made(value, Definition(module, name, MISSING, digest(reason), reason))
         kind = CODE if callable(value) or isinstance(value, types.ModuleType) else DATA
-        return value, Definition(module, name, kind, _digest(blob), blob), tuple(pickler.needs.items())
+        definition = Definition(module, name, kind, digest(blob), blob, tuple(pickler.sources))
+        return _Made(value, definition, tuple(pickler.needs.items()), watch if watch.needed else None)
 
+    def _pickled(self, obj: Any) -> bytes:
+        file = io.BytesIO()
+        try:
+            _Pickler(self, file).dump(obj)
+        except BaseException:  # the definition says why
+            return b""
+        return file.getvalue()
 
-def _digest(blob: bytes) -> bytes:
-    return hashlib.blake2b(blob, digest_size=16).digest()
+    # -- namespaces
 
+    def space_of(self, names: dict[str, Any]) -> str:
+        """What the namespace with these globals is called at a server; "" if they have to travel with the function."""
+        if isinstance(names, namespace.Globals):
+            return names.module
+        name = names.get("__name__")
+        module = sys.modules.get(name) if isinstance(name, str) else None
+        if module is not None and getattr(module, "__dict__", None) is names:
+            return str(name)
+        if name is None or "__spec__" not in names:
+            return ""
+        known = self._space_names.get(id(names))
+        if known is None:  # kept for good, or its id would be another's one day
+            known = self._space_names[id(names)] = f"{name}#{len(self._spaces) + 1}"
+            self._spaces[known] = names
+        return known
 
-def _current(key: Key, value: Any) -> Any:
-    module = sys.modules.get(key[0])
-    return vars(module).get(key[1], value) if module else value
+    def is_own(self, space: str) -> bool:
+        """Whether what lives in this namespace is the program's own."""
+        return space in self._spaces or travels_by_value(space)
 
+    def _globals(self, space: str) -> dict[str, Any]:
+        module = sys.modules.get(space)
+        return self._spaces.get(space, {}) if module is None else module.__dict__
 
-def key_of(fn: Callable[..., Any]) -> Key | None:
-    """(module, name) of a global function of the client's own program, None for everything else."""
-    module = getattr(fn, "__module__", None)
-    name = getattr(fn, "__qualname__", "")
-    if module and travels_by_value(module) and vars(sys.modules[module]).get(name) is fn:
-        return module, name
-    return None
+    def source_of(self, code: types.CodeType) -> Source | None:
+        """The lines of a function, if they are known here."""
+        key = code.co_filename, code
+        try:
+            return self._sources[key]
+        except KeyError:
+            pass
+        first, last = code.co_firstlineno, _last_line(code)
+        text = "".join(linecache.getlines(code.co_filename)[first - 1 : last])
+        if len(self._sources) >= NAMES_MAX:
+            self._sources.clear()
+        source = self._sources[key] = Source(code.co_filename, first, text) if text else None
+        return source

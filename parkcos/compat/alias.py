@@ -16,6 +16,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from parkcos.cluster.namespace import Globals
 from parkcos.compat.sources import rewrite_modules_of
 
 MODULES = ("netpycos", "dispycos", "asyncfile", "config", "httpd")
@@ -73,7 +74,8 @@ def names_for_servers() -> Callable[[], Any]:
     from parkcos.compat import netpycos
     from parkcos.node.server import close_node, close_server
 
-    names: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__}
+    names = Globals("__main__")
+    names.update(__name__="__main__", __builtins__=__builtins__)
     names.update((name, importlib.import_module(name)) for name in _FOUND_AT_SERVERS)
     names.update(pycos=netpycos, dispycos_close_server=close_server, dispycos_close_node=close_node)
     names["_pycos_at_server"] = _AtServer()

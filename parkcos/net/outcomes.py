@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import linecache
 import re
 from typing import Any
 
-from parkcos.errors import RemoteTaskError, ShippingError, TaskTerminated
+from parkcos.errors import RemoteTaskError, ShippingError, TaskTerminated, name_and_text
 from parkcos.kernel.outcome import Outcome
-from parkcos.net.payload import Buffer, dumps, loads
+from parkcos.net.payload import PICKLE, Buffer, dumps, dumps_exception, loads
 
 FINISHED, FAILED, TERMINATED = "finished", "failed", "terminated"
 
@@ -18,30 +19,22 @@ def pack(outcome: Outcome) -> tuple[str, int, list[Buffer]]:
 
     A result that cannot be pickled makes it a failure that says why.
     """
-    try:
-        return _packed(outcome)
-    except (Exception, SystemExit) as error:  # of its own code, which was to say how it is pickled, or why not
-        why = f"how the task ended cannot be sent: its own code raised {type(error).__name__} when it was pickled"
-        return _packed(Outcome("failed", None, ShippingError(why), outcome.traceback or f"ShippingError: {why}"))
-
-
-def _packed(outcome: Outcome) -> tuple[str, int, list[Buffer]]:
     if outcome.kind == FINISHED:
         try:
             return FINISHED, *dumps(outcome.value)
         except ShippingError as error:
-            return _packed(Outcome("failed", None, error, f"ShippingError: the task's result: {error}"))
-    exception = outcome.exception
-    name = _type_name(exception)
-    text = outcome.traceback
-    try:
-        form, buffers = dumps((exception, name, text))
-        loads(form, b"".join(buffers))  # many exceptions pickle and cannot be unpickled
-    except ShippingError as error:
-        form, buffers = dumps((str(error).replace("<tuple>[0]", f"<{name}>", 1), name, text))
-    except Exception as error:
-        form, buffers = dumps((f"{type(error).__name__}: {error}", name, text))
-    return outcome.kind, form, buffers
+            return pack(Outcome("failed", None, error, f"ShippingError: the task's result: {error}"))
+    exception, why, packed = outcome.exception, "", None
+    if exception is not None:
+        try:
+            form, buffers = dumps_exception(exception)
+            packed = b"".join(buffers)
+            loads(form, packed)  # many exceptions pickle and cannot be unpickled
+        except Exception as error:
+            why = str(error) if isinstance(error, ShippingError) else name_and_text(error)
+            packed = None
+    # What it says of itself can be opened wherever the exception cannot.
+    return outcome.kind, *dumps((packed, why, _type_name(exception), outcome.traceback))
 
 
 def unpack(kind: str, form: int, payload: Buffer, where: str) -> Outcome:
@@ -49,35 +42,47 @@ def unpack(kind: str, form: int, payload: Buffer, where: str) -> Outcome:
     try:
         content = loads(form, payload)
     except Exception as error:
-        text = f"the end of a task at {where} cannot be opened here: {type(error).__name__}: {error}"
+        text = f"the end of a task at {where} cannot be opened here: {name_and_text(error)}"
         return Outcome("failed", None, RemoteTaskError(text), text)
     if kind == FINISHED:
         return Outcome("finished", content)
-    exception, name, text = content  # instead of an exception: why it could not travel
+    packed, why, name, text = content
     if kind == TERMINATED:
         return Outcome("terminated", None, TaskTerminated(f"the task at {where} was {text or 'terminated'}"), text)
+    exception: Any = None
+    if packed is not None:
+        try:
+            exception = loads(PICKLE, packed)
+        except Exception as error:
+            why = name_and_text(error)
     if not isinstance(exception, BaseException):
-        why = exception
         exception = RemoteTaskError(f"{name}: {_last_line(text)}")
         if why:
             exception.add_note(f"it is no {name} here, for that cannot travel: {why}")
-        if why and "__init__()" in why:
+        if "__init__()" in why:
             exception.add_note(f"  write: {name}.__init__ so that it passes all its arguments to super().__init__()")
     if text:
         text = with_source(text)
-        exception.add_note(f"remote traceback, at {where}:\n{text}")
+        _note(exception, f"remote traceback, at {where}:\n{text}")
     if isinstance(exception, ModuleNotFoundError) and exception.name:  # it was an import that has failed
         package = exception.name.partition(".")[0]
-        exception.add_note(
-            f"there is no module {exception.name} there: install it there, or list it in the client's components\n"
-            f"  write: import {package}  and  Client([..., {package}])"
-        )
+        what = f"there is no module {exception.name} there: install it there, or list it in the client's components"
+        _note(exception, f"{what}\n  write: import {package}  and  Client([..., {package}])")
     return Outcome("failed", None, exception, text)
+
+
+def _note(exception: BaseException, text: str) -> None:
+    """Add a note, also to an exception whose class lets nothing be set, as that of a frozen dataclass."""
+    try:
+        exception.add_note(text)
+    except BaseException:
+        with contextlib.suppress(BaseException):
+            object.__setattr__(exception, "__notes__", [*vars(exception).get("__notes__", ()), text])
 
 
 def abandoned(error: BaseException) -> Outcome:
     """The outcome of a task that was lost."""
-    return Outcome("failed", None, error, f"{type(error).__name__}: {error}")
+    return Outcome("failed", None, error, name_and_text(error))
 
 
 _FRAME = re.compile(r'^(\s*)File "(.*)", line (\d+)')

@@ -3,20 +3,22 @@
 Only the two ends open a payload, and only what came through an authenticated session is opened.  Large buffers
 (numpy arrays) travel beside the pickle; `bytes` travel as they are.  A message is what the object was when it was
 sent: a buffer that the program may write to is copied once, for it leaves later, and perhaps again after a redial.
+
+To pack or open an object runs its own code, which may raise anything: a `__reduce__` that calls `sys.exit`, a module
+that does when it is imported.  Whatever is no Exception is made one here, so that it ends what is being sent and
+not who sends it.
 """
 
 from __future__ import annotations
 
-import io
 import pickle
 import struct
 from collections.abc import Callable, Sequence
 from types import CoroutineType, GeneratorType
 from typing import Any
 
-import cloudpickle
-
-from parkcos.errors import ParkcosError, ShippingError
+from parkcos.errors import ParkcosError, ShippingError, name_and_text
+from parkcos.net.pickling import ByName, ByValue, dumps_by
 
 Buffer = bytes | bytearray | memoryview
 
@@ -36,13 +38,25 @@ def dumps(obj: Any) -> tuple[int, list[Buffer]]:
     buffers: list[memoryview] = []
     try:
         data = pickle.dumps(obj, 5, buffer_callback=keep_large(buffers))
-    except Exception:
+    except BaseException:
         buffers.clear()
         try:
-            data = cloudpickle.dumps(obj, 5)
-        except Exception as error:
+            data = dumps_by(ByValue, obj)
+        except BaseException as error:
             raise ShippingError(explain(obj, error)) from error
     return assemble(data, buffers)
+
+
+def dumps_exception(error: BaseException) -> tuple[int, list[Buffer]]:
+    """As `dumps`, of an exception that is made again without its `__init__` being called."""
+    try:
+        data = dumps_by(ByName, error)
+    except BaseException:
+        try:
+            data = dumps_by(ByValue, error)
+        except BaseException as why:
+            raise ShippingError(explain(error, why)) from why
+    return PICKLE, [data]
 
 
 def keep_large(buffers: list[memoryview]) -> Callable[[pickle.PickleBuffer], bool]:
@@ -71,9 +85,20 @@ def assemble(data: bytes, buffers: list[memoryview]) -> tuple[int, list[Buffer]]
 
 
 def loads(form: int, payload: Buffer) -> Any:
-    """The object again.  Raises whatever the object's own code raises while it is rebuilt."""
-    if form == PICKLE:
-        return pickle.loads(payload)
+    """The object again.
+
+    Raises: whatever Exception the object's own code raises while it is rebuilt; ShippingError if that is something
+    else, as SystemExit.
+    """
+    try:
+        return pickle.loads(payload) if form == PICKLE else _loads(form, payload)
+    except Exception:
+        raise
+    except BaseException as error:
+        raise ShippingError(f"its own code raised {name_and_text(error)}") from error
+
+
+def _loads(form: int, payload: Buffer) -> Any:
     if form == RAW:
         return bytes(payload)
     view = memoryview(payload)
@@ -94,7 +119,11 @@ def join(buffers: Sequence[Buffer]) -> Buffer:
 
 def explain(obj: Any, error: BaseException) -> str:
     """Which part of `obj` cannot be pickled, as a path of attributes and keys, why, and what to do instead."""
-    path, culprit, reason = _culprit(obj, f"<{type(obj).__name__}>", error, 0, set())
+    whole = f"<{type(obj).__name__}>"
+    try:
+        path, culprit, reason = _culprit(obj, whole, error, 0, set())
+    except BaseException:  # of code of its own that runs when its parts are looked at
+        path, culprit, reason = whole, obj, name_and_text(error)
     advice = ""
     if isinstance(culprit, GeneratorType | CoroutineType):
         advice = "; send a list of what it gives, or the function that makes it"
@@ -111,10 +140,10 @@ def _culprit(obj: Any, path: str, error: BaseException, depth: int, seen: set[in
             if id(part) in seen:
                 continue
             try:
-                cloudpickle.Pickler(io.BytesIO(), 5).dump(part)
-            except Exception as inner:
+                dumps_by(ByValue, part)
+            except BaseException as inner:
                 return _culprit(part, path + name, inner, depth + 1, seen)
-    return path, obj, f"{type(error).__name__}: {error}"
+    return path, obj, name_and_text(error)
 
 
 def _parts(obj: Any) -> list[tuple[str, Any]]:

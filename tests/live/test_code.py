@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import linecache
 import os
 import re
 import signal
 import sys
+import threading
+import traceback
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -294,27 +297,68 @@ def fails_deep(n: int) -> Gen:
     return carried.Base(n).missing  # type: ignore[attr-defined]
 
 
-def test_remote_error_names_the_file_and_line() -> None:
+def shows_traceback(fn: Any, n: int) -> Gen:
+    try:
+        yield fn(n)
+    except AttributeError:
+        return traceback.format_exc()
+
+
+class Fails:
+    def __call__(self, n: int) -> Gen:
+        return (yield fails_deep(n))
+
+
+@pytest.mark.parametrize("kind", ["global", "closure", "method", "component"])
+def test_a_traceback_names_file_line_and_source(kind: str, tmp_path: Path) -> None:
+    """At the server, too, where there is no such file: in its log, in what it prints."""
+    source = "\n\nclass Base: ...\n\n\ndef fails(n):\n    yield\n    return Base.missing  # here\n"
+    path = tmp_path / "fails.py"
+    path.write_text(source)
+    names: dict[str, Any] = {"__name__": "fails"}
+    exec(compile(source, path, "exec"), names)
+    linecache.getlines(str(path))
+    path.unlink()
+
+    def closure(n: int) -> Gen:
+        return (yield names["fails"](n))
+
+    fn = {"global": names["fails"], "closure": closure, "method": Fails(), "component": fails_deep}[kind]
+    file, line = (str(path), len(source.splitlines())) if kind in ("global", "closure") else (__file__, 0)
+    if not line:
+        line = fails_deep.__code__.co_firstlineno + 2
+    components = [carried, fails_deep, Fails] if kind == "component" else []
+    text = remote(shows_traceback, fn, 3, components=components)
     with pytest.raises(AttributeError) as caught:
-        remote(fails_deep, 3, components=[fails_deep, carried])
-    note = "\n".join(caught.value.__notes__)
-    assert f'File "{__file__}", line {fails_deep.__code__.co_firstlineno + 2}, in fails_deep' in note
-    assert "return carried.Base(n).missing" in note
+        remote(fn, 3, components=components)
+    for words in (text, "\n".join(caught.value.__notes__)):
+        assert f'File "{file}", line {line}, in fail' in words
+        assert ("return Base.missing  # here" if file != __file__ else "return carried.Base(n).missing") in words
 
 
 class Unusual(Exception):
     def __init__(self, code: int, *, why: str) -> None:
         super().__init__(f"{code}: {why}")
+        self.code = code
 
 
-def raises_unusual() -> Gen:
+def raises_unusual(holds: Any = None) -> Gen:
     yield
-    raise Unusual(3, why="because")
+    error = Unusual(3, why="because")
+    error.holds = holds() if holds else None  # type: ignore[attr-defined]
+    raise error
+
+
+def test_an_exception_comes_home_as_what_it_is() -> None:
+    with pytest.raises(Unusual, match="3: because") as caught:
+        remote(raises_unusual)
+    assert caught.value.code == 3
+    assert "raise error" in caught.value.__notes__[-1]
 
 
 def test_exception_that_cannot_travel() -> None:
     with pytest.raises(parkcos.RemoteTaskError, match=r"Unusual.*3: because"):
-        remote(raises_unusual)
+        remote(raises_unusual, threading.Lock)
 
 
 # -- setup

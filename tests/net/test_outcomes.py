@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import sys
 import threading
 import traceback
 from pathlib import Path
@@ -63,33 +65,79 @@ def test_notes_and_causes_of_the_original_are_seen() -> None:
 
 
 class Two(Exception):
-    """Pickles, and cannot be unpickled."""
+    """Its arguments are not those that it is pickled with."""
 
     def __init__(self, one: int, two: int) -> None:
         super().__init__(f"{one} and {two}")
+        self.one = one
+
+
+class Slotted(Two):
+    __slots__ = ("__private", "two")
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(one, two)
+        self.two = self.__private = two
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(Exception):
+    one: int
+    two: int
+
+
+class Closed(Exception):
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise SystemExit(f"{name} is not to be set")
+
+
+class NewTakesTwo(Exception):
+    def __new__(cls, one: int, two: int) -> NewTakesTwo:
+        return super().__new__(cls, one)
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"only {one}")
+
+
+class ExitTwo(SystemExit):
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(one * 10 + two)
+
+
+class Group(ExceptionGroup[Exception]):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("error", "text", "attributes"),
+    [
+        (Two(1, 2), "1 and 2", {"one": 1}),
+        (Slotted(1, 2), "1 and 2", {"one": 1, "two": 2, "_Slotted__private": 2}),
+        (Frozen(1, 2), "(1, 2)", {"one": 1, "two": 2}),
+        (Closed("a text"), "a text", {}),
+        (NewTakesTwo(1, 2), "only 1", {}),
+        (ExitTwo(1, 2), "12", {"code": 12}),
+        (Group("some", [Two(1, 2), KeyError("k")]), "some (2 sub-exceptions)", {"message": "some"}),
+        (OSError(2, "No such file", "a.txt"), "[Errno 2] No such file: 'a.txt'", {"filename": "a.txt"}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_exception_is_made_again_without_its_init(
+    error: BaseException, text: str, attributes: dict[str, Any]
+) -> None:
+    again = travelled(failure(error)).exception
+    assert type(again) is type(error)
+    assert str(again) == text
+    assert {name: getattr(again, name) for name in attributes} == attributes
+    assert "remote traceback, at 10.0.0.5:9707:" in "\n".join(again.__notes__)
+    if isinstance(again, Group):
+        assert [type(each) for each in again.exceptions] == [Two, KeyError]
 
 
 class Holds(Exception):
     def __init__(self, thing: Any) -> None:
         super().__init__("it holds something")
         self.thing = thing
-
-
-@pytest.mark.parametrize(
-    ("error", "words", "why"),
-    [
-        (Two(1, 2), "Two: 1 and 2", "Two.__init__() missing 1 required positional argument: 'two'"),
-        (Holds(threading.Lock()), "Holds: it holds something", "Holds>.thing cannot be sent: lock object"),
-    ],
-)
-def test_a_failure_that_cannot_travel(error: Exception, words: str, why: str) -> None:
-    again = travelled(failure(error))
-    assert isinstance(again.exception, RemoteTaskError)
-    assert words in str(again.exception)
-    notes = "\n".join(again.exception.__notes__)
-    assert "raise error" in notes
-    assert why in notes
-    assert ("passes all its arguments to super().__init__()" in notes) == isinstance(error, Two)
 
 
 class Unsaid(Exception):
@@ -107,29 +155,92 @@ class Raises:
         raise self.raises
 
 
-def rebuilt() -> Any:
-    raise Unsaid
+def calls(fn: Any, *args: Any) -> Exception:
+    """An exception that calls ``fn(*args)`` when it is made again, and says nothing then of what it was."""
+
+    class Calls(Exception):
+        def __reduce__(self) -> Any:
+            return fn, args
+
+    return Calls("a text")
 
 
-class RaisesThere(Exception):
+def exits_unsaid(error: BaseException) -> None:
+    raise error
+
+
+class OfNonsense(Exception):
     def __reduce__(self) -> Any:
-        return rebuilt, ()
+        return 17, "nonsense"
 
 
 @pytest.mark.parametrize(
-    "outcome",
+    ("error", "name", "words", "why"),
     [
-        Outcome("finished", Raises(Unsaid())),
-        Outcome("finished", [Raises(SystemExit(3))]),
-        failure(RaisesThere("text")),
+        (Holds(threading.Lock()), "Holds", "it holds something", "Holds>.thing cannot be sent: lock object"),
+        (
+            Holds(Raises(SystemExit(3))),
+            "Holds",
+            "it holds something",
+            "thing cannot be sent: Raises object: SystemExit: 3",
+        ),
+        (calls(sys.exit, 4), "Calls", "a text", "its own code raised SystemExit: 4"),
+        (calls(exits_unsaid, KeyboardInterrupt()), "Calls", "a text", "its own code raised KeyboardInterrupt"),
+        (
+            calls(exits_unsaid, Unsaid()),
+            "Calls",
+            "a text",
+            "Unsaid: (its text cannot be had: its own code raised ValueError)",
+        ),
+        (calls(dict), "Calls", "a text", ""),
+        (OfNonsense("a text"), "OfNonsense", "a text", "PicklingError"),
     ],
 )
-def test_whatever_a_task_ends_with_its_end_is_told(outcome: Outcome) -> None:
-    """Else its server would be taken for busy, and its client would wait for ever."""
-    again = travelled(outcome)
+def test_a_failure_that_cannot_travel(error: Exception, name: str, words: str, why: str) -> None:
+    again = travelled(failure(error))
+    assert isinstance(again.exception, RemoteTaskError)
+    assert f"{name}: {words}" in str(again.exception)
+    notes = "\n".join(again.exception.__notes__)
+    assert "raise error" in notes
+    assert why in notes
+
+
+def test_how_an_exception_can_be_made_to_travel_is_said() -> None:
+    class OfItsOwn(Two):
+        def __reduce__(self) -> Any:
+            return Two, self.args
+
+    again = travelled(failure(OfItsOwn(1, 2)))
+    assert isinstance(again.exception, RemoteTaskError)
+    assert "Two.__init__() missing 1 required positional argument: 'two'" in again.exception.__notes__[0]
+    assert "passes all its arguments to super().__init__()" in again.exception.__notes__[1]
+
+
+@pytest.mark.parametrize("raised", [Unsaid(), SystemExit(3), KeyboardInterrupt(), GeneratorExit(), MemoryError()])
+@pytest.mark.parametrize("there", [False, True])
+def test_whatever_is_raised_while_a_result_is_packed_or_opened(raised: BaseException, there: bool) -> None:
+    """Else its server would be taken for busy, or its client's kernel would end."""
+
+    class Odd:
+        def __reduce__(self) -> Any:
+            if there:
+                return exits_unsaid, (raised,)
+            raise raised
+
+    again = travelled(Outcome("finished", [Odd()]))
     assert again.kind == "failed"
-    assert isinstance(again.exception, ShippingError)
-    assert "its own code raised" in str(again.exception)
+    assert isinstance(again.exception, RemoteTaskError if there else ShippingError)
+    assert type(raised).__name__ in (again.traceback or "")
+
+
+def test_what_an_exception_was_is_said_where_its_class_is_not() -> None:
+    kind, form, buffers = outcomes.pack(failure(Two(1, 2)))
+    payload = b"".join(buffers)
+    assert payload.count(b"Two") > 1
+    exception = outcomes.unpack(kind, form, payload.replace(b"\x03Two", b"\x03Owt"), "there").exception
+    assert isinstance(exception, RemoteTaskError)
+    assert "Two: 1 and 2" in str(exception)
+    assert "AttributeError" in exception.__notes__[0]
 
 
 def test_a_module_that_is_missing_there_is_named() -> None:
