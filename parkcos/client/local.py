@@ -11,7 +11,6 @@ import os
 import secrets
 import socket
 import subprocess
-import sys
 from concurrent.futures import Future
 from typing import Any, Self
 
@@ -22,7 +21,7 @@ from parkcos.net.location import Location
 from parkcos.net.options import NetworkOptions
 from parkcos.net.runtime import VERSION, Parkcos
 from parkcos.net.secret import ClusterKeys
-from parkcos.node.family import environment
+from parkcos.node.family import command as family_command
 
 logger = logging.getLogger("parkcos")
 
@@ -73,13 +72,12 @@ class LocalCluster:
         network = runtime.network
         theirs: socket.socket
         self._control, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "parkcos.node.main", "--local_cluster", str(theirs.fileno())]
+        command = family_command("parkcos.node.main", "--local_cluster", theirs.fileno())
         with theirs:
             self._process = subprocess.Popen(
                 command + (["--debug"] if self.debug else []),
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
-                env=environment(),
                 start_new_session=True,  # Ctrl-C is for this program, which then ends the cluster
             )
         chosen, certificates = network.options.keys, network.options.certificates

@@ -48,10 +48,23 @@ def default_dest_path() -> Path:
 def make_default(path: Path) -> None:
     """Make the default folder, for this user alone.  Raises: Refused if others could write there; OSError."""
     for folder in (path.parent, path):
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(folder, 0o700)
-        if hasattr(os, "geteuid"):
-            file_rules.check_own_folder(str(folder), os.lstat(folder), os.geteuid())
+        make_own(folder)
+
+
+def make_own(folder: Path, mode: int = 0o700) -> None:
+    """Make a folder, in one that all users may share, if it is not there.
+
+    mode: what others may do there at least.
+
+    Raises: Refused if it is a link, another user's, or others could write there; OSError.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(folder, 0o700)
+    if hasattr(os, "geteuid"):
+        status = os.lstat(folder)
+        file_rules.check_own_folder(str(folder), status, os.geteuid())
+        if mode & ~status.st_mode:  # it is this user's, so nobody has put another in its place
+            os.chmod(folder, stat.S_IMODE(status.st_mode) | mode)
 
 
 def in_words(error: BaseException) -> str:

@@ -1,6 +1,7 @@
 """What node, zygote and servers say to each other, and how none of them outlives its parent.
 
-Node and zygote share a stream socket; every server writes fixed-size reports into one pipe.
+Node and zygote share a stream socket; every server writes fixed-size reports into one pipe.  Zygote and servers run the
+client's code, so the node trusts nothing that comes from there: neither its length nor its meaning.
 """
 
 from __future__ import annotations
@@ -15,16 +16,25 @@ from pathlib import Path
 import msgspec
 
 import parkcos.errors
+from parkcos.errors import ParkcosError
 from parkcos.net.certificates import Certificates
 from parkcos.net.secret import ClusterKeys
 
 LENGTH = struct.Struct("<I")
+NEWS_BYTES_MAX = 64 * 1024
+"""The longest message from a zygote."""
+ERROR_CHARACTERS_MAX = 12 * 1024
+"""What a zygote says of an error: in UTF-8 it is at most four times as many bytes, which fit into one message."""
 
 REPORT = struct.Struct("<BIIQ")
 """kind, index, port, incarnation: small enough for a pipe to keep in one piece."""
 LISTENING, CLOSES, RESTARTS, CLOSE_NODE = 1, 2, 3, 4
+_KINDS = frozenset((LISTENING, CLOSES, RESTARTS, CLOSE_NODE))
 TERMINATE = 0x80
 """With a kind that closes: what runs is not waited for."""
+
+PIPES = 3
+"""Of each server, and of the zygote: standard output, standard error, and what parkcos itself logs there."""
 
 
 class ServerConfig(msgspec.Struct, array_like=True, frozen=True):
@@ -34,7 +44,6 @@ class ServerConfig(msgspec.Struct, array_like=True, frozen=True):
     certificates: with what is in the files, which the server's user may perhaps not read.
     max_file_size: in bytes; None for no bound.
     patience_s: how long the client may be silent before it counts as gone, if longer than others.
-    piped: the node reads what is printed.
     alive_s: after so many seconds of silence the client wants a sign of life; 0: as others.
     """
 
@@ -50,7 +59,6 @@ class ServerConfig(msgspec.Struct, array_like=True, frozen=True):
     debug: bool
     max_file_size: int | None = None
     patience_s: float = 0.0
-    piped: bool = False
     alive_s: float = 0.0
 
 
@@ -66,7 +74,7 @@ class Open(Message):
 
 
 class Fork(Message):
-    """To the zygote: start a server.  ports: of which it takes the first free one."""
+    """To the zygote, with the writing ends of `PIPES` pipes: start a server.  ports: it takes the first free one."""
 
     index: int
     ports: list[int]
@@ -101,15 +109,9 @@ class Exited(Message):
     reason: str
 
 
-class Printing(Message):
-    """From the zygote, with the reading ends of two pipes: standard output and error of a server, or (-1) its own."""
-
-    index: int
-
-
 encode = msgspec.msgpack.Encoder().encode
 decode_order = msgspec.msgpack.Decoder(Open | Fork | Signal | Close).decode
-decode_news = msgspec.msgpack.Decoder(Opened | OpenFailed | Exited | Printing).decode
+decode_news = msgspec.msgpack.Decoder(Opened | OpenFailed | Exited).decode
 
 
 def frame(message: Message) -> bytes:
@@ -118,18 +120,25 @@ def frame(message: Message) -> bytes:
     return LENGTH.pack(len(body)) + body
 
 
-class Unframer:
-    """Cuts a stream into the bodies of messages."""
+class Malformed(ParkcosError):
+    """What came through the socket or the pipe is none of the messages above."""
 
-    def __init__(self) -> None:
+
+class Unframer:
+    """Cuts a stream into the bodies of messages.  body_bytes_max: of each."""
+
+    def __init__(self, body_bytes_max: int = 1 << 32) -> None:
         self._buffer = bytearray()
+        self._body_bytes_max = body_bytes_max
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The bodies that are whole now."""
+        """The bodies that are whole now.  Raises: Malformed."""
         self._buffer += data
         bodies = []
         while len(self._buffer) >= LENGTH.size:
             (length,) = LENGTH.unpack_from(self._buffer)
+            if length > self._body_bytes_max:
+                raise Malformed(f"a message of {length} bytes")
             if len(self._buffer) < LENGTH.size + length:
                 break
             bodies.append(bytes(self._buffer[LENGTH.size : LENGTH.size + length]))
@@ -137,11 +146,56 @@ class Unframer:
         return bodies
 
 
-def environment() -> dict[str, str]:
-    """The environment for a child: it must find this very package, however this program found it."""
-    package = str(Path(parkcos.errors.__file__).resolve().parent.parent)
-    paths = (package, os.environ.get("PYTHONPATH", ""))
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p)}
+def read_news(body: bytes) -> Opened | OpenFailed | Exited:
+    """What a zygote says.  Raises: Malformed."""
+    try:
+        news: Opened | OpenFailed | Exited = decode_news(body)
+        return news
+    except msgspec.MsgspecError as error:
+        raise Malformed(f"no message: {error}") from None
+
+
+def read_reports(data: bytes) -> list[tuple[int, int, int, int]]:
+    """Kind, index, port and incarnation of each.  Raises: Malformed."""
+    if len(data) % REPORT.size:
+        raise Malformed("a part of a server's report")
+    reports = list(REPORT.iter_unpack(data))
+    if any(kind & ~TERMINATE not in _KINDS or port > 65535 for kind, _, port, _ in reports):
+        raise Malformed("a server's report without meaning")
+    return reports
+
+
+def shortened(text: str) -> str:
+    """So much of a long error as may be told: its beginning and its end."""
+    if len(text) <= ERROR_CHARACTERS_MAX:
+        return text
+    half = ERROR_CHARACTERS_MAX // 2 - 10
+    return f"{text[:half]}\n...\n{text[-half:]}"
+
+
+def command(module: str, *arguments: object) -> list[str]:
+    """The command of a child that runs `main` of a module of parkcos: of this very package, wherever it was found.
+
+    Its environment need not say where that is, so the programs that tasks start are not told.
+    """
+    start = Path(parkcos.errors.__file__).resolve().parent / "node" / "start.py"
+    return [sys.executable, "-P", str(start), module, *map(str, arguments)]
+
+
+def make_pipes(count: int) -> tuple[list[int], list[int]]:
+    """Reading and writing ends.  Raises: OSError; then there are none."""
+    reading: list[int] = []
+    writing: list[int] = []
+    try:
+        for _ in range(count):
+            ends = os.pipe()
+            reading.append(ends[0])
+            writing.append(ends[1])
+    except OSError:
+        for fd in (*reading, *writing):
+            os.close(fd)
+        raise
+    return reading, writing
 
 
 def die_with_parent(number: int, parent: int) -> None:

@@ -97,7 +97,7 @@ class ClientUser:
         command = [sys.executable, "-I", "-S", _SCRIPT, str(self.uid), str(self.gid), *map(str, words)]
         try:
             done = subprocess.run(
-                command, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_WAIT_S
+                command, cwd="/", env={}, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_WAIT_S
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ConfigError(f"cannot act as the clients' {self}: {error}") from None
@@ -160,11 +160,10 @@ def set_dumpable() -> None:
 def remove_folder(folder: Path, user: ClientUser | None) -> str:
     """Remove a client's folder.  user: of the client's tasks.  Returns: why something of it is still there."""
     shutil.rmtree(folder, ignore_errors=True)
-    if user is None or not folder.exists():
-        return ""
-    try:
-        user.remove(folder)
-    except ConfigError as error:
-        return str(error)
-    shutil.rmtree(folder, ignore_errors=True)
+    if user is not None and folder.exists():
+        try:
+            user.remove(folder)
+        except ConfigError as error:
+            return str(error)
+        shutil.rmtree(folder, ignore_errors=True)
     return "" if not folder.exists() else f"{folder} cannot be removed"

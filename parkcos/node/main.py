@@ -7,6 +7,7 @@ import contextlib
 import datetime as dt
 import json
 import math
+import os
 import socket
 import sys
 from collections.abc import Sequence
@@ -94,6 +95,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=N",
         help="something that this machine has and clients may ask for, as gpu=1; repeatable",
     )
+    add(
+        "--env",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a variable of this environment that clients' tasks have, too, also as another user; repeatable",
+    )
     add("--clean", action="store_true", help="end an earlier node of the same folder, and its servers, first")
     add_config_options(parser)
     parser.add_argument("--local_cluster", type=int, metavar="FD", help=argparse.SUPPRESS)
@@ -153,7 +161,16 @@ def _service(args: argparse.Namespace) -> dict[str, Any]:
         "zombie_period_s": args.zombie_period,
         "pulse_intervals": (least, most),
         "resources": parse_resources(args.resource),
+        "env": _variables(args.env),
     }
+
+
+def _variables(names: Sequence[str]) -> Sequence[str]:
+    """Raises: ConfigError if one is no name of a variable that is set."""
+    for name in names:
+        if name not in os.environ:
+            raise ConfigError(f"--env {name}: give the name of a variable that is set where this node is started")
+    return names
 
 
 def parse_resources(texts: Sequence[str]) -> dict[str, float]:
@@ -176,7 +193,7 @@ def parse_resources(texts: Sequence[str]) -> dict[str, float]:
 def _run_alone(network: NetworkOptions, node: NodeOptions, port: int, clean: bool) -> int:
     """Be the only node of its folder: of its --dest_path, or, without one, of those with its port."""
     own = f"node-{port}"
-    node.processes = ProcessFile(node.dest_path or own_folder() / own, own, node.client_user)
+    node.processes = ProcessFile(node.dest_path or own_folder() / own, own, node.client_user, node.dest_path)
     node.processes.take(clean)
     try:
         return run(network, node)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal
 import socket
 import subprocess
-import sys
-from collections.abc import Callable
+from array import array
+from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from parkcos.errors import ConfigError
 from parkcos.node import family
 from parkcos.node.as_client import kill
+from parkcos.node.environment import environment
 from parkcos.node.identity import ClientUser, remove_folder
 from parkcos.node.output import Printed
 from parkcos.node.tally import Tally, make_tally_file
@@ -24,9 +27,9 @@ logger = logging.getLogger("parkcos")
 
 KILL_S = 10.0
 """What is killed has ended after this time."""
-PIPES_MAX = 16
-CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-_CODE = "from parkcos.node.zygote import main; main()"
+SEND_AGAIN_S = 0.05
+"""After this time the zygote has taken some of the descriptors that are on their way, of which the system bounds the
+number."""
 
 
 class Nursery:
@@ -36,8 +39,12 @@ class Nursery:
         news: called with Opened, OpenFailed and Exited.
         report: called with kind, index, port, incarnation.
         ended: called once, with the reason, when the zygote and its directory are gone.
+        printed: takes what its processes print.
         open_files: how many its processes may have open; 0: as many as this one.
         user: as whom they run; None: as this process.
+        kept: names of variables of the environment that they have in any case; see `environment.py`.
+
+    Raises: OSError if it cannot be started now.
     """
 
     def __init__(
@@ -46,52 +53,54 @@ class Nursery:
         news: Callable[[family.Message], None],
         report: Callable[[int, int, int, int], None],
         ended: Callable[[str], None],
+        printed: Printed,
         open_files: int = 0,
         user: ClientUser | None = None,
+        kept: Sequence[str] = (),
     ) -> None:
         self.loop = loop
         self._user = user
         self.directory: Path | None = None
-        self.printed: Printed | None = None
-        """Who takes what its processes print, if that comes here."""
+        self.printed = printed
         self._reaping = False
         """It has ended, or is about to."""
-        self._pipes: list[int] = []
-        """Have come, and their message has not yet."""
+        self._why = ""
+        """It was ended for this."""
         self._news = news
         self._report = report
         self._ended = ended
-        self._unframer = family.Unframer()
-        self._unsent = bytearray()
-        self._orders, theirs = socket.socketpair()
-        self._orders.setblocking(False)
-        self._reports, reports_end = os.pipe()
-        os.set_blocking(self._reports, False)
-        tally = make_tally_file()
-        self.tally = Tally(tally)
-        """What the servers do."""
-        try:
+        self._unframer = family.Unframer(family.NEWS_BYTES_MAX)
+        self._unsent: deque[tuple[bytearray, list[int]]] = deque()
+        """Orders, each with descriptors that go with its first byte."""
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+            self._orders, orders_end = socket.socketpair()
+            ours.callback(self._orders.close)
+            theirs.callback(orders_end.close)
+            (self._reports, *reading), (reports_end, *writing) = family.make_pipes(3)
+            tally = make_tally_file()
+            for fd in (self._reports, *reading):
+                ours.callback(os.close, fd)
+            for fd in (reports_end, *writing, tally):
+                theirs.callback(os.close, fd)
+            self.tally = Tally(tally)
+            """What the servers do."""
+            ours.callback(self.tally.close)
+            handed = (orders_end.fileno(), reports_end, os.getpid(), open_files, tally)
+            isolation = (user.uid, user.gid) if user is not None else ()
             self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-c",
-                    _CODE,
-                    str(theirs.fileno()),
-                    str(reports_end),
-                    str(os.getpid()),
-                    str(open_files),
-                    str(tally),
-                    *([str(user.uid), str(user.gid)] if user is not None else []),
-                ],
-                pass_fds=(theirs.fileno(), reports_end, tally),
+                family.command("parkcos.node.zygote", *handed, *isolation),
+                pass_fds=(orders_end.fileno(), reports_end, tally),
                 stdin=subprocess.DEVNULL,
-                env=family.environment(),
+                stdout=writing[0],
+                stderr=writing[1],
+                env=environment(user, kept),
                 cwd="/",
+                start_new_session=True,  # without a terminal, and the terminal's Ctrl-C does not come to its group
             )
-        finally:
-            theirs.close()
-            os.close(reports_end)
-            os.close(tally)
+            ours.pop_all()
+        printed.add(0, *reading)
+        self._orders.setblocking(False)
+        os.set_blocking(self._reports, False)
         loop.add_reader(self._orders.fileno(), self._readable)
         loop.add_reader(self._reports, self._reported)
 
@@ -100,73 +109,103 @@ class Nursery:
         """The zygote's process id."""
         return self._process.pid
 
-    def order(self, order: family.Message) -> None:
-        """Send an order; it may be on its way for a while."""
-        self._unsent += family.frame(order)
+    def fork(self, index: int, ports: list[int]) -> None:
+        """Have a server started.  ports: of which it takes the first free one."""
+        try:
+            reading, writing = family.make_pipes(family.PIPES)
+        except OSError as error:  # too many files: it is tried again later
+            failed = family.Exited(index, f"it could not be started: {error.strerror}")
+            self.loop.call_soon(self._news, failed)
+            return
+        self.printed.add(index + 1, *reading)
+        self.order(family.Fork(index, ports), writing)
+
+    def order(self, order: family.Message, descriptors: Sequence[int] = ()) -> None:
+        """Send an order; it may be on its way for a while.  descriptors: go with it, and are closed here."""
+        self._unsent.append((bytearray(family.frame(order)), list(descriptors)))
         self._write()
 
     def _write(self) -> None:
         try:
             while self._unsent:
-                n = self._orders.send(self._unsent)
-                del self._unsent[:n]
+                data, descriptors = self._unsent[0]
+                rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))] if descriptors else []
+                del data[: self._orders.sendmsg([data], rights)]
+                _close_all(descriptors)
+                if not data:
+                    self._unsent.popleft()
         except BlockingIOError:
             self.loop.add_writer(self._orders.fileno(), self._write)
             return
-        except OSError:
-            self._unsent.clear()
+        except OSError as error:
+            if error.errno == errno.ETOOMANYREFS:
+                self.loop.call_later(SEND_AGAIN_S, self._write)
+                return
+            self._forget_orders()
         with contextlib.suppress(ValueError, OSError):
             self.loop.remove_writer(self._orders.fileno())
 
+    def _forget_orders(self) -> None:
+        for _, descriptors in self._unsent:
+            _close_all(descriptors)
+        self._unsent.clear()
+
     def _readable(self) -> None:
+        """Descriptors that come along are not taken: the system closes them."""
         try:
-            data, pipes, _, _ = socket.recv_fds(self._orders, 1 << 16, PIPES_MAX, CLOSE_ON_EXEC)
-            self._pipes += pipes
+            data = self._orders.recv(1 << 16)
         except BlockingIOError:
             return
         except OSError:
             data = b""
-        for body in self._unframer.feed(data):
-            news = family.decode_news(body)
-            if isinstance(news, family.Printing):
-                self._take_pipes(news.index)
-            else:
-                self._news(news)
+        try:
+            for body in self._unframer.feed(data):
+                self._news(family.read_news(body))
+        except family.Malformed as malformed:
+            self._expel(malformed)
+            return
         if not data:
-            self.loop.remove_reader(self._orders.fileno())
             self._reported()
             if self._user is None:
                 self.kill_family()  # if it was killed, what its servers have started is still there
-            self._reaping = True
-            self._task = self.loop.create_task(self._bury())
-
-    def _take_pipes(self, index: int) -> None:
-        pipes, self._pipes = self._pipes[:2], self._pipes[2:]
-        if self.printed is not None and len(pipes) == 2:
-            self.printed.add(index + 1, *pipes)
-            return
-        logger.error("what server %d prints cannot be read: this process has too many files open", index + 1)
-        for fd in pipes:
-            os.close(fd)
+            self._begin_to_bury()
 
     def _reported(self) -> None:
-        with contextlib.suppress(BlockingIOError):
+        try:
             data = os.read(self._reports, family.REPORT.size * 256)
-            if not data:
-                self.loop.remove_reader(self._reports)
-            for kind, index, port, incarnation in family.REPORT.iter_unpack(data):
+        except BlockingIOError:
+            return
+        if not data:
+            self.loop.remove_reader(self._reports)
+        try:
+            for kind, index, port, incarnation in family.read_reports(data):
                 self._report(kind, index, port, incarnation)
+        except family.Malformed as malformed:
+            self._expel(malformed)
+
+    def _expel(self, malformed: family.Malformed) -> None:
+        """The client's code has spoken in the name of parkcos, and badly: nothing more is heard from there."""
+        if not self._reaping:
+            self._why = f"was ended: the client's code has sent {malformed} to the node"
+            self.kill_family()
+            self._begin_to_bury()
+
+    def _begin_to_bury(self) -> None:
+        if not self._reaping:
+            self._reaping = True
+            self.loop.remove_reader(self._orders.fileno())
+            self.loop.remove_reader(self._reports)
+            self._task = self.loop.create_task(self._bury())
 
     async def _bury(self) -> None:
         status = await asyncio.to_thread(self._process.wait)
         self._close_fds()
-        if self.printed is not None:
-            await asyncio.to_thread(self.printed.finish)
+        await asyncio.to_thread(self.printed.finish)
         if self.directory is not None:
             await asyncio.to_thread(self._remove_directory, self.directory)
         self.tally.close()  # not before: the node reads it as long as it knows this zygote
         how = f"was killed by signal {-status}" if status < 0 else f"ended with exit code {status}"
-        self._ended(f"the process that starts the servers {how}")
+        self._ended(f"the process that starts the servers {self._why or how}")
 
     def _remove_directory(self, directory: Path) -> None:
         if left := remove_folder(directory, self._user):
@@ -175,20 +214,19 @@ class Nursery:
     def _close_fds(self) -> None:
         with contextlib.suppress(ValueError, OSError):
             self.loop.remove_reader(self._reports)
+            self.loop.remove_writer(self._orders.fileno())
         self._orders.close()
         os.close(self._reports)
-        while self._pipes:
-            os.close(self._pipes.pop())
+        self._forget_orders()
 
     def kill_family(self) -> None:
         """The zygote, if it is there, and all that it and its servers have started; it ends as if by itself."""
         if self._reaping:
             return  # its number may be another process's by now
-        family_and_self = (-self.pid, self.pid)  # if it has just begun, it has no group yet
         if self._user is None:
-            kill(signal.SIGKILL, family_and_self)
+            kill(signal.SIGKILL, [-self.pid])
         else:
-            self._killing = self.loop.create_task(asyncio.to_thread(self._kill_as, self._user, *family_and_self))
+            self._killing = self.loop.create_task(asyncio.to_thread(self._kill_as, self._user, -self.pid))
 
     def kill(self) -> None:
         """At the very end, for a zygote that no client ever used."""
@@ -211,3 +249,8 @@ class Nursery:
             self._process.wait(KILL_S)
         except (ConfigError, subprocess.TimeoutExpired) as error:
             logger.warning("the process %d that starts servers may not have ended: %s", self.pid, error)
+
+
+def _close_all(descriptors: list[int]) -> None:
+    while descriptors:
+        os.close(descriptors.pop())

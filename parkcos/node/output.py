@@ -10,10 +10,12 @@ import contextlib
 import functools
 import logging
 import os
+import select
 import selectors
 import threading
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from parkcos.cluster import messages as m
 from parkcos.cluster.log import RECORD_BYTES_MAX, wait_for_log
@@ -34,7 +36,8 @@ BACKLOG_BYTES_MAX = 512 * 1024
 """A client that has so much yet to acknowledge is sent no lines: its tasks' ends come first."""
 
 _SHOWN = {number: f"\\x{number:02x}" for number in (*range(32), *range(127, 160)) if number != 9}
-"""In a log, nothing moves the cursor or ends a line that the client's code has printed."""
+_SHOWN |= {number: f"\\u{number:04x}" for number in (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+"""In a log, nothing moves the cursor, ends a line or turns its direction round that the client's code has printed."""
 
 
 class Lines:
@@ -71,6 +74,67 @@ def _cut(line: bytes) -> list[bytes]:
     return [*pieces, line]
 
 
+class Sink(Protocol):
+    """Takes what is read from one pipe.  Called in the thread that reads."""
+
+    def feed(self, data: bytes) -> None:
+        """Take what came."""
+
+    def end(self) -> None:
+        """Take what is left: nothing more comes."""
+
+
+class LineSink:
+    """Cuts what is read into lines, and has them taken.  take: called with one or more."""
+
+    def __init__(self, take: Callable[[list[str]], None]) -> None:
+        self._lines = Lines()
+        self._take = take
+
+    def feed(self, data: bytes) -> None:
+        """Have those lines taken that are whole now."""
+        if found := self._lines.feed(data):
+            self._take(found)
+
+    def end(self) -> None:
+        """Have the line taken that was begun."""
+        if rest := self._lines.end():
+            self._take(rest)
+
+
+class CopySink:
+    """Writes what is read to a descriptor, as it is.
+
+    A read may end within a line, if more waits behind it: the rest of it is written with that, and not before a line
+    of another process.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._rest = b""
+
+    def feed(self, data: bytes) -> None:
+        """Write what came."""
+        whole = len(data) < READ_BYTES
+        data = self._rest + data
+        end = len(data) if whole else data.rfind(b"\n") + 1 or len(data)
+        self._rest = data[end:]
+        self._write(data[:end])
+
+    def end(self) -> None:
+        """Write what is left."""
+        rest, self._rest = self._rest, b""
+        self._write(rest)
+
+    def _write(self, data: bytes) -> None:
+        with contextlib.suppress(OSError):  # nobody reads it any more
+            while data:
+                try:
+                    data = data[os.write(self._fd, data) :]
+                except BlockingIOError:  # the program, which has the same open, has made it so
+                    select.select([], [self._fd], [])
+
+
 class OutputThread:
     """Reads pipes: `add` and `finish` may be called in any thread, what is read is taken in this one."""
 
@@ -81,7 +145,7 @@ class OutputThread:
         os.set_blocking(self._wake_write, False)
         self._selector.register(self._wake_read, selectors.EVENT_READ)
         self._to_do: deque[Callable[[], None]] = deque()
-        self._streams: dict[int, tuple[Lines, Callable[[list[str]], None], object]] = {}
+        self._streams: dict[int, tuple[Sink, object]] = {}
         self._lock = threading.Lock()
         self._open = True
         """There is somebody to be woken.  Under the lock."""
@@ -89,10 +153,10 @@ class OutputThread:
         self._thread = threading.Thread(target=self._run, name="parkcos-output", daemon=True)
         self._thread.start()
 
-    def add(self, fd: int, take: Callable[[list[str]], None], owner: object) -> None:
-        """Read from a pipe until its end, and close it then; `take` gets its lines."""
+    def add(self, fd: int, sink: Sink, owner: object) -> None:
+        """Read from a pipe until its end, and close it then; the sink gets what is read."""
         os.set_blocking(fd, False)
-        if not self._call(functools.partial(self._add, fd, take, owner)):
+        if not self._call(functools.partial(self._add, fd, sink, owner)):
             os.close(fd)
 
     def finish(self, owner: object, then: Callable[[], None], timeout: float) -> None:
@@ -103,7 +167,7 @@ class OutputThread:
         done = threading.Event()
 
         def finish() -> None:
-            for fd in [fd for fd, stream in self._streams.items() if stream[2] is owner]:
+            for fd in [fd for fd, stream in self._streams.items() if stream[1] is owner]:
                 left = REST_BYTES_MAX
                 while left > 0 and (count := self._read(fd)):
                     left -= count
@@ -151,11 +215,15 @@ class OutputThread:
 
     def _do(self) -> None:
         while self._to_do:
-            self._to_do.popleft()()
+            _guarded(self._to_do.popleft())
 
-    def _add(self, fd: int, take: Callable[[list[str]], None], owner: object) -> None:
-        self._streams[fd] = (Lines(), take, owner)
-        self._selector.register(fd, selectors.EVENT_READ)
+    def _add(self, fd: int, sink: Sink, owner: object) -> None:
+        try:
+            self._selector.register(fd, selectors.EVENT_READ)
+        except OSError:
+            os.close(fd)
+            raise
+        self._streams[fd] = (sink, owner)
 
     def _read(self, fd: int) -> int:
         """Read once; returns how much, 0 at the end and if there is nothing."""
@@ -165,11 +233,10 @@ class OutputThread:
             return 0
         except OSError:
             data = b""
-        lines, take, _ = self._streams[fd]
-        if not data:
+        if data:
+            _guarded(self._streams[fd][0].feed, data)
+        else:
             self._end(fd)
-        elif found := lines.feed(data):
-            _guarded(take, found)
         return len(data)
 
     def _end(self, fd: int) -> None:
@@ -177,12 +244,13 @@ class OutputThread:
         if stream is not None:
             self._selector.unregister(fd)
             os.close(fd)
-            lines, take, _ = stream
-            if rest := lines.end():
-                _guarded(take, rest)
+            _guarded(stream[0].end)
 
 
-def _guarded(fn: Callable[..., None], *args: list[str]) -> None:
+_LEVELS = logging.getLevelNamesMapping()
+
+
+def _guarded(fn: Callable[..., None], *args: bytes) -> None:
     """What cannot be shown must not keep others from it."""
     try:
         fn(*args)
@@ -190,45 +258,99 @@ def _guarded(fn: Callable[..., None], *args: list[str]) -> None:
         logger.exception("what tasks print cannot be shown")
 
 
+class _Stream:
+    """One pipe of a client's process: its lines are sent, logged, or shown where this program prints.
+
+    Args:
+        printed: says which.
+        server: its number, from 1 on, 0 for the zygote.
+        fd: 1 for standard output, 2 for standard error.
+    """
+
+    def __init__(self, printed: Printed, server: int, fd: int) -> None:
+        self._printed = printed
+        self._lines = LineSink(functools.partial(printed.take, server, fd == 2))
+        self._copy = CopySink(fd)
+
+    def feed(self, data: bytes) -> None:
+        """Take what came."""
+        (self._copy if self._printed.copies else self._lines).feed(data)
+
+    def end(self) -> None:
+        """Take what is left."""
+        self._copy.end()
+        self._lines.end()
+
+
+Send = Callable[[int, bool, list[str]], None]
+"""Called with (server, error, lines): the server's number from 1 on, 0 for node_setup; whether it was standard error;
+the lines, or none, to say at the end how many were left out."""
+
+
 class Printed:
-    """What one client's code prints at this node.
+    """What one client's code prints at this node, and what parkcos logs at its servers.
 
     Args:
         node: its name.
-        send: None if the client has not asked for it; else called with (server, error, lines): the server's number from
-            1 on, 0 for node_setup; whether it was standard error; the lines, or none, to say at the end what is left.
+        log: what is printed stands in the log; else it is printed where this program prints, unless it is sent.
     """
 
-    def __init__(
-        self, thread: OutputThread, node: str, send: Callable[[int, bool, list[str]], None] | None = None
-    ) -> None:
+    def __init__(self, thread: OutputThread, node: str, *, log: bool = True) -> None:
         self._thread = thread
         self._node = node
+        self._log = log
+        self._send: Send | None = None
+        self._setup = "the process that starts servers"
+
+    @property
+    def copies(self) -> bool:
+        """What is printed goes where this program prints, as it is."""
+        return not self._log and self._send is None
+
+    def opens(self) -> None:
+        """The zygote runs a client's code from now on."""
+        self._setup = "node_setup"
+
+    def send_to(self, send: Send) -> None:
+        """From now on, send it to the client, too.  Any thread."""
         self._send = send
 
-    def send_to(self, send: Callable[[int, bool, list[str]], None]) -> None:
-        """From now on, too.  Any thread."""
-        self._send = send
-
-    def add(self, server: int, output: int, error: int) -> None:
-        """Read these pipes of a server that was forked, or (0) of the zygote."""
-        name = f"server {self._node}/{server}" if server else f"node_setup at {self._node}"
-        for fd, is_error in ((output, False), (error, True)):
-            self._thread.add(fd, functools.partial(self._take, name, server, is_error), self)
+    def add(self, server: int, output: int, error: int, log: int = -1) -> None:
+        """Read these pipes of a server that is forked, or (0) of the zygote."""
+        self._thread.add(output, _Stream(self, server, 1), self)
+        self._thread.add(error, _Stream(self, server, 2), self)
+        if log >= 0:
+            self._thread.add(log, LineSink(functools.partial(self._take_log, server)), self)
 
     def finish(self) -> None:
         """The processes have ended: wait until all that they have printed was shown.  Not in the I/O thread."""
         send = self._send
         self._thread.finish(self, (lambda: send(0, False, [])) if send else (lambda: None), FINISH_S)
 
-    def _take(self, name: str, server: int, error: bool, lines: list[str]) -> None:
+    def take(self, server: int, error: bool, lines: list[str]) -> None:
+        """These were printed."""
         if self._send is not None:
             self._send(server, error, lines)
-        if logger.isEnabledFor(logging.INFO):
+        if self._log:
             for line in lines:
-                for piece in _cut(line.translate(_SHOWN).encode()):  # it may have become longer
-                    wait_for_log()
-                    logger.info("%s: %s", name, piece.decode())
+                self._to_log(logging.INFO, f"{self._name(server)}: ", line)
+
+    def _take_log(self, server: int, lines: list[str]) -> None:
+        for line in lines:
+            name, _, text = line.partition(" ")
+            level = _LEVELS.get(name)
+            if level is None:  # the client's code has written into this pipe
+                level, text = logging.INFO, line
+            self._to_log(level, f"{self._name(server)} (parkcos): ", text)
+
+    def _name(self, server: int) -> str:
+        return f"server {self._node}/{server}" if server else f"{self._setup} at {self._node}"
+
+    def _to_log(self, level: int, whose: str, line: str) -> None:
+        if logger.isEnabledFor(level):
+            for piece in _cut(line.translate(_SHOWN).encode()):  # it may have become longer
+                wait_for_log()
+                logger.log(level, "%s%s", whose, piece.decode())
 
 
 class Forwarding:

@@ -1,7 +1,7 @@
-"""Where a zygote and its servers print: pipes to the node, or, without them, where the node itself does.
+"""Where a zygote and its servers print: into pipes that their node has made, and of which it keeps the other ends.
 
-The node's programs say what they do on a third stream, the node's own standard error, which is in no pipe: so what a
-client's code prints is told from it, also what C code and other programs print that a task starts.
+So they hold neither the node's terminal nor its log.  A server has a third pipe for what parkcos itself logs there, by
+which that is told from what a client's code prints, also from what C code and other programs print that a task starts.
 """
 
 from __future__ import annotations
@@ -13,17 +13,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-
-def keep_log() -> int:
-    """A descriptor of this process's standard error, for as long as it lives, whatever becomes of number 2."""
-    try:
-        return os.dup(2)
-    except OSError:  # it has none
-        return os.open(os.devnull, os.O_WRONLY)
+from parkcos.cluster.log import PatientHandler
 
 
 def print_into(pipes: Sequence[int]) -> None:
-    """This process, and those that it starts, print there from now on, or, if there are none, where they did.
+    """This process, and those that it starts, print there from now on.
 
     pipes: the ends for standard output and standard error, which are closed.
     """
@@ -32,15 +26,12 @@ def print_into(pipes: Sequence[int]) -> None:
         os.close(end)
 
 
-def print_lines(*, piped: bool) -> None:
-    """A line that is printed appears when it is whole; in pipes as UTF-8, which is what the node reads."""
+def print_lines() -> None:
+    """A line that is printed appears when it is whole, and as UTF-8, which is what the node reads."""
     for fd, name in ((1, "stdout"), (2, "stderr")):
-        if piped:  # what the interpreter has made may be a file's, whose encoding cannot be changed
-            stream = open(fd, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
-            setattr(sys, name, stream)
-            setattr(sys, f"__{name}__", stream)
-        elif (old := getattr(sys, name)) is not None:
-            old.reconfigure(line_buffering=True)
+        stream = open(fd, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
 
 
 def explain_crashes() -> None:
@@ -49,21 +40,23 @@ def explain_crashes() -> None:
         faulthandler.enable()
 
 
-def set_up_server_logging(server: int, log: int, *, debug: bool, piped: bool) -> None:
+class _LevelFirst(logging.Formatter):
+    """Each line of a record begins with its level, by which the node knows how to log it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(f"{record.levelname} {line}" for line in super().format(record).split("\n"))
+
+
+def set_up_server_logging(log: int, *, debug: bool) -> None:
     """What parkcos logs goes to the node's log; what the client's code logs is printed, unless it says otherwise.
 
-    Args:
-        server: its number, from 1 on.
-        log: as of `keep_log`.
-        piped: the node reads what is printed, and says whose it is.
+    log: the writing end of a pipe to the node.
     """
-    own = f"%(asctime)s server {server} %(levelname)s %(message)s"
-    level = logging.DEBUG if debug else logging.INFO
-    logging.basicConfig(format="%(levelname)s %(message)s" if piped else own, level=level)
-    handler = logging.StreamHandler(
+    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.DEBUG if debug else logging.INFO)
+    handler = PatientHandler(
         open(log, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
     )
-    handler.setFormatter(logging.Formatter(own))
+    handler.setFormatter(_LevelFirst())
     for name in ("parkcos", "asyncio"):
         logger = logging.getLogger(name)
         logger.addHandler(handler)

@@ -7,18 +7,19 @@ system and in this pid namespace, so that no other process is taken for it.  Sou
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import re
 import signal
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
+from parkcos.cluster.folders import OwnFolders
 from parkcos.errors import ConfigError
-from parkcos.net.file_disk import own_folder
 from parkcos.node.as_client import kill
 from parkcos.node.identity import ClientUser, remove_folder
 
@@ -74,13 +75,18 @@ def this_system() -> str:
 
 
 def started_at(pid: int) -> str:
-    """When the process started, as the system counts it; "" if there is none of this id, or it has ended."""
+    """When the process started, as the system counts it; "" if there is none of this id, or it has ended.
+
+    Raises: OSError if this process has too many files open.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except FileNotFoundError:
         if Path("/proc/self/stat").exists():
             return ""
-    except OSError:
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise
         return ""
     else:
         fields = stat.rpartition(")")[2].split()  # a name may hold anything
@@ -101,16 +107,24 @@ class ProcessFile:
         folder: where it lies; made, with mode 0700.
         node_folder: the name of the folder in which the clients' folders are: `folder` itself, or one in it.
         client_user: as whom clients' tasks run; None: as this process.
+        dest_path: as the user names it, if so; see OwnFolders.
     """
 
-    def __init__(self, folder: Path, node_folder: str, client_user: ClientUser | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        node_folder: str,
+        client_user: ClientUser | None = None,
+        dest_path: Path | None = None,
+    ) -> None:
         self.folder = folder
         self.path = folder / FILE
         self._node_folder = node_folder
         self._user = client_user
         self._fd = -1
         self._started: dict[int, str] = {}
-        self._made: set[Path] = set()
+        self._system = this_system()
+        self._folders = OwnFolders(folder, dest_path, folder_mode(client_user))
 
     def take(self, clean: bool) -> None:
         """Become the node of this folder, and remove what one that has died has left there.
@@ -131,7 +145,7 @@ class ProcessFile:
                 time.sleep(_POLL_S)
             earlier = self._read()
         if earlier is not None:
-            self._made |= {folder for folder in self._own_folders() if str(folder) in earlier.made}
+            self._folders.adopt(earlier.made)
             alive = _alive(earlier)
             if not _all_ended(alive, FADE_S):
                 self._remove_earlier(alive, clean)
@@ -142,9 +156,7 @@ class ProcessFile:
         """Open and lock the file; returns whether it is this process's now."""
         while True:
             self._close()
-            default = own_folder()  # of which others than nodes and schedulers know nothing
-            self._made |= {f for f in self._own_folders() if not f.exists() or default in (f, f.parent)}
-            make_own_folders([self.folder.parent, self.folder], self._user)
+            self._folders.make()
             try:
                 self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
                 owner = os.fstat(self._fd).st_uid
@@ -162,10 +174,16 @@ class ProcessFile:
                     return False
                 except OSError:  # a file system without locks: the ids must do
                     return True
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(self._fd), os.stat(self.path)):
-                    return True
+            if self._is_there():
+                return True
             # Another node removed it meanwhile.
+
+    def _is_there(self) -> bool:
+        """The open file is the one that has the name."""
+        try:
+            return os.path.samestat(os.fstat(self._fd), os.stat(self.path))
+        except FileNotFoundError:
+            return False
 
     def _read(self) -> Processes | None:
         try:
@@ -202,12 +220,20 @@ class ProcessFile:
                     folder.rmdir()
 
     def write(self, processes: Mapping[int, str]) -> None:
-        """These are the node's processes now: what they are, by id.  One that has ended is left out."""
+        """These are the node's processes now: what they are, by id.  One that has ended is left out.
+
+        If somebody has removed the file, as those do who clean /tmp, it is made again.
+
+        Raises: OSError, ConfigError if this cannot be done now.
+        """
+        if self._fd >= 0 and not self._is_there() and not self._open():
+            self._close()
+            raise ConfigError(f"another node uses {self.folder} by now")
         started = {pid: self._started.get(pid) or started_at(pid) for pid in processes}
         self._started = started
         found = [Process(pid, started[pid], what) for pid, what in processes.items() if started[pid]]
-        made = [str(folder) for folder in self._made]
-        data = msgspec.json.encode(Processes(this_system(), self._node_folder, found, made))
+        made = [str(folder) for folder in self._folders.made]
+        data = msgspec.json.encode(Processes(self._system, self._node_folder, found, made))
         if self._fd >= 0:
             os.pwrite(self._fd, data, 0)
             os.ftruncate(self._fd, len(data))
@@ -218,14 +244,7 @@ class ProcessFile:
             with contextlib.suppress(OSError):
                 self.path.unlink()
             self._close()
-            for folder in self._own_folders():
-                if folder not in self._made:
-                    break
-                with contextlib.suppress(OSError):  # another node's files, or what a user has put there
-                    folder.rmdir()
-
-    def _own_folders(self) -> tuple[Path, Path]:
-        return self.folder, self.folder.parent
+            self._folders.remove()
 
     def _close(self) -> None:
         if self._fd >= 0:
@@ -233,25 +252,9 @@ class ProcessFile:
             self._fd = -1
 
 
-def make_own_folders(folders: Iterable[Path], client_user: ClientUser | None = None) -> None:
-    """Make these folders, the outer ones first, for nobody else to enter.
-
-    Args:
-        client_user: whose processes shall come through them, but not see what is there, nor write.
-
-    Raises: ConfigError.
-    """
-    folder = Path()
-    try:
-        for folder in folders:  # parents=True makes the others' mode by the umask
-            if not folder.exists():
-                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-                if client_user is not None:
-                    folder.chmod(0o711)
-        if hasattr(os, "geteuid") and folder.stat().st_uid != os.geteuid():
-            raise ConfigError(f"{folder} belongs to another user: give --dest_path")
-    except OSError as error:
-        raise ConfigError(f"cannot use {folder} for clients' files: {error.strerror}") from None
+def folder_mode(client_user: ClientUser | None) -> int:
+    """Of the node's folders.  client_user: comes through them, but does not see what is there, nor writes."""
+    return 0o700 if client_user is None else 0o711
 
 
 def _alive(earlier: Processes | None) -> list[Process]:

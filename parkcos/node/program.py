@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from parkcos.cluster import messages as m
+from parkcos.cluster.folders import OwnFolders
 from parkcos.cluster.options import enough_ports, ports_to_try
 from parkcos.cluster.postbox import Postbox
 from parkcos.cluster.signals import Signals
 from parkcos.cluster.timer import DeadlineTimer
 from parkcos.errors import ConfigError
 from parkcos.net.file_disk import own_folder
+from parkcos.net.file_rules import printable
 from parkcos.net.location import Location
 from parkcos.net.network import Network
 from parkcos.net.payload import Buffer
@@ -35,11 +37,12 @@ from parkcos.node import state as st
 from parkcos.node import state_events as ev
 from parkcos.node.console import NodeConsole
 from parkcos.node.hours import Hours, Service
-from parkcos.node.identity import ClientUser
+from parkcos.node.identity import ClientUser, remove_folder
 from parkcos.node.nursery import Nursery
 from parkcos.node.output import Forwarding, OutputThread, Printed
-from parkcos.node.processes import CLIENT_FOLDER, ProcessFile, make_own_folders
+from parkcos.node.processes import CLIENT_FOLDER, ProcessFile, folder_mode
 from parkcos.node.pulses import Pulses
+from parkcos.node.recurring import Recurring
 from parkcos.node.sent import SENT, SentFiles
 from parkcos.node.tally import SERVERS_MAX, ServerTally
 
@@ -55,6 +58,8 @@ CLOCK_S = 30.0
 """So often is the clock looked at, which may be set, or have stood still while the machine slept."""
 NOTE_S = 0.05
 """Processes that start together are noted together."""
+NOTE_AGAIN_S = 5.0
+"""Until they are noted that could not be."""
 
 
 @dataclass
@@ -71,7 +76,8 @@ class NodeOptions:
     processes: the file in which it notes its processes, if it does.
     commands: whether they are read from standard input.
     client_user: as whom clients' tasks run; None: as the node.
-    log_output: what a client's code prints is read and logged; else it is printed where this process prints.
+    env: names of variables of the environment that clients' tasks have in any case.
+    log_output: what a client's code prints is logged; else it is printed where this process prints.
     """
 
     cpus: int
@@ -88,6 +94,7 @@ class NodeOptions:
     processes: ProcessFile | None = None
     commands: bool = False
     client_user: ClientUser | None = None
+    env: Sequence[str] = ()
     log_output: bool = True
     on_stop: list[Any] = field(default_factory=list)
 
@@ -116,9 +123,10 @@ class NodeProgram:
         self.stopped = False
         self._signalled = False
         self.directory = (options.dest_path or own_folder()) / f"node-{network.location.port}"
-        make_own_folders([self.directory.parent, self.directory], options.client_user)
+        self._folders = OwnFolders(self.directory, options.dest_path, folder_mode(options.client_user))
+        self._folders.make()
         if options.client_user is not None:
-            self._open_folders(options.client_user)
+            self._check_folders(options.client_user)
         self._platform = platform.platform()
         self._numbers = itertools.count(1)
         self._warm: Nursery | None = None
@@ -126,7 +134,8 @@ class NodeProgram:
         self._bundle: Buffer = b""
         self._patience_s = self._alive_s = 0.0
         self._forward_output = False
-        self._output: OutputThread | None = None
+        self._output = OutputThread()
+        self.recurring = Recurring()
         self._shared: dict[int, str] = {}
         """The shared schedulers that know this node: a program that would use a scheduler of its own is sent there."""
         self.service: Service | None = None
@@ -140,15 +149,12 @@ class NodeProgram:
         self.box.serve("node", self._received)
         network.hub.callbacks.gone.append(self._peer_gone)
 
-    def _open_folders(self, user: ClientUser) -> None:
-        """Let clients' tasks pass through the node's folders, and no more.  Raises: ConfigError if they could not."""
-        own = [self.directory] if self.options.dest_path is not None else [self.directory, self.directory.parent]
-        for folder in own:
-            folder.chmod(0o711)
+    def _check_folders(self, user: ClientUser) -> None:
+        """Clients' tasks pass through the node's folders, and no more.  Raises: ConfigError if they could not."""
         try:
             user.check_folder(self.directory)
         except ConfigError:
-            self._remove_folders()
+            self._folders.remove()
             raise
         logger.info("clients' tasks run as %s (suid interpreter)", user)
         if user.same_user:
@@ -156,7 +162,7 @@ class NodeProgram:
 
     def start(self) -> None:
         """I/O thread: get ready for the first client."""
-        self._warm = self._hatch()
+        self._keep_warm()
         self._keep_peers()
         self._pulses.start()
         self._look_at_the_clock()
@@ -205,7 +211,7 @@ class NodeProgram:
                 case family.Exited(index, reason):
                     server = self.machine.servers.get(index)
                     if server is not None and not (server.incarnation or server.asked):
-                        logger.warning("server %d did not begin: %s", index + 1, reason)
+                        logger.warning("server %d did not begin: %s", index + 1, printable(reason))
                     self.handle(ev.ServerExited(index, reason))
 
         def report(kind: int, index: int, port: int, incarnation: int) -> None:
@@ -230,13 +236,19 @@ class NodeProgram:
                 self._warm = None
                 self.loop.call_later(HATCH_AGAIN_S, self._keep_warm)
 
-        nursery = Nursery(self.loop, news, report, ended, self.options.open_files, self.options.client_user)
+        options = self.options
+        printed = Printed(self._output, self.network.name, log=options.log_output)
+        nursery = Nursery(self.loop, news, report, ended, printed, options.open_files, options.client_user, options.env)
         self._note_processes()
         return nursery
 
     def _keep_warm(self) -> None:
+        """Have a zygote that waits for the next client."""
         if self._warm is None and not self.stopped:
-            self._warm = self._hatch()
+            with self.recurring.trying("the start of the process that starts servers"):
+                self._warm = self._hatch()
+            if self._warm is None:
+                self.loop.call_later(HATCH_AGAIN_S, self._keep_warm)
 
     def _note_processes(self) -> None:
         """Soon, in the file."""
@@ -247,7 +259,13 @@ class NodeProgram:
     def _write_processes(self) -> None:
         self._noting = False
         if self.options.processes is not None and not self.stopped:
-            self.options.processes.write(self.processes())
+            noted = False
+            with self.recurring.trying("noting this node's processes"):
+                self.options.processes.write(self.processes())
+                noted = True
+            if not noted:
+                self._noting = True
+                self.loop.call_later(NOTE_AGAIN_S, self._write_processes)
 
     def processes(self) -> dict[int, str]:
         """The processes of this node: what they are, by id."""
@@ -309,7 +327,7 @@ class NodeProgram:
             case m.ForwardOutput():
                 if process == self.machine.client_process and message.client == self.machine.client:
                     self._forward_output = True
-                    if self._nursery is not None and self._nursery.printed is not None:
+                    if self._nursery is not None:
                         self._nursery.printed.send_to(Forwarding(self.box, message.client, process))
             case m.CloseNode():
                 why, keep, setup_id = "", message.keep, message.setup_id
@@ -359,8 +377,10 @@ class NodeProgram:
             case ev.OpenZygote(client):
                 self._open_zygote(client)
             case ev.ForkServer(index):
-                ports = ports_to_try(self.options.server_ports, self.network.location.port, index)
-                self._order(family.Fork(index, ports))
+                if self._nursery is not None:
+                    self._nursery.fork(
+                        index, ports_to_try(self.options.server_ports, self.network.location.port, index)
+                    )
             case ev.EndServer(index, grace_s):
                 self._order(family.Signal(index, signal.SIGTERM if grace_s >= 0 else signal.SIGUSR2))
             case ev.KillServer(index):
@@ -368,6 +388,8 @@ class NodeProgram:
                 self._order(family.Signal(index, signal.SIGKILL))
             case ev.CloseZygote():
                 self._order(family.Close())
+                if self._nursery is None:  # the client's files could not be taken, so it has none
+                    self.loop.call_soon(self.handle, ev.ZygoteExited("it was not there"))
             case ev.KillZygote():
                 logger.warning("node_setup of the client that is closed did not end in time and is killed")
                 if self._nursery is not None:
@@ -380,24 +402,20 @@ class NodeProgram:
             self._nursery.order(order)
 
     def _open_zygote(self, client: int) -> None:
-        self._nursery = self._warm or self._hatch()
+        bundle, self._bundle = self._bundle, b""
+        try:
+            directory = self._make_client_folder(bundle)
+            self._nursery = self._warm or self._hatch()
+        except (OSError, ConfigError) as error:
+            logger.warning("the client's files cannot be taken: %s", error)
+            why = f"it cannot take the client's files: {getattr(error, 'strerror', error)}"
+            self.handle(ev.SetupFailed(why, setup=False))
+            return
         self._warm = None
-        directory = self.directory / f"{CLIENT_FOLDER}{next(self._numbers)}"
-        while directory.exists():  # of a node that was killed
-            directory = self.directory / f"{CLIENT_FOLDER}{next(self._numbers)}"
-        isolated = self.options.client_user is not None
-        if self.options.client_user is not None:
-            self.options.client_user.make_folder(directory)
-        else:
-            directory.mkdir(mode=0o700)
-        bundle = directory / server.BUNDLE
-        bundle.write_bytes(self._bundle)
-        if isolated:
-            bundle.chmod(0o644)  # nobody else comes into the folder
-        self._bundle = b""
-        self._sent.move(self.machine.client_process, directory / SENT if isolated else directory, readable=isolated)
         self._nursery.directory = directory
-        self._nursery.printed = self._read_output(client)
+        self._nursery.printed.opens()
+        if self._forward_output:
+            self._nursery.printed.send_to(Forwarding(self.box, client, self.machine.client_process))
         peer = self.network.hub.by_incarnation.get(self.machine.client_process)
         client_at = peer.addresses if peer is not None else ()
         options = self.network.options
@@ -417,20 +435,41 @@ class NodeProgram:
                     max_file_size=options.max_file_size,
                     patience_s=self._patience_s,
                     alive_s=self._alive_s,
-                    piped=self._nursery.printed is not None,
                 ),
                 str(directory),
             )
         )
-        self._warm = self._hatch()  # for the next client
+        self._keep_warm()  # for the next client
 
-    def _read_output(self, client: int) -> Printed | None:
-        """Read what the client's code prints, if it is to be logged or sent to the client."""
-        if not (self.options.log_output or self._forward_output):
-            return None
-        self._output = self._output or OutputThread()
-        send = Forwarding(self.box, client, self.machine.client_process) if self._forward_output else None
-        return Printed(self._output, self.network.name, send)
+    def _make_client_folder(self, bundle: Buffer) -> Path:
+        """With all that the client brings.  Raises: OSError, ConfigError; then it is not there."""
+        self.keep_folder()
+        user = self.options.client_user
+        directory = self.directory / f"{CLIENT_FOLDER}{next(self._numbers)}"
+        while directory.exists():  # of a node that was killed
+            directory = self.directory / f"{CLIENT_FOLDER}{next(self._numbers)}"
+        try:
+            if user is not None:
+                user.make_folder(directory)
+            else:
+                directory.mkdir(mode=0o700)
+            path = directory / server.BUNDLE
+            path.write_bytes(bundle)
+            if user is not None:
+                path.chmod(0o644)  # nobody else comes into the folder
+        except OSError:
+            remove_folder(directory, user)
+            raise
+        there = directory if user is None else directory / SENT
+        self._sent.move(self.machine.client_process, there, readable=user is not None)
+        return directory
+
+    def keep_folder(self) -> None:
+        """Make this node's folder again if somebody, who cleans /tmp, has removed it.  Raises: ConfigError."""
+        if not self.directory.is_dir():
+            logger.warning("the folder %s was removed while this node uses it: it is made again", self.directory)
+            self._folders.make()
+            self._note_processes()
 
     def _stopped(self) -> None:
         self.stopped = True
@@ -440,22 +479,12 @@ class NodeProgram:
         if self._warm is not None:
             self._warm.kill()
             self._warm = None
-        if self._output is not None:
-            self._output.close()
-        self._remove_folders()
+        self._output.close()
+        self._folders.remove()
         if self.options.processes is not None:
             self.options.processes.release()
         for callback in self.options.on_stop:
             callback()
-
-    def _remove_folders(self) -> None:
-        """Those in which clients' folders were.  A --dest_path may be the user's: see ProcessFile."""
-        own = self.options.dest_path is None and self.options.processes is None
-        for path in (self.directory, self.directory.parent) if own else (self.directory,):
-            try:
-                path.rmdir()
-            except OSError:  # another node's files, or what a user has put there
-                break
 
     def _state(self) -> m.NodeState:
         machine = self.machine

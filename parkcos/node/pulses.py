@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 CHANGED = 0.1
 """Schedulers are told when free memory or disk space has changed by this share of what they were told last."""
+_MEASURING = "measuring what this node has to spare"
 
 
 class Pulses:
@@ -27,11 +28,14 @@ class Pulses:
         self._program = program
         self._timer: asyncio.TimerHandle | None = None
         self._looking: asyncio.TimerHandle | None = None
-        self._told: tuple[int, int] = (0, 0)
+        self._told = self._memory_and_disk = (0, 0)
+        self._cpu_and_swap: tuple[float | None, int | None] = (None, None)
         psutil.cpu_percent()  # the first call measures nothing: it begins
 
     def start(self) -> None:
         """Look from time to time whether schedulers are to be told."""
+        with self._program.recurring.trying("the look at this node's folder"):
+            self._program.keep_folder()
         memory, disk = self.memory_and_disk()
         if any(abs(now - told) > CHANGED * told for now, told in zip((memory, disk), self._told, strict=True)):
             self._told = memory, disk
@@ -57,10 +61,17 @@ class Pulses:
         if self._program.machine.client != client:
             return
         memory, disk = self.memory_and_disk()
-        cpu, swap = 100.0 - psutil.cpu_percent(), psutil.swap_memory().free
+        with self._program.recurring.trying(_MEASURING):
+            self._cpu_and_swap = 100.0 - psutil.cpu_percent(), psutil.swap_memory().free
+        cpu, swap = self._cpu_and_swap
         self._program.box.send(process, "client", m.NodeAvail(client, cpu, memory, disk, swap))
         self._timer = self._program.loop.call_later(every_s, self._pulse, client, process, every_s)
 
     def memory_and_disk(self) -> tuple[int, int]:
-        """Free bytes."""
-        return psutil.virtual_memory().available, psutil.disk_usage(str(self._program.directory)).free
+        """Free bytes; as they were last, if they cannot be measured now."""
+        folder = self._program.directory
+        with self._program.recurring.trying(_MEASURING):
+            while not folder.exists():  # somebody has removed it, and it is made again soon
+                folder = folder.parent
+            self._memory_and_disk = psutil.virtual_memory().available, psutil.disk_usage(str(folder)).free
+        return self._memory_and_disk

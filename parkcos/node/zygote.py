@@ -7,6 +7,7 @@ node closes it, or dies, it kills whatever is left of the client's processes and
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import importlib
 import os
@@ -16,7 +17,6 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -37,6 +37,8 @@ from parkcos.node.identity import set_dumpable
 from parkcos.node.sent import SENT
 from parkcos.node.tally import Tally
 
+_DESCRIPTORS_MAX = 16
+_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 _NODE_SETUP_FAILED = "node_setup"
 _BARRED = "node_setup has no network, since servers are forked after it; what needs one belongs into server_setup"
 
@@ -66,7 +68,8 @@ class Zygote:
         """With all the client's files; removed at the end."""
         self.directory: Path | None = None
         """In which the client begins."""
-        self.log = printing.keep_log()
+        self._pipes: list[int] = []
+        """Have come, and their order has not yet."""
         # The servers hold the reading end; it ends when this process does, also where there is no prctl.
         self.lifeline, self._lifeline_end = os.pipe()
 
@@ -90,11 +93,20 @@ class Zygote:
                         os.read(wake_read, 4096)
                     self._reap()
                 else:
-                    data = self.orders.recv(1 << 16)
+                    data = self._receive()
                     if not data:
                         self._end()
                     for body in unframer.feed(data):
                         self._obey(family.decode_order(body))
+
+    def _receive(self) -> bytes:
+        """What the node orders.  The pipes that go with an order come with its first byte."""
+        data, pipes, flags, _ = socket.recv_fds(self.orders, 1 << 16, _DESCRIPTORS_MAX, _CLOSE_ON_EXEC)
+        if flags & socket.MSG_CTRUNC:  # this process has too many files open; those of one order come at a time
+            _close_all(pipes)
+            pipes = [-1] * family.PIPES
+        self._pipes += pipes
+        return data
 
     def _obey(self, order: family.Open | family.Fork | family.Signal | family.Close) -> None:
         match order:
@@ -102,11 +114,10 @@ class Zygote:
                 self.config, self.folder = config, Path(directory)
                 # Of an isolated client, the folder is the node's.
                 self.directory = self.folder / "own" if self.isolated else self.folder
-                printing.print_into(self._make_pipes(-1))
-                printing.print_lines(piped=config.piped)
                 self._tell(self._open())
             case family.Fork(index, ports):
-                self._fork(index, ports)
+                pipes, self._pipes = self._pipes[: family.PIPES], self._pipes[family.PIPES :]
+                self._fork(index, ports, pipes)
             case family.Signal(index, number):
                 for pid, i in self.children.items():
                     if i == index:
@@ -117,26 +128,6 @@ class Zygote:
     def _tell(self, news: family.Message) -> None:
         with contextlib.suppress(OSError):
             self.orders.sendall(family.frame(news))
-
-    def _make_pipes(self, index: int) -> Sequence[int]:
-        """What a server, or (-1) this process, prints into, if the node reads it; the node has the other ends."""
-        assert self.config is not None
-        if not self.config.piped:
-            return ()
-        pipes = [os.pipe()]
-        try:
-            pipes.append(os.pipe())
-        except OSError:
-            for end in pipes[0]:
-                os.close(end)
-            raise
-        data = family.frame(family.Printing(index))
-        with contextlib.suppress(OSError):
-            sent = socket.send_fds(self.orders, [data], [reading for reading, _ in pipes])
-            self.orders.sendall(data[sent:])
-        for reading, _ in pipes:
-            os.close(reading)
-        return [writing for _, writing in pipes]
 
     def _open(self) -> family.Message:
         assert self.config is not None and self.folder is not None and self.directory is not None
@@ -165,14 +156,16 @@ class Zygote:
             # Before any of the client's code runs, which may need what is missing.
             missing = what_is_missing(bundle.requirements, {d.module for d in bundle.definitions})
             if missing:
-                return family.OpenFailed(f"it lacks what the client requires: {'; '.join(missing)}", setup=False)
+                text = f"it lacks what the client requires: {'; '.join(missing)}"
+                return family.OpenFailed(family.shortened(text), setup=False)
             namespace.install(bundle.definitions)
             if bundle.node_setup is not None:
                 error = self._node_setup(bundle.node_setup)
                 if error:
-                    return family.OpenFailed(error)
+                    return family.OpenFailed(family.shortened(error))
         except Exception as error:
-            return family.OpenFailed(f"the client's components cannot be opened: {type(error).__name__}: {error}")
+            text = f"the client's components cannot be opened: {type(error).__name__}: {error}"
+            return family.OpenFailed(family.shortened(text))
         gc.collect()
         gc.freeze()  # what is there now is not looked at again, so its pages stay shared
         return family.Opened()
@@ -203,15 +196,15 @@ class Zygote:
             return f"{_NODE_SETUP_FAILED} returned {value!r}; it must return 0 when the node is ready"
         return ""
 
-    def _fork(self, index: int, ports: list[int]) -> None:
+    def _fork(self, index: int, ports: list[int], pipes: list[int]) -> None:
         here = os.getpid()
         sys.stdout.flush()
         sys.stderr.flush()
-        pipes: Sequence[int] = ()
         # Until a server has let go of this process's handler, a SIGTERM would have it end the whole family.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         try:
-            pipes = self._make_pipes(index)
+            if -1 in pipes:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             pid = os.fork()
             if pid == 0:
                 self._be_server(index, ports, pipes, here)
@@ -220,10 +213,9 @@ class Zygote:
             self._tell(family.Exited(index, f"it could not be started: {error.strerror}"))
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-            for end in pipes:
-                os.close(end)
+            _close_all(pipes)
 
-    def _be_server(self, index: int, ports: list[int], pipes: Sequence[int], parent: int) -> NoReturn:
+    def _be_server(self, index: int, ports: list[int], pipes: list[int], parent: int) -> NoReturn:
         """In the child that was forked."""
         assert self.config is not None and self.options is not None and self.directory is not None
         try:
@@ -234,8 +226,10 @@ class Zygote:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             self.orders.close()
             os.close(self._lifeline_end)
-            printing.print_into(pipes)
-            printing.set_up_server_logging(index + 1, self.log, debug=self.config.debug, piped=bool(pipes))
+            _close_all(self._pipes)  # other servers'
+            *printed, log = pipes
+            printing.print_into(printed)
+            printing.set_up_server_logging(log, debug=self.config.debug)
             bar("")
             code = server.main(
                 self.config, self.options, index, ports, self.reports, self.lifeline, self.directory, self.tally
@@ -282,7 +276,7 @@ class Zygote:
 
 
 def main() -> NoReturn:
-    """Entry: ``python -c ... orders_fd reports_fd parent_pid open_files tally_fd [uid gid]``."""
+    """Entry: ``start.py parkcos.node.zygote orders_fd reports_fd parent_pid open_files tally_fd [uid gid]``."""
     isolated = len(sys.argv) > 6
     if isolated:  # before anything else, and before the kernel is asked for a signal, which it would forget
         try:
@@ -291,13 +285,9 @@ def main() -> NoReturn:
             sys.exit(f"the process that starts servers does not start: {error}")
     orders, reports, parent, open_files, tally_fd = (int(a) for a in sys.argv[1:6])
     set_open_files(open_files)
+    printing.print_lines()
     printing.explain_crashes()
-    os.setsid()  # a process group of its own, to which the terminal's Ctrl-C does not come
-    devnull = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(devnull, 0)
-    os.close(devnull)
     sys.argv[:] = ["parkcos"]
-    sys.path[:] = [p for p in sys.path if p]
     tls.preload()
     _warm_up()
     gc.collect()
@@ -311,3 +301,10 @@ def _warm_up() -> None:
     for name in ("asyncio", "traceback", "psutil", "parkcos", "parkcos.net.network", "uvloop"):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+
+
+def _close_all(descriptors: list[int]) -> None:
+    for fd in descriptors:
+        if fd >= 0:
+            os.close(fd)
+    descriptors.clear()

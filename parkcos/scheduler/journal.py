@@ -11,8 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from parkcos.errors import ConfigError
-from parkcos.net.file_disk import own_folder
+from parkcos.cluster.folders import OwnFolders
 from parkcos.scheduler.state import ClientRecord
 
 logger = logging.getLogger("parkcos")
@@ -34,21 +33,18 @@ class _File(Entries):
 
 
 class Journal:
-    """Kept in `folder`, which is made, for this user alone.  Raises: ConfigError if it cannot be."""
+    """Kept in `folder`, which is made, for this user alone.
 
-    def __init__(self, folder: Path) -> None:
+    dest_path: as the user names it, if so; see OwnFolders.
+
+    Raises: ConfigError if it cannot be.
+    """
+
+    def __init__(self, folder: Path, dest_path: Path | None = None) -> None:
         self.path = folder / FILE
         self._written = b""
-        self._folders = (folder, folder.parent)
-        try:
-            default = own_folder()  # of which others than schedulers and nodes know nothing
-            self._made = {str(f) for f in self._folders if not f.exists() or default in (f, f.parent)}
-            folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # not with its child: by the umask then
-            folder.mkdir(mode=0o700, exist_ok=True)
-            if not os.access(folder, os.W_OK | os.X_OK):
-                raise PermissionError(13, "it is not writable")
-        except OSError as error:
-            raise ConfigError(f"--dest_path: the folder {folder} cannot be used: {error.strerror}") from error
+        self._folders = OwnFolders(folder, dest_path)
+        self._folders.make()
 
     def read(self) -> Entries:
         """What an earlier run has left; nothing if there is none, or if it cannot be understood, which is logged."""
@@ -59,13 +55,13 @@ class Journal:
         except (OSError, msgspec.MsgspecError) as error:
             logger.warning("the journal %s cannot be read, and is begun anew: %s", self.path, error)
         else:
-            self._made |= {str(folder) for folder in self._folders} & set(found.made)
+            self._folders.adopt(found.made)
             return Entries(found.clients, found.nodes)
         return Entries()
 
     def write(self, entries: Entries) -> None:
         """If it has changed.  The file is always whole: it is written beside, and renamed."""
-        data = msgspec.json.encode(_File(entries.clients, entries.nodes, sorted(self._made)))
+        data = msgspec.json.encode(_File(entries.clients, entries.nodes, sorted(map(str, self._folders.made))))
         if data == self._written:
             return
         self._written = data
@@ -87,10 +83,4 @@ class Journal:
         if self.read().clients:
             return
         self.remove()
-        for folder in self._folders:
-            if str(folder) not in self._made:
-                break
-            try:
-                folder.rmdir()
-            except OSError:  # it holds something else
-                break
+        self._folders.remove()

@@ -16,7 +16,7 @@ from parkcos.cluster.limits import raise_open_files
 from parkcos.cluster.options import add_network_options, network_options, parse_location, set_up_logging
 from parkcos.cluster.signals import Signals
 from parkcos.errors import ConfigError, ParkcosError
-from parkcos.net.file_disk import make_default, own_folder
+from parkcos.net.file_disk import own_folder
 from parkcos.net.file_rules import parse_size
 from parkcos.net.runtime import Parkcos
 from parkcos.scheduler.console import SchedulerConsole
@@ -68,16 +68,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _journal(args: argparse.Namespace) -> Journal:
-    """Raises: ConfigError, Refused."""
-    name = f"scheduler-{args.tcp_port}"
-    if args.dest_path is not None:
-        return Journal(args.dest_path / name)
-    folder = own_folder() / name
-    try:
-        make_default(folder)  # in a folder that all users share: nobody else is to have made it
-    except OSError as error:
-        raise ConfigError(f"the folder {folder} cannot be made: {error.strerror}; give --dest_path") from None
-    return Journal(folder)
+    """Raises: ConfigError."""
+    return Journal((args.dest_path or own_folder()) / f"scheduler-{args.tcp_port}", args.dest_path)
 
 
 def _add_dashboard_options(parser: argparse.ArgumentParser) -> None:

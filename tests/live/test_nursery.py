@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
-from collections.abc import Callable, Coroutine
+import sys
+from collections.abc import Callable, Coroutine, Generator
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
+import psutil
 import pytest
 
 from parkcos.cluster import messages as m
 from parkcos.node import family
 from parkcos.node.nursery import Nursery
+from parkcos.node.output import OutputThread, Printed
 from parkcos.node.server import BUNDLE
 from tests.live.lib import LIMIT_S
 
@@ -23,9 +28,10 @@ ROUNDS = 30
 
 
 class Place:
-    """A zygote that is open, and what was heard of it."""
+    """A zygote that is open, and what was heard of it.  setup: its client's node_setup."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, setup: Callable[..., Any] | None = None) -> None:
+        self.output = OutputThread()
         self.news: asyncio.Queue[Any] = asyncio.Queue()
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.nursery = Nursery(
@@ -33,9 +39,11 @@ class Place:
             self.news.put_nowait,
             lambda kind, index, port, incarnation: self.news.put_nowait((kind, index)),
             self.ended.set_result,
+            Printed(self.output, "n"),
         )
         folder.mkdir()
-        (folder / BUNDLE).write_bytes(m.encode_bundle(m.Bundle([], [])))
+        call = cloudpickle.dumps((setup, (), {})) if setup is not None else None
+        (folder / BUNDLE).write_bytes(m.encode_bundle(m.Bundle([], [], call)))
         self.nursery.directory = folder
         config = family.ServerConfig(["127.0.0.1"], [], "n", 1, 2, [], None, None, 5.0, debug=False)
         self.nursery.order(family.Open(config, str(folder)))
@@ -53,15 +61,22 @@ class Place:
         if not self.ended.done():
             self.nursery.order(family.Close())
         await self.ended
+        self.output.close()
 
 
-def with_place(tmp_path: Path, body: Callable[[Place], Coroutine[Any, Any, None]]) -> None:
+def with_place(
+    tmp_path: Path, body: Callable[[Place], Coroutine[Any, Any, None]], setup: Callable[..., Any] | None = None
+) -> None:
     async def main() -> None:
-        place = Place(tmp_path / "client")
+        place = Place(tmp_path / "client", setup)
         try:
             async with asyncio.timeout(LIMIT_S):
-                await place.hear(lambda news: isinstance(news, family.Opened))
+                if setup is None:
+                    await place.hear(lambda news: isinstance(news, family.Opened))
                 await body(place)
+        except BaseException:
+            place.nursery.kill_family()
+            raise
         finally:
             await place.close()
 
@@ -73,14 +88,108 @@ def test_a_server_that_is_told_to_end_as_it_is_born_ends_alone(tmp_path: Path) -
 
     async def body(place: Place) -> None:
         order = place.nursery.order
-        order(family.Fork(0, [0]))
+        place.nursery.fork(0, [0])
         await place.hear(lambda news: news == (family.LISTENING, 0))
         other = place.nursery.tally.read(0).pid
         for _ in range(ROUNDS):
-            order(family.Fork(1, [0]))
+            place.nursery.fork(1, [0])
             order(family.Signal(1, signal.SIGTERM))
             await place.hear(lambda news: isinstance(news, family.Exited) and news.index == 1)
         os.kill(other, 0)  # it is there
         assert (tmp_path / "client").is_dir()
 
     with_place(tmp_path, body)
+
+
+# What a client's code in the zygote may do to the node.
+
+
+def node_socket() -> int:
+    """The zygote's end of the socket to the node."""
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
+                return int(name)
+        except OSError:  # of listdir itself
+            pass
+    raise AssertionError("there is none")
+
+
+def sends(data: bytes) -> Callable[..., Any]:
+    def setup() -> Generator[Any, Any, int]:
+        yield
+        os.write(node_socket(), data)
+        while True:
+            yield
+        return 0
+
+    return setup
+
+
+def writes_reports(data: bytes) -> Callable[..., Any]:
+    def setup() -> Generator[Any, Any, int]:
+        yield
+        os.write(int(open("/proc/self/cmdline").read().split("\0")[-5]), data)  # noqa: SIM115
+        while True:
+            yield
+        return 0
+
+    return setup
+
+
+@pytest.mark.parametrize(
+    ("setup", "what"),
+    [
+        (sends(b"\xff\xff\xff\xff"), "a message of 4294967295 bytes"),
+        (sends(family.LENGTH.pack(family.NEWS_BYTES_MAX + 1)), f"a message of {family.NEWS_BYTES_MAX + 1} bytes"),
+        (sends(family.LENGTH.pack(3) + b"\xc1\xc1\xc1"), "no message: "),
+        (sends(family.frame(family.Close())), "no message: "),
+        (writes_reports(b"x"), "a part of a server's report"),
+        (writes_reports(family.REPORT.pack(99, 0, 0, 0)), "a server's report without meaning"),
+        (writes_reports(family.REPORT.pack(family.LISTENING, 0, 70000, 1)), "a server's report without meaning"),
+    ],
+)
+def test_nonsense_from_a_zygote_ends_that_zygote_and_says_so(
+    tmp_path: Path, setup: Callable[..., Any], what: str
+) -> None:
+    async def body(place: Place) -> None:
+        reason = await place.ended
+        assert re.search(f"was ended: the client's code has sent {re.escape(what)}", reason)
+        assert not psutil.pid_exists(place.nursery.pid)
+        assert not (tmp_path / "client").exists()
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    try:
+        with_place(tmp_path, body, setup)
+    finally:
+        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+def hands_over_files() -> Generator[Any, Any, int]:
+    """Descriptors of regular files, with messages that are in order, and thousands of them."""
+    yield
+    import socket
+
+    node = socket.socket(fileno=os.dup(node_socket()))
+    with open("/proc/self/stat") as file:
+        for _ in range(1000):
+            data = family.frame(family.Exited(99, "it was not there"))
+            sent = socket.send_fds(node, [data], [file.fileno()] * 16)
+            node.sendall(data[sent:])
+    node.close()
+    return 0
+
+
+def test_descriptors_from_a_zygote_are_not_taken(tmp_path: Path) -> None:
+    async def body(place: Place) -> None:
+        before = psutil.Process().num_fds()
+        await place.hear(lambda news: isinstance(news, family.Opened))
+        assert psutil.Process().num_fds() <= before
+        place.nursery.fork(0, [0])
+        await place.hear(lambda news: news == (family.LISTENING, 0))
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    try:
+        with_place(tmp_path, body, hands_over_files)
+    finally:
+        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])

@@ -378,7 +378,8 @@ def test_a_server_whose_port_is_taken_has_one_beyond_the_highest(ports: Ports, t
         node = Program("-m", "parkcos.node.main", "-c", "1", "-u", str(ports.udp), *options, *ports.options)
         with node, ports.client(tmp_path, SQUARES) as client:
             client.wait_for("^total 285")
-            node.wait_for(rf"server 1 WARNING TCP port {taken} is taken by another process: this server has port \d+")
+            said = rf"TCP port {taken} is taken by another process: this server has port \d+"
+            node.wait_for(rf"WARNING server \S+/1 \(parkcos\): {said}")
             assert client.wait() == 0
         assert "Traceback" not in node.text
 

@@ -12,7 +12,17 @@ import pytest
 
 from parkcos.cluster import messages as m
 from parkcos.node import output
-from parkcos.node.output import BACKLOG_BYTES_MAX, LINE_BYTES_MAX, Forwarding, Lines, OutputThread, Printed
+from parkcos.node.output import (
+    BACKLOG_BYTES_MAX,
+    LINE_BYTES_MAX,
+    READ_BYTES,
+    CopySink,
+    Forwarding,
+    Lines,
+    LineSink,
+    OutputThread,
+    Printed,
+)
 
 pytestmark = pytest.mark.live  # threads and descriptors
 
@@ -75,7 +85,7 @@ class Taken:
 def test_a_pipe_is_read_to_its_end_and_closed(thread: OutputThread) -> None:
     reading, writing = os.pipe()
     taken = Taken()
-    thread.add(reading, taken, "me")
+    thread.add(reading, LineSink(taken), "me")
     os.write(writing, b"one\ntw")
     taken.wait_for(["one"])
     os.write(writing, b"o\nthree")
@@ -90,7 +100,7 @@ def test_what_is_in_an_owners_pipes_is_taken_before_it_is_finished(thread: Outpu
     taken = [Taken() for _ in pipes]
     then = threading.Event()
     for (reading, writing), take, owner in zip(pipes, taken, ("me", "me", "other"), strict=True):
-        thread.add(reading, take, owner)
+        thread.add(reading, LineSink(take), owner)
         os.write(writing, b"x\n" * 20000 + b"end")
     thread.finish("me", then.set, 10)
     assert then.is_set()
@@ -111,8 +121,8 @@ def test_one_that_cannot_be_shown_does_not_keep_others(thread: OutputThread, cap
         raise ValueError("no")
 
     taken = Taken()
-    thread.add(bad, fails, "me")
-    thread.add(good, taken, "me")
+    thread.add(bad, LineSink(fails), "me")
+    thread.add(good, LineSink(taken), "me")
     os.write(to_bad, b"one\n")
     os.write(to_good, b"one\n")
     taken.wait_for(["one"])
@@ -136,7 +146,8 @@ def test_a_log_that_nobody_reads_holds_up_an_end_no_longer_than_said(
         sent.append((server, error, lines))
 
     pipes = [os.pipe(), os.pipe()]
-    printed = Printed(thread, "kiln", send)
+    printed = Printed(thread, "kiln", log=False)
+    printed.send_to(send)
     printed.add(2, pipes[0][0], pipes[1][0])
     os.write(pipes[1][1], b"bad\n")
     printed.finish()
@@ -147,6 +158,59 @@ def test_a_log_that_nobody_reads_holds_up_an_end_no_longer_than_said(
     assert sent[:2] == [(2, True, ["bad"]), (0, False, [])]
     for _, writing in pipes:
         os.close(writing)
+
+
+def test_what_is_not_a_pipe_does_not_end_the_thread(thread: OutputThread, caplog: pytest.LogCaptureFixture) -> None:
+    """A regular file cannot be waited for."""
+    file = os.open(__file__, os.O_RDONLY)
+    thread.add(file, LineSink(Taken()), "me")
+    reading, writing = os.pipe()
+    taken = Taken()
+    thread.add(reading, LineSink(taken), "me")
+    os.write(writing, b"one\n")
+    taken.wait_for(["one"])
+    os.close(writing)
+    assert "what tasks print cannot be shown" in caplog.text
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(file)
+
+
+def test_a_copy_is_as_it_came_and_is_not_cut_within_a_line() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    copy = CopySink(writing)
+    copy.feed(b"10%\r20%\x1b[0m")
+    assert os.read(reading, 99) == b"10%\r20%\x1b[0m"
+    copy.feed(b"x" * (READ_BYTES - 2) + b"\n" + b"y")
+    assert os.read(reading, 2 * READ_BYTES) == b"x" * (READ_BYTES - 2) + b"\n"
+    copy.feed(b"yy\n")
+    assert os.read(reading, 99) == b"yyy\n"
+    copy.feed(b"z" * READ_BYTES)
+    assert os.read(reading, 2 * READ_BYTES) == b"z" * READ_BYTES, "a long line is not kept"
+    copy.feed(b"\n" + b"z" * (READ_BYTES - 1))
+    copy.end()
+    assert os.read(reading, 2 * READ_BYTES) == b"\n" + b"z" * (READ_BYTES - 1)
+    for fd in (reading, writing):
+        os.close(fd)
+
+
+def test_what_parkcos_logs_at_a_server_has_its_level(thread: OutputThread, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "parkcos")
+    pipes = [os.pipe() for _ in range(3)]
+    printed = Printed(thread, "kiln")
+    printed.add(2, *(reading for reading, _ in pipes))
+    os.write(pipes[2][1], "WARNING lost\nDEBUG at \x1b[2J \u202e\nof nobody\n".encode())
+    os.write(pipes[0][1], b"WARNING printed\n")
+    for _, writing in pipes:
+        os.close(writing)
+    printed.finish()
+    logged = sorted((record.levelname, record.getMessage()) for record in caplog.records)
+    assert logged == [
+        ("DEBUG", "server kiln/2 (parkcos): at \\x1b[2J \\u202e"),
+        ("INFO", "server kiln/2 (parkcos): of nobody"),
+        ("INFO", "server kiln/2: WARNING printed"),
+        ("WARNING", "server kiln/2 (parkcos): lost"),
+    ]
 
 
 class Box:
