@@ -5,6 +5,7 @@ What happens in between, messages and decisions, is in shell.py and dispatch.py.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import sys
@@ -17,7 +18,7 @@ from parkcos.client.allocate import NodeAllocate, allocations
 from parkcos.client.components import bundle
 from parkcos.client.options import Errors, Options, TaskLimits, checked
 from parkcos.client.placing import OPEN, READY
-from parkcos.client.rtasks import Submission, name_of
+from parkcos.client.rtasks import Submission, name_of, words_of
 from parkcos.client.shell import CLOSED, NEW, RUNNING, WAITING
 from parkcos.client.side import ClientSide
 from parkcos.client.steering import Steering
@@ -71,6 +72,10 @@ class Client(Steering):
             or "mypackage.tools".  A node that lacks one is not used; the log says which, and so does its Status.
         forward_output: show here what tasks print there, and node_setup and server_setup, line by line, each with the
             name of the node and the number of the server: "[node/2] ...".
+        threads: how many a call of numpy and the like uses at a server, which has one processor: None for one, unless
+            the node's environment says otherwise (``OMP_NUM_THREADS`` and its kin); 0 for what they choose themselves.
+        seed: a whole number from which each task's random numbers follow, wherever and however often it runs: see
+            ``Task.seed``.  None: they are different each time.
 
     The calls whose description says so are to be yielded (or awaited) in a task.
 
@@ -93,6 +98,8 @@ class Client(Steering):
         name: str = "",
         requirements: Sequence[str] = (),
         forward_output: bool = False,
+        threads: int | None = None,
+        seed: int | None = None,
     ) -> None:
         for fn in (node_setup, server_setup):
             if fn is not None:
@@ -105,6 +112,9 @@ class Client(Steering):
             )
         if not isinstance(name, str):
             raise UsageError(f"name={name!r}: give a text")
+        for what, number in (("threads", threads), ("seed", seed)):
+            if number is not None and (type(number) is not int or number < 0):
+                raise UsageError(f"{what}={number!r}: give a whole number, not below 0, or None")
         if (disable_nodes or disable_servers) and status_task is None:
             what = "disable_nodes" if disable_nodes else "disable_servers"
             raise UsageError(f"{what}=True needs a status_task, which is told of each and enables it")
@@ -120,6 +130,9 @@ class Client(Steering):
         self._components = components
         self._forward_output = forward_output
         self._requirements = parse_requirements(requirements)
+        self._threads = threads
+        self._seed = None if seed is None else words_of(seed)
+        self._seeds = itertools.count(1)
 
     def __repr__(self) -> str:
         return f"<Client {self.name}, {self._state}>"
@@ -154,7 +167,9 @@ class Client(Steering):
         self._kernel = current_kernel()
         network = self._network = Parkcos.instance().network
         self._side = ClientSide.of(network)
-        self._shipper, self._bundle = bundle(self._components, self._node_setup, self._requirements)
+        self._shipper, self._bundle = bundle(
+            self._components, self._node_setup, self._requirements, self._threads, self._seed is not None
+        )
         self._bundle_digests = {(each.module, each.name): each.digest for each in self._bundle.definitions}
         self._encoded_bundle = m.encode_bundle(self._bundle)
         self._timer = DeadlineTimer(network.io.loop, self._machine.next_deadline, self._time_passed)
@@ -278,8 +293,9 @@ class Client(Steering):
             form, buffers, definitions = self._shipper.pack_call(fn, args, kwargs)
             server, node = self._place(where)
             number = self._numbers()
+            seed = [] if self._seed is None else [next(self._seeds), *self._seed]
             submission = self._submissions[number] = Submission(
-                name or name_of(fn), io, args, kwargs, form, buffers, definitions, completion
+                name or name_of(fn), io, args, kwargs, form, buffers, definitions, completion, seed
             )
             if limits is None:
                 self._handle(d.Submitted(number, io, server, node))

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from parkcos.cluster import messages as m
 from parkcos.cluster.imports import Companions
 from parkcos.cluster.origins import compiled_part, origin_of, place_of, travels_by_value
@@ -24,8 +26,16 @@ logger = logging.getLogger("parkcos")
 _SKIPPED = {"__pycache__", ".git"}
 
 
-def bundle(components: Any, node_setup: Any, requirements: Sequence[str] = ()) -> tuple[Shipper, m.Bundle]:
+def bundle(
+    components: Any,
+    node_setup: Any,
+    requirements: Sequence[str] = (),
+    threads: int | None = None,
+    seeded: bool = False,
+) -> tuple[Shipper, m.Bundle]:
     """Look at a client's components.
+
+    Args: as of Client.
 
     Returns: the client's shipper, which knows what the servers have as files, and the bundle for the nodes.
     Raises: UsageError, ShippingError naming the component and what is wrong with it.
@@ -70,13 +80,14 @@ def bundle(components: Any, node_setup: Any, requirements: Sequence[str] = ()) -
             continue  # built in or installed: the servers have it
         for definition in shipper.pack(component)[2]:
             definitions[definition.module, definition.name] = definition
-    return shipper, m.Bundle(files.all(), list(definitions.values()), setup, list(requirements))
+    made = m.Bundle(files.all(), list(definitions.values()), setup, list(requirements), threads=threads, seeded=seeded)
+    return shipper, made
 
 
 def with_setup_call(made: m.Bundle, buffers: Sequence[Buffer], needed: Sequence[Definition]) -> m.Bundle:
     """The bundle for a node where node_setup is called with arguments of its own, as packed here."""
     definitions = {(each.module, each.name): each for each in [*made.definitions, *needed]}
-    return m.Bundle(made.files, list(definitions.values()), b"".join(buffers), made.requirements)
+    return msgspec.structs.replace(made, definitions=list(definitions.values()), node_setup=b"".join(buffers))
 
 
 def _listed(components: Any) -> Iterable[Any]:

@@ -28,6 +28,8 @@ class Submission:
     buffers: list[Buffer]
     definitions: Sequence[Definition]
     completion: Completion[Task] | None
+    seed: list[int] = field(default_factory=list)
+    """Of all its runs; none if its client has none."""
     rtask: RemoteTask | None = None
     remote_id: int = 0
     start_time: float = field(default_factory=time.time)
@@ -50,3 +52,11 @@ class Submission:
 def name_of(fn: Callable[..., Any]) -> str:
     """What the task is called."""
     return getattr(fn, "__name__", type(fn).__name__)
+
+
+def words_of(seed: int) -> list[int]:
+    """Its words of 32 bits, the low one first, as numpy's SeedSequence takes a whole number apart."""
+    words = [seed & 0xFFFFFFFF]
+    while seed := seed >> 32:
+        words.append(seed & 0xFFFFFFFF)
+    return words

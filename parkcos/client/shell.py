@@ -168,7 +168,7 @@ class ClientShell:
         submission = self._submissions[effect.task]
         if submission.definitions:
             self._define(effect.server, submission.definitions)
-        message = m.RunTask(self._id, effect.task, submission.name, effect.io, submission.timeout_s)
+        message = m.RunTask(self._id, effect.task, submission.name, effect.io, submission.timeout_s, submission.seed)
         self._side.box.send(effect.server, "server", message, submission.form, submission.buffers)
 
     def _define(self, server: int, definitions: Sequence[Definition]) -> None:

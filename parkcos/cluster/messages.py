@@ -401,7 +401,8 @@ class OpenServer(Message):
 class RunTask(Message):
     """From the client; the payload is the pickled (function, args, kwargs).
 
-    io: not counted as using the CPU; timeout_s: how long it may run, 0 for ever.
+    io: not counted as using the CPU; timeout_s: how long it may run, 0 for ever; seed: of its random numbers, if its
+    client has one: its number there, and the client's in words of 32 bits.
     """
 
     client: int
@@ -409,6 +410,7 @@ class RunTask(Message):
     name: str
     io: bool
     timeout_s: float = 0.0
+    seed: list[int] = []
 
 
 class RecallTask(Message):
@@ -460,6 +462,10 @@ class Bundle(msgspec.Struct, array_like=True, frozen=True):
     """The pickled (function, args, kwargs)."""
     requirements: list[str] = []
     """What a node must have to be used."""
+    threads: int | None = None
+    """How many a call of numpy and the like uses, as `Client(threads=)`."""
+    seeded: bool = False
+    """The client's tasks have seeds."""
 
 
 encode_bundle = msgspec.msgpack.Encoder().encode

@@ -122,6 +122,16 @@ class Task(TaskCore):
         """True if nobody waits for its end when the program ends."""
         return self._daemon
 
+    @property
+    def seed(self) -> list[int] | None:
+        """Of the random numbers of a task that a ``Client(seed=...)`` runs, in that task; None in all others.
+
+        As ``numpy.random.default_rng(cur_task().seed)`` takes it: ``[n, seed]`` for the client's n-th task; a seed of
+        more than 32 bits is more numbers than one.
+        """
+        rare = getattr(self, "_rare", None)
+        return rare.seed if rare is not None else None
+
     def is_alive(self) -> bool:
         """True until the task has ended, however."""
         return self._state < FINISHED

@@ -45,10 +45,11 @@ _CLOSE_TRIES = 3
 class _Rare:
     """What few tasks have: kept apart, so that the others do not carry it."""
 
-    __slots__ = ("named", "swap", "swappable", "swapping")
+    __slots__ = ("named", "seed", "swap", "swappable", "swapping")
 
     def __init__(self) -> None:
         self.named = False  # it has (or had) a name in kernel.names
+        self.seed: list[int] | None = None
         self.swappable = False
         self.swap: HotSwapException | None = None  # asked for, not yet thrown
         self.swapping = False  # thrown

@@ -35,7 +35,7 @@ from parkcos.net.payload import Buffer, loads
 from parkcos.net.peer import CONNECTING, Peer
 from parkcos.net.runtime import VERSION, Parkcos
 from parkcos.node import executor as ex
-from parkcos.node import family
+from parkcos.node import family, randomness
 from parkcos.node.tally import Tally
 
 logger = logging.getLogger("parkcos")
@@ -251,6 +251,10 @@ class Server:
             self.handle(ex.Ended(number))
             return
         task.name = message.name
+        if message.seed:
+            task._rarely().seed = message.seed
+            if not message.io:  # others have turns between those of I/O tasks
+                randomness.seed(message.seed)
         if message.timeout_s:
             self.limit_s[number] = message.timeout_s
         self.tasks[number] = task

@@ -31,8 +31,9 @@ from parkcos.net import tls
 from parkcos.net.file_rules import Refused, check_size
 from parkcos.net.options import NetworkOptions
 from parkcos.net.runtime import Parkcos, bar
-from parkcos.node import family, printing, server
+from parkcos.node import family, printing, randomness, server
 from parkcos.node.as_client import become
+from parkcos.node.environment import limit_threads
 from parkcos.node.identity import set_dumpable
 from parkcos.node.sent import SENT
 from parkcos.node.tally import Tally
@@ -147,6 +148,9 @@ class Zygote:
             path = self.folder / server.BUNDLE
             bundle = m.decode_bundle(path.read_bytes())
             path.unlink()
+            limit_threads(bundle.threads)  # before anything is imported that reads it
+            if bundle.seeded:
+                randomness.load()
             for file in bundle.files:
                 try:
                     check_size(len(file.data), self.config.max_file_size)
@@ -230,6 +234,7 @@ class Zygote:
             *printed, log = pipes
             printing.print_into(printed)
             printing.set_up_server_logging(log, debug=self.config.debug)
+            randomness.scatter()
             bar("")
             code = server.main(
                 self.config, self.options, index, ports, self.reports, self.lifeline, self.directory, self.tally
