@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from tests.lab import Lab, unavailable
+from tests.logs import Logs
 
 IN_CI = bool(os.environ.get("PARKCOS_CI"))
 LEAK_GRACE_S = 3.0
@@ -50,6 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.update(dict.fromkeys(variables, path))
     tempfile.tempdir = None
     os.environ[SESSION_TAG] = os.path.basename(home)
+    config.pluginmanager.register(Logs())
 
 
 # Skips: said in words; in CI, where everything is installed, a skip is a failure.

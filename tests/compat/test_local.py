@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests import logs
 from tests.live.lib import LIMIT_S, ROOT
 
 pytestmark = pytest.mark.live
@@ -26,7 +26,7 @@ PROGRAMS = sorted((Path(__file__).parent / "programs").glob("*.py"))
 def test_it_prints(path: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-u", "-m", "parkcos.compat", str(path)]
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=LIMIT_S)
+    done = logs.run(command, LIMIT_S, cwd=tmp_path, env=environ)
     wanted = re.findall(r"^# > (.*)$", path.read_text(), re.MULTILINE)
     assert wanted
     assert (done.stdout.splitlines(), done.returncode) == (wanted, 0), done.stderr

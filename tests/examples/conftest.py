@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from tests import logs
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 ENVIRON = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -36,15 +38,17 @@ def free_ports(count: int) -> int:
 
 
 def run(program: Path, *options: str, cwd: str | Path | None = None) -> str:
-    """Run a program to its end, started in the folder `cwd`; what it prints.
-
-    A good run says nothing on standard error, but, on a slow machine, that it waits for its first server.
-    """
+    """Run a program to its end, started in the folder `cwd`; what it prints.  A good run says nothing on standard error."""
     command = [sys.executable, str(program), *options]
-    done = subprocess.run(command, env=ENVIRON, capture_output=True, text=True, timeout=TIMEOUT_S, cwd=cwd)
-    said = re.sub(r"^.* waits for the servers of a node to be ready\n", "", done.stderr, flags=re.MULTILINE)
-    assert (done.returncode, said) == (0, ""), f"{done.stdout}\n{done.stderr}"
+    done = logs.run(command, TIMEOUT_S, env=ENVIRON, cwd=cwd)
+    assert (done.returncode, without_waiting(done.stderr)) == (0, ""), f"{done.stdout}
+{done.stderr}"
     return done.stdout
+
+
+def without_waiting(errors: str) -> str:
+    """What a program says on standard error, but for what it says on a slow machine: it waits for its first server."""
+    return re.sub(r"^.* waits for the servers of a node to be ready\n", "", errors, flags=re.MULTILINE)
 
 
 class Cluster:
@@ -65,17 +69,17 @@ class Cluster:
 
 @contextlib.contextmanager
 def program(folder: Path, name: str, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A program of scripts/ that somebody has started; what it logs is shown if the test fails."""
+    """A program of scripts/ that somebody has started."""
     log = folder / f"{name}.log"
     command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), "--daemon", *options]
     with open(log, "w") as out:
         process = subprocess.Popen(command, env=ENVIRON, stdout=out, stderr=out)
+    logs.show(" ".join([name, *options]), log.read_text, lambda: process.poll() is None)
     try:
         yield process
     finally:
         process.terminate()
         ended = process.wait(TIMEOUT_S)
-    print(log.read_text())
     assert ended == 0
 
 

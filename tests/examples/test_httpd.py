@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import logs
 from tests.examples.conftest import ENVIRON, EXAMPLES, TIMEOUT_S, Cluster, free_ports
 from tests.httpd.asking import Browser, Viewer
 
@@ -44,7 +45,7 @@ def look_until_the_end(viewer: Viewer) -> None:
 def test_httpd1_is_shown_while_it_runs(cluster: Cluster) -> None:
     with running(cluster, 6, "httpd1.py") as (process, viewer):
         look_until_the_end(viewer)
-        output, errors = process.communicate(timeout=TIMEOUT_S)
+        output, errors = logs.communicate(process, TIMEOUT_S)
     assert process.returncode == 0
     assert not errors or "ValueError: 3 is an unlucky number" in errors  # the node's log, if it is the program's own
     results = [str(number**2) if number != 3 else "failed" for number in range(1, 7)]
@@ -64,7 +65,7 @@ def test_httpd1_is_shown_while_it_runs(cluster: Cluster) -> None:
 def test_httpd2_has_a_status_task_too(cluster: Cluster) -> None:
     with running(cluster, 4, "httpd2.py") as (process, viewer):
         look_until_the_end(viewer)
-        output, errors = process.communicate(timeout=TIMEOUT_S)
+        output, errors = logs.communicate(process, TIMEOUT_S)
     assert (process.returncode, errors) == (0, "")
     *ended, last = output.splitlines()
     found = [re.fullmatch(r"compute/\d+@\S+ has ended with (\d+)", line) for line in ended]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
 
+from tests import logs
 from tests.examples.conftest import ENVIRON, ROOT, TIMEOUT_S, Cluster, run
 
 README = (ROOT / "README.md").read_text()
@@ -54,9 +54,7 @@ def test_the_first_program_fails_if_its_task_does(tmp_path: Path, line: str, the
     assert BLOCKS[0].count(begin) == 1
     program = tmp_path / "first.py"
     program.write_text(BLOCKS[0].replace(begin, f"    {line}\n{begin}"))
-    done = subprocess.run(
-        [sys.executable, str(program)], env=ENVIRON, capture_output=True, text=True, timeout=TIMEOUT_S
-    )
+    done = logs.run([sys.executable, str(program)], TIMEOUT_S, env=ENVIRON)
     assert (done.returncode, done.stdout) == (code, "")
     assert text in done.stderr
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests import logs
 from tests.examples.conftest import (
     ENVIRON,
     EXAMPLES,
@@ -69,7 +69,7 @@ def test_client5_runs_a_program(place: Cluster, monkeypatch: pytest.MonkeyPatch)
 
 def test_client5_proc_is_a_program_like_others() -> None:
     command = [sys.executable, str(EXAMPLES / "client5_proc.py")]
-    done = subprocess.run(command, input="360\n1\n7\n", env=ENVIRON, capture_output=True, text=True, timeout=TIMEOUT_S)
+    done = logs.run(command, TIMEOUT_S, input="360\n1\n7\n", env=ENVIRON)
     assert (done.stdout, done.stderr) == ("360 = 2 2 2 3 3 5\n1 = 1\n7 = 7\n", "")
 
 

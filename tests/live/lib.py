@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 
 from parkcos import Client, Task
+from tests import logs
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SECRET = "a secret of the tests"
@@ -68,6 +69,8 @@ class Program:
         self.pid = self.process.pid
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+        shown = " ".join(map(str, args))
+        logs.show(f"process {self.pid}: {shown}", lambda: self.text, lambda: not self._ended)
 
     def _read(self) -> None:
         assert self.process.stdout is not None

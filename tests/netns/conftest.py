@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import logs
 from tests.lab import Host, HostProcess
 
 ROOT = Path(__file__).parents[2]
@@ -19,7 +20,7 @@ PATIENCE_S = 20.0
 
 
 class Site:
-    """Starts programs on hosts, keeps what they say, and shows it when the test fails."""
+    """Starts programs on hosts, and keeps what they say."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -37,6 +38,7 @@ class Site:
                 [sys.executable, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environ
             )
         self.started.append((name, process))
+        logs.show(f"{host.name}: {' '.join(command)}", lambda: self.said(process), lambda: process.poll() is None)
         return process
 
     def node(self, host: Host, *options: str) -> HostProcess:
@@ -85,8 +87,5 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path, lab: Callable[..., Any]) -> Iterator[Site]:
-    made = Site(tmp_path)
-    yield made
-    for name, _ in made.started:
-        print(f"--- {name}\n{(tmp_path / f'{name}.log').read_text()}")
+def site(tmp_path: Path, lab: Callable[..., Any]) -> Site:
+    return Site(tmp_path)
