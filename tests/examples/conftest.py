@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import re
 import runpy
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests import logs
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -26,23 +25,14 @@ TIMEOUT_S = 40.0
 SERVERS = 2
 
 
-def free_ports(count: int) -> int:
-    """The first of so many successive TCP and UDP ports, below those that the system gives away."""
-    while True:
-        first = random.randrange(10_000, 32_000)
-        with contextlib.ExitStack() as sockets, contextlib.suppress(OSError):
-            for port in range(first, first + count):
-                for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-                    sockets.enter_context(socket.socket(socket.AF_INET, kind)).bind(("127.0.0.1", port))
-            return first
-
-
 def run(program: Path, *options: str, cwd: str | Path | None = None) -> str:
-    """Run a program to its end, started in the folder `cwd`; what it prints.  A good run says nothing on standard error."""
+    """Run a program to its end, started in the folder `cwd`; what it prints.
+
+    A good run says nothing on standard error.
+    """
     command = [sys.executable, str(program), *options]
     done = logs.run(command, TIMEOUT_S, env=ENVIRON, cwd=cwd)
-    assert (done.returncode, without_waiting(done.stderr)) == (0, ""), f"{done.stdout}
-{done.stderr}"
+    assert (done.returncode, without_waiting(done.stderr)) == (0, ""), f"{done.stdout}\n{done.stderr}"
     return done.stdout
 
 
@@ -102,7 +92,7 @@ def secret_in(folder: Path) -> list[str]:
 @contextlib.contextmanager
 def started_node(folder: Path) -> Iterator[tuple[Cluster, int]]:
     """A node that somebody has started on this machine, as the README says, and its process id."""
-    port = free_ports(SERVERS + 1)
+    port = free_ports(SERVERS + 1)[0]
     common = ["-i", "127.0.0.1", "-u", str(port), *secret_in(folder)]
     with program(folder, "parkcosnode", "-c", str(SERVERS), "--tcp_ports", str(port), *common) as process:
         # The node is not waited for: the examples find it however long it takes to start.

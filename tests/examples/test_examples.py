@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.examples.conftest import ENVIRON, EXAMPLES, TIMEOUT_S, Cluster, finish, free_ports, load, run, sieve
+from tests.examples.conftest import ENVIRON, EXAMPLES, TIMEOUT_S, Cluster, finish, load, run, sieve
+from tests.ports import free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.live]
 
@@ -117,7 +118,7 @@ def test_rps_on_its_own() -> None:
 def test_rps_of_a_program_that_somebody_has_started(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("the secret of this test\n")
     (tmp_path / "secret").chmod(0o600)
-    options = ["-i", "127.0.0.1", "-u", str(free_ports(2)), "--secret_file", str(tmp_path / "secret")]
+    options = ["-i", "127.0.0.1", "-u", str(free_ports(2)[0]), "--secret_file", str(tmp_path / "secret")]
     serve = [sys.executable, str(EXAMPLES / "rps.py"), "--serve", *options]
     with subprocess.Popen(serve, env=ENVIRON, stdout=subprocess.PIPE, text=True) as server:
         try:

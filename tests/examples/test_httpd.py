@@ -11,8 +11,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests import logs
-from tests.examples.conftest import ENVIRON, EXAMPLES, TIMEOUT_S, Cluster, free_ports
+from tests.examples.conftest import ENVIRON, EXAMPLES, TIMEOUT_S, Cluster
 from tests.httpd.asking import Browser, Viewer
+from tests.ports import free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.live]
 
@@ -20,7 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.live]
 @contextlib.contextmanager
 def running(cluster: Cluster, tasks: int, name: str) -> Iterator[tuple[subprocess.Popen[str], Viewer]]:
     """The example, and somebody who looks at its dashboard."""
-    options = [*cluster.options, "--port", str(free_ports(1)), "--tasks", str(tasks), "--longest", "0.4"]
+    options = [*cluster.options, "--port", str(free_ports(1)[0]), "--tasks", str(tasks), "--longest", "0.4"]
     command = [sys.executable, str(EXAMPLES / name), *options]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=ENVIRON, stdout=pipe, stderr=pipe, text=True) as process:

@@ -17,13 +17,13 @@ from tests.examples.conftest import (
     ENVIRON,
     EXAMPLES,
     TIMEOUT_S,
-    free_ports,
     program,
     run,
     secret_in,
     wait_for,
     without_waiting,
 )
+from tests.ports import free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.live]
 
@@ -62,7 +62,7 @@ def public_address(*ports: int) -> Iterator[str]:
 
 
 def test_remote_scheduler_gives_each_client_its_turn(tmp_path: Path) -> None:
-    port, secret = free_ports(5), secret_in(tmp_path)
+    port, secret = free_ports(5)[0], secret_in(tmp_path)
     common = ["-i", "127.0.0.1", *secret]
     with (
         program(tmp_path, "parkcos", *common, "-u", str(port), "-t", str(port)),
@@ -93,7 +93,7 @@ def test_remote_scheduler_gives_each_client_its_turn(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere 127.0.0.2 is no address of this machine")
 def test_cloud_computing_reaches_nodes_by_their_public_address(tmp_path: Path) -> None:
-    port, secret = free_ports(4), secret_in(tmp_path)
+    port, secret = free_ports(4)[0], secret_in(tmp_path)
     inside = ["-i", "127.0.0.1", "--no_discovery", "--tcp_ports", str(port), "-c", "2", *secret]
     with (
         public_address(port, port + 1, port + 2) as address,
@@ -109,7 +109,7 @@ def test_cloud_computing_reaches_nodes_by_their_public_address(tmp_path: Path) -
 
 
 def test_cloud_computing_says_which_nodes_are_not_there(tmp_path: Path) -> None:
-    where = f"127.0.0.1:{free_ports(1)}"
+    where = f"127.0.0.1:{free_ports(1)[0]}"
     command = [sys.executable, str(EXAMPLES / "cloud_computing.py"), "-i", "127.0.0.1", *secret_in(tmp_path), where]
     done = logs.run(command, TIMEOUT_S, env=ENVIRON)
     assert done.stdout == f"{where} cannot be reached: the log says why\n"
@@ -120,7 +120,7 @@ def test_cloud_computing_says_which_nodes_are_not_there(tmp_path: Path) -> None:
 
 def test_ssh_ec2_by_way_of_loopback(tmp_path: Path) -> None:
     """As it looks from here when ssh forwards; tests/netns/test_ssh.py has the tunnel."""
-    port, secret = free_ports(4), secret_in(tmp_path)
+    port, secret = free_ports(4)[0], secret_in(tmp_path)
     node = ["-i", "127.0.0.1", "-c", "2", "--tcp_ports", str(port), "--no_discovery", *secret]
     with program(tmp_path, "parkcosnode", *node):
         output = run(Path(EXAMPLES, "ssh_ec2.py"), *secret, "--tcp_port", str(port + 3), f"127.0.0.1:{port}")

@@ -20,7 +20,6 @@ from tests.examples.conftest import (
     TIMEOUT_S,
     Cluster,
     finish,
-    free_ports,
     load,
     program,
     run,
@@ -28,6 +27,7 @@ from tests.examples.conftest import (
     sieve,
     wait_for,
 )
+from tests.ports import free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.live]
 
@@ -158,7 +158,7 @@ def test_client9_node_loads_data_once_at_each_node(place: Cluster) -> None:
 
 
 def test_client9_node_gives_each_node_its_own_data(tmp_path: Path) -> None:
-    port, common = free_ports(4), ["-i", "127.0.0.1", *secret_in(tmp_path)]
+    port, common = free_ports(4)[0], ["-i", "127.0.0.1", *secret_in(tmp_path)]
     (tmp_path / "b").mkdir()
     with contextlib.ExitStack() as nodes:
         for folder, first in ((tmp_path, port), (tmp_path / "b", port + 2)):

@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,25 +17,12 @@ import psutil
 
 from parkcos import Client, Task
 from tests import logs
+from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SECRET = "a secret of the tests"
 LIMIT_S = 20.0
 """Nothing here takes so long, on however busy a machine; what does, hangs."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that are free for TCP and UDP now, each with the next lower one."""
-    ports: list[int] = []
-    with contextlib.ExitStack() as socks:
-        while len(ports) < count:
-            sock = socks.enter_context(socket.socket())
-            sock.bind(("127.0.0.1", 0))
-            port = sock.getsockname()[1]
-            with contextlib.suppress(OSError):
-                socks.enter_context(socket.socket()).bind(("127.0.0.1", port - 1))
-                ports.append(port)
-    return ports
 
 
 class Program:
@@ -199,10 +185,10 @@ def ends(rtasks: Iterable[Task]) -> Generator[Any, Any, list[Any]]:
 
 
 class Ports:
-    """A cluster's ports of 127.0.0.1: one for UDP, and for the TCP of each program its own."""
+    """A cluster's ports of 127.0.0.1: for UDP one and the next lower one, and for the TCP of each program its own."""
 
     def __init__(self) -> None:
-        self.udp = free_ports(1)[0]
+        self.udp = free_ports(2)[1]
         self.options = ["-i", "127.0.0.1", "-s", SECRET, "--daemon"]
 
     def node(

@@ -17,6 +17,7 @@ from parkcos.net import discovery as module
 from parkcos.net.addresses import Interface, OwnAddress
 from parkcos.net.datagram import Announce, DatagramGate, Leaving, encode
 from parkcos.net.discovery import ANNOUNCE_INTERVAL_S, ANNOUNCE_JITTER, Discovery
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.live
 
@@ -48,9 +49,7 @@ def run(request: pytest.FixtureRequest) -> Callable[[Any], None]:
 @pytest.fixture
 def port() -> int:
     """A UDP port that nobody uses now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("", 0))
-        return int(sock.getsockname()[1])
+    return free_ports(1)[0]
 
 
 class Process:

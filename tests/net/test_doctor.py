@@ -27,6 +27,7 @@ from parkcos.net.tls import TlsIdentity
 from parkcos.node.main import main as node_main
 from parkcos.scheduler.main import main as scheduler_main
 from tests.net.cluster_of_networks import KEYS, OTHER_KEYS, Cluster, Log, Place
+from tests.ports import free_ports
 
 SECRET = "a secret of the tests"
 
@@ -234,8 +235,7 @@ def serving(answer: Callable[[socket.socket], None]) -> Iterator[int]:
 
 
 def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
+    return free_ports(1)[0]
 
 
 @pytest.mark.live
@@ -355,7 +355,7 @@ def test_certificates_and_no_secret(tmp_path: Path) -> None:
     """Connections by TLS, datagrams without a code."""
     ours = load_certificates(*make_certificate(tmp_path))
     assert ours is not None
-    port = free_udp_port()
+    port = free_ports(1)[0]
     options: dict[str, Any] = {"discover": True, "udp_port": port, "target_udp_ports": [port]}
     with Cluster() as cluster:
         place = cluster.place("certified", keys=None, certificates=ours, **options)
@@ -383,15 +383,9 @@ def test_own_ports(node: Place) -> None:
     assert look.own_port("UDP", port, "node").state == "free"
 
 
-def free_udp_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("", 0))
-        return int(sock.getsockname()[1])
-
-
 @pytest.mark.live
 def test_who_hears_a_broadcast() -> None:
-    port = free_udp_port()
+    port = free_ports(1)[0]
     options: dict[str, Any] = {"discover": True, "udp_port": port, "target_udp_ports": [port]}
     with Cluster() as cluster, Log():
         place = cluster.place("listener", roles=("node",), **options)
@@ -410,7 +404,7 @@ def test_who_hears_a_broadcast() -> None:
 
 @pytest.mark.live
 def test_who_hears_a_multicast() -> None:
-    port = free_udp_port()
+    port = free_ports(1)[0]
     with Cluster() as cluster:
         options: dict[str, Any] = {"discover": True, "udp_port": port, "target_udp_ports": [port], "multicast": True}
         place = cluster.place("group", **options)
@@ -422,7 +416,7 @@ def test_who_hears_a_multicast() -> None:
 @pytest.mark.live
 def test_a_clock_that_differs() -> None:
     """The right secret, another time: proven by the MAC, though no program would let it in."""
-    port = free_udp_port()
+    port = free_ports(1)[0]
     message = Announce("127.0.0.1", 9000, 7, "late", ("node",), PROTOCOL, False)
     done = threading.Event()
 
@@ -448,7 +442,7 @@ def test_ipv6() -> None:
     """There are no broadcasts to be heard, and so none to miss."""
     with Cluster() as cluster:
         place = cluster.place("six", host="::1")
-        facts = prober().look_at_host("::1", {place.location.port: "node"}, [free_udp_port()])
+        facts = prober().look_at_host("::1", {place.location.port: "node"}, [free_ports(1)[0]])
         assert levels(dr.judge_host(facts)) == ["ok"]
 
 
@@ -518,7 +512,7 @@ def test_command_without_a_host(
 ) -> None:
     monkeypatch.setattr("parkcos.cluster.commands.LISTEN_LONGER_S", 0.5)
     monkeypatch.setattr("parkcos.cluster.commands.LISTEN_S", 0.5)
-    ports = "-u", str(free_udp_port()), "-t", str(closed_port())
+    ports = "-u", str(free_ports(1)[0]), "-t", str(closed_port())
     code = scheduler_main(["--doctor", "-i", "127.0.0.1", "-i", "127.0.0.2", "-s", SECRET, *ports])
     out = capsys.readouterr().out
     assert out.count("(loopback, given;") == out.count(f"TCP port {ports[-1]}: free") == 2

@@ -17,6 +17,7 @@ from parkcos.net.options import told_addresses
 from parkcos.net.peer_status import PeerStatus
 from parkcos.net.refs import RemoteTask
 from tests.net.cluster_of_networks import OTHER_KEYS, WAIT_S, Changes, Cluster, Log, Place
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.live
 
@@ -1031,15 +1032,9 @@ def test_a_service_message_too_large_for_a_frame_is_refused_here(two: tuple[Plac
 # discovery
 
 
-def free_udp_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("", 0))
-        return int(sock.getsockname()[1])
-
-
 @pytest.mark.parametrize("hosts", [("127.0.0.1",) * 3, ("127.0.0.11", "127.0.0.12", "127.0.0.13")])
 def test_discovery_whatever_the_order(hosts: tuple[str, ...]) -> None:
-    port = free_udp_port()
+    port = free_ports(1)[0]
     with Cluster() as cluster:
         statuses = []
         places = []
@@ -1067,7 +1062,7 @@ def test_discovery_whatever_the_order(hosts: tuple[str, ...]) -> None:
 
 
 def test_only_wanted_roles_are_dialled() -> None:
-    port = free_udp_port()
+    port = free_ports(1)[0]
     options: dict[str, Any] = {"discover": True, "udp_port": port, "target_udp_ports": [port]}
     with Cluster() as cluster:
         node = cluster.place("node", roles=("node",), dial_roles=set(), **options)
@@ -1082,7 +1077,7 @@ def test_only_wanted_roles_are_dialled() -> None:
 
 def test_a_locate_that_discovers() -> None:
     """No announcement was heard yet, because the other announces rarely: asking finds it."""
-    port = free_udp_port()
+    port = free_ports(1)[0]
     options: dict[str, Any] = {"discover": True, "udp_port": port, "target_udp_ports": [port]}
     with Cluster() as cluster:
         a = cluster.place("a", **options)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import socket
 import ssl
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from parkcos.net.secret import ClusterKeys, cluster_keys
 from parkcos.net.tls import TlsIdentity
 from tests.net.cluster_of_networks import Cluster, Log
 from tests.net.test_tls import Wire, shake
+from tests.ports import free_ports
 
 OLD = ClusterKeys(b"o" * 32, b"p" * 32)
 NEW = ClusterKeys(b"n" * 32, b"m" * 32)
@@ -103,9 +103,7 @@ def test_the_order_does_not_matter() -> None:
 @pytest.mark.live
 @pytest.mark.parametrize(("one", "other"), [p for p in PAIRS if p[0] <= p[1]])
 def test_processes_find_each_other(one: str, other: str) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("", 0))
-        port = sock.getsockname()[1]
+    (port,) = free_ports(1)
     options: dict[str, Any] = {"discover": True, "udp_port": port, "target_udp_ports": [port]}
     with Cluster() as cluster, Log() as log:
         first = cluster.place("first", keys=KEYS[one], **options)

@@ -31,6 +31,7 @@ from parkcos.net.payload import PICKLE, loads
 from parkcos.net.session import PROTOCOL, Hello
 from parkcos.net.tls import TlsIdentity
 from tests.net.cluster_of_networks import KEYS, OTHER_KEYS, WAIT_S, Cluster, Log, Place
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.live
 
@@ -256,12 +257,6 @@ def test_the_proof_itself_a_member_may_send_pickles(victim: Place, crater: Path)
 # over UDP
 
 
-def free_udp_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("", 0))
-        return int(sock.getsockname()[1])
-
-
 def sealed(body: bytes, key: bytes | None, now: float | None = None) -> bytes:
     data = _TIME.pack(int((time.time() if now is None else now) * 1000)) + body
     return _MAGIC_OPEN + data if key is None else _MAGIC + _mac(key, data) + data
@@ -289,7 +284,7 @@ DATAGRAMS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 @pytest.mark.parametrize("case", DATAGRAMS)
 def test_over_udp(log: Log, crater: Path, case: str) -> None:
     make, words = DATAGRAMS[case]
-    port = free_udp_port()
+    port = free_ports(1)[0]
     with Cluster() as cluster:
         victim = cluster.place("victim", discover=True, udp_port=port, target_udp_ports=[port])
         private = victim.network.discoveries[0].private_port
