@@ -31,6 +31,7 @@ from parkcos.kernel import Completion, Task, operation
 from parkcos.kernel import target as targets
 from parkcos.kernel.registry import current_kernel
 from parkcos.kernel.wait import seconds
+from parkcos.net.bounds import NAME_CHARS_MAX
 from parkcos.net.location import Location
 from parkcos.net.runtime import Parkcos
 
@@ -110,11 +111,13 @@ class Client(Steering):
             raise UsageError(
                 f"pulse_interval={pulse_interval!r}: give seconds, more than 0 and at most {MAX_PULSE_INTERVAL:g}"
             )
-        if not isinstance(name, str):
-            raise UsageError(f"name={name!r}: give a text")
+        if not isinstance(name, str) or len(name) > NAME_CHARS_MAX:
+            raise UsageError(f"name={str(name)[:60]!r}: give a text of at most {NAME_CHARS_MAX} characters")
         for what, number in (("threads", threads), ("seed", seed)):
             if number is not None and (type(number) is not int or number < 0):
                 raise UsageError(f"{what}={number!r}: give a whole number, not below 0, or None")
+        if seed is not None and seed.bit_length() > m.SEED_BITS_MAX:
+            raise UsageError(f"seed=...: give a whole number of at most {m.SEED_BITS_MAX} bits")
         if (disable_nodes or disable_servers) and status_task is None:
             what = "disable_nodes" if disable_nodes else "disable_servers"
             raise UsageError(f"{what}=True needs a status_task, which is told of each and enables it")

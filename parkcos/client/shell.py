@@ -30,6 +30,7 @@ from parkcos.cluster.timer import DeadlineTimer
 from parkcos.errors import RemoteError, TaskAbandoned, TaskTimeout
 from parkcos.kernel import Completion, Kernel, MonitorStatus, Outcome, Task
 from parkcos.net import outcomes
+from parkcos.net.bounds import NAME_CHARS_MAX, SECONDS_MAX
 from parkcos.net.location import Location
 from parkcos.net.network import Network
 from parkcos.net.payload import PICKLE, Buffer
@@ -168,7 +169,14 @@ class ClientShell:
         submission = self._submissions[effect.task]
         if submission.definitions:
             self._define(effect.server, submission.definitions)
-        message = m.RunTask(self._id, effect.task, submission.name, effect.io, submission.timeout_s, submission.seed)
+        message = m.RunTask(
+            self._id,
+            effect.task,
+            submission.name[:NAME_CHARS_MAX],
+            effect.io,
+            min(submission.timeout_s, SECONDS_MAX),
+            submission.seed,
+        )
         self._side.box.send(effect.server, "server", message, submission.form, submission.buffers)
 
     def _define(self, server: int, definitions: Sequence[Definition]) -> None:

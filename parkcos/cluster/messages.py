@@ -6,13 +6,42 @@ A process is named by its incarnation, a client by a random number, a task by a 
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 import msgspec
 
 from parkcos.cluster.shipping import Definition
+from parkcos.net.bounds import (
+    Addr,
+    Count,
+    Name,
+    Number,
+    Port,
+    Seconds,
+    Text,
+    clipped,
+    must_be_location,
+    must_be_numeric,
+)
+
+Bytes = Number
+Amount = Annotated[float, msgspec.Meta(ge=0, le=1e18)]
+Percent = Annotated[float, msgspec.Meta(ge=-1, le=101)]
+"""Measured: it may be a little off."""
+PLACES_MAX = 10_000
+SEED_BITS_MAX = 1024
 
 
 class Message(msgspec.Struct, array_like=True, tag=True):
     """Base of all messages between the parts of a cluster."""
+
+
+class WithReason(Message):
+    """Base of those with a text that may be as long as a user's program makes it: it travels clipped."""
+
+    def __post_init__(self) -> None:
+        for name in {"reason", "error"} & set(self.__struct_fields__):
+            setattr(self, name, clipped(getattr(self, name)))
 
 
 class NodeInfo(msgspec.Struct, array_like=True, frozen=True):
@@ -24,22 +53,27 @@ class NodeInfo(msgspec.Struct, array_like=True, frozen=True):
     pulse_interval_min, pulse_interval_max: seconds; what a client may ask for.
     """
 
-    incarnation: int
-    name: str
-    addr: str
-    port: int
-    cpus: int
-    platform: str
-    python: str
-    version: str
-    memory: int | None = None
-    disk: int | None = None
-    scheduler: str = ""
-    closed: str = ""
-    pulse_interval_min: float = 10.0
-    pulse_interval_max: float = 100.0
-    resources: dict[str, float] = {}
+    incarnation: Number
+    name: Name
+    addr: Addr
+    port: Port
+    cpus: Count
+    platform: Name
+    python: Name
+    version: Name
+    memory: Bytes | None = None
+    disk: Bytes | None = None
+    scheduler: Name = ""
+    closed: Text = ""
+    pulse_interval_min: Seconds = 10.0
+    pulse_interval_max: Seconds = 100.0
+    resources: Annotated[dict[Name, Amount], msgspec.Meta(max_length=100)] = {}
     """What its operator says it has, as gpu=1."""
+
+    def __post_init__(self) -> None:
+        must_be_numeric(self.addr)
+        if self.scheduler:
+            must_be_location(self.scheduler)
 
 
 # -- to a scheduler
@@ -53,52 +87,55 @@ class NodeState(Message):
     """
 
     info: NodeInfo
-    client: int
-    idle: int = 0
-    lost: int = 0
+    client: Number
+    idle: Number = 0
+    lost: Number = 0
 
 
-class NodeAnswer(Message):
+class NodeAnswer(WithReason):
     """The answer to ReserveNode."""
 
-    client: int
+    client: Number
     ok: bool
-    reason: str = ""
+    reason: Text = ""
 
 
 class Enqueue(Message):
     """A client wants the nodes when it is its turn."""
 
-    client: int
-    name: str
-    python: str
+    client: Number
+    name: Name
+    python: Name
 
 
 class WantNode(Message):
     """The client's answer to NodeOffer.  cpus: how many servers it wants there; 0: none, now and later."""
 
-    client: int
-    node: int
-    cpus: int
+    client: Number
+    node: Number
+    cpus: Count
 
 
 class ClientLeaves(Message):
     """The client has closed, or no longer waits: the next one's turn."""
 
-    client: int
+    client: Number
 
 
 class OfferAgain(Message):
     """From the client whose turn it is: its allocations have changed; what it did not want it may want now."""
 
-    client: int
+    client: Number
 
 
 class Contact(Message):
     """From a client: dial the node there, now and until it is there."""
 
-    addr: str
-    port: int
+    addr: Addr
+    port: Port
+
+    def __post_init__(self) -> None:
+        must_be_numeric(self.addr)
 
 
 ToScheduler = NodeState | NodeAnswer | Enqueue | WantNode | ClientLeaves | OfferAgain | Contact
@@ -109,40 +146,43 @@ ToScheduler = NodeState | NodeAnswer | Enqueue | WantNode | ClientLeaves | Offer
 class ReserveNode(Message):
     """From a scheduler: serve this client and nobody else, until it or the scheduler says otherwise."""
 
-    client: int
-    client_addr: str
-    client_port: int
-    client_incarnation: int
-    zombie_period_s: float = 0.0
+    client: Number
+    client_addr: Addr
+    client_port: Port
+    client_incarnation: Number
+    zombie_period_s: Seconds = 0.0
     """A client that runs nothing there for so long is closed; 0: never."""
+
+    def __post_init__(self) -> None:
+        must_be_numeric(self.client_addr)
 
 
 class ReleaseNode(Message):
     """From a scheduler: that client is gone."""
 
-    client: int
+    client: Number
 
 
 class SetupNode(Message):
     """From the client; the payload is a Bundle.  Start `cpus` servers."""
 
-    client: int
-    cpus: int
+    client: Number
+    cpus: Count
     restart_servers: bool = False
-    pulse_s: float = 0.0
+    pulse_s: Seconds = 0.0
     """So often the node says what it has to spare; 0: never."""
-    alive_s: float = 0.0
+    alive_s: Seconds = 0.0
     """After so many seconds of silence node and servers give the client a sign of life; 0: as they do for others."""
     forward_output: bool = False
     """Send what the tasks print."""
-    setup_id: int = 0
+    setup_id: Number = 0
     """Of this setup, for the client to tell what is said of it from what was said of an earlier one."""
 
 
 class ForwardOutput(Message):
     """From the client, which has set this node up: send what the tasks print from now on, too."""
 
-    client: int
+    client: Number
 
 
 class CloseNode(Message):
@@ -152,17 +192,17 @@ class CloseNode(Message):
     setup_id: as in SetupNode, 0: it was not set up.
     """
 
-    client: int
+    client: Number
     terminate: bool
     keep: bool = False
-    setup_id: int = 0
+    setup_id: Number = 0
 
 
 class CloseServer(Message):
     """From the client: end one server, after its CPU tasks (or at once), and start it anew if asked to."""
 
-    client: int
-    server: int
+    client: Number
+    server: Number
     terminate: bool
     restart: bool
 
@@ -179,105 +219,109 @@ ToNode = ReserveNode | ReleaseNode | SetupNode | ForwardOutput | CloseNode | Clo
 class Queued(Message):
     """From the scheduler: how many are before you in the queue, the one that runs included; 0: you run."""
 
-    client: int
-    position: int
+    client: Number
+    position: Count
 
 
 class Scheduled(Message):
     """From the scheduler: it is your turn."""
 
-    client: int
+    client: Number
 
 
 class NodeOffer(Message):
     """From the scheduler: this node is free; do you want it?"""
 
-    client: int
+    client: Number
     info: NodeInfo
 
 
-class NodeUnusable(Message):
+class NodeUnusable(WithReason):
     """From the scheduler: this node cannot be offered, and why."""
 
-    client: int
+    client: Number
     info: NodeInfo
-    reason: str
+    reason: Text
 
 
 class NodeGranted(Message):
     """From the scheduler: the node serves you now."""
 
-    client: int
-    node: int
+    client: Number
+    node: Number
 
 
 class NodeReady(Message):
     """From the node: node_setup is done, servers are starting.  setup_id: as in SetupNode."""
 
-    client: int
-    setup_id: int = 0
+    client: Number
+    setup_id: Number = 0
 
 
-class NodeFailed(Message):
+class NodeFailed(WithReason):
     """From the node: it cannot serve you, and why.
 
     setup: the client's components or its node_setup are the reason; setup_id: as in SetupNode.
     """
 
-    client: int
-    error: str
+    client: Number
+    error: Text
     setup: bool = False
-    setup_id: int = 0
+    setup_id: Number = 0
 
 
 class ServerUp(Message):
     """From the node: a server process listens."""
 
-    client: int
-    index: int
-    addr: str
-    port: int
-    incarnation: int
+    client: Number
+    index: Count
+    addr: Addr
+    port: Port
+    incarnation: Number
+
+    def __post_init__(self) -> None:
+        if self.addr:
+            must_be_numeric(self.addr)
 
 
-class ServerDown(Message):
+class ServerDown(WithReason):
     """From the node: a server process ended.  restarts: another one is on its way."""
 
-    client: int
-    incarnation: int
-    reason: str
+    client: Number
+    incarnation: Number
+    reason: Text
     restarts: bool
     asked: bool
 
 
-class NodeClosed(Message):
+class NodeClosed(WithReason):
     """From the node: all servers have ended, all files are gone.
 
     reason: if the client has not asked for it; kept: the node is still reserved for the client; setup_id: as in
     SetupNode, 0: it was only reserved.
     """
 
-    client: int
-    reason: str = ""
+    client: Number
+    reason: Text = ""
     kept: bool = False
-    setup_id: int = 0
+    setup_id: Number = 0
 
 
 class NodeAvail(Message):
     """From the node, every `pulse_s`.  cpu: idle share in percent; memory, disk, swap: free bytes."""
 
-    client: int
-    cpu: float | None
-    memory: int | None
-    disk: int | None
-    swap: int | None
+    client: Number
+    cpu: Percent | None
+    memory: Bytes | None
+    disk: Bytes | None
+    swap: Bytes | None
 
 
-class Dismissed(Message):
+class Dismissed(WithReason):
     """From the scheduler: this client has lost its turn, and why."""
 
-    client: int
-    reason: str
+    client: Number
+    reason: Text
 
 
 class Output(Message):
@@ -288,39 +332,39 @@ class Output(Message):
     left_out: how many lines before were not sent, because the client was behind.
     """
 
-    client: int
-    server: int
+    client: Number
+    server: Number
     error: bool
-    left_out: int
+    left_out: Number
 
 
 class ServerReady(Message):
     """From a server: server_setup is done."""
 
-    client: int
+    client: Number
 
 
-class ServerFailed(Message):
+class ServerFailed(WithReason):
     """From a server: server_setup failed, and how."""
 
-    client: int
-    error: str
+    client: Number
+    error: Text
 
 
 class TaskStarted(Message):
     """From a server.  id: the number of the task in its process."""
 
-    client: int
-    task: int
-    id: int
+    client: Number
+    task: Number
+    id: Number
 
 
-class TaskRefused(Message):
+class TaskRefused(WithReason):
     """From a server: the task could not be created, and why."""
 
-    client: int
-    task: int
-    error: str
+    client: Number
+    task: Number
+    error: Text
 
 
 class TaskEnded(Message):
@@ -330,32 +374,32 @@ class TaskEnded(Message):
     cut: it was interrupted because its server ends, and no task there had asked for that.
     """
 
-    client: int
-    task: int
-    kind: str
-    seconds: float
-    id: int
+    client: Number
+    task: Number
+    kind: Name
+    seconds: Seconds
+    id: Number
     cut: bool = False
 
 
 class TaskRecalled(Message):
     """From a server: the answer to RecallTask.  ok: it had not begun, and never will here."""
 
-    client: int
-    task: int
+    client: Number
+    task: Number
     ok: bool
 
 
 class ServerLeaves(Message):
     """From a server: it is about to end, and takes no more tasks."""
 
-    client: int
+    client: Number
 
 
 class AskServers(Message):
     """From a server: which servers does this client have?  A task there looks for another."""
 
-    client: int
+    client: Number
 
 
 ToClient = (
@@ -388,13 +432,13 @@ ToClient = (
 class Define(Message):
     """From the client; the payload is what `encode_definitions` gives: what the calls that follow need."""
 
-    client: int
+    client: Number
 
 
 class OpenServer(Message):
     """From the client: begin to serve it; the payload is the call of server_setup, if has_setup."""
 
-    client: int
+    client: Number
     has_setup: bool
 
 
@@ -405,39 +449,43 @@ class RunTask(Message):
     client has one: its number there, and the client's in words of 32 bits.
     """
 
-    client: int
-    task: int
-    name: str
+    client: Number
+    task: Number
+    name: Name
     io: bool
-    timeout_s: float = 0.0
-    seed: list[int] = []
+    timeout_s: Seconds = 0.0
+    seed: Annotated[list[Number], msgspec.Meta(max_length=1 + SEED_BITS_MAX // 32)] = []
 
 
 class RecallTask(Message):
     """From the client: give a task back that has not begun."""
 
-    client: int
-    task: int
+    client: Number
+    task: Number
 
 
 class EndTask(Message):
     """From the client: end a task that has begun, wherever it is, as one that has had its time."""
 
-    client: int
-    task: int
+    client: Number
+    task: Number
 
 
 class Servers(Message):
     """From the client, an answer.  Address, port and incarnation of each."""
 
-    client: int
-    servers: list[tuple[str, int, int]]
+    client: Number
+    servers: Annotated[list[tuple[Addr, Port, Number]], msgspec.Meta(max_length=PLACES_MAX)]
+
+    def __post_init__(self) -> None:
+        for addr, _, _ in self.servers:
+            must_be_numeric(addr)
 
 
 ToServer = Servers | Define | OpenServer | RunTask | RecallTask | EndTask
 
 encode = msgspec.msgpack.Encoder().encode
-DECODERS = {
+DECODERS: dict[str, msgspec.msgpack.Decoder[Any]] = {
     "scheduler": msgspec.msgpack.Decoder(ToScheduler),
     "node": msgspec.msgpack.Decoder(ToNode),
     "client": msgspec.msgpack.Decoder(ToClient),

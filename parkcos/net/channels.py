@@ -11,6 +11,7 @@ from parkcos.kernel.registry import current_kernel
 from parkcos.kernel.task_waits import Act
 from parkcos.kernel.wait import Wait, seconds
 from parkcos.net import wire
+from parkcos.net.bounds import SECONDS_MAX
 from parkcos.net.location import Location
 from parkcos.net.payload import Buffer, dumps
 from parkcos.net.requests import delivered
@@ -64,7 +65,8 @@ class RemoteChannel(Channel):
         limit = seconds(timeout)
         if not isinstance(n, int) or n < 0:
             return Act("deliver", lambda: -1)
-        limit = None if limit is None else float(limit)  # not a subclass, which the wire would not take
+        # A float, not a subclass, which the wire would not take.
+        limit = None if limit is None else min(max(0.0, float(limit)), SECONDS_MAX)
 
         def ask(request: int) -> tuple[wire.Message, Sequence[Buffer]]:
             return wire.DeliverToChannel(wire.EMPTY, form, False, self.name, request, n, limit), buffers

@@ -34,6 +34,8 @@ __all__ = [
     "sent_at",
 ]
 
+NAME_CHARS_MAX: Final = 128
+"""Of a process."""
 DATAGRAM_BYTES_MAX: Final = 1200
 """Fits every path without being cut up (IPv6 promises 1280 bytes); whatever is larger is not ours."""
 
@@ -68,7 +70,7 @@ class Announce(msgspec.Struct, frozen=True, tag="announce", array_like=True, for
     addr: _Addr
     port: _Port
     incarnation: _Incarnation
-    name: Annotated[str, Meta(max_length=128)]
+    name: Annotated[str, Meta(max_length=NAME_CHARS_MAX)]
     roles: Annotated[tuple[_Role, ...], Meta(max_length=8)]
     version: Annotated[int, Meta(ge=0, le=65535)]
     reply: bool

@@ -47,7 +47,7 @@ class Offer(FileMessage, tag=1):
     folder: Text
     name: Text
     size: Count
-    mtime_ns: int
+    mtime_ns: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
     mode: Annotated[int, msgspec.Meta(ge=0, le=0o7777)]
     overwrite: bool
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from parkcos.errors import ConfigError
 from parkcos.net.addresses import OwnAddress, choose_address
 from parkcos.net.certificates import CertificateIdentity, Certificates
+from parkcos.net.datagram import NAME_CHARS_MAX
 from parkcos.net.location import PORT_MAX, resolve
 from parkcos.net.secret import ClusterKeys
 from parkcos.net.tls import Identity, TlsIdentity
@@ -68,8 +69,11 @@ class NetworkOptions:
             )
         if not isinstance(self.pulse_s, int | float) or not 0 < self.pulse_s < math.inf:
             raise ConfigError(f"pulse_s={self.pulse_s!r}: give seconds, more than 0")
-        if not isinstance(self.name, str) or not self.name.isprintable():
-            raise ConfigError(f"{self.name!r} is not a name: give a text of one line, without control characters")
+        if not isinstance(self.name, str) or not self.name.isprintable() or len(self.name) > NAME_CHARS_MAX:
+            raise ConfigError(
+                f"{self.name!r} is not a name: give a text of one line, without control characters, "
+                f"of at most {NAME_CHARS_MAX} characters"
+            )
 
     def prepare(self) -> None:
         """Find out beforehand what takes long, for processes that are forked after this.  Raises: ConfigError."""

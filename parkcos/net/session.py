@@ -21,6 +21,7 @@ import msgspec
 
 from parkcos.errors import ProtocolError
 from parkcos.net import frames
+from parkcos.net.bounds import Addr, Name, Number
 from parkcos.net.frames import ACK, BIG, BYE, DATA, HELLO, PART, PULSE, Frame, FrameReader, Memory, header
 from parkcos.net.location import numeric_address
 
@@ -39,19 +40,19 @@ Buffer = bytes | bytearray | memoryview
 class Hello(msgspec.Struct, array_like=True, frozen=True):
     """The first frame in each direction: who I am, and how much of what you sent I have."""
 
-    protocol: int
-    version: str
-    python: str
-    incarnation: int
-    name: str
-    addr: str
+    protocol: Number
+    version: Name
+    python: Name
+    incarnation: Number
+    name: Name
+    addr: Addr
     port: int
     roles: tuple[str, ...]
-    session: int = 0
+    session: Number = 0
     """My end of the session that this connection is to carry; 0: I do not know yet who you are."""
-    to_session: int = 0
+    to_session: Number = 0
     """The session of yours that mine belongs to, and that `received` is about; 0: mine is new."""
-    received: int = 0
+    received: Number = 0
     addrs: tuple[str, ...] = ()
     """More addresses that this process has, with the same port."""
 

@@ -6,7 +6,11 @@ above (cluster) travel in :class:`Service`, whose body has a closed schema of it
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+
+from parkcos.net.bounds import Form, Number, Seconds
 
 Payload = bytes | bytearray | memoryview
 
@@ -19,21 +23,21 @@ class WithPayload(Message):
     """Base of the messages that carry users' bytes.  big: they came ahead, in parts."""
 
     payload: memoryview
-    form: int
+    form: Form
     big: bool
 
 
 class ToTask(WithPayload, tag=1):
     """A message for a task's queue."""
 
-    dst: int
+    dst: Number
 
 
 class DeliverToTask(WithPayload, tag=2):
     """The same, with an answer: Answer(1) when it is in the queue, Answer(-1) if the task has ended."""
 
-    dst: int
-    request: int
+    dst: Number
+    request: Number
 
 
 class ToChannel(WithPayload, tag=3):
@@ -46,9 +50,9 @@ class DeliverToChannel(WithPayload, tag=4):
     """The same, with an answer: how many tasks it reached."""
 
     name: str
-    request: int
-    n: int
-    timeout_s: float | None
+    request: Number
+    n: Number
+    timeout_s: Seconds | None
 
 
 class Service(WithPayload, tag=5):
@@ -61,8 +65,8 @@ class Service(WithPayload, tag=5):
 class Answer(WithPayload, tag=6):
     """The answer to a request: a small number, and for some an object."""
 
-    request: int
-    value: int
+    request: Number
+    value: Annotated[int, msgspec.Meta(ge=-2)]
     error: str = ""
 
 
@@ -71,28 +75,28 @@ class Locate(Message, tag=7):
 
     kind: str
     name: str
-    request: int
+    request: Number
 
 
 class Observe(Message, tag=8):
     """Tell `observer` (a task of the sender) how the task `dst` ends."""
 
-    dst: int
-    observer: int
-    request: int
+    dst: Number
+    observer: Number
+    request: Number
 
 
 class End(Message, tag=9):
-    """End a task: by GeneratorExit if `payload_form` is negative."""
+    """End a task."""
 
-    dst: int
+    dst: Number
 
 
 class Subscribe(WithPayload, tag=10):
     """Add (or take away) the subscriber in the payload, a reference, to a channel."""
 
     name: str
-    request: int
+    request: Number
     add: bool
 
 
@@ -100,7 +104,7 @@ class WhoIs(Message, tag=11):
     """Ask for the name of this process (answered by value 1 if it is `name`)."""
 
     name: str
-    request: int
+    request: Number
 
 
 class RunRps(WithPayload, tag=12):
@@ -111,8 +115,8 @@ class RunRps(WithPayload, tag=12):
     """
 
     name: str
-    request: int
-    watch: int
+    request: Number
+    watch: Number
 
 
 RPS_RUNS, RPS_UNKNOWN, RPS_FAILED, RPS_MISFIT = 1, 0, -1, -2
@@ -121,13 +125,13 @@ RPS_RUNS, RPS_UNKNOWN, RPS_FAILED, RPS_MISFIT = 1, 0, -1, -2
 class Withdraw(Message, tag=14):
     """Who sent the delivery `request` waits no longer: if its message is not in a queue yet, it is dropped."""
 
-    request: int
+    request: Number
 
 
 class Slow(Message, tag=15):
     """The sender's task `dst` is behind with its messages (or, not `on`, has caught up): wait before sending more."""
 
-    dst: int
+    dst: Number
     on: bool
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import msgspec
 
 from parkcos.cluster.folders import OwnFolders
+from parkcos.errors import ConfigError
+from parkcos.net.location import Location
 from parkcos.scheduler.state import ClientRecord
 
 logger = logging.getLogger("parkcos")
@@ -24,6 +26,16 @@ class Entries(msgspec.Struct):
 
     clients: list[ClientRecord] = []
     nodes: list[str] = []
+
+    def locations(self) -> list[Location]:
+        """Of the nodes; what is none is left out, which is logged."""
+        found = []
+        for text in self.nodes:
+            try:
+                found.append(Location.parse(text))
+            except ConfigError as error:
+                logger.warning("the journal names a node that cannot be looked for: %s", error)
+        return found
 
 
 class _File(Entries):
@@ -64,7 +76,6 @@ class Journal:
         data = msgspec.json.encode(_File(entries.clients, entries.nodes, sorted(map(str, self._folders.made))))
         if data == self._written:
             return
-        self._written = data
         beside = self.path.with_suffix(".new")
         try:
             with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
@@ -72,6 +83,8 @@ class Journal:
             beside.replace(self.path)
         except OSError as error:
             logger.warning("the journal %s cannot be written: %s", self.path, error)
+        else:
+            self._written = data
 
     def remove(self) -> None:
         """Nothing is left of it."""

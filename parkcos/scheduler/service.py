@@ -5,6 +5,7 @@ Everything here happens in the I/O thread.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -24,6 +25,10 @@ logger = logging.getLogger("parkcos")
 
 CONTACT_AGAIN_S = 2.0
 """Nodes that were named and are not there are dialled again after this time: they may start later."""
+CONTACTS_MAX = 1_000
+"""Of one client's program: what it names beyond that is not dialled."""
+NOTE_S = 0.05
+"""Nodes that come or go together are noted in the journal together."""
 
 
 class SchedulerService:
@@ -47,17 +52,24 @@ class SchedulerService:
         self.observer: Callable[[], object] | None = None
         """Called when the machine has been told something, by whoever shows it."""
         self._journal = journal
+        self._noted_changes = 0
+        """Of the queue, as it stands in the journal."""
+        self._noting: asyncio.TimerHandle | None = None
+        self._nodes_at: dict[int, Location] = {}
+        """Where the nodes are, for the journal."""
         self._met: list[Location] = []
         """The nodes of an earlier run."""
         self.box = Postbox.of(network)
         self.contacts: dict[Location, None] = dict.fromkeys(contacts)
+        self._named: dict[int, dict[Location, None]] = {}
+        """The contacts that clients' programs have named, which go with them."""
         self._timer = DeadlineTimer(network.io.loop, self.machine.next_deadline, lambda: self.handle(st.TimePassed()))
         self._contacting = False
         self._failures: dict[Location, str] = {}
         """Why a named node was last not reached, or lost."""
         if journal is not None:
             entries = journal.read()
-            self._met = [Location.parse(text) for text in entries.nodes]
+            self._met = entries.locations()
             self.machine.restore(entries.clients, time.monotonic())
             if entries.clients:
                 logger.info("takes up %d clients of an earlier run, from %s", len(entries.clients), journal.path)
@@ -90,10 +102,17 @@ class SchedulerService:
         """Do not dial this node any more.  Any thread."""
         self.contacts.pop(location, None)
 
+    def _all_contacts(self) -> list[Location]:
+        return [location for named in (self.contacts, *self._named.values()) for location in named.copy()]
+
+    def _is_contact(self, location: Location) -> bool:
+        return location in self.contacts or any(location in named for named in self._named.values())
+
     def _contact(self) -> None:
-        for location in list(self.contacts):
+        contacts = self._all_contacts()
+        for location in contacts:
             self.network.hub.peer_at(location)
-        if self.contacts and not self._contacting:
+        if contacts and not self._contacting:
             self._contacting = True
             self.network.io.loop.call_later(CONTACT_AGAIN_S, self._contact_again)
 
@@ -105,7 +124,7 @@ class SchedulerService:
     def not_reached(self) -> list[tuple[Location, str]]:
         """The named nodes that are not there, and why."""
         missing = []
-        for location in self.contacts:
+        for location in self._all_contacts():
             peer = self.network.hub.by_location.get(location)
             if peer is None or peer.state is CONNECTING:
                 reason = peer.reason if peer is not None else ""
@@ -115,35 +134,54 @@ class SchedulerService:
     # -- events
 
     def _peer_up(self, peer: Peer) -> None:
-        if not self.contacts.keys().isdisjoint(peer.addresses):  # one of a remote network brings the others
+        if any(map(self._is_contact, peer.addresses)):  # one of a remote network brings the others
             self.network.relay.ask(peer)
         if "node" in peer.roles:
             self.box.send(peer.incarnation, "node", m.AskState())
 
     def _peer_gone(self, peer: Peer, reason: str) -> None:
+        self._named.pop(peer.incarnation, None)
         for location in peer.addresses:
-            if location in self.contacts:
+            if self._is_contact(location):
                 self._failures[location] = reason
+        if self._nodes_at.pop(peer.incarnation, None) is not None:
+            self._note_soon()
         self.handle(st.ProcessLost(peer.incarnation, reason))
 
     def _received(self, process: int, message: Any, form: int, payload: Buffer) -> None:
+        """Each speaks for itself alone: a node of itself, a client's program of the client that it has put here."""
         match message:
             case m.NodeState(info, client, idle, lost):
-                self.handle(st.NodeReported(info, client, idle, lost))
+                if info.incarnation == process:
+                    self._note_node(info)
+                    self.handle(st.NodeReported(info, client, idle, lost))
             case m.NodeAnswer(client, ok, reason):
                 self.handle(st.NodeAnswered(process, client, ok, reason))
             case m.Enqueue(client, name, python):
                 location = self._location_of(process)
                 if location is not None:
                     self.handle(st.ClientAsked(client, process, location.addr, location.port, name, python))
+            case m.Contact(addr, port):
+                self._named_by(process, Location(addr, port))
+            case m.WantNode() | m.ClientLeaves() | m.OfferAgain():
+                queued = self.machine.queue.get(message.client)
+                if queued is not None and queued.process == process:
+                    self._client_said(message)
+
+    def _client_said(self, message: m.WantNode | m.ClientLeaves | m.OfferAgain) -> None:
+        match message:
             case m.WantNode(client, node, cpus):
                 self.handle(st.ClientWanted(client, node, cpus))
             case m.ClientLeaves(client):
                 self.handle(st.ClientLeft(client))
             case m.OfferAgain(client):
                 self.handle(st.ClientWantsAgain(client))
-            case m.Contact(addr, port):
-                self.add_contacts([Location(addr, port)])
+
+    def _named_by(self, process: int, location: Location) -> None:
+        named = self._named.setdefault(process, {})
+        if len(named) < CONTACTS_MAX:
+            named[location] = None
+            self._contact()
 
     def _location_of(self, process: int) -> Location | None:
         if process == self.network.incarnation:
@@ -159,10 +197,30 @@ class SchedulerService:
                     self.box.send(process, "client", message)
                 case st.ToNode(node, message):
                     self.box.send(node, "node", message)
-        if self._journal is not None:
-            nodes = [str(Location(node.info.addr, node.info.port)) for node in self.machine.nodes.values()]
-            self._journal.write(Entries(list(self.machine.queue.values()), nodes))
+        if self._noted_changes != self.machine.queue_changes:
+            self._note()
         observer = self.observer
         if observer is not None:
             observer()
         self._timer.rearm()
+
+    # -- the journal
+
+    def _note_node(self, info: m.NodeInfo) -> None:
+        known = self._nodes_at.get(info.incarnation)
+        if known is None or (known.addr, known.port) != (info.addr, info.port):
+            self._nodes_at[info.incarnation] = Location(info.addr, info.port)
+            self._note_soon()
+
+    def _note_soon(self) -> None:
+        if self._noting is None:
+            self._noting = self.network.io.loop.call_later(NOTE_S, self._note)
+
+    def _note(self) -> None:
+        """The queue at once whenever it has changed, which is seldom; where the nodes are, with it or soon."""
+        if self._noting is not None:
+            self._noting.cancel()
+            self._noting = None
+        self._noted_changes = self.machine.queue_changes
+        if self._journal is not None:
+            self._journal.write(Entries(list(self.machine.queue.values()), [str(at) for at in self._nodes_at.values()]))

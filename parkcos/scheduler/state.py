@@ -175,6 +175,8 @@ class SchedulerMachine:
     nodes: dict[int, NodeRecord] = field(default_factory=dict)
     queue: dict[int, ClientRecord] = field(default_factory=dict)
     """In order; the first is the one that runs."""
+    queue_changes: int = 0
+    """Counts what has changed in the queue, for who keeps a copy."""
     current: int = 0
     lost: dict[int, m.NodeInfo] = field(default_factory=dict)
     """Nodes that were lost during this client's turn: it may still want them."""
@@ -363,6 +365,7 @@ class SchedulerMachine:
         self.queue[event.client] = ClientRecord(
             event.client, event.process, event.addr, event.port, event.name, event.python
         )
+        self.queue_changes += 1
         yield ToClient(event.process, m.Queued(event.client, len(self.queue) - 1))
         yield from self._next()
 
@@ -372,6 +375,7 @@ class SchedulerMachine:
             return
         client.absent_until = None
         self._absent -= 1
+        self.queue_changes += 1
         client.process, client.addr, client.port = event.process, event.addr, event.port
         yield ToClient(client.process, m.Queued(client.client, list(self.queue).index(client.client)))
         if client.client == self.current:
@@ -388,6 +392,7 @@ class SchedulerMachine:
             return
         place = list(self.queue).index(event.client)
         self._absent -= self.queue.pop(event.client).absent_until is not None
+        self.queue_changes += 1
         self._left[event.client] = None
         if len(self._left) > LEFT_MAX:
             del self._left[next(iter(self._left))]

@@ -36,7 +36,9 @@ N, M = 100, 200  # nodes
 
 
 def info(node: int, python: str = "3.11", closed: str = "") -> m.NodeInfo:
-    return m.NodeInfo(node, f"n{node}", f"10.0.0.{node}", 9706, 4, "Linux", python, "0", closed=closed)
+    return m.NodeInfo(
+        node, f"n{node}", f"10.0.{node // 256}.{node % 256}", 9706, 4, "Linux", python, "0", closed=closed
+    )
 
 
 def asked(client: int, process: int = 0) -> ClientAsked:

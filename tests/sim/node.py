@@ -50,7 +50,8 @@ class Node(Process):
         world.nodes[self.number] = self
 
     def info(self) -> m.NodeInfo:
-        return m.NodeInfo(self.number, self.name, self.name, 9706, self.cpus, "Linux", self.python, "0")
+        addr = f"10.{self.number >> 16 & 255}.{self.number >> 8 & 255}.{self.number & 255}"
+        return m.NodeInfo(self.number, self.name, addr, 9706, self.cpus, "Linux", self.python, "0")
 
     def receive(self, sender: int, message: Any) -> None:
         match message:

@@ -63,7 +63,7 @@ class Scheduler(Process):
             case m.NodeAnswer(client, ok, reason):
                 self.handle(ss.NodeAnswered(sender, client, ok, reason))
             case m.Enqueue(client, name, python):
-                self.handle(ss.ClientAsked(client, sender, "client", sender, name, python))
+                self.handle(ss.ClientAsked(client, sender, "10.9.9.9", 9705, name, python))
             case m.WantNode(client, node, cpus):
                 self.handle(ss.ClientWanted(client, node, cpus))
             case m.ClientLeaves(client):
