@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Generator, Iterable
-from types import CoroutineType, GeneratorType
+from types import CoroutineType, GeneratorType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from parkcos.client.rtasks import name_of
@@ -169,11 +169,17 @@ def run_chunk(fn: Any, calls: list[tuple[Any, ...]], task: Any = None) -> Genera
     results: list[tuple[Any, ...]] = []
     turn = time.monotonic() + TURN_S
     for args in calls:
+        waits = False
         try:
             value = targets.make_generator(kinds, task, fn, args, {}) if is_task else fn(*args)
             if isinstance(value, (GeneratorType, CoroutineType, Call)):
+                waits = True
                 value = yield value
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:  # the server is to end, or the time is over
+            raise
+        except BaseException as error:
+            if waits and not isinstance(error, Exception) and _below_chunk(error) is None:
+                raise  # it was thrown into the chunk itself, which is to end
             results.append(_failure(error))
         else:
             results.append((value,))
@@ -183,11 +189,16 @@ def run_chunk(fn: Any, calls: list[tuple[Any, ...]], task: Any = None) -> Genera
     return _that_travel(results)
 
 
-def _failure(error: BaseException) -> tuple[Any, ...]:
+def _below_chunk(error: BaseException) -> TracebackType | None:
+    """The part of its traceback that begins in the call; None if there is none."""
     trace = failures.trace_of(error)
     while trace is not None and trace.tb_frame.f_code is run_chunk.__code__:
         trace = trace.tb_next
-    failures.set_trace(error, trace)
+    return trace
+
+
+def _failure(error: BaseException) -> tuple[Any, ...]:
+    failures.set_trace(error, _below_chunk(error))
     add_loop_note(error)
     kind, form, buffers = outcomes.pack(Outcome("failed", None, error, failures.text_of(error)))
     return kind, form, bytes(join(buffers))

@@ -35,11 +35,13 @@ class Outcome:
         """
         exception = self.exception
         assert exception is not None
-        text = ""  # it was meant for that task: it must not end who waits for it
+        text = ""  # these were meant for that task: they must not end the one that waits for it
         if failures.is_a(exception, KeyboardInterrupt):
             text = "the task was interrupted (KeyboardInterrupt): its server, or program, was to end"
         elif failures.is_a(exception, SystemExit) and not exits:
             text = f"the task ended itself by {failures.exit_call(exception)}"
+        elif failures.is_a(exception, GeneratorExit):
+            text = "the task ended itself by GeneratorExit"
         if text:
             error = TaskTerminated(text)
             error.__cause__ = exception

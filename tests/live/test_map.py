@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Generator, Iterator
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 
 import parkcos
-from parkcos import Client, ScheduleError, ShippingError, Task, TaskAbandoned, as_completed
+from parkcos import Client, ScheduleError, ShippingError, Task, TaskAbandoned, TaskTerminated, as_completed
 from parkcos.client.stream import AHEAD, HELD
 from tests.live.lib import LIMIT_S, ends, run, with_client
 
@@ -67,6 +69,28 @@ def divides(n: int) -> float:
 def divides_as_a_task(n: int) -> Gen:
     yield
     return divides(n)
+
+
+class Panic(BaseException):
+    """As those of foreign runtimes, which are not to be caught by `except Exception`."""
+
+
+RAISED = (Panic("boom"), asyncio.CancelledError("stop"), SystemExit(3), GeneratorExit("done"))
+
+
+def raises_one_of_them(n: int) -> int:
+    if n < len(RAISED):
+        raise RAISED[n]
+    return n
+
+
+def raises_as_a_task(n: int) -> Gen:
+    yield
+    return raises_one_of_them(n)
+
+
+async def raises_as_a_coroutine(n: int) -> int:
+    return raises_one_of_them(n)
 
 
 # -- what comes
@@ -383,3 +407,54 @@ def test_as_completed_with_a_lost_server_and_a_time_limit() -> None:
             yield task.result()
 
     with_client(body)
+
+
+@pytest.mark.parametrize("fn", [raises_one_of_them, raises_as_a_task, raises_as_a_coroutine])
+@pytest.mark.parametrize("chunksize", [1, 8])
+def test_whatever_a_call_raises_is_the_end_of_that_call_only(fn: Any, chunksize: int) -> None:
+    def body(client: Client) -> Gen:
+        found: list[Any] = []
+        for item in client.map(fn, range(8), chunksize=chunksize):
+            try:
+                found.append((yield item))
+            except BaseException as error:
+                found.append((type(error), str(error)))
+        return found
+
+    found = with_client(body, components=[Panic, raises_one_of_them])
+    assert found[len(RAISED) :] == list(range(len(RAISED), 8))
+    assert found[0][0] is Panic
+    assert found[1][0] is asyncio.CancelledError
+    assert found[2][0] is TaskTerminated, "a sys.exit of a call is not one of who waits for it"
+    assert found[3][0] is TaskTerminated, "and so for GeneratorExit"
+    assert [text for _, text in found[:2]] == ["boom", "stop"]
+
+
+def test_a_builtin_that_exits_is_the_end_of_its_call_only() -> None:
+    def body(client: Client) -> Gen:
+        found: list[Any] = []
+        for item in client.map(sys.exit, [3, 4], chunksize=2):
+            with pytest.raises(TaskTerminated, match=r"sys.exit\([34]\)"):
+                yield item
+            found.append(True)
+        return found
+
+    assert with_client(body) == [True, True]
+
+
+def test_a_chunk_that_is_terminated_ends_though_its_calls_catch_everything() -> None:
+    def body(client: Client) -> Gen:
+        results = client.map(waits_in_vain, [me()] * 4, chunksize=4)
+        item = next(results)
+        chunk, _ = yield me().receive(LIMIT_S)
+        chunk.terminate()
+        with pytest.raises(TaskTerminated):
+            yield item
+        assert (yield me().receive(0.0)) is None, "the next call did not begin"
+
+    with_client(body)
+
+
+def waits_in_vain(to: Any, task: Any = None) -> Gen:
+    to.send((task, os.getpid()))
+    yield task.receive()
