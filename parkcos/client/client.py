@@ -19,7 +19,7 @@ from parkcos.client.components import bundle
 from parkcos.client.options import Errors, Options, TaskLimits, checked
 from parkcos.client.placing import OPEN, READY
 from parkcos.client.rtasks import Submission, name_of, words_of
-from parkcos.client.shell import CLOSED, NEW, RUNNING, WAITING
+from parkcos.client.shell import NEW, RUNNING, WAITING
 from parkcos.client.side import ClientSide
 from parkcos.client.steering import Steering
 from parkcos.client.stream import Results
@@ -158,50 +158,69 @@ class Client(Steering):
             timeout: seconds; None for ever.
 
         Returns: 0 when it is the client's turn (nodes come one after the other); -1 after `timeout`.
-        Raises: ScheduleError if this client was scheduled before, or there is another program, and no scheduler, at
-        `location`; ShippingError, UsageError for bad components.
+        Raises: ScheduleError if this client was scheduled before, is closed while it waits, or there is another
+        program, and no scheduler, at `location`; ConfigError if the network cannot be used; ShippingError, UsageError
+        for components and setups that cannot travel.
         """
         limit = seconds(timeout)
         if location is not None and not isinstance(location, Location | str):
             raise UsageError(f"schedule({location!r}): give the scheduler's Location, or its host's name or address")
         if self._state is not NEW:
             raise ScheduleError(f"{self!r} was scheduled before; make another Client")
+        self._prepare()
         self._state = WAITING
-        self._kernel = current_kernel()
-        network = self._network = Parkcos.instance().network
-        self._side = ClientSide.of(network)
-        self._shipper, self._bundle = bundle(
+        end = None if limit is None else self._kernel.clock() + limit
+        try:
+            code: int = yield self._queue_up(location, end)
+        except BaseException:
+            self._leave_queue()
+            raise
+        return -1 if code == -1 and self._leave_queue() else 0
+
+    def _prepare(self) -> None:
+        """Pack what travels, and find the network: whatever is wrong with either is raised before anything begins."""
+        network = Parkcos.instance().network
+        shipper, packed = bundle(
             self._components, self._node_setup, self._requirements, self._threads, self._seed is not None
         )
-        self._bundle_digests = {(each.module, each.name): each.digest for each in self._bundle.definitions}
-        self._encoded_bundle = m.encode_bundle(self._bundle)
+        if self._server_setup is not None:
+            self._setup_call = shipper.pack((self._server_setup, (), {}))
+        self._kernel = current_kernel()
+        self._network = network
+        self._side = ClientSide.of(network)
+        self._shipper, self._bundle = shipper, packed
+        self._bundle_digests = {(each.module, each.name): each.digest for each in packed.definitions}
+        self._encoded_bundle = m.encode_bundle(packed)
         self._timer = DeadlineTimer(network.io.loop, self._machine.next_deadline, self._time_passed)
         self._side.clients[self._id] = self
-        end = None if limit is None else self._kernel.clock() + limit
+
+    @operation
+    def _queue_up(self, location: Location | str | None, end: float | None) -> Generator[Any, Any, int]:
+        """Find the scheduler and wait for the turn: 0, or -1 if the time was over."""
         contacts = [a.location for a in self._allocations if a.location is not None and a.use]
         self._automatic = location is None and self._side.scheduler is None and not self._side.contacts
-        self._scheduler = yield self._side.find_scheduler(location, contacts, end)
+        self._scheduler = yield self._side.find_scheduler(location, contacts, end, self._is_open)
         if not self._scheduler:
-            self._forget()
+            self._must_be_open()
             return -1
-        if (peer := network.hub.by_incarnation.get(self._scheduler)) is not None:
+        if (peer := self._network.hub.by_incarnation.get(self._scheduler)) is not None:
             self._scheduler_at = peer.location
-        network.io.call(self._say)
-        network.io.call(self._look_for_silence)
+        self._network.io.call(self._say)
+        self._network.io.call(self._look_for_silence)
         left = None if end is None else max(0.0, end - self._kernel.clock())
 
         def start(completion: Completion[int]) -> None:
+            self._must_be_open()
             self._turn = completion
-            if not self._to_scheduler(m.Enqueue(self._id, self.name, network.hub.own.python)):
+            if not self._to_scheduler(m.Enqueue(self._id, self.name, self._network.hub.own.python)):
                 raise ScheduleError("the scheduler is gone")
 
-        def give_up() -> None:
-            self._turn = None
-            self._to_scheduler(m.ClientLeaves(self._id))
-            self._forget()
-
-        done: int = yield Completion(self._kernel, "schedule", start, left, -1, give_up)
+        done: int = yield Completion(self._kernel, "schedule", start, left, -1)
         return done
+
+    def _must_be_open(self) -> None:
+        if not self._is_open():
+            raise ScheduleError(f"{self!r} was closed while it waited for its turn")
 
     # -- tasks
 
@@ -215,7 +234,10 @@ class Client(Steering):
         return self._submit("rtask", None, False, fn, args, kwargs)
 
     def rtask_at(self, where: Location | str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Completion[Task]:
-        """As `rtask`, at a server (its Location) or at any server of a node (its address or name).  Yield it."""
+        """As `rtask`, at a server (its Location) or at any server of a node.  Yield it.
+
+        where: for a node its address, its own name, that in ``nodes``, or another, which a name server is asked for.
+        """
         return self._submit("rtask_at", where, False, fn, args, kwargs)
 
     def io_rtask(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Completion[Task]:
@@ -292,9 +314,11 @@ class Client(Steering):
         number = 0
 
         def start(completion: Completion[Task]) -> None:
+            self._when_placed(where, completion, lambda server, node: submit(completion, server, node))
+
+        def submit(completion: Completion[Task], server: int, node: int) -> None:
             nonlocal number
             form, buffers, definitions = self._shipper.pack_call(fn, args, kwargs)
-            server, node = self._place(where)
             number = self._numbers()
             seed = [] if self._seed is None else [next(self._seeds), *self._seed]
             submission = self._submissions[number] = Submission(
@@ -323,23 +347,20 @@ class Client(Steering):
         limit = seconds(timeout)
 
         def start(completion: Completion[None]) -> None:
-            if self._state in (NEW, CLOSED):
-                self._state = CLOSED
-                completion.set_result(None)
-                return
-            if self._state is WAITING:
-                self._to_scheduler(m.ClientLeaves(self._id))
-                self._forget()
-                completion.set_result(None)
-                return
-            self._closing.append(completion)
-            self._handle(d.CloseAsked(terminate, await_io))
+            with self._lock:
+                if self._state is RUNNING:
+                    self._closing.append(completion)
+                    self._handle(d.CloseAsked(terminate, await_io))
+                else:
+                    self._leave_queue()
+                    completion.set_result(None)
+                    return
             if limit is not None and limit < math.inf and not terminate:
                 self._network.io.call(
                     self._network.io.loop.call_later, max(0.0, limit), self._handle, d.CloseAsked(True)
                 )
 
-        return Completion(self._kernel if self._state is not NEW else current_kernel(), "close", start)
+        return Completion(current_kernel() if self._state is NEW else self._kernel, "close", start)
 
     # -- what there is
 
@@ -354,20 +375,24 @@ class Client(Steering):
         )
 
     def tasks(self, where: Location | str | None = None) -> Completion[list[Task]]:
-        """The tasks that run at a server or node, or at all (None).  Yield it."""
+        """The tasks that run at a server or node, or at all (None).  Yield it.  Raises: ScheduleError."""
 
-        def look() -> list[Task]:
-            server, node = self._place(where)
+        def look(server: int, node: int) -> list[Task]:
             found: list[Task] = []
-            for number, task in self._machine.tasks.items():
-                at = self._machine.servers.get(task.server)
-                there = where is None or task.server == server or (at is not None and at.node == node)
-                rtask = self._submissions[number].rtask
-                if task.started and there and rtask is not None:
-                    found.append(rtask)
+            with self._lock:
+                for number, task in self._machine.tasks.items():
+                    at = self._machine.servers.get(task.server)
+                    if at is None or (server and task.server != server) or (node and at.node != node):
+                        continue
+                    rtask = self._submissions[number].rtask
+                    if task.started and rtask is not None:
+                        found.append(rtask)
             return found
 
-        return self._ask("tasks", look)
+        def start(completion: Completion[list[Task]]) -> None:
+            self._when_placed(where, completion, lambda server, node: completion.set_result(look(server, node)))
+
+        return Completion(current_kernel(), "tasks", start)
 
     def _ask(self, what: str, look: Callable[[], Any]) -> Completion[Any]:
         def start(completion: Completion[Any]) -> None:

@@ -97,6 +97,11 @@ class Dispatch(Controls):
         record = self.nodes.get(node)
         return record is None or setup_id >= record.setup_id
 
+    def spoken_of(self) -> set[int]:
+        """The nodes and servers that effects may be about."""
+        followers = (follower.server for follower in self._followers.values())
+        return {*self.nodes, *self._void, *self.servers, *followers}
+
     def next_deadline(self) -> float | None:
         """When the machine next wants TimePassed."""
         deadline = self._steal_at

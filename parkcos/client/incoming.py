@@ -61,11 +61,7 @@ class Incoming(ClientShell):
                 if self._machine.is_at(message.task, process):
                     self._handle(d.Recalled(message.task, message.ok))
             case m.ServerUp():
-                node = self._infos[process]
-                location = Location(message.addr or node.addr, message.port)
-                self._locations[message.incarnation] = location
-                self._indexes[message.incarnation] = message.index + 1
-                self._handle(d.ServerIsUp(process, message.incarnation, location.addr, location.port, message.index))
+                self._server_up(process, message)
             case m.ServerReady():
                 self._handle(d.ServerIsReady(process))
             case m.ServerLeaves():
@@ -91,13 +87,11 @@ class Incoming(ClientShell):
                     there = [(self._locations[n].addr, self._locations[n].port, n) for n in ready]
                 self._side.box.send(process, "server", m.Servers(self._id, there))
             case m.NodeReady():
-                self._unusable.pop(shown(self._infos[process]), None)
+                if (info := self._infos.get(process)) is not None:
+                    self._unusable.pop(shown(info), None)
                 self._handle(d.NodeIsReady(process))
             case m.NodeAvail():
-                self._avail[process] = message
-                self._handle(d.LoadSeen(process, _busy(message), self._short_of(process, message)))
-                if self.status_task is not None and process in self._machine.nodes:
-                    self.status_task.send(self._avail_info(process))
+                self._node_avail(process, message)
             case m.NodeFailed():
                 info = self._infos.get(process)
                 node_name = info.name if info else process
@@ -116,14 +110,13 @@ class Incoming(ClientShell):
             case m.NodeOffer() | m.NodeUnusable() if message.info.scheduler and self._may_move():
                 self._move(message.info)
             case m.NodeOffer():
-                self._infos[message.info.incarnation] = message.info
                 self._unusable.pop(shown(message.info), None)
                 self._kernel.post(self._offered, message.info)
             case m.NodeGranted():
                 # A node found by the shared scheduler is dialled here for the first time.
-                info = self._infos[message.node]
-                self._network.hub.peer_at(Location(info.addr, info.port), info.incarnation, anew=True)
-                self._handle(d.Granted(message.node))
+                if (info := self._infos.get(message.node)) is not None:
+                    self._network.hub.peer_at(Location(info.addr, info.port), info.incarnation, anew=True)
+                    self._handle(d.Granted(message.node))
             case m.NodeUnusable():
                 self._handle(d.NodeHasFailed(message.info.incarnation, message.reason))
                 self._unusable[shown(message.info)] = message.reason
@@ -142,13 +135,34 @@ class Incoming(ClientShell):
                     )
                 self._position = message.position
             case m.Scheduled():
-                if self._state is WAITING:
-                    self._state = RUNNING
-                    self._tell(Statuses.ClientScheduled, None)
-                    if self._turn is not None:
-                        self._turn.set_result(0)
-                else:
-                    self._handle(d.TurnBegun())
+                self._begin_turn()
+
+    def _server_up(self, node: int, message: m.ServerUp) -> None:
+        with self._lock:
+            if (info := self._infos.get(node)) is not None:
+                location = Location(message.addr or info.addr, message.port)
+                self._locations[message.incarnation] = location
+                self._indexes[message.incarnation] = message.index + 1
+                self._handle(d.ServerIsUp(node, message.incarnation, location.addr, location.port, message.index))
+
+    def _node_avail(self, node: int, message: m.NodeAvail) -> None:
+        with self._lock:
+            if node not in self._infos:
+                return
+            self._avail[node] = message
+            self._handle(d.LoadSeen(node, _busy(message), self._short_of(node, message)))
+            if self.status_task is not None and node in self._machine.nodes:
+                self._kernel.post(self.status_task.send, self._avail_info(node))
+
+    def _begin_turn(self) -> None:
+        with self._lock:
+            if self._state is WAITING:
+                self._state = RUNNING
+                self._tell(Statuses.ClientScheduled, None)
+                if self._turn is not None:
+                    self._turn.set_result(0)
+            elif self._state is RUNNING:
+                self._handle(d.TurnBegun())
 
     def _submission_at(self, task: int, server: int) -> Submission | None:
         """If it was sent there, and has not ended; another thread may be giving it up just now."""
@@ -174,7 +188,7 @@ class Incoming(ClientShell):
     def _queue_at(self, location: Location, task: Task | None = None) -> Any:
         assert task is not None
         task.set_daemon()
-        scheduler = yield self._side._at(location, None)
+        scheduler = yield self._side._at(location, None, self._is_open)
         if self._state is RUNNING:
             self._scheduler, self._scheduler_at = scheduler, location
             self._to_scheduler(m.Enqueue(self._id, self.name, self._network.hub.own.python))
@@ -205,6 +219,7 @@ class Incoming(ClientShell):
         late = now - self._look_at
         wait_s = LOOK_S
         with self._lock:
+            self._forget_the_gone()
             limits = {n: SILENT_SHARE * SILENT_PULSES * self._alive_s(n) for n in self._machine.nodes}
             watched = {
                 n: limits[n] for n, at in self._machine.nodes.items() if at.state in (SETUP, READY, FAILING, CLOSING)

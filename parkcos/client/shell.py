@@ -27,7 +27,7 @@ from parkcos.client.status import NodeAvailInfo, Status, Statuses, TaskInfo
 from parkcos.cluster import messages as m
 from parkcos.cluster.shipping import Definition, Shipper
 from parkcos.cluster.timer import DeadlineTimer
-from parkcos.errors import RemoteError, TaskAbandoned, TaskTimeout
+from parkcos.errors import RemoteError, ScheduleError, TaskAbandoned, TaskTimeout
 from parkcos.kernel import Completion, Kernel, MonitorStatus, Outcome, Task
 from parkcos.net import outcomes
 from parkcos.net.bounds import NAME_CHARS_MAX, SECONDS_MAX
@@ -43,6 +43,8 @@ ALIVE_S = 5.0
 
 SILENT_PULSES = 5
 """A node or server of which nothing is heard for so many pulses is given no more tasks."""
+
+Packed = tuple[int, list[Buffer], list[Definition]]
 
 NEW, WAITING, RUNNING, CLOSED = "new", "waiting", "running", "closed"
 
@@ -82,7 +84,9 @@ class ClientShell:
         """What each node last said of itself."""
         self._matched: dict[int, NodeAllocate] = {}
         """By which allocation each node was taken."""
-        self._setup_calls: dict[int, tuple[int, list[Buffer], list[Definition]]] = {}
+        self._setup_call: Packed | None = None
+        """The packed call of server_setup."""
+        self._setup_calls: dict[int, Packed] = {}
         """The packed calls of node_setup or server_setup, where they were given arguments."""
         self._warned: set[int] = set()
         """The nodes whose least pulse interval was said to be more than was asked for."""
@@ -116,6 +120,22 @@ class ClientShell:
 
     def _to_scheduler(self, message: m.Message) -> bool:
         return self._side.box.send(self._scheduler, "scheduler", message)
+
+    def _is_open(self) -> bool:
+        return self._state is not CLOSED
+
+    def _leave_queue(self) -> bool:
+        """End a client that has not got its turn.  Returns: False if it has got it.  Any thread."""
+        with self._lock:
+            if self._state is WAITING:
+                self._forget()
+                if self._scheduler:
+                    self._to_scheduler(m.ClientLeaves(self._id))
+                if self._turn is not None:
+                    self._turn.set_exception(ScheduleError(f"{self!r} was closed while it waited for its turn"))
+            elif self._state is NEW:
+                self._state = CLOSED
+            return self._state is CLOSED
 
     def _forget(self) -> None:
         self._state = CLOSED
@@ -154,13 +174,25 @@ class ClientShell:
     # -- the machine
 
     def _handle(self, event: d.Event) -> None:
-        """Tell the machine a fact and do what it says; any thread."""
+        """Tell the machine a fact and do what it says; any thread.
+
+        What it says has happened for the machine, so an order that fails takes no other one with it.  No code of the
+        program runs in here: what may lead to some is posted to the kernel.
+        """
         with self._lock:
             effects = self._machine.handle(event, time.monotonic())
             if self._observer is not None:
-                self._observer.handled(event, effects)
+                try:
+                    self._observer.handled(event, effects)
+                except Exception:
+                    logger.exception("%s: the dashboard has missed %r", self.name, event)
             for effect in effects:
-                self._EXECUTE[type(effect)](self, effect)
+                try:
+                    self._EXECUTE[type(effect)](self, effect)
+                except Exception as error:
+                    logger.exception("%s: %r failed", self.name, effect)
+                    if isinstance(effect, d.Run):
+                        self._kernel.post(self._handle, d.Refused(effect.task, f"it could not be sent: {error}"))
             deadline = self._machine.next_deadline()
         if deadline != self._timer._armed_for:
             self._network.io.call(self._timer.rearm)
@@ -213,18 +245,20 @@ class ClientShell:
             self._tell(Statuses.TaskStarted, TaskInfo(rtask, submission.args, submission.kwargs, submission.start_time))
 
     def _report_refused(self, effect: d.ReportRefused) -> None:
-        submission = self._submissions.pop(effect.task)
-        if submission.completion is not None:
-            submission.completion.set_exception(RemoteError(effect.error))
+        self._fail(self._submissions.pop(effect.task), RemoteError(effect.error))
 
     def _report_abandoned(self, effect: d.ReportAbandoned) -> None:
         submission = self._submissions.pop(effect.task)
         error: Exception = TaskAbandoned(f"{submission.name}: {effect.reason}")
         if effect.timed_out:
             error = TaskTimeout(f"{submission.name} hung for longer than {submission.timeout_s:g} s: {effect.reason}")
+        self._fail(submission, error)
+
+    def _fail(self, submission: Submission, error: Exception) -> None:
+        """A task has ended without a word of its own."""
         if submission.completion is not None:
-            submission.completion.set_exception(error)
-        elif submission.rtask is not None:
+            self._kernel.post(submission.completion.set_exception, error)
+        elif submission.rtask is not None:  # it has run before
             self._kernel.post(self._finish, submission, outcomes.abandoned(error))
 
     def _report_retried(self, effect: d.ReportRetried) -> None:
@@ -265,7 +299,7 @@ class ClientShell:
 
     def _tell(self, status: int, info: Any, reason: str = "") -> None:
         if self.status_task is not None:
-            self.status_task.send(Status(status, info, reason))
+            self._kernel.post(self.status_task.send, Status(status, info, reason))
 
     def _report_status(self, effect: d.ReportStatus) -> None:
         if effect.name == "ServerInitialized":
@@ -327,7 +361,27 @@ class ClientShell:
                 info.name,
                 info.pulse_interval_min,
             )
-        self._handle(d.Offered(info, cpus))
+        with self._lock:
+            self._infos[info.incarnation] = info
+            self._handle(d.Offered(info, cpus))
+
+    def _forget_the_gone(self) -> None:
+        """Drop what is remembered of nodes and servers that are not spoken of any more.  With the lock."""
+        present = self._machine.spoken_of()
+        tables: tuple[dict[int, Any], ...] = (
+            self._infos,
+            self._avail,
+            self._matched,
+            self._locations,
+            self._indexes,
+            self._known,
+            self._setup_calls,
+        )
+        for table in tables:
+            for number in table.keys() - present:
+                del table[number]
+        self._warned &= present
+        self._forwards &= present
 
     def _alive_s(self, node: int) -> float:
         """After so many seconds of silence a node and its servers give a sign of life."""
@@ -390,11 +444,11 @@ class ClientShell:
         self._be_patient(effect.server)
         form = PICKLE
         buffers: list[Buffer] = []
-        if self._server_setup is not None:
-            call = self._setup_calls.pop(effect.server, None) or self._shipper.pack((self._server_setup, (), {}))
+        call = self._setup_calls.pop(effect.server, self._setup_call)
+        if call is not None:
             form, buffers, definitions = call
             self._define(effect.server, definitions)
-        message = m.OpenServer(self._id, self._server_setup is not None)
+        message = m.OpenServer(self._id, call is not None)
         self._side.box.send(effect.server, "server", message, form, buffers)
 
     def _leave(self, effect: d.LeaveScheduler) -> None:

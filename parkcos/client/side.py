@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from parkcos.cluster.postbox import Postbox
 from parkcos.errors import ScheduleError
-from parkcos.kernel import operation
-from parkcos.net.location import Location
+from parkcos.kernel import Completion, Kernel, operation
+from parkcos.net.location import Location, resolve
 from parkcos.net.network import Network
 from parkcos.net.payload import Buffer
 from parkcos.net.peer import CONNECTING, GONE, UP, Peer
@@ -30,6 +30,24 @@ SCHEDULER_PORT = 9705
 SAY_S = 5.0
 DIAL_AGAIN_S = 0.5
 """A scheduler that was named and is not there is dialled again after this time: it may start later."""
+
+
+def looked_up(kernel: Kernel, host: str) -> Completion[tuple[str, ...]]:
+    """The addresses of a host, as `resolve` gives them, from a thread of its own: a name server may take its time."""
+
+    def start(completion: Completion[tuple[str, ...]]) -> None:
+        def look() -> None:
+            try:
+                completion.set_result(resolve(host))
+            except BaseException as error:
+                completion.set_exception(error)
+
+        try:
+            threading.Thread(target=look, name="parkcos-lookup", daemon=True).start()
+        except RuntimeError:  # Python 3.12 starts none once the main part of a program has ended
+            look()
+
+    return Completion(kernel, "looked_up", start)
 
 
 class ClientSide:
@@ -85,13 +103,17 @@ class ClientSide:
 
     @operation
     def find_scheduler(
-        self, location: Location | str | None, contacts: list[Location], end: float | None
+        self, location: Location | str | None, contacts: list[Location], end: float | None, wanted: Callable[[], bool]
     ) -> Generator[Any, Any, int]:
-        """The incarnation of the scheduler to use; 0 if the time was over.  Raises: ScheduleError if it is none."""
+        """The incarnation of the scheduler to use; 0 if the time was over, or the client does not want it any more.
+
+        Raises: ScheduleError if there is another program at `location`.
+        """
         if location is not None:
             if not isinstance(location, Location):
-                location = Location(location, SCHEDULER_PORT)
-            found: int = yield self._at(location, end)
+                addresses = yield looked_up(self.network.kernel, location)
+                location = Location(addresses[0], SCHEDULER_PORT)
+            found: int = yield self._at(location, end, wanted)
             return found
         own = self.scheduler is not None or self.contacts
         scheduler = self.private_scheduler(contacts)
@@ -102,7 +124,7 @@ class ClientSide:
             self.network.look_for(("scheduler",))
         clock = self.network.kernel.clock
         asked = clock()
-        while (waited := clock() - asked) < GREETING_S:
+        while wanted() and (waited := clock() - asked) < GREETING_S:
             peer = self._shared()
             if peer is not None:
                 logger.info("using the shared scheduler at %s", peer.location)
@@ -125,12 +147,14 @@ class ClientSide:
         return next((p for p in self.network.hub.peers() if p.state is UP and "scheduler" in p.roles), None)
 
     @operation
-    def _at(self, location: Location, end: float | None) -> Generator[Any, Any, int]:
+    def _at(
+        self, location: Location, end: float | None, wanted: Callable[[], bool] = lambda: True
+    ) -> Generator[Any, Any, int]:
         clock = self.network.kernel.clock
         said = dialled = clock()
         peer = self.network.hub.peer_at(location)
         reason = ""
-        while end is None or clock() < end:
+        while wanted() and (end is None or clock() < end):
             peer = peer.merged or peer if peer is not None else None
             if peer is not None and peer.state is UP:
                 if "scheduler" not in peer.roles:

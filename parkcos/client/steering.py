@@ -6,6 +6,7 @@ None of these calls is to be yielded.  What comes of them is told to the status_
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from parkcos.client import dispatch_events as d
@@ -13,13 +14,18 @@ from parkcos.client.allocate import NodeAllocate, allocations
 from parkcos.client.incoming import Incoming
 from parkcos.client.placing import DISABLED
 from parkcos.client.shell import NEW, RUNNING
+from parkcos.client.side import looked_up
 from parkcos.cluster import messages as m
-from parkcos.errors import ConfigError, ScheduleError, UsageError
-from parkcos.net.location import Location, resolve
+from parkcos.errors import ScheduleError, UsageError
+from parkcos.kernel import Completion
+from parkcos.net.location import Location
 
 
 class Steering(Incoming):
-    """The calls.  `where` for a node: its address or name, or its Location; for a server: its Location."""
+    """The calls.
+
+    `where` for a node: its address, its own name or that in ``nodes``, or its Location; for a server: its Location.
+    """
 
     def suspend_server(self, location: Location) -> None:
         """Give the server at `location` no more tasks; those that run there go on.  Raises: ScheduleError."""
@@ -160,29 +166,48 @@ class Steering(Incoming):
             raise UsageError(f"{what}({where!r}): give a Location, or the address or name of a node")
         return self._place(where)
 
-    def _place(self, where: Any) -> tuple[int, int]:
-        """(server, node) numbers that `where` means.  Raises: ScheduleError if there is none of them."""
+    def _place(self, where: Any, addresses: Sequence[str] = ()) -> tuple[int, int]:
+        """(server, node) numbers that `where` means; no name server is asked.
+
+        addresses: those of `where`, if it is a name that was looked up.
+        Raises: ScheduleError if there is none of them.
+        """
         if where is None:
             return 0, 0
         with self._lock:
+            nodes = self._machine.nodes
             if isinstance(where, Location):
                 for number, location in self._locations.items():
                     if location == where and number in self._machine.servers:
                         return number, 0
-                for number, node in self._machine.nodes.items():
+                for number, node in nodes.items():
                     if (node.info.addr, node.info.port) == (where.addr, where.port):
                         return 0, number
             elif isinstance(where, str):
-                for number, node in self._machine.nodes.items():
-                    if where in (node.info.addr, node.info.name):
+                for number, node in nodes.items():
+                    asked_for = self._matched.get(number)
+                    names = (node.info.addr, node.info.name, asked_for.node if asked_for is not None else "")
+                    if where in names or node.info.addr in addresses:
                         return 0, number
-        if isinstance(where, str):
+            used = [*(f"{n.info.name} ({n.info.addr})" for n in nodes.values()), *map(str, self._locations.values())]
+        raise ScheduleError(f"this client uses no server or node at {where}; it uses {', '.join(used) or 'none yet'}")
+
+    def _when_placed(self, where: Any, completion: Completion[Any], then: Callable[[int, int], None]) -> None:
+        """Kernel thread: ``then(server, node)``, at once or after `where` was looked up; errors go to `completion`."""
+
+        def look(addresses: Sequence[str] | None, _: BaseException | None) -> None:
+            if completion.done:  # nobody waits for it any more
+                return
             try:
-                addresses = resolve(where)  # without the lock: a name server may take its time
-            except ConfigError:
-                addresses = ()
-            with self._lock:
-                for number, node in self._machine.nodes.items():
-                    if node.info.addr in addresses:
-                        return 0, number
-        raise ScheduleError(f"this client uses no server or node at {where}; it uses {list(self._locations.values())}")
+                then(*self._place(where, addresses or ()))
+            except BaseException as error:
+                completion.set_exception(error)
+
+        try:
+            server, node = self._place(where)
+        except ScheduleError:
+            if not isinstance(where, str) or not self._machine.nodes:
+                raise
+            looked_up(self._kernel, where).tell(look)
+        else:
+            then(server, node)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +20,7 @@ from parkcos.cluster.shipping import Shipper
 from parkcos.errors import TaskTerminated
 from parkcos.kernel import Outcome
 from parkcos.net.location import Location
+from tests.kernel.virtual import VirtualKernel
 
 
 @pytest.mark.parametrize(
@@ -274,3 +276,143 @@ def test_what_is_no_component(component: Any) -> None:
     """An instance stands for its class; those of built-in classes are a mistake."""
     with pytest.raises(UsageError, match="is no component"):
         bundle([component], None)
+
+
+class Box:
+    """Takes what is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[int, m.Message]] = []
+
+    def send(self, process: int, _part: str, message: m.Message, *payload: Any) -> bool:
+        self.sent.append((process, message))
+        return True
+
+
+class FakeHub:
+    def __init__(self) -> None:
+        self.by_incarnation: dict[int, Any] = {}
+
+    def peer_at(self, *place: Any, **options: Any) -> None:
+        pass
+
+    def end(self, *args: Any) -> None:
+        pass
+
+
+class FakeIO:
+    """Its loop never comes round."""
+
+    def __init__(self) -> None:
+        self.loop = self
+
+    def call(self, fn: Any, *args: Any) -> None:
+        pass
+
+    def call_later(self, delay_s: float, fn: Any, *args: Any) -> None:
+        pass
+
+
+def running_client(kernel: VirtualKernel, **options: Any) -> Client:
+    """A client that has its turn, and talks to nobody."""
+    client = Client(**options)
+    client._kernel = kernel
+    client._network = SimpleNamespace(hub=FakeHub(), io=FakeIO(), options=SimpleNamespace(pulse_s=5.0))  # type: ignore[assignment]
+    client._side = SimpleNamespace(box=Box(), wants_servers=set(), contacts={})  # type: ignore[assignment]
+    client._timer = SimpleNamespace(_armed_for=None, rearm=None)  # type: ignore[assignment]
+    client._bundle = m.Bundle([], [], None, [])
+    client._encoded_bundle, client._bundle_digests = b"", {}
+    client._state = RUNNING
+    return client
+
+
+@pytest.fixture
+def kernel() -> Iterator[VirtualKernel]:
+    kernel = VirtualKernel()
+    yield kernel
+    kernel.terminate()
+
+
+def drain(kernel: VirtualKernel) -> None:
+    """Do what was posted."""
+    while kernel._inbox:
+        kernel._drain()
+
+
+def bring_node(client: Client, kernel: VirtualKernel, number: int) -> None:
+    client._received(client._scheduler, m.NodeOffer(client._id, node_info(incarnation=number)), 0, b"")
+    drain(kernel)
+    client._received(client._scheduler, m.NodeGranted(client._id, number), 0, b"")
+    client._received(number, m.NodeReady(client._id, client._machine.nodes[number].setup_id), 0, b"")
+    client._received(number, m.NodeAvail(client._id, 50.0, 10, 10, 10), 0, b"")
+
+
+def bring_server(client: Client, node: int, server: int, index: int = 0) -> None:
+    client._received(node, m.ServerUp(client._id, index, "", 9700 + server % 100, server), 0, b"")
+    client._received(server, m.ServerReady(client._id), 0, b"")
+
+
+def test_the_tables_of_a_client_that_has_had_a_thousand_servers_are_bounded(kernel: VirtualKernel) -> None:
+    """And as many nodes, wanted or not, and servers that it could not use."""
+    client = running_client(kernel, nodes=[NodeAllocate("10.0.0.9", use=False), "10.0.0.1"])
+    for node in range(1_000, 1_000_000, 1_000):
+        bring_node(client, kernel, node)
+        bring_server(client, node, node + 1)
+        unwanted = node_info(incarnation=node + 9, addr="10.0.0.9")
+        client._received(client._scheduler, m.NodeOffer(client._id, unwanted), 0, b"")
+        drain(kernel)
+        client._process_gone(node + 1, "it has ended")
+        client._process_gone(node, "it has ended")
+        client._received(node, m.ServerUp(client._id, 1, "", 9708, node + 2), 0, b"")  # too late
+    client._handle(d.TimePassed())
+    bring_node(client, kernel, 5)
+    bring_server(client, 5, 6)
+    client._look_for_silence()
+    tables = {name: table for name, table in vars(client).items() if isinstance(table, dict | set | list)}
+    assert len(tables) > 10
+    assert {name: len(table) for name, table in tables.items() if len(table) > 4} == {}
+    assert client._locations.keys() == client._known.keys() == {6}
+    assert client._infos.keys() == client._avail.keys() == client._matched.keys() == {5}
+
+
+def test_the_tasks_of_a_server_are_those_at_that_server(kernel: VirtualKernel) -> None:
+    """Also while there are servers whose node is gone: those have no node, as what is asked for has none."""
+    client = running_client(kernel)
+    for node in (10, 20):
+        bring_node(client, kernel, node)
+    bring_server(client, 10, 11)
+    bring_server(client, 20, 21)
+    for task, server in ((1, 11), (2, 21)):
+        rtask: Any = SimpleNamespace(name=f"at {server}")
+        client._submissions[task] = Submission("fn", True, (), {}, 0, [], (), None, rtask=rtask)
+        client._handle(d.Submitted(task, True, server, 0))
+        client._machine.tasks[task].started = True
+    client._process_gone(10, "it has ended")
+    assert client._machine.servers[11].node == 0, "its session has not had its last word"
+    found: list[Any] = []
+
+    def asks() -> Any:
+        for where in (client._locations[21], None):
+            found.append([rtask.name for rtask in (yield client.tasks(where))])
+
+    kernel.main(asks)
+    assert found == [["at 21"], ["at 11", "at 21"]]
+
+
+def test_an_order_that_fails_takes_no_other_with_it(kernel: VirtualKernel, caplog: pytest.LogCaptureFixture) -> None:
+    client = running_client(kernel)
+    bring_node(client, kernel, 10)
+    bring_server(client, 10, 11)
+    told: list[Any] = []
+    for task in (1, 2):
+        completion: Any = SimpleNamespace(set_exception=lambda error, task=task: told.append((task, str(error))))
+        submission = Submission("fn", True, (), {}, 0, [], (), completion)
+        if task == 1:
+            submission.definitions = [object()]  # type: ignore[list-item]
+        client._submissions[task] = submission
+        client._handle(d.Submitted(task, True, 11, 0))
+    drain(kernel)
+    assert [task for task, _ in told] == [1]
+    assert "it could not be sent" in told[0][1]
+    assert "failed" in caplog.text
+    assert list(client._machine.tasks) == [2]
