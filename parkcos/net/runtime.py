@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -38,6 +39,9 @@ _NETWORK_CLOSES = -1000
 
 _THREADS_MUST_START_EARLY = sys.version_info[:2] == (3, 12)
 """Python 3.12 starts no thread once the main thread has ended, and tasks go on after that."""
+
+
+_SAY_S = 5.0
 
 
 class Parkcos:
@@ -413,10 +417,30 @@ def run(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     Returns: its value.
     Raises: what it raised, SystemExit too: so a program whose last line is ``run(main)`` fails if `main` does, and
         ``sys.exit(3)`` in `main` is the program's; TaskTerminated; WouldHang in a task; NotATask.
+        KeyboardInterrupt: Ctrl-C is one in the task, too, and raised here when that has ended; the next one terminates
+        the task, and does not wait longer than a few seconds.
     """
     if cur_task() is not None or threading.get_ident() == current_kernel().ident:
         raise WouldHang("run() would stop every task here\n  write: x = yield Task(fn, ...).result()")
-    return Task(fn, *args, **kwargs).future().result()
+    task = Task(fn, *args, **kwargs)
+    future = task.future()
+    try:
+        return future.result()
+    except BaseException:
+        if not future.done():  # it was raised in this thread, by a signal
+            _end_with_its_thread(task, future)
+        raise
+
+
+def _end_with_its_thread(task: Task, future: Future[Any]) -> None:
+    """Interrupt the task for which this thread waits no longer; what it does in a `finally` is waited for."""
+    try:
+        task.throw(KeyboardInterrupt())
+        while not wait([future], _SAY_S).done:
+            logger.warning("%r was interrupted, and has not ended yet; Ctrl-C again terminates it", task)
+    except KeyboardInterrupt:
+        task.terminate()
+        wait([future], _SAY_S)
 
 
 def join(timeout: float | None = None, show_running: bool = False) -> bool:
