@@ -6,13 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from parkcos.client import dispatch_events as d
 from parkcos.client.dispatch import Dispatch
+from parkcos.client.membership import FAILURES_MAX
 from parkcos.cluster import messages as m
+from tests.sim import reasons
 from tests.sim.process import Process
+from tests.sim.server import KILLED, Server
 
 if TYPE_CHECKING:
     from tests.sim.world import World
 
 SCHEDULER_BACK_S = 30.0
+IN_A_ROW_S = 120.0
+"""Failures of a node within this time may be failures in a row."""
 
 
 class Program(Process):
@@ -66,6 +71,8 @@ class Client:
         self.scheduler = world.scheduler.number
         self.infos: dict[int, m.NodeInfo] = {}
         self.back_until = 0.0
+        self.failures: dict[int, list[float]] = {}
+        """When each node failed."""
         program.clients[self.number] = self
         world.clients.append(self)
         world.wire.connect(program, self.scheduler, anew=True)
@@ -113,10 +120,14 @@ class Client:
             case m.ServerFailed(_, error):
                 self.handle(d.ServerSetupFailed(sender, error))
             case m.ServerDown(_, incarnation, reason, restarts, asked):
+                server = self.world.processes[incarnation]
+                untrue = isinstance(server, Server) and server.killed_by_node and reason == KILLED
+                assert not untrue, f"{server} was ended by its node, and its client is told that it was {reason}"
                 self.handle(d.ServerIsDown(incarnation, reason, restarts, asked))
             case m.NodeReady():
                 self.handle(d.NodeIsReady(sender))
             case m.NodeFailed(_, error, setup, _):
+                self.note_failure(sender)
                 self.handle(d.NodeHasFailed(sender, error, setup, died=not setup))
             case m.NodeClosed(_, reason, kept, _):
                 self.world.happened["node set up anew"] += kept
@@ -139,8 +150,17 @@ class Client:
             case m.NodeUnusable(_, info, reason):
                 self.handle(d.NodeHasFailed(info.incarnation, reason))
 
+    def note_failure(self, node: int) -> None:
+        """A node that fails again and again is not used any more."""
+        times = self.failures.setdefault(node, [])
+        times.append(self.world.now)
+        if len(times) > FAILURES_MAX and times[-1] - times[-1 - FAILURES_MAX] < IN_A_ROW_S:
+            self.world.bar(self.number, node)
+
     def consider(self, info: m.NodeInfo) -> None:
         unwanted = self.choosy and info.name.endswith("3")
+        if unwanted:
+            self.world.bar(self.number, info.incarnation)
         cpus = 0 if unwanted else self.world.rng.randrange(1, info.cpus + 1) if self.choosy else info.cpus
         self.program.later(self.world.rng.expovariate(1000), self.offered, info, cpus)
 
@@ -238,14 +258,17 @@ class Client:
                 send(server, m.RunTask(client, task, "task", io, self.world.tasks[client, task].timeout_s))
             case d.EndTask(task, server):
                 self.world.happened["task asked to end"] += 1
+                self.world.tasks[client, task].tries = 0
                 send(server, m.EndTask(client, task))
             case d.Recall(task, server):
                 send(server, m.RecallTask(client, task))
             case d.ReportRefused(task, _):
                 self.world.tasks[client, task].outcome("refused")
-            case d.ReportAbandoned(task, reason, _):
-                assert reason, f"task {task} is abandoned without a reason"
-                self.world.tasks[client, task].outcome("abandoned")
+            case d.ReportRetried(task, _):
+                self.world.tasks[client, task].tries -= 1
+            case d.ReportAbandoned():
+                reasons.check_abandoned(self, effect)
+                self.world.tasks[client, effect.task].outcome("abandoned")
             case d.ReportStatus(name, subject, _) if name.startswith("Server"):
                 self.told_of_server(name, subject)
             case d.Want(node, cpus):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from parkcos.node import state as ns
 from tests.sim.process import Process
+from tests.sim.server import KILLED
 from tests.sim.wire import Cut
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 FAULTS = ["server"] * 5 + ["node", "node", "client", "zygote", "stop", "close", "close", "close_node"]
 FAULTS += ["crash_node", "crash_server", "crash_client", "crash_scheduler"]
+FAVOURED_SHARE = 0.7
 CUTS = ["client", "client", "scheduler", "scheduler client", "node", "any"]
 
 
@@ -21,7 +23,8 @@ def fault(world: World) -> None:
     rng = world.rng
     if not world.faulty:
         return
-    kind = rng.choice(FAULTS)
+    kind = world.plan.favoured if rng.random() < FAVOURED_SHARE else ""
+    kind = kind or rng.choice(FAULTS)
     nodes = [n for n in world.nodes.values() if n.alive]
     if rng.random() < 0.8:
         nodes = [n for n in nodes if world.servers_at(n)]
@@ -30,7 +33,7 @@ def fault(world: World) -> None:
     if not world.plan.clients_die:
         programs = []
     if kind == "server" and servers:
-        rng.choice(servers).end("killed by signal 9")
+        rng.choice(servers).end(KILLED)
     elif kind == "node" and nodes:
         rng.choice(nodes).end("killed")
     elif kind == "client" and programs:
@@ -38,7 +41,7 @@ def fault(world: World) -> None:
     elif kind == "zygote" and nodes:
         zygote = rng.choice(nodes).zygote
         if zygote is not None:
-            zygote.end("killed by signal 9")
+            zygote.end(KILLED)
     elif kind == "stop" and nodes:
         rng.choice(nodes).handle(ns.StopAsked(rng.random() < 0.5))
     elif kind == "close" and servers:  # a task there calls close_server()
@@ -48,6 +51,7 @@ def fault(world: World) -> None:
             server.node.handle(ns.CloseServerAsked(server.client, server.number, terminate, restart))
     elif kind == "close_node" and servers:
         server = rng.choice(servers)
+        world.bar(server.client, server.node.number)
         server.node.handle(ns.CloseAsked(server.client, rng.random() < 0.5))
     elif kind == "crash_node" and nodes:
         crash_soon(world, rng.choice(nodes))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from parkcos.cluster import messages as m
 from parkcos.node import state as ns
 from tests.sim.process import Process
-from tests.sim.server import Server
+from tests.sim.server import KILLED, Server
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -53,6 +53,11 @@ class Node(Process):
         addr = f"10.{self.number >> 16 & 255}.{self.number >> 8 & 255}.{self.number & 255}"
         return m.NodeInfo(self.number, self.name, addr, 9706, self.cpus, "Linux", self.python, "0")
 
+    def state(self) -> m.NodeState:
+        machine = self.machine
+        self.world.bar(machine.idled, self.number)
+        return m.NodeState(self.info(), machine.client, machine.idled, machine.lost)
+
     def receive(self, sender: int, message: Any) -> None:
         match message:
             case m.AskState():
@@ -95,10 +100,12 @@ class Node(Process):
         world, rng = self.world, self.world.rng
         match effect:
             case ns.ToScheduler(process, None):
-                self.send(process, m.NodeState(self.info(), self.machine.client, self.machine.idled))
+                self.send(process, self.state())
             case ns.ToScheduler(process, message):
                 self.send(process, message)
             case ns.ToClient(process, message):
+                if isinstance(message, m.NodeFailed) and message.setup:
+                    world.bar(message.client, self.number)
                 self.send(process, message)
             case ns.OpenZygote(client):
                 assert self.zygote is None, f"{self} opens a zygote beside another"
@@ -120,7 +127,8 @@ class Node(Process):
             case ns.KillServer(index):
                 server = self.server(index)
                 if server is not None:
-                    server.later(rng.expovariate(1000), server.end, "killed by its node")
+                    server.killed_by_node = True
+                    server.later(rng.expovariate(1000), server.end, KILLED)
             case ns.CloseZygote():
                 if self.zygote is not None:
                     self.later(rng.expovariate(100), self.zygote.end, "closed")

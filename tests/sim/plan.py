@@ -31,6 +31,8 @@ class Plan:
     pace_s: float = 1.0
     """Mean time between two bursts of tasks."""
     faults: int = 6
+    favoured: str = ""
+    """What most of the faults are; "": there is no such thing."""
     fault_span_s: float = 20.0
     clients_die: bool = True
     scheduler_dies: float = 0.2
@@ -46,6 +48,8 @@ class Plan:
     """The share of clients that abandon zombie nodes."""
     disabled: float = 0.0
     """The share of clients whose nodes or servers wait until they are enabled."""
+    fresh_s: float = 0.0
+    """How long after the healing there are two more nodes, for clients that cannot use the others."""
     check_every: int = 1
 
 
@@ -68,6 +72,7 @@ def plan_of(seed: int) -> Plan:
         patience_s=rng.choice([75.0, 75.0, 250.0]),
         short_tasks=rng.choice([0.0, 0.2, 0.5]),
         faults=rng.choice([0, 2, 4, 8, 16, 32]),
+        favoured=rng.choice([""] * 6 + ["server", "node", "zygote", "zygote"]),
         fault_span_s=span_s,
         pace_s=max(1.0, span_s / 30),
         scheduler_dies=rng.choice([0.0, 0.3, 1.0]),
@@ -76,5 +81,6 @@ def plan_of(seed: int) -> Plan:
         controls=rng.choice([0, 0, 2, 6, 15]),
         abandon=rng.choice([0.0, 0.0, 0.5, 1.0]),
         disabled=rng.choice([0.0, 0.0, 0.0, 0.5]),
+        fresh_s=rng.choice([0.0, 250.0]),
         check_every=rng.choice([1, 1, 7]),
     )

@@ -58,8 +58,8 @@ class Scheduler(Process):
 
     def receive(self, sender: int, message: Any) -> None:
         match message:
-            case m.NodeState(info, client, idle):
-                self.handle(ss.NodeReported(info, client, idle))
+            case m.NodeState(info, client, idle, lost):
+                self.handle(ss.NodeReported(info, client, idle, lost))
             case m.NodeAnswer(client, ok, reason):
                 self.handle(ss.NodeAnswered(sender, client, ok, reason))
             case m.Enqueue(client, name, python):

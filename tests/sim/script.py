@@ -14,6 +14,11 @@ from tests.sim.server import Truth
 if TYPE_CHECKING:
     from tests.sim.world import World
 
+LAST_TASKS = 5
+"""Tasks that each client submits when the world is healed, if it is still there."""
+STAYS_S = 200.0
+"""Seconds that a patient client stays in the healed world, whether it has tasks or not."""
+
 CONTROLS = ["suspend", "suspend", "resume", "server", "server", "node", "restart", "abandon", "short", "again"]
 
 
@@ -25,6 +30,9 @@ class Scripted(Client):
         self.to_submit = rng.randrange(1, plan.tasks_max + 1) * (8 if self.short else 1)
         self.burst = max(60 if self.short else 8, self.to_submit // 8)
         self.task_numbers = itertools.count(1)
+        self.patient = rng.random() < 0.5
+        """It closes when its tasks have ended."""
+        self.stays_until = 0.0
         self.terminates = rng.random() < 0.15
         self.suspended: set[int] = set()
         self.shortened: set[int] = set()
@@ -46,6 +54,9 @@ class Scripted(Client):
     def submit_some(self) -> None:
         rng = self.world.rng
         if self.state != "running":
+            return
+        if not self.to_submit and self.patient and (self.machine.tasks or self.world.now < self.stays_until):
+            self.program.later(5.0, self.submit_some)
             return
         if not self.to_submit:
             self.handle(d.CloseAsked(self.terminates, rng.random() < 0.3))
@@ -73,12 +84,17 @@ class Scripted(Client):
         retries, timeout_s = rng.choice([0, 0, 1, 3]), rng.choice([0.0] * 9 + [rng.random()])
         if timeout_s and rng.random() < 0.5:
             seconds = 3600.0
-        self.world.tasks[self.number, number] = Truth(self, number, io, seconds, retries, timeout_s)
+        truth = Truth(self, number, io, seconds, retries, timeout_s, server, node)
+        self.world.tasks[self.number, number] = truth
         self.handle(d.Submitted(number, io, server, node, timeout_s, retries))
         if rng.random() < 0.02:
-            self.program.later(rng.random() * 5, self.handle, d.Withdrawn(number))
+            self.program.later(rng.random() * 5, self.withdraw, truth)
         if rng.random() < 0.02:
             self.program.later(rng.random() * 5, self.handle, d.EndTaskAsked(number))
+
+    def withdraw(self, truth: Truth) -> None:
+        truth.withdrawn = True
+        self.handle(d.Withdrawn(truth.number))
 
     # -- controls
 
@@ -99,7 +115,9 @@ class Scripted(Client):
         elif kind == "server" and servers:
             self.handle(d.CloseServerAsked(rng.choice(servers), rng.random() < 0.5, rng.random() < 0.5))
         elif kind == "node" and nodes:
-            self.handle(d.CloseNodeAsked(rng.choice(nodes), rng.random() < 0.5, False))
+            number = rng.choice(nodes)
+            world.bar(self.number, number)
+            self.handle(d.CloseNodeAsked(number, rng.random() < 0.5, False))
         elif kind == "restart" and nodes:
             self.handle(d.CloseNodeAsked(rng.choice(nodes), rng.random() < 0.5, True))
         elif kind == "abandon":
@@ -139,3 +157,5 @@ class Scripted(Client):
             self.handle(d.LoadSeen(number, None, ""))
         self.suspended.clear()
         self.shortened.clear()
+        self.to_submit += LAST_TASKS
+        self.stays_until = self.world.now + STAYS_S

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 CLIENT_COMES_S = 2.0
+KILLED = "killed by signal 9"
 
 
 class Server(Process):
@@ -26,7 +27,8 @@ class Server(Process):
         self.slowness = node.slowness
         self.machine = ex.Executor(self.client)
         self.client_process = node.machine.client_process
-        self.opened = False
+        self.opened = self.failed = False
+        self.killed_by_node = False
         self.active_at = 0.0
         self.asked: dict[int, m.RunTask] = {}
         self.running: dict[int, float] = {}
@@ -62,6 +64,7 @@ class Server(Process):
             case m.OpenServer():
                 self.opened = True
                 fails = self.world.faulty and rng.random() < self.world.plan.setup_fails
+                self.failed = self.failed or fails
                 answer = m.ServerFailed(self.client, "no") if fails else m.ServerReady(self.client)
                 self.later(rng.expovariate(100), self.send, sender, answer)
 
@@ -165,6 +168,11 @@ class Truth:
     seconds: float
     retries: int = 0
     timeout_s: float = 0.0
+    want_server: int = 0
+    want_node: int = 0
+    tries: int = field(init=False)
+    """As often it may still be lost with its server, as its client knows it."""
+    withdrawn: bool = False
     at: Server | None = None
     begun: int = 0
     completed: int = 0
@@ -172,6 +180,9 @@ class Truth:
     """Its server ended before it could say that the task had begun: then it may be run again."""
     zombies: set[Server] = field(default_factory=set)
     outcomes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.tries = self.retries
 
     def begin(self, server: Server) -> None:
         happened = server.world.happened

@@ -6,7 +6,8 @@ connection with it: what the other side does not have is sent again on the next 
 dropped by its number.  What decides is the same as in `parkcos/net`: `Session.welcome` and `Session._take` for the
 numbers, `Door._given_up` and `Door._peer_of` for who still knows whom, `Hub.end` and `Hub._pulse` for giving up.
 
-Pulses are not sent: what they tell follows from the cuts.
+Pulses are not sent: what they tell follows from the cuts.  A cut in one direction is soon one in both: what TCP cannot
+have acknowledged it does not go on to send.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ PATIENCE_S = 75.0
 SILENCE_S = 25.0
 """5 pulses of 5 s."""
 CONNECT_S = 30.0
+WINDOW_S = 10.0
+"""Seconds, at most, that TCP goes on to send while nothing is acknowledged."""
 GIVEN_UP = "it has given up this session"
 
 
@@ -73,7 +76,7 @@ class End:
 
 
 class Cut:
-    """Hosts that are not reached by others, nor (unless one_way) reach them."""
+    """Hosts that do not reach others, nor (unless one_way) are reached by them."""
 
     def __init__(self, one: set[str], other: set[str], one_way: bool) -> None:
         self.one, self.other, self.one_way = one, other, one_way
@@ -340,7 +343,17 @@ class Wire:
         for end in self._across(cut):
             if cut.blocks(end.other.host, end.owner.host):
                 self._deaf(end)
+        if cut.one_way:
+            self.world.at(self.world.now + self.rng.random() * WINDOW_S, self._window_shuts, cut)
         self.world.at(self.world.now + seconds, self.lift, cut)
+
+    def _window_shuts(self, cut: Cut) -> None:
+        """What comes the other way cannot be acknowledged: nothing more comes, and that side sees silence too."""
+        if cut in self.cuts:
+            self.world.tell_story(f"nothing more comes the other way: {cut!r}")
+            cut.one_way = False
+            for end in self._across(cut):
+                self._deaf(end)
 
     def lift(self, cut: Cut) -> None:
         if cut in self.cuts:

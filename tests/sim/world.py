@@ -3,6 +3,7 @@
 Everything that happens comes out of one seeded `random.Random`; after each event the machine that it went to is
 checked, and what it did is compared with what is true in this world.  The network is in wire.py, the processes are
 in scheduler.py, node.py, server.py and client.py, what their users do in script.py, what goes wrong in faults.py.
+What clients believe and say is compared with what is true in reasons.py.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from tests.sim.client import Client, Program
 from tests.sim.node import Node
 from tests.sim.plan import Plan
 from tests.sim.process import Process
+from tests.sim.reasons import Watch
 from tests.sim.scheduler import Scheduler
 from tests.sim.script import Scripted
 from tests.sim.server import Server, Truth
@@ -48,6 +50,8 @@ class World:
         self.nodes: dict[int, Node] = {}
         self.clients: list[Client] = []
         self.tasks: dict[tuple[int, int], Truth] = {}
+        self.barred: set[tuple[int, int]] = set()
+        """(client, node): for a good reason that client does not use that node any more."""
         self.at_node: dict[int, dict[int, Server]] = {}
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = itertools.count()
@@ -89,6 +93,9 @@ class World:
         process.alive = False
         self.story.append((self.now, process, f"ends: {reason}", ()))
         self.wire.died(process, reason)
+
+    def bar(self, client: int, node: int) -> None:
+        self.barred.add((client, node))
 
     def servers_at(self, node: Node) -> list[Server]:
         return list(self.at_node.get(node.number, {}).values())
@@ -142,16 +149,23 @@ class World:
             process.doomed = 0
         for cut in list(self.wire.cuts):
             self.wire.lift(cut)
-        for index in range(2):
-            self.start_node(f"fresh{index}", self.plan.cpus_max).slowness = 1.0
+        self.at(self.now + self.plan.fresh_s, self.start_fresh_nodes)
         for client in self.clients:
             client.let_go_on()
+
+    def start_fresh_nodes(self) -> None:
+        if all(client.over for client in self.clients):
+            return
+        for index in range(2):
+            self.start_node(f"fresh{index}", self.plan.cpus_max).slowness = 1.0
 
     def finish(self, bound_s: float = BOUND_S) -> None:
         """From now on everything must come to its end."""
         end = self.now + bound_s
+        watch = Watch(self)
         while self.now < end and (self.to_come or any(not c.over for c in self.clients)):
             self.run(min(end, self.now + 5))
+            watch.look()
             for client in self.clients:  # the scheduler is gone and no node is left: the program gives up
                 if client.state == "running" and client.machine.scheduler_lost and not client.machine.nodes:
                     client.close_at_once()
