@@ -11,8 +11,8 @@ and is also the context manager that releases; or it is False.  ``with (yield lo
 False, as it should.
 
 They are fair: who waits first gets it first, and a release hands over, so nobody overtakes.  A task that ends
-(is terminated, fails) while it holds a lock loses it, with a warning on the log.  They belong to tasks: a thread
-cannot use them.
+(is terminated, fails) while it holds a lock loses it, with a warning on the log.  Only tasks wait for them and own them;
+``Event.set``, ``Event.clear`` and ``Semaphore.release`` work from any thread, as they need to own nothing.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Generator
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from parkcos.errors import ForgottenYield
 from parkcos.kernel.registry import cur_task, current_kernel
 from parkcos.kernel.task import Task
 from parkcos.kernel.wait import TimedWait, Wait, Waitable, operation, seconds
+
+if TYPE_CHECKING:
+    from parkcos.kernel.kernel import Kernel
 
 __all__ = ["Condition", "Event", "Lock", "RLock", "Semaphore"]
 
@@ -53,12 +56,24 @@ class _Held(int):
 
 
 class _Queue:
-    """The tasks that wait for one thing, first come first served."""
+    """The tasks that wait for one thing, first come first served.
 
-    __slots__ = ("_waits",)
+    kernel: of the tasks that have waited; None while none has.
+    """
+
+    __slots__ = ("_waits", "kernel")
 
     def __init__(self) -> None:
         self._waits: OrderedDict[_Wait, None] = OrderedDict()
+        self.kernel: Kernel | None = None
+
+    def touch(self, change: Callable[..., object], *args: Any) -> None:
+        """Call what changes the queue: now, or, in a thread that runs no tasks, when the tasks have their turn."""
+        kernel = self.kernel or current_kernel()
+        if kernel.in_kernel_thread():
+            change(*args)
+        else:
+            kernel.post(change, *args)
 
     def __len__(self) -> int:
         return len(self._waits)
@@ -98,6 +113,7 @@ class _Wait(TimedWait[Any]):
 
     def begin(self, task: Task) -> None:
         self._task = task
+        self._queue.kernel = task.kernel  # first: a thread that finds none here has changed what is tried now
         result = self._try_now(task)
         if result is not None:
             task.kernel.wake(task, result)
@@ -387,13 +403,17 @@ class Event:
         self._queue = _Queue()
 
     def set(self) -> None:
-        """Raise the flag, and wake all that wait.  Do not yield it."""
+        """Raise the flag, and wake all that wait.  Any thread.  Do not yield it."""
         self._flag = True
+        if self._queue.kernel is not None:
+            self._queue.touch(self._wake)
+
+    def _wake(self) -> None:
         while self._queue:
             self._queue.pop().succeed(True)
 
     def clear(self) -> None:
-        """Take the flag down.  Do not yield it."""
+        """Take the flag down.  Any thread.  Do not yield it."""
         self._flag = False
 
     def is_set(self) -> bool:
@@ -424,9 +444,12 @@ class Semaphore(_Lockable):
         return _Wait("acquire", self._queue, self._take, _limit(blocking, timeout), blocking)
 
     def release(self, n: int = 1) -> None:
-        """Let `n` more tasks in.  Any task.  Do not yield it.  Raises: ValueError if `n` is below 1."""
+        """Let `n` more tasks in.  Any task or thread.  Do not yield it.  Raises: ValueError if `n` is below 1."""
         if n < 1:
             raise ValueError("n must be one or more")
+        self._queue.touch(self._let_in, n)
+
+    def _let_in(self, n: int) -> None:
         for _ in range(n):
             if self._queue:
                 self._queue.pop().succeed(self._held)

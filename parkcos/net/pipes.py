@@ -326,7 +326,7 @@ class AsyncPipe:
 
         Returns and raises as :meth:`AsyncFile.readline`.
         """
-        return self._piped("stdout").readline(size, timeout)
+        return self._piped("stdout").readline(size, timeout=timeout)
 
     def read_stderr(self, size: int = 0, timeout: float | None = None) -> Call[bytes]:
         """Yield it.  As `read`, from standard error."""
@@ -334,7 +334,7 @@ class AsyncPipe:
 
     def readline_stderr(self, size: int = 0, timeout: float | None = None) -> Call[bytes]:
         """Yield it.  As `readline`, from standard error."""
-        return self._piped("stderr").readline(size, timeout)
+        return self._piped("stderr").readline(size, timeout=timeout)
 
     def write(self, buf: Any, full: bool = False, timeout: float | None = None) -> Call[int]:
         """Yield it.  Write to the first one's standard input: all of `buf` if `full`, else what it takes at once.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -433,3 +435,22 @@ def test_semaphore_rules(kernel):
         assert (yield semaphore.acquire(timeout=1)) is False
 
     kernel.main(main)
+
+
+def test_a_thread_sets_an_event_and_lets_tasks_past_a_semaphore(threaded):
+    """While the kernel sleeps: whoever waits there is woken."""
+    event, semaphore = Event(), Semaphore(0)
+
+    def waits(what, woken):
+        yield what()
+        woken.set()
+
+    for lock, wait, wake in ((event, event.wait, event.set), (semaphore, semaphore.acquire, semaphore.release)):
+        woken = threading.Event()
+        Task(waits, wait, woken)
+        while not len(lock._queue):
+            stepped = threading.Event()
+            threaded.post(stepped.set)
+            assert stepped.wait(5)
+        wake()
+        assert woken.wait(5)

@@ -16,9 +16,7 @@ pytestmark = pytest.mark.live
 
 def program(tmp_path: Path, text: str) -> Program:
     path = tmp_path / "program.py"
-    path.write_text(
-        "from parkcos import Client, LocalCluster, Parkcos, Task, cur_task, run\n" + textwrap.dedent(text)
-    )
+    path.write_text("from parkcos import Client, LocalCluster, Parkcos, Task, cur_task, run\n" + textwrap.dedent(text))
     return Program(path)
 
 
