@@ -160,7 +160,7 @@ class Companions:
 
     def _follow_names(self, main: ModuleType) -> None:
         for value in list(vars(main).values()):
-            if isinstance(value, ModuleType):
+            if isinstance(value, ModuleType) and origin_of(value.__name__).travels:
                 for name in _with_inner(value.__name__):  # `import a.b` has left the name `a` only
                     self._visit(name, as_file=True)
             elif isinstance(value, FunctionType | type) and isinstance(value.__module__, str):
@@ -190,8 +190,8 @@ class Companions:
             return  # a file of such a name would hide what Python needs at the server
         spec = find(name)
         place = place_of_spec(spec) if spec is not None else None
-        if spec is None or place is None or not origin(name, place).travels:
-            return
+        if spec is None or place is None or spec.name != name or not origin(name, place).travels:
+            return  # or it is another module's second name
         if not any(is_below(place, folder) for folder in self._folders):
             return
         above = name.rpartition(".")[0]

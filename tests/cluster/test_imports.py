@@ -116,6 +116,16 @@ def test_what_is_not_taken(folder: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert found.files == {"og_mistake": str(folder / "og_mistake.py")}
 
 
+def test_a_second_name_of_a_module_is_not_taken(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file under that name would be another module."""
+    write(folder / "ol_real.py", "")
+    import ol_real  # type: ignore[import-not-found]
+
+    monkeypatch.setitem(sys.modules, "ol_real", ol_real)
+    monkeypatch.setitem(sys.modules, "ol_alias", ol_real)
+    assert companions(folder, "import ol_alias\n").files == {}
+
+
 def test_circles_end(folder: Path) -> None:
     write(folder / "oh_a.py", TRAP + "import oh_b\n")
     write(folder / "oh_b.py", TRAP + "from oh_a import x\nimport program\n")
