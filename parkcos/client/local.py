@@ -70,6 +70,7 @@ class LocalCluster:
                 NetworkOptions(host="127.0.0.1", keys=keys, discover=False, version=VERSION, say_address=False)
             )
         network = runtime.network
+        self._started_by = os.getpid()
         theirs: socket.socket
         self._control, theirs = socket.socketpair()
         command = family_command("parkcos.node.main", "--local_cluster", theirs.fileno())
@@ -113,7 +114,7 @@ class LocalCluster:
     def close(self) -> None:
         """End the node and its servers, and wait until they are gone."""
         process, self._process = self._process, None
-        if process is None:
+        if process is None or self._started_by != os.getpid():  # a child that was forked has copies of all this
             return
         assert self._control is not None and self._ready is not None
         if self._ready.done() and self._ready.exception() is None:

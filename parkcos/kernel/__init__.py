@@ -11,9 +11,11 @@ outcome.py   Outcome, MonitorStatus               failures.py  users' exceptions
 locks.py     Lock, RLock, Condition, Event, ...   channel.py   Channel: one message to many
 pool.py      AsyncThreadPool                      messages.py  CategorizeMessages
 registry.py  which kernel belongs to a thread     ports.py     what the kernel asks of a network
+forked.py    kernels in a process that was forked
 """
 
 from parkcos.errors import HotSwapException
+from parkcos.kernel import forked as _forked  # noqa: F401  it looks after forks of the process
 from parkcos.kernel.channel import Channel
 from parkcos.kernel.kernel import Kernel
 from parkcos.kernel.locks import Condition, Event, Lock, RLock, Semaphore

@@ -348,7 +348,7 @@ class Loop:
 
     def _raised(self, task: Task, exception: BaseException) -> None:
         """The innermost generator of a running task has raised: unwind, until an outer one catches it."""
-        _cut(exception)
+        cut(exception)
         stack = task._stack
         while stack and not is_a(exception, Terminate):
             gen = stack.pop()
@@ -359,7 +359,7 @@ class Loop:
                 return self._returned(task, stop.value)
             except BaseException as another:
                 exception = another
-                _cut(exception)
+                cut(exception)
             else:
                 if task._pending is not None:
                     task._discard(y)
@@ -380,7 +380,7 @@ class Loop:
         raise NotImplementedError  # kernel.py
 
 
-def _cut(exception: BaseException) -> None:
+def cut(exception: BaseException) -> None:
     """Take this file's own frame off the head of the traceback: users want to see theirs."""
     trace = failures.trace_of(exception)
     while trace is not None and trace.tb_frame.f_globals.get("__name__") in _OWN:

@@ -33,6 +33,9 @@ class Network(Protocol):
     def reduce_channel(self, channel: Channel) -> str | tuple[Any, ...]:
         """The same for a channel."""
 
+    def forked(self) -> None:
+        """This is the child of a process that was forked, and the network is the parent's: let go of its sockets."""
+
     def locate_task(self, name: str, location: Any, timeout: float | None) -> Any:
         """To be yielded: the task registered as `name` at `location` (None: at any peer), None after `timeout` s."""
 

@@ -77,6 +77,15 @@ def unbind(kernel: Kernel) -> None:
         del _kernels[get_ident()]
 
 
+def forget_all() -> list[Kernel]:
+    """In a process that was forked: no kernel runs here, whatever its thread.  Returns: those of the parent."""
+    global _lock
+    kernels = list(dict.fromkeys(_kernels.values()))
+    _kernels.clear()
+    _lock = threading.RLock()  # another thread may have held it
+    return kernels
+
+
 def _start_default_kernel() -> Kernel:
     from parkcos.kernel.kernel import Kernel
 

@@ -26,6 +26,7 @@ import msgspec
 from parkcos.errors import ConfigError
 from parkcos.net.addresses import GROUP_V4, GROUP_V6, OwnAddress, broadcast_targets
 from parkcos.net.datagram import Announce, DatagramGate, DatagramRejected, Leaving, encode
+from parkcos.net.forked import own
 from parkcos.net.location import is_loopback
 
 __all__ = [
@@ -296,7 +297,7 @@ class Discovery:
 
 def bound_socket(family: socket.AddressFamily, addr: str, port: int, *, shared: bool) -> socket.socket:
     """Return a UDP socket that may broadcast, bound to *addr* and *port*; if *shared*, beside others of its kind."""
-    sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock = own(socket.socket(family, socket.SOCK_DGRAM))
     try:
         sock.setblocking(False)
         if shared:

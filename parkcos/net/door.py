@@ -18,6 +18,7 @@ import msgspec
 from parkcos.errors import ConfigError, PeerError, ProtocolError
 from parkcos.net import link as links
 from parkcos.net import session as sessions
+from parkcos.net.forked import own
 from parkcos.net.frames import BYE, HEADER, HELLO, HELLO_BYTES_MAX
 from parkcos.net.link import Link
 from parkcos.net.location import Location
@@ -61,7 +62,7 @@ class Door:
             bound: list[socket.socket] = []
             try:
                 for addr in addrs:
-                    sock = socket.socket(socket.AF_INET6 if ":" in addr else socket.AF_INET, socket.SOCK_STREAM)
+                    sock = own(socket.socket(socket.AF_INET6 if ":" in addr else socket.AF_INET, socket.SOCK_STREAM))
                     bound.append(sock)
                     sock.setblocking(False)
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

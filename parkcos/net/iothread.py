@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
+import socket
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
+
+from parkcos.kernel.forked import refuse
 
 T = TypeVar("T")
 
@@ -17,7 +21,18 @@ def _new_loop() -> asyncio.AbstractEventLoop:
         import uvloop
     except ImportError:
         return asyncio.SelectorEventLoop()
-    return uvloop.new_event_loop()
+
+    class Loop(uvloop.Loop):  # type: ignore[misc, unused-ignore]
+        """uvloop has threads of its own that look names up, and a child that was forked dies of them at its end."""
+
+        async def getaddrinfo(self, host: Any, port: Any, **options: int) -> Any:
+            look_up = functools.partial(socket.getaddrinfo, host, port)
+            try:
+                return look_up(**{**options, "flags": options.get("flags", 0) | socket.AI_NUMERICHOST})
+            except socket.gaierror:  # it is a name
+                return await self.run_in_executor(None, functools.partial(look_up, **options))
+
+    return Loop()
 
 
 class IOThread:
@@ -66,6 +81,10 @@ class IOThread:
     def run(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         """Run a coroutine in the I/O thread."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+
+    def forked(self) -> None:
+        """In a child that was forked: this thread is not there."""
+        self.call = self.run = refuse  # type: ignore[method-assign]
 
     def close(self) -> None:
         """Stop the loop and wait for the thread."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
 import socket
 import ssl
 import struct
@@ -19,6 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from parkcos.errors import PeerError
+from parkcos.net.forked import own
 from parkcos.net.location import Location
 from parkcos.net.session import Buffer
 from parkcos.net.tls import CLOSED
@@ -204,16 +206,27 @@ async def connect(addr: str, port: int, context: ssl.SSLContext | None, source: 
     Raises: OSError, ssl.SSLError.
     """
     loop = asyncio.get_running_loop()
-    sock = socket.socket(socket.AF_INET6 if ":" in addr else socket.AF_INET, socket.SOCK_STREAM)
+    sock = own(socket.socket(socket.AF_INET6 if ":" in addr else socket.AF_INET, socket.SOCK_STREAM))
     try:
         sock.setblocking(False)
         if source:
             sock.bind((source, 0))
-        await loop.sock_connect(sock, (addr, port))
+        await _connected(loop, sock, addr, port)
         return await _secured(loop, sock, context, dialed=True, peer_text=str(Location(addr, port)))
     except BaseException:
         sock.close()
         raise
+
+
+async def _connected(loop: asyncio.AbstractEventLoop, sock: socket.socket, addr: str, port: int) -> None:
+    """As `loop.sock_connect`, which in uvloop asks a thread for the address, though it is one already."""
+    try:
+        sock.connect((addr, port))
+    except BlockingIOError:
+        await _wait_for(loop, sock.fileno(), read=False)
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise OSError(error, os.strerror(error)) from None
 
 
 async def accepted(sock: socket.socket, context: ssl.SSLContext | None, peer_text: str) -> Link:
@@ -221,7 +234,7 @@ async def accepted(sock: socket.socket, context: ssl.SSLContext | None, peer_tex
     loop = asyncio.get_running_loop()
     try:
         sock.setblocking(False)
-        return await _secured(loop, sock, context, dialed=False, peer_text=peer_text)
+        return await _secured(loop, own(sock), context, dialed=False, peer_text=peer_text)
     except BaseException:
         sock.close()
         raise
@@ -239,7 +252,7 @@ async def _secured(
     if context is None:
         return Link(loop, sock, dialed, peer_text)
     context.sslsocket_class = _TlsSocket
-    tls = context.wrap_socket(sock, server_side=not dialed, do_handshake_on_connect=False)
+    tls = own(context.wrap_socket(sock, server_side=not dialed, do_handshake_on_connect=False))
     try:
         while True:
             try:

@@ -220,6 +220,12 @@ class Lookout:
         else:
             self._kernel.post(self._release)
 
+    def descriptors(self) -> list[int]:
+        """Its own, for who forks."""
+        if self._epoll is None or self._epoll.closed:
+            return []
+        return [self._epoll.fileno(), self._wake_fd]
+
     def _release(self) -> None:
         """Kernel thread: nobody polls now."""
         if self._kernel is not None:

@@ -18,6 +18,7 @@ from weakref import WeakValueDictionary
 from parkcos.errors import ProtocolError, ShippingError, UsageError
 from parkcos.kernel import Kernel, Task, operation
 from parkcos.kernel.failures import log_failure
+from parkcos.kernel.forked import refuse
 from parkcos.kernel.wait import Completion
 from parkcos.net import outcomes, wire
 from parkcos.net.addresses import OwnAddress
@@ -26,6 +27,7 @@ from parkcos.net.channels import reduce_channel
 from parkcos.net.datagram import Announce, DatagramGate, Leaving
 from parkcos.net.discovery import Discovery
 from parkcos.net.files import Files
+from parkcos.net.forked import let_go
 from parkcos.net.frames import FRAME_BYTES_MAX, Memory
 from parkcos.net.hub import Callbacks, Hub
 from parkcos.net.iothread import IOThread
@@ -146,6 +148,14 @@ class Network:
             discovery.close()
         await self.files.close()
         await self.hub.close()
+
+    def forked(self) -> None:
+        """In a child that was forked: all that is the parent's, and works there only."""
+        let_go(self.hub.lookout.descriptors())
+        self.io.forked()
+        self.hub.peer_at = refuse  # type: ignore[method-assign]
+        for peer in self.hub.peers():
+            peer.merged, peer.state = None, GONE
 
     # -- writing
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from parkcos.errors import ConfigError, NoNetworkYet, UsageError, WouldHang
 from parkcos.kernel import Kernel, Task, cur_task
+from parkcos.kernel.forked import keep_for_ever, leave
 from parkcos.kernel.registry import current_kernel, set_default_kernel_factory
 from parkcos.kernel.wait import Completion
 from parkcos.net.iothread import IOThread
@@ -458,4 +459,17 @@ def atexit(priority: float, fn: Callable[..., object], *args: Any, **kwargs: Any
     Parkcos.instance().atexit(priority, fn, *args, **kwargs)
 
 
+def _forked() -> None:
+    """In a child that was forked: it has no runtime, until it makes one."""
+    Parkcos._lock = threading.RLock()  # another thread may have held it
+    runtime = Parkcos._instance
+    if runtime is not None and runtime._io is not None:
+        leave(runtime.kernel)
+        runtime._io.forked()
+        keep_for_ever(runtime)
+        Parkcos._instance = None
+
+
 set_default_kernel_factory(_start_default)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

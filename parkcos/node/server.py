@@ -25,6 +25,7 @@ from typing import Any
 from parkcos.cluster import messages as m
 from parkcos.cluster import namespace
 from parkcos.cluster.postbox import Postbox, Posted
+from parkcos.cluster.signals import handle
 from parkcos.cluster.timer import DeadlineTimer
 from parkcos.errors import ParkcosError, TaskTimeout
 from parkcos.kernel import Completion, MonitorStatus, Outcome, Task, operation
@@ -415,7 +416,7 @@ def main(
     os.chdir(home)
     sys.path.insert(0, str(home))
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    handle(signal.SIGINT, signal.SIG_IGN)
     runtime = Parkcos.instance()
     runtime.configure(
         dataclasses.replace(options, name=f"{config.node_name}/{index + 1}", tcp_ports=ports, dest_path=Path.cwd())
@@ -424,9 +425,9 @@ def main(
     if (port := server.network.location.port) != ports[0] != 0:
         logger.warning("TCP port %d is taken by another process: this server has port %d", ports[0], port)
     runtime.kernel.post(namespace.install_rest)
-    signal.signal(signal.SIGUSR1, server.interrupted)
-    signal.signal(signal.SIGTERM, server.asked_to_end)
-    signal.signal(signal.SIGUSR2, server.asked_to_end)
+    handle(signal.SIGUSR1, server.interrupted)
+    handle(signal.SIGTERM, server.asked_to_end)
+    handle(signal.SIGUSR2, server.asked_to_end)
     runtime.io.call(runtime.io.loop.add_reader, lifeline, lambda: os._exit(1))
     runtime.io.call(runtime.io.loop.call_later, CLIENT_COMES_S, server.meet_client)
     server.report(family.LISTENING)

@@ -25,6 +25,7 @@ from parkcos.cluster import messages as m
 from parkcos.cluster import namespace
 from parkcos.cluster.limits import set_open_files
 from parkcos.cluster.requirements import what_is_missing
+from parkcos.cluster.signals import handle
 from parkcos.errors import ConfigError, NoNetworkYet
 from parkcos.kernel import Kernel, MonitorStatus
 from parkcos.net import tls
@@ -77,8 +78,8 @@ class Zygote:
     def run(self) -> NoReturn:
         """Serve until the node says Close or is gone."""
         family.die_with_parent(signal.SIGTERM, self.parent)
-        signal.signal(signal.SIGTERM, self._terminated)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        handle(signal.SIGTERM, self._terminated)
+        handle(signal.SIGCHLD, lambda *_: None)
         wake_read, wake_write = os.pipe()
         os.set_blocking(wake_read, False)
         os.set_blocking(wake_write, False)
@@ -204,8 +205,6 @@ class Zygote:
         here = os.getpid()
         sys.stdout.flush()
         sys.stderr.flush()
-        # Until a server has let go of this process's handler, a SIGTERM would have it end the whole family.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         try:
             if -1 in pipes:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
@@ -216,7 +215,6 @@ class Zygote:
         except OSError as error:  # too many processes or files, too little memory: it is tried again later
             self._tell(family.Exited(index, f"it could not be started: {error.strerror}"))
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             _close_all(pipes)
 
     def _be_server(self, index: int, ports: list[int], pipes: list[int], parent: int) -> NoReturn:
@@ -224,10 +222,6 @@ class Zygote:
         assert self.config is not None and self.options is not None and self.directory is not None
         try:
             family.die_with_parent(signal.SIGKILL, parent)
-            signal.set_wakeup_fd(-1)
-            for number in (signal.SIGTERM, signal.SIGCHLD):
-                signal.signal(number, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             self.orders.close()
             os.close(self._lifeline_end)
             _close_all(self._pipes)  # other servers'
