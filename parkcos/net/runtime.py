@@ -77,6 +77,9 @@ class Parkcos:
     __signature__: ClassVar[inspect.Signature]
     _instance: Parkcos | None = None
     _lock = threading.RLock()
+    """Of what is decided once; held for short."""
+    _starting = threading.RLock()
+    """Held while the network starts; never waited for in the I/O thread."""
     _barred: ClassVar[str] = ""
     """Why nothing of this may start in this process, which has neither threads nor a network; "": it may."""
 
@@ -89,6 +92,7 @@ class Parkcos:
                 this._network = None
                 this._configured = None
                 this._prepare = None
+                this._starts = False
                 this.kernel = Kernel()
                 this.kernel.network_factory = this._make_network
                 this.kernel.on_register = lambda _: this.network
@@ -99,6 +103,7 @@ class Parkcos:
     _configured: NetworkOptions | None
     _prepare: Callable[[Network], Any] | None
     _prepared: Any
+    _starts: bool
 
     def __init__(
         self,
@@ -126,7 +131,7 @@ class Parkcos:
         with self._lock:
             if plain and (self._configured is not None or self._network is not None):
                 return
-            if self._network is not None:
+            if self._network is not None or self._starts:
                 raise ConfigError(
                     "the network of this process has started with other options: "
                     "call Parkcos(...) with them before the first client, peer or registered task"
@@ -155,12 +160,13 @@ class Parkcos:
                     paths = (Path(p) if p is not None else None for p in (secret_file, old_secret_file))
                     options.keys = cluster_keys(secret, *paths)
                 self.configure(options)
-                self.network  # noqa: B018  what is wrong with the options is said here, not later
+        if not plain:
+            self.network  # noqa: B018  what is wrong with the options is said here, not later
 
     def configure(self, options: NetworkOptions) -> None:
         """Set the options of the network before it starts; for programs of parkcos itself."""
         with self._lock:
-            if self._network is not None:
+            if self._network is not None or self._starts:
                 raise ConfigError("the network of this process has started already")
             self._configured = options
 
@@ -175,10 +181,10 @@ class Parkcos:
         with self._lock:
             self.configure(options)
             self._prepare = make
-            self.network  # noqa: B018  starts it
-            self.start()
-            made: T = self._prepared
-            return made
+        self.network  # noqa: B018  starts it
+        self.start()
+        made: T = self._prepared
+        return made
 
     @classmethod
     def instance(cls) -> Parkcos:
@@ -212,19 +218,37 @@ class Parkcos:
 
     @property
     def network(self) -> Network:
-        """The network, started when it is first needed.  Raises: ConfigError."""
-        self._must_not_be_barred()
-        with self._lock:
-            if self._network is None:
-                from parkcos.net.network import Network
+        """The network, started when it is first needed.
 
-                network = Network(self.kernel, self.io, self._configured or self._default_options())
-                if self._prepare is not None:
-                    self._prepared = self._prepare(network)
-                network.start()
-                self._network = self.kernel.network = network
-                self.kernel.atexit(_NETWORK_CLOSES, network.close)
+        Raises: ConfigError; WouldHang if it is first needed in a coroutine of the I/O thread, which starts it.
+        """
+        if self._network is not None:
             return self._network
+        self._must_not_be_barred()
+        if self.io.in_thread():
+            raise WouldHang(
+                "the network of this process starts with its first use, and that cannot be in a coroutine of io()\n"
+                "  write: Parkcos(...).location   in the program or the task, before: yield parkcos.io(...)"
+            )
+        with self._starting:  # and not `_lock`: the I/O thread has to go on, and may want that one
+            if self._network is None:
+                with self._lock:
+                    self._starts = True
+                try:
+                    self._network = self.kernel.network = self._started_network()
+                finally:
+                    self._starts = False
+            return self._network
+
+    def _started_network(self) -> Network:
+        from parkcos.net.network import Network
+
+        network = Network(self.kernel, self.io, self._configured or self._default_options())
+        if self._prepare is not None:
+            self._prepared = self._prepare(network)
+        network.start()
+        self.kernel.atexit(_NETWORK_CLOSES, network.close)
+        return network
 
     def _make_network(self) -> Any:
         return self.network
@@ -461,7 +485,7 @@ def atexit(priority: float, fn: Callable[..., object], *args: Any, **kwargs: Any
 
 def _forked() -> None:
     """In a child that was forked: it has no runtime, until it makes one."""
-    Parkcos._lock = threading.RLock()  # another thread may have held it
+    Parkcos._lock, Parkcos._starting = threading.RLock(), threading.RLock()  # other threads may have held them
     runtime = Parkcos._instance
     if runtime is not None and runtime._io is not None:
         leave(runtime.kernel)

@@ -75,6 +75,60 @@ def test_no_network_without_need() -> None:
     assert "uses address" not in log
 
 
+def test_the_first_use_of_the_network_in_a_coroutine_is_refused_in_words() -> None:
+    out, _ = run(
+        """
+        async def uses(use):
+            try:
+                use()
+            except WouldHang as error:
+                return str(error)
+
+        def main(task=None):
+            for use in (task.register, loopback, lambda: Parkcos().location, lambda: Channel("c").__reduce__()):
+                print((yield io(uses(use))))
+            task.unregister()
+            loopback()
+            print((yield io(uses(lambda: print(Parkcos().location.addr)))))
+        Parkcos.instance()
+        parkcos.run(main)
+        """
+    )
+    *refused, addr, last = out.splitlines()
+    assert "".join(refused).count("cannot be in a coroutine of io()") == 4
+    assert [addr, last] == ["127.0.0.1", "None"]
+
+
+def test_a_coroutine_may_ask_for_the_runtime_while_another_thread_starts_the_network() -> None:
+    out, _ = run(
+        """
+        from parkcos.net.options import NetworkOptions
+        inside, in_coroutine = threading.Event(), threading.Event()
+
+        def make(network):  # the I/O thread is not free yet when the network waits for it
+            assert in_coroutine.wait(20)
+            inside.set()
+            try:
+                Parkcos.instance().configure(options)
+            except ConfigError as error:
+                print(error)
+
+        async def asks():
+            in_coroutine.set()
+            assert inside.wait(20)
+            return Parkcos.instance() is runtime
+
+        runtime = Parkcos.instance()
+        options = NetworkOptions(host="127.0.0.1", version="1", discover=False)
+        asked = runtime.io.run(asks())
+        runtime.start_network(options, make)
+        print(asked.result(20))
+        runtime.terminate()
+        """
+    )
+    assert out == "the network of this process has started already\nTrue\n"
+
+
 def test_io_when_the_main_part_has_ended() -> None:
     out, _ = run(
         """
