@@ -6,14 +6,24 @@ import asyncio
 import concurrent.futures
 import contextlib
 import functools
+import logging
 import socket
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from parkcos.kernel.forked import refuse
 
+logger = logging.getLogger("parkcos")
+
 T = TypeVar("T")
+
+CLEAN_UP_S = 3.0
+"""Time that coroutines have for their ``finally`` blocks when the program ends."""
+THREADS_MUST_START_EARLY = sys.version_info[:2] == (3, 12)
+"""Python 3.12 starts no thread once the main thread has ended, and tasks go on after that."""
+_EARLY_THREADS = 8
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
@@ -44,6 +54,9 @@ class IOThread:
 
     def __init__(self, name: str = "parkcos-io") -> None:
         self.loop = _new_loop()
+        self._pool = concurrent.futures.ThreadPoolExecutor(
+            _EARLY_THREADS if THREADS_MUST_START_EARLY else None, thread_name_prefix=f"{name}-pool"
+        )
         self._started = threading.Event()
         self._closing = False
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -51,23 +64,46 @@ class IOThread:
     def start(self) -> None:
         """Start the thread; returns when its loop runs."""
         self.thread.start()
+        if THREADS_MUST_START_EARLY:
+            all_there = threading.Barrier(_EARLY_THREADS)
+            for _ in range(_EARLY_THREADS):
+                self._pool.submit(all_there.wait)
         self._started.wait()
+
+    def start_thread(self, work: Callable[[], object], name: str) -> None:
+        """Run `work` in a daemon thread, or where no thread starts any more, in one that was started with this one."""
+        if THREADS_MUST_START_EARLY:
+            self._pool.submit(work)
+        else:
+            threading.Thread(target=work, name=name, daemon=True).start()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
+        self.loop.set_default_executor(self._pool)
         self.loop.call_soon(self._started.set)
         try:
             while not self._closing:
                 with contextlib.suppress(SystemExit, KeyboardInterrupt):  # a coroutine's, which asyncio lets out
                     self.loop.run_forever()
         finally:
-            for task in asyncio.all_tasks(self.loop):
-                task.cancel()
-            with contextlib.suppress(Exception):
-                self.loop.run_until_complete(asyncio.sleep(0))
-                self.loop.run_until_complete(self.loop.shutdown_asyncgens())
-                self.loop.run_until_complete(self.loop.shutdown_default_executor())
+            self._finish()
             self.loop.close()
+
+    def _finish(self) -> None:
+        """Cancel what still runs, and let it clean up."""
+        deadline = self.loop.time() + CLEAN_UP_S
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
+            task.cancel()
+        generators = self.loop.create_task(self.loop.shutdown_asyncgens())
+        while (pending := [task for task in (*tasks, generators) if not task.done()]) and self.loop.time() < deadline:
+            with contextlib.suppress(SystemExit, KeyboardInterrupt):
+                self.loop.run_until_complete(asyncio.wait(pending, timeout=max(0.0, deadline - self.loop.time())))
+        self.loop.run_until_complete(asyncio.sleep(0))  # who waits for them is told
+        if pending:
+            names = ", ".join(getattr(task.get_coro(), "__qualname__", repr(task)) for task in pending)
+            logger.warning("cut off at the end, since they clean up for more than %g s: %s", CLEAN_UP_S, names)
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def in_thread(self) -> bool:
         """Whether the caller runs in this thread."""
@@ -92,4 +128,4 @@ class IOThread:
         if self.thread.is_alive():
             self.call(self.loop.stop)
             if not self.in_thread():
-                self.thread.join(5)
+                self.thread.join(CLEAN_UP_S + 2.0)

@@ -11,7 +11,6 @@ import asyncio
 import inspect
 import logging
 import os
-import sys
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, wait
@@ -23,7 +22,7 @@ from parkcos.kernel import Kernel, Task, cur_task
 from parkcos.kernel.forked import keep_for_ever, leave
 from parkcos.kernel.registry import current_kernel, set_default_kernel_factory
 from parkcos.kernel.wait import Completion
-from parkcos.net.iothread import IOThread
+from parkcos.net.iothread import THREADS_MUST_START_EARLY, IOThread
 from parkcos.net.location import Location
 
 if TYPE_CHECKING:
@@ -37,9 +36,6 @@ T = TypeVar("T")
 VERSION = "0.1.0"
 
 _NETWORK_CLOSES = -1000
-
-_THREADS_MUST_START_EARLY = sys.version_info[:2] == (3, 12)
-"""Python 3.12 starts no thread once the main thread has ended, and tasks go on after that."""
 
 
 _SAY_S = 5.0
@@ -202,7 +198,7 @@ class Parkcos:
             if self.kernel.ident == -1 and not self.kernel.stopped:
                 self.kernel.finish_at_exit()
                 self.kernel.start()
-                if _THREADS_MUST_START_EARLY:
+                if THREADS_MUST_START_EARLY:
                     self.io  # noqa: B018  starts it
 
     @property

@@ -1,7 +1,7 @@
 """Threads for what blocks (disks), with results in the I/O thread.
 
-They are daemons of our own: `concurrent.futures` takes no work any more once a program's main thread has ended, and
-there the tasks of many programs still run; and a disk that hangs shall not keep a program from its end.
+They are daemons, so that a disk that hangs does not keep a program from its end; only where no thread starts once the
+main part of a program has ended (`IOThread.start_thread`), they are not.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Workers:
             another = self._unfinished > self._threads < self._count
             self._threads += another
         if another:
-            threading.Thread(target=self._work, name=self._name, daemon=True).start()
+            self._io.start_thread(self._work, self._name)
 
     def _work(self) -> None:
         while (job := self._next_job()) is not None:

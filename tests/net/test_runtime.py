@@ -70,9 +70,52 @@ def test_no_network_without_need() -> None:
         Task(main)
         """
     )
-    threads = 3 if sys.version_info[:2] == (3, 12) else 2
+    threads = 11 if sys.version_info[:2] == (3, 12) else 2  # there they must be started early
     assert out == f"{threads} None\n"
     assert "uses address" not in log
+
+
+def test_files_names_and_threads_when_the_main_part_has_ended(tmp_path: Path) -> None:
+    """On Python 3.12 no thread starts then."""
+    file = tmp_path / "sent.txt"
+    file.write_text("a sample")
+    out, _ = run(
+        """
+        import asyncio
+        from parkcos.kernel import Kernel
+        from parkcos.net.iothread import IOThread
+        from parkcos.net.network import Network
+        from parkcos.net.options import NetworkOptions
+        from parkcos.net.secret import cluster_keys
+
+        async def several():
+            return sum(await asyncio.gather(*(asyncio.to_thread(abs, -n) for n in range(20))))
+
+        async def look_up(host):
+            return len(await asyncio.get_running_loop().getaddrinfo(host, 80)) > 0
+
+        def main(task=None):
+            while not threading._SHUTTING_DOWN:
+                yield task.sleep(0.01)
+            print((yield io(several())), (yield io(look_up("localhost"))), (yield io(look_up("127.0.0.1"))))
+            sent = yield Parkcos().send_file(there.location, sys.argv[1])
+            print(sent, (there.files.dest_path / "sent.txt").read_text())
+            there.close()
+            there.io.close()
+            there.kernel.terminate()
+
+        there = Network(Kernel(), IOThread(), NetworkOptions(
+            host="127.0.0.1", version="1", discover=False, keys=cluster_keys("a secret of tests", None)))
+        there.kernel.start()
+        there.io.start()
+        there.start()
+        loopback()
+        Task(main)
+        """,
+        str(file),
+        home=tmp_path,
+    )
+    assert out == "190 True True\n0 a sample\n"
 
 
 def test_the_first_use_of_the_network_in_a_coroutine_is_refused_in_words() -> None:
