@@ -191,7 +191,7 @@ class Client(Steering):
         self._shipper, self._bundle = shipper, packed
         self._bundle_digests = {(each.module, each.name): each.digest for each in packed.definitions}
         self._encoded_bundle = m.encode_bundle(packed)
-        self._timer = DeadlineTimer(network.io.loop, self._machine.next_deadline, self._time_passed)
+        self._timer = DeadlineTimer(network.io, self._time_passed)
         self._side.clients[self._id] = self
 
     @operation

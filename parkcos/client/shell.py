@@ -193,9 +193,7 @@ class ClientShell:
                     logger.exception("%s: %r failed", self.name, effect)
                     if isinstance(effect, d.Run):
                         self._kernel.post(self._handle, d.Refused(effect.task, f"it could not be sent: {error}"))
-            deadline = self._machine.next_deadline()
-        if deadline != self._timer._armed_for:
-            self._network.io.call(self._timer.rearm)
+            self._timer.set(self._machine.next_deadline())
 
     def _run(self, effect: d.Run) -> None:
         submission = self._submissions[effect.task]

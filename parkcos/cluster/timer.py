@@ -1,4 +1,4 @@
-"""One timer for a state machine: armed for its next deadline, asked again after each event."""
+"""One timer for a state machine: set for the machine's next deadline after each event."""
 
 from __future__ import annotations
 
@@ -6,42 +6,42 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from parkcos.net.iothread import IOThread
+
 
 class DeadlineTimer:
-    """Calls `passed()` in the loop's thread when the machine's deadline has come.
+    """Calls `passed()` in the I/O thread when the machine's deadline has come.
 
-    Args:
-        deadline: gives the machine's next deadline (in `time.monotonic` seconds), or None.
+    It never asks the machine, which others may be changing just then: whoever has told the machine something says its
+    next deadline, under the machine's lock.  `passed` does so, too.
     """
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, deadline: Callable[[], float | None], passed: Callable[[], None]
-    ) -> None:
-        self._loop = loop
-        self._deadline = deadline
+    def __init__(self, io: IOThread, passed: Callable[[], None]) -> None:
+        self._io = io
         self._passed = passed
+        self._deadline: float | None = None
         self._handle: asyncio.TimerHandle | None = None
-        self._armed_for: float | None = None
+        self._cancelled = False
 
-    def rearm(self) -> None:
-        """The machine has changed: look at its deadline again.  In the loop's thread."""
-        deadline = self._deadline()
-        if deadline == self._armed_for:
-            return
+    def set(self, deadline: float | None) -> None:
+        """The machine's next deadline (in `time.monotonic` seconds), or None.  Any thread, under the machine's lock."""
+        if deadline != self._deadline:
+            self._deadline = deadline
+            self._io.call(self._arm)
+
+    def _arm(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
-        self._armed_for = deadline
-        if deadline is not None:
-            self._handle = self._loop.call_later(max(0.0, deadline - time.monotonic()), self._fire)
+        deadline = self._deadline
+        if deadline is not None and not self._cancelled:
+            self._handle = self._io.loop.call_later(max(0.0, deadline - time.monotonic()), self._fire)
 
     def _fire(self) -> None:
-        self._handle = self._armed_for = None
+        self._handle = self._deadline = None  # so that the same one is a new one
         self._passed()
-        self.rearm()
 
     def cancel(self) -> None:
-        """Never call again."""
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
+        """Never call again.  I/O thread."""
+        self._cancelled = True
+        self._arm()

@@ -11,8 +11,8 @@ and is also the context manager that releases; or it is False.  ``with (yield lo
 False, as it should.
 
 They are fair: who waits first gets it first, and a release hands over, so nobody overtakes.  A task that ends
-(is terminated, fails) while it holds a lock loses it, with a warning on the log.  Only tasks wait for them and own them;
-``Event.set``, ``Event.clear`` and ``Semaphore.release`` work from any thread, as they need to own nothing.
+(is terminated, fails) while it holds a lock loses it, with a warning on the log.  Only tasks wait for them and own
+them; ``Event.set``, ``Event.clear`` and ``Semaphore.release`` work from any thread, as they need to own nothing.
 """
 
 from __future__ import annotations

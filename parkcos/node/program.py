@@ -145,7 +145,7 @@ class NodeProgram:
         self._pulses = Pulses(self)
         self._sent = SentFiles(network.files)
         self._noting = False
-        self._timer = DeadlineTimer(self.loop, self.machine.next_deadline, self._time_passed)
+        self._timer = DeadlineTimer(network.io, self._time_passed)
         self.box.serve("node", self._received)
         network.hub.callbacks.gone.append(self._peer_gone)
 
@@ -350,7 +350,7 @@ class NodeProgram:
             logger.info("node %s: %s -> %s", self.network.name, before, self.machine.phase)
         for effect in effects:
             self._execute(effect)
-        self._timer.rearm()
+        self._timer.set(self.machine.next_deadline())
 
     def stop(self, terminate: bool = True) -> None:
         """I/O thread: end this node; `options.on_stop` are called when it has ended."""

@@ -79,9 +79,7 @@ class Server:
         self.box.serve("server", self._received, any_thread=True)
         self.network.hub.callbacks.up.append(self._peer_up)
         self.network.hub.callbacks.gone.append(self._peer_gone)
-        self.timer = DeadlineTimer(
-            self.network.io.loop, self.executor.next_deadline, lambda: self.handle(ex.TimePassed())
-        )
+        self.timer = DeadlineTimer(self.network.io, lambda: self.handle(ex.TimePassed()))
         self.asked: dict[int, tuple[m.RunTask, int, Buffer]] = {}
         self.tasks: dict[int, Task] = {}
         self.started_at: dict[int, float] = {}
@@ -177,8 +175,7 @@ class Server:
             for effect in effects:
                 self._execute(effect)
             self.tally.note(self.index, self.executor.running)
-        if self.executor.terminate_at is not None or self.executor.limits:
-            self.network.io.call(self.timer.rearm)
+            self.timer.set(self.executor.next_deadline())
 
     def _execute(self, effect: ex.Effect) -> None:
         match effect:

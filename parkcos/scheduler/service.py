@@ -63,7 +63,7 @@ class SchedulerService:
         self.contacts: dict[Location, None] = dict.fromkeys(contacts)
         self._named: dict[int, dict[Location, None]] = {}
         """The contacts that clients' programs have named, which go with them."""
-        self._timer = DeadlineTimer(network.io.loop, self.machine.next_deadline, lambda: self.handle(st.TimePassed()))
+        self._timer = DeadlineTimer(network.io, lambda: self.handle(st.TimePassed()))
         self._contacting = False
         self._failures: dict[Location, str] = {}
         """Why a named node was last not reached, or lost."""
@@ -91,7 +91,7 @@ class SchedulerService:
             self.network.hub.peer_at(location)
         self._contact()
         if self._journal is not None:
-            self._timer.rearm()
+            self._timer.set(self.machine.next_deadline())
 
     def add_contacts(self, locations: Iterable[Location]) -> None:
         """Dial these nodes too, now and until they are there.  Any thread."""
@@ -202,7 +202,7 @@ class SchedulerService:
         observer = self.observer
         if observer is not None:
             observer()
-        self._timer.rearm()
+        self._timer.set(self.machine.next_deadline())
 
     # -- the journal
 
