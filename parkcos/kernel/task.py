@@ -295,7 +295,7 @@ class Task(TaskCore):
         return EndOf(self, None, raises=True)
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        return (yield self.result())
+        return self.result().__await__()
 
     def value(self, timeout: float | None = None) -> Any:
         """Wait in a plain thread until the task has ended.

@@ -20,7 +20,7 @@ from collections.abc import Callable, Coroutine, Generator
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, overload
 
-from parkcos.errors import ForgottenYield, NotATask, UsageError
+from parkcos.errors import ForgottenYield, NotATask, UsageError, WouldHang
 from parkcos.kernel import explain
 from parkcos.kernel.registry import _kernels, cur_task
 
@@ -32,6 +32,12 @@ __all__ = ["RECEIVE", "Call", "Completion", "TimedWait", "Wait", "Waitable", "op
 
 T = TypeVar("T")
 P = ParamSpec("P")
+
+_ELSEWHERE = (
+    "{}() is awaited outside of a task, in another event loop, which cannot wait for it\n"
+    "  write: parkcos.run(main)   instead of asyncio.run(main())\n"
+    "  or:    x = await asyncio.wrap_future(parkcos.Task(main).future())   in that loop"
+)
 
 
 def seconds(timeout: Any, name: str = "timeout") -> float | None:
@@ -50,7 +56,7 @@ def seconds(timeout: Any, name: str = "timeout") -> float | None:
 
 
 def _misused(name: str, what: str, names: tuple[str, ...]) -> NoReturn:
-    if name.startswith("__") and name.endswith("__"):
+    if (name.startswith("__") and name.endswith("__")) or name.startswith("_asyncio_"):  # a loop asks what this is
         raise AttributeError(f"{what} has no attribute {name!r}")
     frame = sys._getframe(2)
     raise ForgottenYield(forgotten_at(frame.f_code, frame.f_lineno, names))
@@ -101,6 +107,8 @@ class Wait(Generic[T]):
         return (self.__class__.__name__.lower(),)
 
     def __await__(self) -> Generator[Any, Any, T]:
+        if self._task is None and get_ident() not in _kernels:
+            raise WouldHang(_ELSEWHERE.format(self.names()[0]))
         return (yield self)  # type: ignore[no-any-return]
 
     if not TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import subprocess
 import sys
@@ -9,8 +10,8 @@ import threading
 
 import pytest
 
-from parkcos.errors import ForgottenYield, NotATask, UsageError
-from parkcos.kernel import Call, Completion, Task, Wait, operation
+from parkcos.errors import ForgottenYield, NotATask, UsageError, WouldHang
+from parkcos.kernel import Call, Completion, Event, Task, Wait, operation
 from tests.kernel.virtual import VirtualKernel
 
 # ---- completions ------------------------------------------------------------------------------------------------
@@ -539,3 +540,61 @@ def test_silent_at_interpreter_shutdown():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=50)
     assert done.stderr == ""
+
+
+# ---- elsewhere ----------------------------------------------------------------------------------------------------
+
+
+def awaited_elsewhere(make):
+    """What comes of `await make()` in asyncio's own loop."""
+
+    async def main():
+        await make()
+
+    with pytest.raises(Exception) as caught:
+        asyncio.run(asyncio.wait_for(main(), 10))
+    return caught.value
+
+
+@operation
+def an_operation():
+    yield
+
+
+def test_in_another_event_loop_it_says_what_to_write(threaded):
+    event = Event()
+
+    def sleeps(task=None):
+        yield task.receive()
+
+    task = Task(sleeps)
+    waits = {
+        "op": lambda: Completion(threaded, "op"),
+        "an_operation": an_operation,
+        "finish": task.finish,
+        "result": lambda: task,
+        "deliver": lambda: task.deliver(5),
+        "locate": lambda: Task.locate("sleeps"),
+        "wait": event.wait,
+    }
+    for name, make in waits.items():
+        error = awaited_elsewhere(make)
+        assert type(error) is WouldHang, (name, error)
+        assert str(error).startswith(f"{name}() is awaited outside of a task")
+        assert "parkcos.run(main)" in str(error)
+    assert awaited_elsewhere(lambda: task.sleep(1)).args[0].startswith("suspend() of")
+    task.send("end")
+    assert task.value() is None
+
+
+def test_nor_does_a_loop_that_a_task_runs_hang(kernel):
+    """It blocks all tasks, and is told so little; but it ends."""
+
+    def main(task=None):
+        for make in (lambda: task.sleep(1), task.receive, an_operation):
+            error = awaited_elsewhere(make)
+            assert isinstance(error, RuntimeError) and "bad yield" in str(error)
+        task._op = None  # of the receive() that came to nothing
+        yield
+
+    kernel.main(main)
