@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _pending: dict[tuple[str, str], Definition] = {}
 """What is being installed: a base class may be asked for before its turn."""
 
+_making: set[tuple[str, str]] = set()
+"""What is being installed and cannot be found by its name yet."""
+
 _later: dict[tuple[str, str], Definition] = {}
 """What needs a network, as references to tasks and channels do: installed where there is one."""
 
@@ -119,6 +122,8 @@ def resolve(module: str, qualname: str) -> Any:
     space = module_globals(module)
     if (definition := _pending.get((module, head))) is not None:
         _install(definition)
+    if (module, head) in _making:
+        raise _Circular((module, head))
     if (module, head) in _later:
         raise NoNetworkYet(f"{module}.{head} needs a network")
     try:
@@ -134,7 +139,15 @@ def begin(key: tuple[str, str], make: Callable[..., Any], args: tuple[Any, ...])
     """Unpickles the function or class that is installed under this name: found by it before it is complete."""
     module, name = key
     made = module_globals(module)[name] = make(*args)
+    _making.discard(key)
     return made
+
+
+def make_type_variable(
+    kind: Callable[..., Any], name: str, constraints: tuple[Any, ...], options: dict[str, Any]
+) -> Any:
+    """Unpickles a TypeVar, ParamSpec or TypeVarTuple."""
+    return kind(name, *constraints, **options)
 
 
 def make_function(
@@ -142,7 +155,7 @@ def make_function(
 ) -> types.FunctionType:
     """Unpickles a function, which `set_function` completes."""
     names.setdefault("__builtins__", __builtins__)
-    return types.FunctionType(code, names, name, None, cells)
+    return types.FunctionType(code, names, name, None, cells or None)
 
 
 def set_function(function: types.FunctionType, state: tuple[Any, ...]) -> None:
@@ -192,28 +205,50 @@ def install_rest() -> None:
 
 
 def _install(definition: Definition) -> None:
-    module, name = definition.module, definition.name
-    del _pending[module, name]
+    module, name = key = definition.module, definition.name
+    del _pending[key]
     space = module_globals(module)
-    _installed[module, name] = definition.digest
     if definition.kind == "missing":
         value = Unshipped(name, definition.blob.decode())
-        if (module, name) in _given:
+        if key in _given:
             space[name] = value  # what came before is not the client's any more
         else:
             space.setdefault(name, value)
+        _installed[key] = definition.digest
         return
+    _making.add(key)
     try:
         value = loads(PICKLE, definition.blob)
+    except _Circular as circular:
+        _pending[key] = definition
+        _making.discard(key)
+        by, circular.by = circular.by, key
+        if circular.wanted != key or by is None:
+            raise
+        # That is made without this, and completed with it: a base class whose attributes refer to this subclass.
+        _install(_pending[by])
+        if key in _pending:
+            _install(definition)
+        return
     except ModuleNotFoundError as error:
         value = Unshipped(
             name, f"no module named {error.name!r} here: install it at this node, or list it in the client's components"
         )
     except NoNetworkYet:
-        _later[module, name] = definition
-        del _installed[module, name]
+        _later[key] = definition
         value = Unshipped(name, "it is, or refers to, a task or channel, and node_setup has no network")
     except Exception as error:
         value = Unshipped(name, f"it cannot be rebuilt here: {name_and_text(error)}")
+    _making.discard(key)
     space[name] = value
-    _given.add((module, name))
+    _given.add(key)
+    if key not in _later:
+        _installed[key] = definition.digest
+
+
+class _Circular(Exception):
+    """What is `wanted` is just being made, and needs for that what is made `by` this definition."""
+
+    def __init__(self, wanted: tuple[str, str]) -> None:
+        self.wanted = wanted
+        self.by: tuple[str, str] | None = None

@@ -22,6 +22,7 @@ import linecache
 import pickle
 import sys
 import types
+import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +35,7 @@ from parkcos.cluster.changes import Watch, digest
 from parkcos.cluster.origins import travels_by_value
 from parkcos.errors import ShippingError
 from parkcos.net.payload import PICKLE, Buffer, assemble, explain, keep_large
-from parkcos.net.pickling import BufferCallback, ByValue, code_in, is_wrapper, reduce_wrapper, with_slots
+from parkcos.net.pickling import BufferCallback, ByValue, code_in, completed, is_wrapper, reduce_wrapper
 
 CODE, DATA, MISSING, SOURCE = "code", "data", "missing", "source"
 
@@ -110,6 +111,8 @@ class _Pickler(ByValue):
         if kind is types.FunctionType and obj in _CALLED_THERE:
             return NotImplemented  # by its name, without the long way through cloudpickle
         wrapper = is_wrapper(obj)
+        if kind in _TYPE_VARIABLES:
+            return self._reduced_variable(obj)
         if wrapper or kind is types.FunctionType or issubclass(kind, type):
             module = getattr(obj, "__module__", None) or ""
             own = module not in self.shipper.by_reference and travels_by_value(module)
@@ -118,10 +121,22 @@ class _Pickler(ByValue):
             if own and wrapper:
                 return self._begun(obj, reduce_wrapper(obj))
             if own and kind is not types.FunctionType:
-                return self._begun(obj, with_slots(obj, _cp._dynamic_class_reduce(obj)))
+                return self._begun(obj, completed(obj, _cp._dynamic_class_reduce(obj)))
             if kind is types.FunctionType and not wrapper and (own or not _is_found(obj)):
                 return self._begun(obj, self._reduced_function(obj))
         return super().reducer_override(obj)
+
+    def _reduced_variable(self, obj: Any) -> Any:
+        module, name = obj.__module__, obj.__name__
+        own = module not in self.shipper.by_reference and travels_by_value(module)
+        if not own or vars(sys.modules[module]).get(name) is not obj:
+            return super().reducer_override(obj)
+        if obj is not self.root:
+            self.needs[module, name] = obj
+            return namespace.resolve, (module, name)
+        options = {each: value for each in _OF_VARIABLES if (value := getattr(obj, f"__{each}__", None))}
+        made = type(obj), name, getattr(obj, "__constraints__", ()), options
+        return self._begun(obj, (namespace.make_type_variable, made, {"__module__": module}))
 
     def _begun(self, obj: Any, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
         """`reduced`; if `obj` is what is defined here, it is found by its name as soon as it is made.
@@ -194,6 +209,10 @@ _OF_MODULES = frozenset(
     ("__name__", "__builtins__", "__spec__", "__loader__", "__package__", "__path__", "__cached__", "__dict__")
 )
 """Globals that a module has of its own at a server."""
+
+
+_TYPE_VARIABLES = frozenset((typing.TypeVar, typing.ParamSpec, typing.TypeVarTuple))
+_OF_VARIABLES = ("bound", "covariant", "contravariant", "infer_variance", "default")
 
 
 class _Cell:
@@ -372,8 +391,9 @@ class Shipper:
 
     def _define(self, key: Key, value: Any) -> _Made:
         module, name = key
-        own = isinstance(value, types.FunctionType | type) or is_wrapper(value)
-        own = own and value.__qualname__ == name and value.__module__ == self._globals(module).get("__name__", module)
+        own = isinstance(value, types.FunctionType | type) or is_wrapper(value) or type(value) in _TYPE_VARIABLES
+        own = own and getattr(value, "__qualname__", name) == name
+        own = own and value.__module__ == self._globals(module).get("__name__", module)
         file = io.BytesIO()
         pickler = _Pickler(self, file, value if own else None, key)
         try:
@@ -406,7 +426,7 @@ class Shipper:
         module = sys.modules.get(name) if isinstance(name, str) else None
         if module is not None and getattr(module, "__dict__", None) is names:
             return str(name)
-        if name is None or "__spec__" not in names:
+        if name is None or names.keys().isdisjoint(("__spec__", "__file__")):
             return ""
         known = self._space_names.get(id(names))
         if known is None:  # kept for good, or its id would be another's one day

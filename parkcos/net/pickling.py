@@ -6,6 +6,7 @@ Nothing here needs to know what a client is: the same objects go out in calls an
 from __future__ import annotations
 
 import copyreg
+import enum
 import functools
 import io
 import pickle
@@ -48,7 +49,11 @@ class ByValue(cloudpickle.Pickler):  # type: ignore[misc]
         if kind is types.FunctionType and obj.__code__ is _DISPATCHES:
             return NotImplemented if is_found(obj) else reduce_wrapper(obj)
         reduced = super().reducer_override(obj)
-        return with_slots(obj, reduced) if isinstance(obj, type) and type(reduced) is tuple else reduced
+        return (
+            completed(obj, reduced)
+            if isinstance(obj, type) and type(reduced) is tuple and len(reduced) == 6
+            else reduced
+        )
 
 
 def dumps_by(pickler: type[ByName | ByValue], obj: Any, buffer_callback: BufferCallback = None) -> bytes:
@@ -127,20 +132,21 @@ def cached_property(function: Callable[..., Any], name: str | None) -> functools
 # -- classes
 
 
-def with_slots(cls: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
-    """`reduced`, of a class, so that it is made with its slots: set later, they are a mere attribute."""
-    slots = vars(cls).get("__slots__")
-    if slots is None:
+def completed(cls: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
+    """`reduced`, of a class, so that it is made with its qualified name and its slots, as it can be only then."""
+    if issubclass(cls, enum.Enum):
         return reduced
     make, args, (attributes, others), *rest = reduced
-    attributes.pop("__slots__", None)
-    return make_class, (make, args, slots), (attributes, others), *rest
+    namespace = {"__qualname__": cls.__qualname__}
+    if "__slots__" in attributes and not (issubclass(cls, tuple) and hasattr(cls, "_fields")):  # not of a NamedTuple
+        namespace["__slots__"] = attributes.pop("__slots__")
+    return make_class, (make, args, namespace), (attributes, others), *rest
 
 
-def make_class(make: Callable[..., type], args: tuple[Any, ...], slots: Any) -> type:
-    """Unpickles a class with slots."""
+def make_class(make: Callable[..., type], args: tuple[Any, ...], more: dict[str, Any]) -> type:
+    """Unpickles a class.  more: of its namespace."""
     kind, name, bases, namespace, *rest = args
-    return make(kind, name, bases, {**namespace, "__slots__": slots}, *rest)
+    return make(kind, name, bases, {**namespace, **more}, *rest)
 
 
 # -- exceptions

@@ -27,7 +27,7 @@ from parkcos.cluster import namespace
 from parkcos.cluster.postbox import Postbox, Posted
 from parkcos.cluster.signals import handle
 from parkcos.cluster.timer import DeadlineTimer
-from parkcos.errors import ParkcosError, TaskTimeout
+from parkcos.errors import ParkcosError, TaskTimeout, name_and_text
 from parkcos.kernel import Completion, MonitorStatus, Outcome, Task, operation
 from parkcos.net import outcomes
 from parkcos.net.location import Location
@@ -219,7 +219,7 @@ class Server:
                 return
             fn, args, kwargs = loads(form, payload)
             task = self.kernel.spawn(fn, *args, **kwargs)
-        except Exception as error:
+        except BaseException as error:  # of the client's code
             self.to_client(m.ServerFailed(self.config.client, _explained("server_setup cannot be run", error)))
             return
 
@@ -244,7 +244,7 @@ class Server:
         try:
             fn, args, kwargs = loads(form, payload)
             task = self.kernel.spawn(fn, *args, **kwargs)
-        except Exception as error:
+        except BaseException as error:  # of the client's code
             self.to_client(m.TaskRefused(client, number, _explained(f"{message.name} cannot be run", error)))
             self.handle(ex.Ended(number))
             return
@@ -487,5 +487,5 @@ def _explained(what: str, error: BaseException) -> str:
             "or list it in the client's components"
         )
     if isinstance(error, pickle.UnpicklingError | AttributeError | ImportError):
-        return f"{what}: {type(error).__name__}: {error}; what it needs must be in the client's components"
-    return f"{what}: {type(error).__name__}: {error}"
+        return f"{what}: {name_and_text(error)}; what it needs must be in the client's components"
+    return f"{what}: {name_and_text(error)}"

@@ -11,7 +11,6 @@ import errno
 import gc
 import importlib
 import os
-import pickle
 import select
 import shutil
 import signal
@@ -26,11 +25,12 @@ from parkcos.cluster import namespace
 from parkcos.cluster.limits import set_open_files
 from parkcos.cluster.requirements import what_is_missing
 from parkcos.cluster.signals import handle
-from parkcos.errors import ConfigError, NoNetworkYet
+from parkcos.errors import ConfigError, NoNetworkYet, name_and_text
 from parkcos.kernel import Kernel, MonitorStatus
 from parkcos.net import tls
 from parkcos.net.file_rules import Refused, check_size
 from parkcos.net.options import NetworkOptions
+from parkcos.net.payload import PICKLE, loads
 from parkcos.net.runtime import Parkcos, bar
 from parkcos.node import family, printing, randomness, server
 from parkcos.node.as_client import become
@@ -168,8 +168,8 @@ class Zygote:
                 error = self._node_setup(bundle.node_setup)
                 if error:
                     return family.OpenFailed(family.shortened(error))
-        except Exception as error:
-            text = f"the client's components cannot be opened: {type(error).__name__}: {error}"
+        except BaseException as error:  # of the client's code, too
+            text = f"the client's components cannot be opened: {name_and_text(error)}"
             return family.OpenFailed(family.shortened(text))
         gc.collect()
         gc.freeze()  # what is there now is not looked at again, so its pages stay shared
@@ -186,12 +186,14 @@ class Zygote:
 
     def _node_setup(self, pickled: bytes) -> str:
         try:
-            fn, args, kwargs = pickle.loads(pickled)
+            fn, args, kwargs = loads(PICKLE, pickled)
+            kernel = Kernel("node_setup")
+            kernel.network_factory = lambda: Parkcos.instance().network  # which says why there is none
+            task = kernel.spawn(fn, *args, **kwargs)
         except NoNetworkYet:
             return f"{_NODE_SETUP_FAILED} cannot be run: it refers to a task or channel; {_BARRED}"
-        kernel = Kernel("node_setup")
-        kernel.network_factory = lambda: Parkcos.instance().network  # which says why there is none
-        task = kernel.spawn(fn, *args, **kwargs)
+        except BaseException as error:  # of the client's code
+            return f"{_NODE_SETUP_FAILED} cannot be run: {name_and_text(error)}"
         task.add_end_callback(lambda _: kernel.terminate())
         kernel.run()
         value = task._value_of_end()
