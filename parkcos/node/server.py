@@ -35,8 +35,8 @@ from parkcos.net.options import NetworkOptions
 from parkcos.net.payload import Buffer, loads
 from parkcos.net.peer import CONNECTING, Peer
 from parkcos.net.runtime import VERSION, Parkcos
+from parkcos.node import ending, family, randomness
 from parkcos.node import executor as ex
-from parkcos.node import family, randomness
 from parkcos.node.tally import Tally
 
 logger = logging.getLogger("parkcos")
@@ -54,6 +54,10 @@ QUICK_MAX = 1000
 
 CLIENT_COMES_S = 2.0
 """A client dials its servers; if it cannot, because they are behind NAT, they dial it after this time."""
+
+_EXIT = -999
+"""The priority of what is done at the end of any program: last, but before the network closes, for a client waits for
+servers that it has a session with."""
 
 MEET_S = 2.0
 MEET_AGAIN_S = 0.005
@@ -93,6 +97,8 @@ class Server:
         """Tasks that the client wants ended."""
         self.ends_itself = False
         """A task here has asked for this server's end, or its node's."""
+        self.leaving = False
+        """It has given its tasks up."""
         self.limit_s: dict[int, float] = {}
         """The time limits of the tasks that have one."""
         self.opened = False
@@ -353,7 +359,13 @@ class Server:
         self.network.io.call(self.handle, ex.CloseAsked(grace_s))
 
     def _give_up(self) -> None:
-        """The grace is over: what still runs is reported as terminated, and this process ends."""
+        """The grace is over: what still runs is reported as terminated, and this process ends.
+
+        Called for each task that has not ended by then.
+        """
+        if self.leaving:
+            return
+        self.leaving = True
         for number, task in list(self.tasks.items()):
             text = "terminated: it went on for longer than the grace that it had to end itself"
             how = self._forced_end(number, task)
@@ -421,6 +433,7 @@ def main(
     server = _server = Server(config, index, runtime, reports, tally)
     if (port := server.network.location.port) != ports[0] != 0:
         logger.warning("TCP port %d is taken by another process: this server has port %d", ports[0], port)
+    runtime.atexit(_EXIT, ending.finish)
     runtime.kernel.post(namespace.install_rest)
     handle(signal.SIGUSR1, server.interrupted)
     handle(signal.SIGTERM, server.asked_to_end)

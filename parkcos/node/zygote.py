@@ -32,7 +32,7 @@ from parkcos.net.file_rules import Refused, check_size
 from parkcos.net.options import NetworkOptions
 from parkcos.net.payload import PICKLE, loads
 from parkcos.net.runtime import Parkcos, bar
-from parkcos.node import family, printing, randomness, server
+from parkcos.node import ending, family, printing, randomness, server
 from parkcos.node.as_client import become
 from parkcos.node.environment import limit_threads
 from parkcos.node.identity import set_dumpable
@@ -125,6 +125,9 @@ class Zygote:
                     if i == index:
                         os.kill(pid, number)
             case family.Close():
+                self._kill_children()
+                gc.unfreeze()
+                ending.finish()  # of what node_setup has begun; the client's folder is still there
                 self._end()
 
     def _tell(self, news: family.Message) -> None:
@@ -230,6 +233,7 @@ class Zygote:
             *printed, log = pipes
             printing.print_into(printed)
             printing.set_up_server_logging(log, debug=self.config.debug)
+            ending.forget_parent()
             randomness.scatter()
             bar("")
             code = server.main(
@@ -264,10 +268,13 @@ class Zygote:
     def _terminated(self, number: int, frame: FrameType | None) -> None:
         self._end()
 
-    def _end(self) -> NoReturn:
+    def _kill_children(self) -> None:
         for pid in self.children:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+    def _end(self) -> NoReturn:
+        self._kill_children()
         if self.folder is not None:
             os.chdir("/")
             shutil.rmtree(self.folder, ignore_errors=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Generator
+from collections.abc import Coroutine, Generator
+from types import SimpleNamespace
 from typing import Any
 
 from parkcos.kernel import Kernel, Task
@@ -52,3 +53,15 @@ def test_what_a_task_does_to_clean_up_when_it_is_ended_is_not_interrupted() -> N
     assert seen == ["cleaned up"]
     assert task.outcome is not None and task.outcome.kind == "terminated"
     assert not server.to_interrupt
+
+
+def test_a_server_that_gives_its_tasks_up_leaves_once() -> None:
+    """It says goodbye; a second time would cut that short."""
+    leaving: list[Coroutine[Any, Any, None]] = []
+    fake: Any = SimpleNamespace(io=SimpleNamespace(loop=SimpleNamespace(create_task=leaving.append)))
+    server = Server.__new__(Server)
+    server.network, server.tasks, server.leaving = fake, {}, False
+    for effect in (ex.Terminate(1), ex.Terminate(2), ex.GiveUp(3)):
+        server._execute(effect)
+    (left,) = leaving
+    left.close()
