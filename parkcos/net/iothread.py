@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from parkcos.kernel.forked import refuse
+from parkcos.net.standard import open_standard
 
 logger = logging.getLogger("parkcos")
 
@@ -53,6 +54,7 @@ class IOThread:
     """
 
     def __init__(self, name: str = "parkcos-io") -> None:
+        open_standard()
         self.loop = _new_loop()
         self._pool = concurrent.futures.ThreadPoolExecutor(
             _EARLY_THREADS if THREADS_MUST_START_EARLY else None, thread_name_prefix=f"{name}-pool"

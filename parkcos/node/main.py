@@ -31,6 +31,7 @@ from parkcos.net.file_rules import parse_size
 from parkcos.net.options import NetworkOptions
 from parkcos.net.runtime import VERSION, Parkcos
 from parkcos.net.secret import ClusterKeys
+from parkcos.net.standard import open_standard
 from parkcos.node.hours import parse_hours
 from parkcos.node.identity import ClientUser, settle
 from parkcos.node.processes import ProcessFile
@@ -112,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a node until it is told to end.  Returns the exit code."""
+    open_standard()
     parser = _parser()
     try:
         client_user = settle()

@@ -19,6 +19,7 @@ from parkcos.errors import ConfigError, ParkcosError
 from parkcos.net.file_disk import own_folder
 from parkcos.net.file_rules import parse_size
 from parkcos.net.runtime import Parkcos
+from parkcos.net.standard import open_standard
 from parkcos.scheduler.console import SchedulerConsole
 from parkcos.scheduler.journal import Journal
 from parkcos.scheduler.service import SchedulerService
@@ -113,6 +114,7 @@ def _open_dashboard(service: SchedulerService, args: argparse.Namespace) -> Any:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a scheduler until it is told to end.  Returns the exit code."""
+    open_standard()
     args = _parser().parse_args(argv)
     set_up_logging(args.debug)
     stopped: Future[None] = Future()

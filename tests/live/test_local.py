@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.live.lib import Program, gone
+from tests.live.lib import ROOT, Program, gone
 
 pytestmark = pytest.mark.live
 
@@ -175,3 +176,42 @@ def test_a_server_that_computes_dies_with_the_program(tmp_path: Path) -> None:
         server = psutil.Process(int(program.wait_for(r"runs at (\d+)")[1]))
         program.end(signal.SIGKILL)
     assert gone([server]) == []
+
+
+ENVIRONMENT = """
+def environment():
+    yield
+    import subprocess
+    lines = subprocess.run(["env"], stdout=subprocess.PIPE, text=True).stdout.splitlines()
+    return [line for line in lines if line.startswith(("PYTHONPATH", "PARKCOS_HTTPD", "PARKCOS_SECRET", "MINE"))]
+
+def main(task=None):
+    with LocalCluster(cpus=1):
+        client = Client([environment])
+        yield client.schedule()
+        print("found", sorted((yield (yield client.rtask(environment)).result())))
+        yield client.close()
+
+Task(main)
+"""
+
+
+def test_what_tasks_start_finds_nothing_of_parkcos_in_its_environment(tmp_path: Path) -> None:
+    path = tmp_path / "program.py"
+    path.write_text(BEGIN + ENVIRONMENT)
+    secrets = {"PARKCOS_HTTPD_TOKEN": "of the dashboard", "PARKCOS_SECRET": "of the cluster", "MINE": "is kept"}
+    env = {**os.environ, **secrets, "PYTHONPATH": f"/nowhere:{ROOT}"}
+    with Program(path, cwd=tmp_path, env=env) as program:
+        assert program.wait() == 0, program.text
+    assert program.find("^found") == [f"found ['MINE=is kept', 'PYTHONPATH=/nowhere:{ROOT}']"]
+    del env["PYTHONPATH"]
+    (tmp_path / "queue.py").write_text("raise SystemExit('this is not the queue that was asked for')")
+    with Program(
+        "-P",
+        "-c",
+        f"import sys; sys.path.append({str(ROOT)!r}); exec(open('program.py').read())",
+        cwd=tmp_path,
+        env=env,
+    ) as program:
+        assert program.wait() == 0, program.text
+    assert program.find("^found") == ["found ['MINE=is kept']"]

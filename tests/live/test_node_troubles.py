@@ -11,12 +11,13 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from parkcos.net.file_disk import own_folder
-from tests.live.lib import LIMIT_S, Ports, Program
+from tests.live.lib import LIMIT_S, Ports, Program, free_ports
 from tests.live.test_programs import SQUARES
 
 pytestmark = pytest.mark.live
@@ -176,3 +177,42 @@ def test_clients_do_not_hold_the_nodes_terminal(ports: Ports, tmp_path: Path, st
             log += data
     assert re.search(rb"INFO node_setup at .*: set up\r\n", log), log
     assert re.search(rb"INFO server .*/1: \\x1b\[2J\r\n", log), log
+
+
+WITHOUT_STREAMS = """
+def square(n):
+    print("printed")
+    yield
+    return n * n
+
+def main(task=None):
+    client = Client([square])
+    yield client.schedule()
+    value = yield (yield client.rtask(square, 7)).result()
+    yield client.close()
+    with open("found", "w") as file:
+        file.write(f"{value} {[os.readlink(f'/proc/self/fd/{fd}') for fd in range(3)]}")
+
+Task(main)
+"""
+
+
+def test_programs_without_standard_streams(ports: Ports, tmp_path: Path, stack: contextlib.ExitStack) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@" <&- >&- 2>&-\n')
+    python.chmod(0o755)
+
+    def program(*args: str | os.PathLike[str], **options: Any) -> Program:
+        return stack.enter_context(Program(*args, python=python, **options))
+
+    node, _ = ports.node(1, program=program)
+    shared = ["-m", "parkcos.scheduler.main", "-t", str(free_ports(1)[0]), "-u", str(ports.udp - 1), *ports.options]
+    scheduler = program(*shared)
+    with ports.client(tmp_path, WITHOUT_STREAMS, "seen.py") as client:
+        assert client.wait() == 0, client.text
+    (tmp_path / "found").unlink()
+    assert program(tmp_path / "seen.py", cwd=tmp_path).wait() == 0
+    assert (tmp_path / "found").read_text() == "49 ['/dev/null', '/dev/null', '/dev/null']"
+    for other in (node, scheduler):
+        assert [os.readlink(f"/proc/{other.pid}/fd/{fd}") for fd in range(3)] == ["/dev/null"] * 3
+        assert other.end() == 0

@@ -302,6 +302,37 @@ def test_no_task_runs_as_the_nodes_user_when_the_bits_are_taken_away(place: Plac
         assert node.end() == 0
 
 
+ENVIRONMENT = """
+def environment():
+    yield
+    return sorted(os.environ)
+
+def main(task=None):
+    client = Client([environment])
+    yield client.schedule()
+    print("found", *(yield (yield client.rtask(environment)).result()), flush=True)
+    yield client.close()
+
+Task(main)
+"""
+
+
+def test_tasks_do_not_have_the_operators_environment(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "SSH_AUTH_SOCK", "LC_ALL", "OMP_NUM_THREADS", "MODEL"):
+        monkeypatch.setenv(name, "C")
+    with place.node("--env", "MODEL") as node:
+        with place.ports.client(place.tmp_path, ENVIRONMENT) as client:
+            found = client.wait_for("^found (.*)")[1].split()
+            assert client.wait() == 0
+        assert node.end() == 0
+    assert {"PATH", "LC_ALL", "OMP_NUM_THREADS", "MODEL"} <= set(found)
+    others = {name for name in found if name not in {"PATH", "LANG", "LANGUAGE", "TZ", "MODEL"}}
+    assert {name for name in others if not name.startswith("LC_") and not name.endswith("_THREADS")} == set()
+    with place.node("--env", "NOT_SET") as node:
+        node.wait_for("^parkcosnode.py: --env NOT_SET: give the name of a variable that is set")
+        assert node.wait() == 1
+
+
 @pytest.mark.parametrize(
     ("mode", "says"),
     [(0o700, r"cannot reach .*chmod o\+x {},"), (0o777, r"could change what is in {},.*chmod go-w")],
