@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import json
 import logging
-import os
 import secrets
 import socket
 import subprocess
@@ -15,6 +14,7 @@ from concurrent.futures import Future
 from typing import Any, Self
 
 from parkcos.client.side import ClientSide
+from parkcos.cluster.limits import processors
 from parkcos.errors import ParkcosError, UsageError
 from parkcos.kernel import cur_task
 from parkcos.net.location import Location
@@ -45,7 +45,7 @@ class LocalCluster:
     def __init__(self, cpus: int = 0, name: str = "local", *, debug: bool = False) -> None:
         if not isinstance(cpus, int) or cpus < 0:
             raise UsageError(f"LocalCluster(cpus={cpus!r}): give the number of servers, or 0 for all processors")
-        self.cpus = cpus or len(os.sched_getaffinity(0))
+        self.cpus = cpus or processors()
         self.name = name
         self.debug = debug
         self._process: subprocess.Popen[bytes] | None = None

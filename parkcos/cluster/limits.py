@@ -1,10 +1,17 @@
-"""How many files and connections a program may have open: a node or scheduler has one for each process it knows."""
+"""What a program may have of its machine: processors; open files, of which a node or scheduler has one for each process
+that it knows."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 
 FILES_MAX = 65536
+
+
+def processors() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def raise_open_files() -> int:

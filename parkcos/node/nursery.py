@@ -31,6 +31,9 @@ SEND_AGAIN_S = 0.05
 """After this time the zygote has taken some of the descriptors that are on their way, of which the system bounds the
 number."""
 
+ORDERS_MAX = 20_000
+"""Orders that wait for a zygote: more than are needed to start, end and kill the servers of the largest node."""
+
 
 class Nursery:
     """One zygote and its servers.
@@ -124,6 +127,8 @@ class Nursery:
         """Send an order; it may be on its way for a while.  descriptors: go with it, and are closed here."""
         self._unsent.append((bytearray(family.frame(order)), list(descriptors)))
         self._write()
+        if len(self._unsent) > ORDERS_MAX:
+            self._expel("takes no orders, and ever more are caused")
 
     def _write(self) -> None:
         try:
@@ -162,7 +167,7 @@ class Nursery:
             for body in self._unframer.feed(data):
                 self._news(family.read_news(body))
         except family.Malformed as malformed:
-            self._expel(malformed)
+            self._expel(f"has sent {malformed} to the node")
             return
         if not data:
             self._reported()
@@ -181,12 +186,12 @@ class Nursery:
             for kind, index, port, incarnation in family.read_reports(data):
                 self._report(kind, index, port, incarnation)
         except family.Malformed as malformed:
-            self._expel(malformed)
+            self._expel(f"or a server has sent {malformed} to the node")
 
-    def _expel(self, malformed: family.Malformed) -> None:
-        """The client's code has spoken in the name of parkcos, and badly: nothing more is heard from there."""
+    def _expel(self, why: str) -> None:
+        """The client's code does in the name of parkcos what parkcos does not: nothing more is heard from there."""
         if not self._reaping:
-            self._why = f"was ended: the client's code has sent {malformed} to the node"
+            self._why = f"was ended: it {why}, which parkcos does not do, but the client's code there can"
             self.kill_family()
             self._begin_to_bury()
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from parkcos.cluster import messages as m
 from parkcos.cluster.folders import OwnFolders
+from parkcos.cluster.limits import processors
 from parkcos.cluster.options import enough_ports, ports_to_try
 from parkcos.cluster.postbox import Postbox
 from parkcos.cluster.signals import Signals
@@ -101,7 +102,7 @@ class NodeOptions:
 
 def count_cpus(asked: int) -> int:
     """How many servers `-c asked` means on this machine.  Raises: ConfigError if that is none, or too many."""
-    have = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    have = processors()
     if asked > SERVERS_MAX:
         raise ConfigError(f"-c {asked}: a node has at most {SERVERS_MAX} servers; this machine has {have} processors")
     if asked > 0:

@@ -326,7 +326,7 @@ class NodeMachine:
 
     def _server_listening(self, event: ServerListening, now: float) -> Iterator[Effect]:
         server = self.servers.get(event.index)
-        if server is None or not server.alive:
+        if server is None or not server.alive or server.incarnation:  # a client's code may say it again and again
             return
         server.incarnation, self.active_at = event.incarnation, now
         if self.phase == SERVING and not server.asked:

@@ -160,7 +160,11 @@ class Zygote:
                     check_size(len(file.data), self.config.max_file_size)
                 except Refused as refused:
                     return family.OpenFailed(f"the file {file.path} of the client's components is not taken: {refused}")
-                self._write(file)
+                try:
+                    self._write(file)
+                except OSError as full:  # this node's disk, not the client's code
+                    what = f"it cannot take the file {file.path} of the client's components: {full.strerror}"
+                    return family.OpenFailed(what, setup=False)
             # Before any of the client's code runs, which may need what is missing.
             missing = what_is_missing(bundle.requirements, {d.module for d in bundle.definitions})
             if missing:

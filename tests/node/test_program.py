@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from parkcos import LocalCluster
 from parkcos.errors import ConfigError
 from parkcos.node.main import main, parse_resources
 from parkcos.node.program import count_cpus
@@ -22,6 +23,16 @@ def test_how_many_servers(monkeypatch: pytest.MonkeyPatch) -> None:
             count_cpus(asked)
     with pytest.raises(ConfigError, match="-c 4097: a node has at most 4096 servers; this machine has 4 processors"):
         count_cpus(4097)
+
+
+def test_all_processors_where_the_system_does_not_say_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS."""
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert count_cpus(0) == 6
+    assert LocalCluster().cpus == 6
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert count_cpus(0) == LocalCluster().cpus == 1
 
 
 def test_resources() -> None:

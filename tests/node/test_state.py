@@ -106,6 +106,13 @@ def test_from_free_to_serving_and_back() -> None:
     assert node.machine.next_deadline() is None
 
 
+def test_a_server_begins_once() -> None:
+    """What runs there could say it again without end, and its client would be told each time."""
+    node = serving(1)
+    assert node(ServerListening(0, 9999, 999)) == []
+    assert node.machine.servers[0].incarnation == 100
+
+
 def test_one_client_at_a_time() -> None:
     node = serving()
     assert node(ReserveAsked(S, A, PA)) == [ToScheduler(S, m.NodeAnswer(A, True))], "asked again"
