@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import itertools
 import logging
 import os
 import platform
@@ -19,29 +18,28 @@ from pathlib import Path
 from typing import Any
 
 from parkcos.cluster import messages as m
-from parkcos.cluster.folders import OwnFolders
 from parkcos.cluster.limits import processors
 from parkcos.cluster.options import enough_ports, ports_to_try
 from parkcos.cluster.postbox import Postbox
 from parkcos.cluster.signals import Signals
 from parkcos.cluster.timer import DeadlineTimer
 from parkcos.errors import ConfigError
-from parkcos.net.file_disk import own_folder
 from parkcos.net.file_rules import printable
 from parkcos.net.location import Location
 from parkcos.net.network import Network
 from parkcos.net.payload import Buffer
 from parkcos.net.peer import Peer
 from parkcos.net.runtime import VERSION
-from parkcos.node import family, server
+from parkcos.node import family
 from parkcos.node import state as st
 from parkcos.node import state_events as ev
+from parkcos.node.client_folders import ClientFolders
 from parkcos.node.console import NodeConsole
 from parkcos.node.hours import Hours, Service
-from parkcos.node.identity import ClientUser, remove_folder
+from parkcos.node.identity import ClientUser
 from parkcos.node.nursery import Nursery
 from parkcos.node.output import Forwarding, OutputThread, Printed
-from parkcos.node.processes import CLIENT_FOLDER, ProcessFile, folder_mode
+from parkcos.node.processes import ProcessFile
 from parkcos.node.pulses import Pulses
 from parkcos.node.recurring import Recurring
 from parkcos.node.sent import SENT, SentFiles
@@ -123,13 +121,10 @@ class NodeProgram:
         self.box = Postbox.of(network)
         self.stopped = False
         self._signalled = False
-        self.directory = (options.dest_path or own_folder()) / f"node-{network.location.port}"
-        self._folders = OwnFolders(self.directory, options.dest_path, folder_mode(options.client_user))
-        self._folders.make()
-        if options.client_user is not None:
-            self._check_folders(options.client_user)
+        self.folders = ClientFolders(
+            network.location.port, options.dest_path, options.client_user, self._note_processes
+        )
         self._platform = platform.platform()
-        self._numbers = itertools.count(1)
         self._warm: Nursery | None = None
         self._nursery: Nursery | None = None
         self._bundle: Buffer = b""
@@ -149,17 +144,6 @@ class NodeProgram:
         self._timer = DeadlineTimer(network.io, self._time_passed)
         self.box.serve("node", self._received)
         network.hub.callbacks.gone.append(self._peer_gone)
-
-    def _check_folders(self, user: ClientUser) -> None:
-        """Clients' tasks pass through the node's folders, and no more.  Raises: ConfigError if they could not."""
-        try:
-            user.check_folder(self.directory)
-        except ConfigError:
-            self._folders.remove()
-            raise
-        logger.info("clients' tasks run as %s (suid interpreter)", user)
-        if user.same_user:
-            logger.warning("that is this node's own user, whose files are not safe from them: set the suid bit, too")
 
     def start(self) -> None:
         """I/O thread: get ready for the first client."""
@@ -405,14 +389,16 @@ class NodeProgram:
     def _open_zygote(self, client: int) -> None:
         bundle, self._bundle = self._bundle, b""
         try:
-            directory = self._make_client_folder(bundle)
-            self._nursery = self._warm or self._hatch()
+            self._warm = self._warm or self._hatch()
+            directory = self.folders.make(bundle)
         except (OSError, ConfigError) as error:
             logger.warning("the client's files cannot be taken: %s", error)
             why = f"it cannot take the client's files: {getattr(error, 'strerror', error)}"
             self.handle(ev.SetupFailed(why, setup=False))
             return
-        self._warm = None
+        self._nursery, self._warm = self._warm, None
+        isolated = self.options.client_user is not None
+        self._sent.move(self.machine.client_process, directory / SENT if isolated else directory, readable=isolated)
         self._nursery.directory = directory
         self._nursery.printed.opens()
         if self._forward_output:
@@ -442,36 +428,6 @@ class NodeProgram:
         )
         self._keep_warm()  # for the next client
 
-    def _make_client_folder(self, bundle: Buffer) -> Path:
-        """With all that the client brings.  Raises: OSError, ConfigError; then it is not there."""
-        self.keep_folder()
-        user = self.options.client_user
-        directory = self.directory / f"{CLIENT_FOLDER}{next(self._numbers)}"
-        while directory.exists():  # of a node that was killed
-            directory = self.directory / f"{CLIENT_FOLDER}{next(self._numbers)}"
-        try:
-            if user is not None:
-                user.make_folder(directory)
-            else:
-                directory.mkdir(mode=0o700)
-            path = directory / server.BUNDLE
-            path.write_bytes(bundle)
-            if user is not None:
-                path.chmod(0o644)  # nobody else comes into the folder
-        except OSError:
-            remove_folder(directory, user)
-            raise
-        there = directory if user is None else directory / SENT
-        self._sent.move(self.machine.client_process, there, readable=user is not None)
-        return directory
-
-    def keep_folder(self) -> None:
-        """Make this node's folder again if somebody, who cleans /tmp, has removed it.  Raises: ConfigError."""
-        if not self.directory.is_dir():
-            logger.warning("the folder %s was removed while this node uses it: it is made again", self.directory)
-            self._folders.make()
-            self._note_processes()
-
     def _stopped(self) -> None:
         self.stopped = True
         self._timer.cancel()
@@ -481,7 +437,7 @@ class NodeProgram:
             self._warm.kill()
             self._warm = None
         self._output.close()
-        self._folders.remove()
+        self.folders.remove()
         if self.options.processes is not None:
             self.options.processes.release()
         for callback in self.options.on_stop:

@@ -35,7 +35,7 @@ class Pulses:
     def start(self) -> None:
         """Look from time to time whether schedulers are to be told."""
         with self._program.recurring.trying("the look at this node's folder"):
-            self._program.keep_folder()
+            self._program.folders.keep()
         memory, disk = self.memory_and_disk()
         if any(abs(now - told) > CHANGED * told for now, told in zip((memory, disk), self._told, strict=True)):
             self._told = memory, disk
@@ -69,7 +69,7 @@ class Pulses:
 
     def memory_and_disk(self) -> tuple[int, int]:
         """Free bytes; as they were last, if they cannot be measured now."""
-        folder = self._program.directory
+        folder = self._program.folders.path
         with self._program.recurring.trying(_MEASURING):
             while not folder.exists():  # somebody has removed it, and it is made again soon
                 folder = folder.parent

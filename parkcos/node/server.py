@@ -41,9 +41,6 @@ from parkcos.node.tally import Tally
 
 logger = logging.getLogger("parkcos")
 
-BUNDLE = ".bundle"
-"""Where the node leaves the client's bundle for the zygote, in the client's directory."""
-
 SWITCH_INTERVAL_S = 0.0005
 """How long a computing task may keep the I/O thread waiting; the default of 5 ms would delay every message by that."""
 
@@ -359,11 +356,8 @@ class Server:
         self.network.io.call(self.handle, ex.CloseAsked(grace_s))
 
     def _give_up(self) -> None:
-        """The grace is over: what still runs is reported as terminated, and this process ends.
-
-        Called for each task that has not ended by then.
-        """
-        if self.leaving:
+        """The grace is over: what still runs is reported as terminated, and this process ends."""
+        if self.leaving:  # this is called for each task
             return
         self.leaving = True
         for number, task in list(self.tasks.items()):

@@ -34,6 +34,7 @@ from parkcos.net.payload import PICKLE, loads
 from parkcos.net.runtime import Parkcos, bar
 from parkcos.node import ending, family, printing, randomness, server
 from parkcos.node.as_client import become
+from parkcos.node.client_folders import BUNDLE
 from parkcos.node.environment import limit_threads
 from parkcos.node.identity import set_dumpable
 from parkcos.node.sent import SENT
@@ -149,7 +150,7 @@ class Zygote:
             sys.path[0:0] = [str(self.directory)]
             os.environ["PATH"] = f"{self.directory}{os.pathsep}{os.environ.get('PATH', '')}"
             sys.modules["__main__"] = namespace.fresh_module("__main__")
-            path = self.folder / server.BUNDLE
+            path = self.folder / BUNDLE
             bundle = m.decode_bundle(path.read_bytes())
             path.unlink()
             limit_threads(bundle.threads)  # before anything is imported that reads it

@@ -17,9 +17,9 @@ import pytest
 
 from parkcos.cluster import messages as m
 from parkcos.node import family
+from parkcos.node.client_folders import BUNDLE
 from parkcos.node.nursery import ORDERS_MAX, Nursery
 from parkcos.node.output import OutputThread, Printed
-from parkcos.node.server import BUNDLE
 from tests.live.lib import LIMIT_S
 
 pytestmark = pytest.mark.live
