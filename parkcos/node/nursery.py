@@ -203,6 +203,8 @@ class Nursery:
             self._task = self.loop.create_task(self._bury())
 
     async def _bury(self) -> None:
+        if self._user is not None:
+            await asyncio.to_thread(self._end_group, self._user)
         status = await asyncio.to_thread(self._process.wait)
         self._close_fds()
         await asyncio.to_thread(self.printed.finish)
@@ -211,6 +213,13 @@ class Nursery:
         self.tally.close()  # not before: the node reads it as long as it knows this zygote
         how = f"was killed by signal {-status}" if status < 0 else f"ended with exit code {status}"
         self._ended(f"the process that starts the servers {self._why or how}")
+
+    def _end_group(self, user: ClientUser) -> None:
+        """Of a zygote that has ended, as it does not do by itself, without what its servers have started."""
+        ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)  # its number is nobody else's yet
+        if ended is not None and ended.si_code == os.CLD_EXITED:
+            with contextlib.suppress(ConfigError):  # said when it is started again
+                user.kill(signal.SIGKILL, [-self.pid])
 
     def _remove_directory(self, directory: Path) -> None:
         if left := remove_folder(directory, self._user):

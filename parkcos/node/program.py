@@ -35,6 +35,7 @@ from parkcos.node import state as st
 from parkcos.node import state_events as ev
 from parkcos.node.client_folders import ClientFolders
 from parkcos.node.console import NodeConsole
+from parkcos.node.ending import EXIT_S
 from parkcos.node.hours import Hours, Service
 from parkcos.node.identity import ClientUser
 from parkcos.node.nursery import Nursery
@@ -55,6 +56,8 @@ CLIENT_PULSES = 5
 """A client may be silent for so many of its pulse intervals."""
 CLOCK_S = 30.0
 """So often is the clock looked at, which may be set, or have stood still while the machine slept."""
+WIPE_S = EXIT_S + 3.0
+"""A zygote that is closed has ended by itself after this time, and has killed a server that it is to kill."""
 NOTE_S = 0.05
 """Processes that start together are noted together."""
 NOTE_AGAIN_S = 5.0
@@ -371,9 +374,12 @@ class NodeProgram:
             case ev.KillServer(index):
                 logger.warning("server %d did not end in time and is killed", index + 1)
                 self._order(family.Signal(index, signal.SIGKILL))
+                self.loop.call_later(WIPE_S, self._must_have_ended, self._nursery, self.machine.servers.get(index))
             case ev.CloseZygote():
                 self._order(family.Close())
-                if self._nursery is None:  # the client's files could not be taken, so it has none
+                if self._nursery is not None:  # which may run the client's code once more
+                    self.loop.call_later(WIPE_S, self._nursery.kill_family)
+                else:  # the client's files could not be taken
                     self.loop.call_soon(self.handle, ev.ZygoteExited("it was not there"))
             case ev.KillZygote():
                 logger.warning("node_setup of the client that is closed did not end in time and is killed")
@@ -381,6 +387,13 @@ class NodeProgram:
                     self._nursery.kill_family()
             case ev.Stop():
                 self._stopped()
+
+    def _must_have_ended(self, nursery: Nursery | None, server: st.ServerRecord | None) -> None:
+        """A server was to be killed; its zygote may be one that a task has stopped."""
+        if nursery is None or server is None or not server.alive:
+            return
+        if self.machine.servers.get(server.index) is server:
+            nursery.kill_family()
 
     def _order(self, order: family.Message) -> None:
         if self._nursery is not None:
@@ -393,7 +406,7 @@ class NodeProgram:
             directory = self.folders.make(bundle)
         except (OSError, ConfigError) as error:
             logger.warning("the client's files cannot be taken: %s", error)
-            why = f"it cannot take the client's files: {getattr(error, 'strerror', error)}"
+            why = f"it cannot take the client's files: {getattr(error, 'strerror', None) or error}"
             self.handle(ev.SetupFailed(why, setup=False))
             return
         self._nursery, self._warm = self._warm, None

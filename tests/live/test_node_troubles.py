@@ -8,6 +8,7 @@ import pty
 import re
 import resource
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -125,6 +126,35 @@ def test_a_node_without_file_descriptors_says_so_once(
     assert node.end() == 0
     assert len(node.find("Too many open files")) == 1
     assert "Traceback" not in node.text
+
+
+STOPS = """
+def stops():
+    yield
+    os.kill(os.getppid(), signal.SIGSTOP)
+
+def main(task=None):
+    client = Client([stops])
+    yield client.schedule()
+    yield (yield client.rtask(stops)).finish()
+    print("stopped", flush=True)
+
+Task(main)
+"""
+
+
+def test_a_client_cannot_keep_a_node_from_the_next_one(
+    ports: Ports, tmp_path: Path, stack: contextlib.ExitStack
+) -> None:
+    """By stopping the process that starts its servers, which so does not end them."""
+    node = stack.enter_context(ports.node(1)[0])
+    with ports.client(tmp_path, STOPS) as client:
+        client.wait_for("^stopped")
+        client.end(signal.SIGKILL)
+    node.wait_for("-> free")
+    with ports.client(tmp_path, SQUARES) as client:
+        assert client.wait() == 0, client.text
+    assert node.end() == 0
 
 
 LOOKS = """
