@@ -203,7 +203,7 @@ class Nursery:
             self._task = self.loop.create_task(self._bury())
 
     async def _bury(self) -> None:
-        if self._user is not None:
+        if self._user is not None and hasattr(os, "waitid"):  # not on macOS
             await asyncio.to_thread(self._end_group, self._user)
         status = await asyncio.to_thread(self._process.wait)
         self._close_fds()

@@ -122,6 +122,7 @@ class ProcessFile:
         self._node_folder = node_folder
         self._user = client_user
         self._fd = -1
+        self._taken = False
         self._started: dict[int, str] = {}
         self._system = this_system()
         self._folders = OwnFolders(folder, dest_path, folder_mode(client_user))
@@ -150,6 +151,7 @@ class ProcessFile:
             if not _all_ended(alive, FADE_S):
                 self._remove_earlier(alive, clean)
             self._remove_clients(earlier.folder)
+        self._taken = True
         self.write({os.getpid(): "node"})
 
     def _open(self) -> bool:
@@ -226,7 +228,9 @@ class ProcessFile:
 
         Raises: OSError, ConfigError if this cannot be done now.
         """
-        if self._fd >= 0 and not self._is_there() and not self._open():
+        if not self._taken:
+            return
+        if not (self._fd >= 0 and self._is_there()) and not self._open():
             self._close()
             raise ConfigError(f"another node uses {self.folder} by now")
         started = {pid: self._started.get(pid) or started_at(pid) for pid in processes}
@@ -234,12 +238,12 @@ class ProcessFile:
         found = [Process(pid, started[pid], what) for pid, what in processes.items() if started[pid]]
         made = [str(folder) for folder in self._folders.made]
         data = msgspec.json.encode(Processes(self._system, self._node_folder, found, made))
-        if self._fd >= 0:
-            os.pwrite(self._fd, data, 0)
-            os.ftruncate(self._fd, len(data))
+        os.pwrite(self._fd, data, 0)
+        os.ftruncate(self._fd, len(data))
 
     def release(self) -> None:
         """The node has ended, and all its processes."""
+        self._taken = False
         if self._fd >= 0:
             with contextlib.suppress(OSError):
                 self.path.unlink()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import resource
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Generator
@@ -99,6 +100,24 @@ def test_a_server_that_is_told_to_end_as_it_is_born_ends_alone(tmp_path: Path) -
             await place.hear(lambda news: isinstance(news, family.Exited) and news.index == 1)
         os.kill(other, 0)  # it is there
         assert (tmp_path / "client").is_dir()
+
+    with_place(tmp_path, body)
+
+
+def test_a_server_for_which_there_are_no_pipes_is_not_started(tmp_path: Path) -> None:
+    """It is told as one that has ended, and is tried again, as one that cannot be forked."""
+
+    async def body(place: Place) -> None:
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (psutil.Process().num_fds() + 3, limits[1]))
+        try:
+            place.nursery.fork(0, [0])
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        news = await place.hear(lambda news: isinstance(news, family.Exited))
+        assert news == family.Exited(0, "it could not be started: Too many open files")
+        place.nursery.fork(0, [0])
+        await place.hear(lambda news: news == (family.LISTENING, 0))
 
     with_place(tmp_path, body)
 

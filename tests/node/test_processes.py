@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -139,3 +141,32 @@ def test_processes_that_have_ended_are_not_noted(folder: Path, sleeper: subproce
     found = msgspec.json.decode((folder / FILE).read_bytes(), type=Processes).processes
     assert [(p.pid, p.what) for p in found] == [(os.getpid(), "node"), (sleeper.pid, "zygote")]
     file.release()
+
+
+def test_a_file_that_is_removed_is_made_again(folder: Path) -> None:
+    """With its folder, and as soon as it can be; nobody else's is written to."""
+    file = ProcessFile(folder, "node-1")
+    file.take(clean=False)
+    shutil.rmtree(folder)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        with pytest.raises((OSError, ConfigError)):
+            file.write({os.getpid(): "node"})
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    file.write({os.getpid(): "node"})
+    assert [p.what for p in msgspec.json.decode((folder / FILE).read_bytes(), type=Processes).processes] == ["node"]
+    with pytest.raises(ConfigError, match="another node uses"):
+        ProcessFile(folder, "node-1").take(clean=False)
+    shutil.rmtree(folder)
+    other = ProcessFile(folder, "node-2")
+    other.take(clean=False)
+    before = (folder / FILE).read_bytes()
+    with pytest.raises(ConfigError, match=r"another node uses .* by now"):
+        file.write({os.getpid(): "node"})
+    assert (folder / FILE).read_bytes() == before
+    file.release()
+    assert (folder / FILE).exists()
+    other.release()
+    assert not folder.exists()
