@@ -1,6 +1,7 @@
 # make demo    see it work          make test   run all tests (ARGS="-k name" for some, JOBS=0 for one at a time)
 # make lint    ruff, mypy, imports  make bench  the table of speeds, in an environment with the peers (minutes)
 # make lock    choose the newest version of everything, and write requirements/*.txt with their hashes
+# make mutate  small changes that no test notices (FILES="parkcos/net/frames.py" SAMPLE=40 SEED=1 JOBS=2; long)
 # Everything is installed into a virtual environment of its own; nothing needs to be there but Python 3.11 or later.
 # DEPS says in which versions: `lock` as in requirements/*.txt; `newest` and `lowest` that pyproject.toml allows.
 
@@ -9,6 +10,9 @@ DEPS   ?= lock
 VENV   ?= .venv$(patsubst %,-%,$(filter-out lock,$(DEPS)))
 ARGS   ?=
 JOBS   ?= 3
+FILES  ?=
+SAMPLE ?= 300
+SEED   ?= 0
 
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
@@ -24,7 +28,7 @@ install        = $(if $(install-$(DEPS)),$(install-$(DEPS)),$(error DEPS=$(DEPS)
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
            --custom-compile-command 'make lock'
 
-.PHONY: demo test lint format bench lock clean
+.PHONY: demo test lint format bench lock mutate clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py $(ARGS)
@@ -41,6 +45,9 @@ lint: $(VENV)/.installed-dev
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+mutate: $(VENV)/.installed-test
+	$(BIN)/python -m tests.mutate --sample $(SAMPLE) --seed $(SEED) --jobs $(JOBS) $(FILES)
 
 bench: $(VENV)/.made
 	$(BIN)/python -m bench $(ARGS)

@@ -73,9 +73,8 @@ class FrameReader:
         self.trusted = False
         self._big: Memory | None = None  # the payload being put together
         self._big_done = 0  # bytes of it from whole PARTs
-        self._part_seq = 0
-        self._part_left = 0  # bytes of the current PART still to come
-        self._part_at = 0  # where they go
+        # The current PART: its number, how many bytes of it are still to come, and where they go.
+        self._part_seq = self._part_left = self._part_at = 0
 
     def reset(self) -> None:
         """A new connection: forget half a frame, but keep the parts of a payload that arrived whole."""
@@ -90,7 +89,7 @@ class FrameReader:
 
     def get_buffer(self) -> memoryview:
         """Where to put the next bytes: the payload itself in the middle of a part, else the common buffer."""
-        if self._part_left and self._start == self._end:
+        if self._part_left:  # all that had come is in its place
             assert self._big is not None
             return memoryview(self._big)[self._part_at : self._part_at + self._part_left]
         if self._start == self._end:
@@ -111,7 +110,7 @@ class FrameReader:
         Raises: ProtocolError for bytes that no honest peer sends.
         """
         frames: list[Frame] = []
-        if self._part_left and self._start == self._end:
+        if self._part_left:
             self._take_part(n, frames)
             return frames
         self._end += n

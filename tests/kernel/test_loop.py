@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import functools
+import inspect
 import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parkcos.errors import SenselessYield
-from parkcos.kernel import Event, Kernel, Task
+from parkcos.errors import ForgottenYield, SenselessYield
+from parkcos.kernel import Event, Kernel, Task, Wait
+from parkcos.kernel.loop import FLUSH_WITHIN_S
 from tests.kernel.virtual import VirtualKernel
 
 
@@ -227,6 +229,85 @@ def test_flushes_run_once_at_the_end_of_the_round(kernel):
     assert seen == ["a", "b", "flush a", "flush b", "from a post"]
 
 
+def test_a_lazy_flush_waits_for_others_while_there_is_something_to_do(kernel):
+    seen = []
+
+    def main():
+        kernel.request_flush(lambda: seen.append("lazy"), lazy=True)
+        for _ in range(3):
+            yield
+            assert seen == []
+        kernel.now += FLUSH_WITHIN_S
+        yield
+        assert seen == ["lazy"]
+        kernel.request_flush(lambda: seen.append("lazy"), lazy=True)
+        kernel.request_flush(lambda: seen.append("soon"))
+        yield
+        assert seen == ["lazy", "lazy", "soon"]
+
+    kernel.main(main)
+
+
+def test_a_lazy_flush_is_done_when_there_is_nothing_else_to_do(kernel):
+    seen = []
+
+    def main(task=None):
+        began = kernel.now
+        kernel.request_flush(lambda: seen.append(kernel.now - began), lazy=True)
+        yield task.sleep(1)
+        assert seen == [0]
+
+    kernel.main(main)
+
+
+def test_a_real_sleep_ends(threaded):
+    def main(task=None):
+        yield task.sleep(0.05)
+        return "awake"
+
+    assert Task(main).future().result(30) == "awake"
+
+
+def test_what_is_yielded_after_a_forgotten_yield_is_closed(kernel):
+    async def coroutine():
+        pass
+
+    def main(task=None):
+        task.receive()
+        yielded = coroutine()
+        with pytest.raises(ForgottenYield):
+            yield yielded
+        assert inspect.getcoroutinestate(yielded) == inspect.CORO_CLOSED
+
+    kernel.main(main)
+
+
+def test_a_task_that_was_woken_by_what_was_interrupted_runs_once(kernel):
+    """The interrupt comes to the kernel between the waking and the end of the step."""
+    steps = []
+
+    class Interrupted(Wait):
+        def begin(self, task):
+            kernel.wake(task, "woken")
+            raise KeyboardInterrupt
+
+    def main():
+        steps.append((yield Interrupted()))
+        for number in range(3):
+            steps.append(number)
+            yield
+
+    def counts():
+        for number in range(3):
+            steps.append(f"other {number}")
+            yield
+
+    kernel.interrupt = lambda: None
+    kernel.spawn(counts)
+    kernel.main(main)
+    assert steps == ["other 0", "other 1", "woken", 0, "other 2", 1, 2]
+
+
 def test_current_and_the_thread(kernel):
     def main(task=None):
         assert kernel.current is task
@@ -304,8 +385,6 @@ def test_senseless_yields_of_things_made_in_the_task(kernel):
 
 
 def test_a_failing_wait_is_raised_at_its_yield(kernel):
-    from parkcos.kernel import Wait
-
     class Broken(Wait):
         def begin(self, task):
             raise ValueError("begin")

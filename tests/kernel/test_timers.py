@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -110,3 +113,74 @@ def test_a_timer_that_sets_itself_again_stops_nobody(kernel):
 
     kernel.main(main)
     assert len(count) <= 6
+
+
+def test_compaction_keeps_the_order():
+    timers = Timers()
+    targets = [Target() for _ in range(3000)]
+    times = [(7919 * number) % 3001 for number in range(3000)]
+    for when, target in zip(times, targets, strict=True):
+        timers.add(when, target)
+    keep = {id(target) for target in targets[::5]}
+    for target in targets:
+        if id(target) not in keep:
+            timers.drop(target)
+    assert len(timers.heap) < 3000
+    assert len(timers) == 600
+    popped = []
+    while timers.heap:
+        now = timers.next_when()
+        popped.append(now)
+        assert timers.pop_due(now, timers.number) is not None
+    assert popped == sorted(times[::5])
+
+
+def test_a_few_dead_ones_stay_in_the_heap():
+    timers = Timers()
+    targets = [Target() for _ in range(100)]
+    for target in targets:
+        timers.add(1, target)
+        timers.drop(target)
+    assert len(timers.heap) == 100
+    assert len(timers) == 0
+
+
+def test_many_dead_ones_stay_in_the_heap_beside_more_that_live():
+    timers = Timers()
+    targets = [Target() for _ in range(2000)]
+    for target in targets:
+        timers.add(1, target)
+    for target in targets[:900]:
+        timers.drop(target)
+    assert len(timers.heap) == 2000
+    assert len(timers) == 1100
+
+
+def test_one_that_has_fired_cannot_be_dropped():
+    timers, target, other = Timers(), Target(), Target()
+    timers.add(1, target)
+    timers.add(2, other)
+    assert timers.pop_due(1, timers.number) is target
+    timers.drop(target)
+    assert len(timers) == 1
+
+
+def test_one_that_was_cancelled_is_dropped_and_keeps_nothing_alive(kernel):
+    class Argument:
+        pass
+
+    arguments = [Argument(), Argument()]
+    watched = [weakref.ref(argument) for argument in arguments]
+
+    def main(task=None):
+        timers = [kernel.call_later(1, len, arguments[:1]), kernel.call_later(2, len, arguments[1:])]
+        count = len(kernel.timers)
+        timers[0].cancel()
+        assert len(kernel.timers) == count - 1
+        yield task.sleep(3)
+        return timers
+
+    timers = kernel.main(main)
+    arguments.clear()
+    gc.collect()
+    assert [ref() for ref in watched] == [None, None], timers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import mmap
 
 import pytest
 from hypothesis import given
@@ -118,6 +119,54 @@ def test_more_than_the_buffer_in_many_frames() -> None:
     for step in (1000, 65537, frames.BUFFER_BYTES - 1):
         reader = trusting()
         assert [f.body for f in read(reader, data, list(range(0, len(data), step)))] == bodies
+
+
+def test_after_a_whole_frame_the_whole_buffer_is_free() -> None:
+    reader = trusting()
+    for number in range(1, 4):
+        reader.feed(frame(DATA, b"x" * 100, number), number - 1)
+        assert len(reader.get_buffer()) == frames.BUFFER_BYTES
+
+
+def test_half_a_frame_leaves_room_for_the_rest_of_any() -> None:
+    """It is moved to the front once little room is left behind it, and not before."""
+    reader = trusting()
+    whole, half = frame(DATA, b"x" * 100, 1), header(DATA, frames.FRAME_BYTES_MAX, 2)
+    reader.feed(whole + half, 0)
+    assert len(reader.get_buffer()) == frames.BUFFER_BYTES - len(whole) - len(half)
+    reader = trusting()
+    whole = frame(DATA, b"x" * (frames.BUFFER_BYTES // 2 + 40_000), 1)
+    reader.feed(whole + half, 0)
+    assert len(reader.get_buffer()) == frames.BUFFER_BYTES - len(half)
+    body = bytes(range(256)) * (frames.FRAME_BYTES_MAX // 256)
+    assert [f.body for f in reader.feed(body, 1)] == [body]
+
+
+def test_a_part_is_read_to_its_place() -> None:
+    reader = trusting()
+    reader.feed(frame(BIG, BIG_SIZE.pack(100), 1) + header(PART, 60, 2) + b"a" * 20, 0)
+    assert len(reader.get_buffer()) == 40
+    assert reader.feed(b"b" * 40, 1) == [Frame(PART, 2, b"")]
+    assert reader.feed(frame(PART, b"c" * 40, 3), 2) == [Frame(PART, 3, b"a" * 20 + b"b" * 40 + b"c" * 40)]
+
+
+def test_after_a_release_nothing_is_kept() -> None:
+    reader = trusting()
+    reader.feed(frame(BIG, BIG_SIZE.pack(100), 1) + header(PART, 60, 2), 0)
+    reader.release()
+    assert len(reader.get_buffer()) == 0
+    assert not reader.trusted
+    assert reader._big is None and reader._buffer == b""
+
+
+def test_a_large_payload_gets_its_memory_as_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "PROMPT_BYTES", 1000)
+    for size, kind in ((1000, bytearray), (1001, mmap.mmap)):
+        reader = trusting()
+        reader.feed(frame(BIG, BIG_SIZE.pack(size), 1), 0)
+        assert type(reader._big) is kind
+        body = reader.feed(frame(PART, b"x" * size, 2), 1)[0].body
+        assert len(body) == size and bytes(body) == b"x" * size
 
 
 def test_what_came_twice_is_dropped() -> None:
