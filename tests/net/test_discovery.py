@@ -320,6 +320,17 @@ def test_by_multicast_on_loopback(run: Callable[..., None], port: int) -> None:
     run(test())
 
 
+def test_what_goes_to_the_group_leaves_by_the_own_interface_and_stays_in_its_network() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        module.send_to_group(sock, OwnAddress("127.0.0.1", (Interface("lo", "127.0.0.1"),), "", True))
+        assert sock.getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, 4) == socket.inet_aton("127.0.0.1")
+        assert sock.getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL) == 1
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+        module.send_to_group(sock, OwnAddress("::1", (Interface("lo", "::1"),), "", True))
+        assert sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF) == socket.if_nametoindex("lo")
+        assert sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS) == 1
+
+
 def test_answers_over_ipv6(run: Callable[..., None], port: int) -> None:
     async def test() -> None:
         one = Process(2, port, addr="::1")

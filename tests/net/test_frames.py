@@ -169,6 +169,14 @@ def test_a_large_payload_gets_its_memory_as_it_comes(monkeypatch: pytest.MonkeyP
         assert len(body) == size and bytes(body) == b"x" * size
 
 
+def test_after_a_redial_the_greeting_comes_first_again() -> None:
+    reader = FrameReader()
+    reader.feed(frame(HELLO, b"who") + frame(DATA, b"a", 1) + header(DATA, 5, 2), 0)
+    reader.reset()
+    with pytest.raises(ProtocolError, match="before the peer said who it is"):
+        reader.feed(frame(DATA, b"b", 2), 1)
+
+
 def test_what_came_twice_is_dropped() -> None:
     reader = trusting()
     data = frame(DATA, b"a", 1) + frame(DATA, b"b", 2) + frame(DATA, b"c", 3)

@@ -490,6 +490,14 @@ def test_a_malformed_greeting(body: bytes) -> None:
         session.decode_hello(body)
 
 
+def test_a_greeting_may_have_so_many_more_addresses() -> None:
+    addrs = tuple(f"10.0.0.{number}" for number in range(1, session.ADDRS_MAX + 2))
+    most = hello(1, addrs=addrs[:-1])
+    assert session.decode_hello(session.encode_hello(most)[HEADER.size :]) == most
+    with pytest.raises(ProtocolError, match=f"it has {session.ADDRS_MAX + 1} more addresses"):
+        session.decode_hello(session.encode_hello(hello(1, addrs=addrs))[HEADER.size :])
+
+
 def test_an_unknown_kind_of_frame() -> None:
     pair = Pair()
     pair.connect()
