@@ -137,6 +137,8 @@ def _examine(args: argparse.Namespace, node_port: int, scheduler_port: int, udp_
         return [*findings, dr.Finding("hint", "broadcast", "not tried, because there is no secret to try it with")]
     firewalls = active_firewalls()
     for prober in probers:
+        if not args.ipv4_udp_multicast:
+            findings += dr.judge_interfaces(prober.own.interfaces)
         heard, targets = prober.broadcast(udp_ports, LISTEN_S, LISTEN_LONGER_S, multicast=args.ipv4_udp_multicast)
         findings += dr.judge_broadcast(heard, targets, LISTEN_LONGER_S, firewalls)
     return findings

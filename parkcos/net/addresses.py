@@ -10,11 +10,12 @@ What must not live here: sockets that stay open, asyncio, the sending of anythin
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from parkcos.errors import ConfigError
 from parkcos.net.location import is_loopback, numeric_address, resolve
@@ -41,11 +42,13 @@ class Interface:
         name: of the network interface, for example ``'eth0'``; it may have several addresses.
         addr: numeric, IPv4 or IPv6.
         broadcast: the IPv4 broadcast address of its network, ``None`` when it has none.
+        computed: nobody has set that at the interface; it follows from address and mask.
     """
 
     name: str
     addr: str
     broadcast: str | None = None
+    computed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +86,23 @@ def local_interfaces() -> tuple[Interface, ...]:
         for entry in entries:
             addr = numeric_address(entry.address) if entry.family in (socket.AF_INET, socket.AF_INET6) else None
             if addr is not None:
-                broadcast = entry.broadcast if entry.family == socket.AF_INET else None
-                (connected if running else waiting).append(Interface(name, addr, broadcast))
+                broadcast, computed = _broadcast_address(entry) if entry.family == socket.AF_INET else (None, False)
+                (connected if running else waiting).append(Interface(name, addr, broadcast, computed))
     return (*connected, *waiting)
+
+
+def _broadcast_address(entry: Any) -> tuple[str | None, bool]:
+    """Return the broadcast address of what psutil says of an IPv4 address, and whether it had to be computed.
+
+    ``ip addr add`` sets none unless it is told to; the system broadcasts there all the same, but names the own address
+    (or 0.0.0.0) as broadcast address.  Tunnels, whose other end is named, and networks of one or two hosts have none.
+    """
+    if entry.broadcast and entry.broadcast not in (entry.address, "0.0.0.0"):
+        return entry.broadcast, False
+    if not entry.netmask or entry.ptp or is_loopback(entry.address):
+        return None, False
+    network = ipaddress.IPv4Interface(f"{entry.address}/{entry.netmask}").network
+    return (str(network.broadcast_address), True) if network.prefixlen <= 30 else (None, False)
 
 
 def routed_address() -> str | None:

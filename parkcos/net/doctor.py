@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from parkcos.net.addresses import Interface
+
 __all__ = [
     "CLOCK_DIFFERENCE_MAX_S",
     "Contact",
@@ -26,6 +28,7 @@ __all__ = [
     "judge_broadcast",
     "judge_clock",
     "judge_host",
+    "judge_interfaces",
     "judge_ports",
     "judge_secret",
 ]
@@ -204,6 +207,25 @@ class Heard:
     ahead_s: float | None = None
 
 
+def judge_interfaces(interfaces: Sequence[Interface]) -> list[Finding]:
+    """Say through which interfaces broadcasts leave, where that is not plain to see."""
+    findings: list[Finding] = []
+    for one in interfaces:
+        about = f"interface {one.name}"
+        if ":" in one.addr or one.addr.startswith("127."):
+            continue
+        if one.broadcast is None:
+            text = (
+                f"{one.addr} has no broadcast address, as in a tunnel or a network of one host: no program finds "
+                "another through it by broadcast; name the machines (nodes=[...], --node, --peer)"
+            )
+            findings.append(Finding("hint", about, text))
+        elif one.computed:
+            text = f"{one.addr} has no broadcast address set; {one.broadcast} is used, by its mask"
+            findings.append(Finding("ok", about, text))
+    return findings
+
+
 def judge_broadcast(heard: Sequence[Heard], targets: Sequence[str], seconds: float, firewalls: str) -> list[Finding]:
     """Say who answered a broadcast.
 
@@ -215,7 +237,7 @@ def judge_broadcast(heard: Sequence[Heard], targets: Sequence[str], seconds: flo
     about = "broadcast"
     if not targets:
         return [
-            Finding("hint", about, "on the IPv6 loopback there is neither broadcast nor multicast: name the programs")
+            Finding("hint", about, "from here there is neither broadcast nor multicast: name the programs and machines")
         ]
     findings: list[Finding] = []
     good = [one for one in heard if not one.reason]

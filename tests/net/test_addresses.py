@@ -177,11 +177,41 @@ def test_ipv6_when_there_is_no_ipv4() -> None:
     assert (own.addr, own.interfaces, own.loopback_only) == ("fd00::5", (ETH6,), False)
 
 
-def test_what_the_system_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    def entry(addr: str, broadcast: str | None = None) -> SimpleNamespace:
-        family = socket.AF_INET6 if ":" in addr else socket.AF_INET
-        return SimpleNamespace(family=family, address=addr, broadcast=broadcast)
+def entry(addr: str, broadcast: str | None = None, mask: str = "255.255.255.0", ptp: str = "") -> SimpleNamespace:
+    family = socket.AF_INET6 if ":" in addr else socket.AF_INET
+    return SimpleNamespace(family=family, address=addr, broadcast=broadcast, netmask=mask, ptp=ptp or None)
 
+
+@pytest.mark.parametrize("given", [None, "", "0.0.0.0", "10.1.2.3"])
+@pytest.mark.parametrize(
+    ("mask", "broadcast"),
+    [
+        ("255.255.255.0", "10.1.2.255"),
+        ("255.255.0.0", "10.1.255.255"),
+        ("255.255.255.252", "10.1.2.3"),
+        ("255.255.255.254", None),
+        ("255.255.255.255", None),
+    ],
+)
+def test_a_broadcast_address_that_nobody_has_set(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, mask: str, broadcast: str | None
+) -> None:
+    addr = "10.1.2.2" if broadcast == "10.1.2.3" else "10.1.2.3"
+    table = {"eth0": [entry(addr, given if given != "10.1.2.3" else addr, mask)]}
+    monkeypatch.setattr(psutil, "net_if_addrs", lambda: table)
+    monkeypatch.setattr(psutil, "net_if_stats", dict)
+    (found,) = local_interfaces()
+    assert found == Interface("eth0", addr, broadcast, computed=broadcast is not None)
+
+
+def test_tunnels_and_loopback_have_no_broadcast_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = {"lo": [entry("127.0.0.1", None, "255.0.0.0")], "tun0": [entry("10.8.0.2", None, ptp="10.8.0.2")]}
+    monkeypatch.setattr(psutil, "net_if_addrs", lambda: table)
+    monkeypatch.setattr(psutil, "net_if_stats", dict)
+    assert local_interfaces() == (LO, TUNNEL)
+
+
+def test_what_the_system_says(monkeypatch: pytest.MonkeyPatch) -> None:
     table = {
         "lo": ([entry("127.0.0.1"), entry("::1")], True, "up,loopback,running"),
         "eth0": ([entry("10.0.0.5", "10.0.0.255")], False, "up,broadcast,multicast"),  # no cable

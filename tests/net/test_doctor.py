@@ -17,7 +17,7 @@ import pytest
 from parkcos.net import doctor as dr
 from parkcos.net import probe as probes
 from parkcos.net import session as sessions
-from parkcos.net.addresses import choose_address
+from parkcos.net.addresses import Interface, choose_address
 from parkcos.net.certificates import CertificateIdentity, load_certificates, make_certificate
 from parkcos.net.datagram import Announce, encode
 from parkcos.net.probe import Prober
@@ -153,9 +153,17 @@ def test_nobody_answers_a_broadcast() -> None:
     (finding,) = dr.judge_broadcast([], ["10.0.0.255"], 6.5, "the firewall ufw")
     assert "the firewall ufw runs here" in finding.text
     (finding,) = dr.judge_broadcast([], [], 6.5, "")
-    assert "IPv6 loopback" in finding.text
+    assert "neither broadcast nor multicast" in finding.text
     here = dr.Heard("10.0.0.5", True, "node 'me' at 10.0.0.5:9706")
     assert levels(dr.judge_broadcast([here], ["10.0.0.255"], 6.5, "")) == ["ok", "hint"]
+
+
+def test_interfaces_without_a_broadcast_address() -> None:
+    plain = Interface("eth0", "10.0.0.5", "10.0.0.255")
+    assert dr.judge_interfaces([plain, Interface("lo", "127.0.0.1"), Interface("eth0", "fd00::5")]) == []
+    computed = Interface("eth1", "10.1.0.5", "10.1.255.255", computed=True)
+    only(dr.judge_interfaces([plain, computed]), "ok", "10.1.0.5", "10.1.255.255 is used")
+    only(dr.judge_interfaces([plain, Interface("tun0", "10.8.0.2")]), "hint", "10.8.0.2", "name the machines")
 
 
 def test_another_secret_is_a_problem_only_if_nobody_has_the_same() -> None:

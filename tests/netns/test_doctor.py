@@ -56,6 +56,23 @@ def test_a_node_that_is_well(lab: Callable[..., Lab], site: Site) -> None:
     site.end(node)
 
 
+def test_hosts_whose_interfaces_have_no_broadcast_address(lab: Callable[..., Lab], site: Site) -> None:
+    """As `ip addr add` leaves them: they find each other all the same."""
+    net = lab({"a": ["one", "two"]})
+    for host in (net["one"], net["two"]):
+        ((device, address),) = host.interfaces.values()
+        host.net("ip", "addr", "del", f"{address}/24", "dev", device)
+        host.net("ip", "addr", "add", f"{address}/24", "dev", device)
+    node = started(site, net["two"])
+    code, findings = doctor(site, net["one"])
+    assert code == 0, findings
+    ((level, interface),) = about(findings, "interface")
+    assert level == "ok" and f"{net['one'].ip} has no broadcast address set; 10.77." in interface
+    (answer,) = about(findings, "broadcast")
+    assert answer[0] == "ok" and "node 'two'" in answer[1]
+    site.end(node)
+
+
 def test_nothing_listens(lab: Callable[..., Lab], site: Site) -> None:
     net = lab({"a": ["one", "two"]})
     code, findings = doctor(site, net["one"], net["two"].ip)
