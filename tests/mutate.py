@@ -235,6 +235,14 @@ class Copy:
         self.root = folder / "tree"
         shutil.copytree(root, self.root, ignore=shutil.ignore_patterns(*NOT_COPIED), symlinks=True)
         self._usual_s: dict[str, float] = {}
+        self._process: subprocess.Popen[bytes] | None = None
+        self.stopped = False
+
+    def stop(self) -> None:
+        """End what runs, and run nothing any more.  Another thread."""
+        self.stopped = True
+        if self._process is not None:
+            self._kill(self._process)
 
     def prepare(self, paths: Sequence[str]) -> None:
         """Run the tests without any change, to see that they pass and how long they take.
@@ -291,14 +299,22 @@ class Copy:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        self._process = process
+        if self.stopped:
+            self._kill(process)
         try:
             return process.wait(limit_s) == 0
         except subprocess.TimeoutExpired:
             return False
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # what hangs, and what it has started
+            self._kill(process)
             process.wait()
+
+    @staticmethod
+    def _kill(process: subprocess.Popen[bytes]) -> None:
+        """It, if it hangs, and what it has started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def survivors(root: Path, sample: Sequence[Mutant], jobs: int) -> list[Mutant]:
@@ -309,11 +325,13 @@ def survivors(root: Path, sample: Sequence[Mutant], jobs: int) -> list[Mutant]:
     paths = list(dict.fromkeys(mutant.path for mutant in sample))
     survived: list[Mutant] = []
     failures: list[BaseException] = []
+    trees: list[Copy] = []
 
     def work() -> None:
         try:
             with tempfile.TemporaryDirectory(prefix="parkcos-mutate-") as folder:
                 tree = Copy(root, Path(folder))
+                trees.append(tree)
                 tree.prepare(paths)
                 while not failures:
                     mutant = waiting.get_nowait()
@@ -330,8 +348,15 @@ def survivors(root: Path, sample: Sequence[Mutant], jobs: int) -> list[Mutant]:
     workers = [threading.Thread(target=work) for _ in range(max(1, min(jobs, len(sample))))]
     for worker in workers:
         worker.start()
-    for worker in workers:
-        worker.join()
+    try:
+        for worker in workers:
+            worker.join()
+    except KeyboardInterrupt as error:
+        failures.append(error)
+        for tree in trees:
+            tree.stop()
+        for worker in workers:
+            worker.join()
     if failures:
         raise failures[0]
     return sorted(survived, key=lambda m: (m.path, m.start))
@@ -347,11 +372,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     everything = [mutant for path in args.files for mutant in mutants_of(path, (ROOT / path).read_bytes())]
     sample = random.Random(args.seed).sample(everything, min(args.sample, len(everything)))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         survived = survivors(ROOT, sample, args.jobs)
     except RuntimeError as error:
         print(f"make mutate: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     tried, left = Counter(m.path for m in sample), Counter(m.path for m in survived)
     print(f"\nof {len(everything)} changes {len(sample)} were tried (seed {args.seed}); survivors:")
     for mutant in survived:
