@@ -168,6 +168,96 @@ def test_much_is_acknowledged_without_being_asked() -> None:
     assert ACK not in frames.RELIABLE
 
 
+def test_who_is_behind_acknowledges_only_what_it_is_asked_to() -> None:
+    pair = Pair()
+    pair.connect()
+    b = pair.sides[1]
+    b.hold_acks = True
+    for _ in range(session.ACK_FRAMES + 1):
+        pair.send(0, b"x")
+    pair.write(0)
+    pair.read(1)
+    assert not b.wants_write
+    assert b.acknowledge()
+    assert kinds(pair.write(1)) == [(ACK, session.ACK_FRAMES + 1, 0)]
+
+
+def test_a_write_ends_with_the_frame_that_fills_its_budget() -> None:
+    pair = Pair()
+    pair.connect()
+    for _ in range(5):
+        pair.send(0, b"x" * 100)
+    assert [seq for _, seq, _ in kinds(pair.write(0, 200))] == [1, 2]
+    assert [seq for _, seq, _ in kinds(pair.write(0, 201))] == [3, 4, 5]
+
+
+def test_states_of_a_connection() -> None:
+    one = Session(hello(1), 1)
+
+    def state() -> tuple[bool, bool]:
+        return one.attached, one.established
+
+    assert state() == (False, False)
+    one.attach(NOW)
+    assert (*state(), one.last_heard) == (True, False, NOW)
+    one.welcome(hello(2, session=2))
+    assert state() == (True, True)
+    one.attach(NOW + 1)
+    assert state() == (True, False)
+    one.welcome(hello(2, session=2))
+    one.detach()
+    assert state() == (False, False)
+
+
+def test_when_it_is_over_nothing_is_kept() -> None:
+    pair = Pair()
+    pair.connect()
+    one = pair.sides[0]
+    pair.send(0, b"sent")
+    pair.write(0)
+    for number in range(3):
+        pair.send(0, b"%d waits" % number)
+    one.pulse()
+    assert one.release() == 3
+    assert (one.attached, one.established, one.idle, one.wants_write, one.unacked_bytes) == (
+        False,
+        False,
+        True,
+        False,
+        0,
+    )
+    assert len(one.get_buffer()) == 0
+
+
+def test_a_large_payload_is_cut_across_its_buffers() -> None:
+    for sizes, parts in {(64, 64): [64, 64], (96, 32): [64, 64], (1, 1, 1): [3], (129,): [64, 64, 1]}.items():
+        one = Session(hello(1), 1)
+        one.queue_big([b"x" * size for size in sizes])
+        assert one.unacked_bytes == sum(sizes) + frames.BIG_SIZE.size
+        one.attach(NOW)
+        one.welcome(hello(2, session=2))
+        data = flat(one.data_to_send(1 << 20, NOW))
+        assert [length for kind, _, length in kinds(data) if kind == PART] == parts
+
+
+def test_the_parts_of_a_payload_count_for_the_acknowledgement(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "ACK_BYTES", 64 * 5)
+    pair = Pair()
+    pair.connect()
+    pair.send(0, b"x" * 64 * 3, big=True)  # and the BIG itself counts as a part
+    pair.write(0)
+    pair.read(1)
+    assert not pair.sides[1].wants_write
+    pair.send(0, b"x" * 64)
+    pair.write(0)
+    pair.read(1)
+    assert kinds(pair.write(1)) == [(ACK, 5, 0)]
+    pair.send(0, b"x" * 64 * 4)  # from there on it is counted again
+    pair.write(0)
+    pair.read(1)
+    assert not pair.sides[1].wants_write
+
+
 def test_nothing_reliable_goes_out_before_the_greeting() -> None:
     a = Session(hello(1), 1)
     a.queue(DATA, [b"early"])
@@ -482,6 +572,7 @@ def test_a_greeting_with_more_fields_is_understood_so_far() -> None:
         msgspec.msgpack.encode(hello(1, addr="")),
         msgspec.msgpack.encode(hello(1, port=65536)),
         msgspec.msgpack.encode(hello(1, port=-1)),
+        msgspec.msgpack.encode(hello(1, addrs=("10.0.0.1", "no address"))),
         msgspec.msgpack.encode(hello(1, name="NAME")).replace(b"NAME", b"\xff\xfe\xfd\xfc"),
     ],
 )
@@ -490,10 +581,11 @@ def test_a_malformed_greeting(body: bytes) -> None:
         session.decode_hello(body)
 
 
-def test_a_greeting_may_have_so_many_more_addresses() -> None:
+def test_greetings_at_the_bounds() -> None:
     addrs = tuple(f"10.0.0.{number}" for number in range(1, session.ADDRS_MAX + 2))
     most = hello(1, addrs=addrs[:-1])
-    assert session.decode_hello(session.encode_hello(most)[HEADER.size :]) == most
+    for good in (most, hello(1, port=0), hello(1, port=65535)):
+        assert session.decode_hello(session.encode_hello(good)[HEADER.size :]) == good
     with pytest.raises(ProtocolError, match=f"it has {session.ADDRS_MAX + 1} more addresses"):
         session.decode_hello(session.encode_hello(hello(1, addrs=addrs))[HEADER.size :])
 
