@@ -13,7 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parkcos.errors import ConfigError, ProtocolError
-from parkcos.net.datagram import DATAGRAM_BYTES_MAX, REASONS, Announce, DatagramGate, DatagramRejected, Leaving, encode
+from parkcos.net.datagram import (
+    DATAGRAM_BYTES_MAX,
+    REASONS,
+    Announce,
+    DatagramGate,
+    DatagramRejected,
+    Leaving,
+    encode,
+    sent_at,
+)
 
 KEY = b"k" * 32
 NOW = 1_800_000_000.0
@@ -91,6 +100,32 @@ def test_short_and_rightly_sealed() -> None:
     for sealed in (b"", b"\0" * 7):
         data = b"PKC1" + hmac.digest(KEY, sealed, "sha256")[:16] + sealed
         assert rejected(DatagramGate(KEY), data) == "malformed"
+
+
+def test_when_it_was_sent() -> None:
+    for key in (KEY, None):
+        data = encode(HERE, key, NOW + 0.25)
+        assert sent_at(data) == NOW + 0.25
+        header = 4 + 8 + (16 if key else 0)
+        assert sent_at(data[:header]) == NOW + 0.25
+        assert sent_at(data[: header - 1]) is None
+    assert sent_at(b"") is None
+
+
+def test_the_largest_datagram_that_is_looked_at() -> None:
+    gate = DatagramGate(KEY)
+    assert rejected(gate, b"PKC1" + b"x" * (DATAGRAM_BYTES_MAX - 4)) == "mac"
+    assert rejected(gate, b"PKC1" + b"x" * (DATAGRAM_BYTES_MAX - 3)) == "oversized"
+
+
+def test_a_double_is_forgotten_only_when_it_is_stale() -> None:
+    """One whose time is ahead of the receiver's stays fresh for longer."""
+    gate = DatagramGate(KEY, max_age_s=10)
+    early, other = encode(HERE, KEY, NOW + 10), encode(GONE, KEY, NOW + 15)
+    gate.open(early, NOW)
+    gate.open(other, NOW + 19.9)
+    assert rejected(gate, early, NOW + 19.9) == "replay"
+    assert rejected(gate, early, NOW + 20.1) == "stale"
 
 
 def test_stale_says_how_much() -> None:

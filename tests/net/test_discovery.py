@@ -353,12 +353,20 @@ class FakeSocket:
 
     def __init__(self, error: OSError | None = None) -> None:
         self.sent: list[tuple[str, int]] = []
+        self.said: list[bytes] = []
         self.error = error
 
-    def sendto(self, _: bytes, target: tuple[str, int]) -> None:
+    def sendto(self, data: bytes, target: tuple[str, int]) -> None:
         if self.error is not None:
             raise self.error
         self.sent.append(target)
+        self.said.append(data)
+
+    def asks(self) -> list[bool]:
+        """Whether each of the announcements since the last call asks for an answer."""
+        said, self.said = self.said, []
+        messages = [DatagramGate(KEY).open(data, NOW) for data in said]
+        return [message.reply for message in messages if isinstance(message, Announce)]
 
     def getsockname(self) -> tuple[str, int]:
         return "127.0.0.2", 1
@@ -410,6 +418,78 @@ def test_targets_and_answers_outside() -> None:
     discovery._receive(encode(Leaving("10.0.0.7", 9000, 7), KEY, NOW), ("10.0.0.7", 5000))
     assert heard == [7, 8, -7]
     assert sock.sent == [("10.0.0.7", 5000)]
+
+
+def test_who_asks_for_answers(run: Callable[..., None]) -> None:
+    discovery, sock = fake(OwnAddress("10.0.0.5", (ETH0,), "", False), [])
+
+    async def ticks() -> None:
+        for _ in range(len(module.ANNOUNCE_FIRST_S) + 2):
+            discovery._tick()
+            assert discovery._timer is not None
+            discovery._timer.cancel()
+
+    discovery.probe()
+    assert sock.asks() == [True, True]
+    discovery._receive(encode(Announce("10.0.0.7", 9000, 7, "", (), 1, True), KEY, NOW), ("10.0.0.7", 5000))
+    assert sock.asks() == [False]
+    sock.sent.clear()
+    discovery.greet("10.0.0.9")
+    discovery.greet("10.0.0.9", 77)
+    discovery.greet("fd00::9")
+    assert sock.sent == [("10.0.0.9", 9705), ("10.0.0.9", 9706), ("10.0.0.9", 77)]
+    assert sock.asks() == [True, True, True]
+    run(ticks())
+    assert sock.asks() == [True, True] * len(module.ANNOUNCE_FIRST_S) + [False, False] * 2
+    discovery.paused = True
+    run(ticks())
+    discovery.probe()
+    assert sock.said == []
+
+
+def test_while_a_secret_is_replaced_everything_is_sealed_with_both() -> None:
+    discovery, sock = fake(OwnAddress("10.0.0.5", (ETH0,), "", False), [])
+    discovery._old_mac_key = b"old" * 8
+    discovery.greet("10.0.0.9", 77)
+    for data, key in zip(sock.said, (KEY, b"old" * 8), strict=True):
+        assert DatagramGate(key).open(data, NOW).incarnation == 2
+
+
+def test_starting_and_closing_twice(run: Callable[..., None], port: int) -> None:
+    async def test() -> None:
+        one, two = Process(2, port), Process(3, port)
+        await two.discovery.start()
+        await one.discovery.start()
+        own, sockets = one.discovery.private_port, list(one.discovery._transports)
+        assert own > 0 and len(sockets) == 2
+        await one.discovery.start()
+        assert (one.discovery.private_port, one.discovery._transports) == (own, sockets)
+        one.discovery.close()
+        one.discovery.close()
+        assert one.discovery.private_port == 0 and one.discovery._timer is None
+        assert all(sock.is_closing() for sock in sockets)
+        await two.until(lambda: 2 in two.left)
+        two.discovery.close()
+
+    run(test())
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+@pytest.mark.parametrize("shared", [False, True])
+def test_options_of_the_sockets(family: socket.AddressFamily, shared: bool, port: int) -> None:
+    with module.bound_socket(family, "", port, shared=shared) as sock:
+        assert sock.getsockname()[1] == port
+        assert not sock.getblocking()
+        assert bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)) == shared
+        assert bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)) == shared
+        assert bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST)) == (family == socket.AF_INET)
+        if family == socket.AF_INET6:
+            assert sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+        if shared:
+            module.bound_socket(family, "", port, shared=True).close()
+        else:
+            with pytest.raises(OSError, match="in use"):
+                module.bound_socket(family, "", port, shared=True)
 
 
 @pytest.mark.parametrize(

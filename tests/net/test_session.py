@@ -643,6 +643,13 @@ def test_garbage_at_each_stage() -> None:
         assert pair.got[0] == [b"good"]
 
 
+def test_a_greeting_is_told_as_it_was_sent() -> None:
+    one = Session(hello(1), 1)
+    one.attach(NOW)
+    said = hello(2, session=7)
+    assert one.feed(session.encode_hello(said), NOW) == [session.Event(HELLO, said)]
+
+
 def test_bye_brings_its_reason() -> None:
     pair = Pair()
     pair.connect()
