@@ -161,6 +161,8 @@ class Incoming(ClientShell):
                 self._tell(Statuses.ClientScheduled, None)
                 if self._turn is not None:
                     self._turn.set_result(0)
+                for reason in list(self._side.failures.values()):  # since it began to look for a scheduler
+                    self._side.lose_cluster(reason, self._id)
             elif self._state is RUNNING:
                 self._handle(d.TurnBegun())
 

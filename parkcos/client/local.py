@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import json
 import logging
 import os
-import secrets
 import socket
 import subprocess
+import time
 from concurrent.futures import Future
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from parkcos.client.side import ClientSide
 from parkcos.cluster.limits import processors
@@ -23,15 +22,23 @@ from parkcos.net.options import NetworkOptions
 from parkcos.net.runtime import VERSION, Parkcos
 from parkcos.net.secret import ClusterKeys
 from parkcos.node.family import command as family_command
+from parkcos.node.family import describe_exit
+
+if TYPE_CHECKING:
+    from parkcos.net.network import Network
 
 logger = logging.getLogger("parkcos")
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0
+END_WAIT_S = 5.0
+"""The time that a node which says nothing more has to end."""
 
 
 class LocalCluster:
-    """A node with `cpus` server processes on this machine, and a network on loopback that nobody else can enter.
+    """A node with `cpus` server processes on this machine, which nobody but this program can use.
+
+    It has keys of its own, whatever secret this program has: who knows that does not get in.
 
     Use it as a context manager, from a plain script, in a task, or with ``async with``; clients that are scheduled
     inside run their tasks there.  Nothing of it is left when the block ends, nor when this program dies.
@@ -61,20 +68,23 @@ class LocalCluster:
         return self._ready.result(START_TIMEOUT_S)
 
     def start(self) -> None:
-        """Start the node; does not wait for it (a client does)."""
+        """Start the node; does not wait for it (a client does, and is told if it cannot be started)."""
         if self._process is not None:
             raise UsageError("this LocalCluster has been started already")
         runtime = Parkcos.instance()
         if runtime._network is None and runtime._configured is None:
-            keys = ClusterKeys(secrets.token_bytes(32), secrets.token_bytes(32))
             runtime.configure(
-                NetworkOptions(host="127.0.0.1", keys=keys, discover=False, version=VERSION, say_address=False)
+                NetworkOptions(
+                    host="127.0.0.1", keys=ClusterKeys.random(), discover=False, version=VERSION, say_address=False
+                )
             )
         network = runtime.network
         self._started_by = os.getpid()
+        keys = self._keys = ClusterKeys.random()
+        network.hub.guests.welcome(keys)
         theirs: socket.socket
         self._control, theirs = socket.socketpair()
-        command = family_command("parkcos.node.main", "--local_cluster", theirs.fileno())
+        command = family_command("parkcos.node.local", theirs.fileno())
         with theirs:
             self._process = subprocess.Popen(
                 command + (["--debug"] if self.debug else []),
@@ -82,35 +92,48 @@ class LocalCluster:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C is for this program, which then ends the cluster
             )
-        chosen, certificates = network.options.keys, network.options.certificates
         config = {
             "host": network.own.addr,
             "name": self.name,
             "cpus": self.cpus,
-            "ca_seed": chosen.ca_seed.hex() if chosen else "",
-            "mac_key": chosen.mac_key.hex() if chosen else "",
-            "certificates": dataclasses.asdict(certificates) if certificates else None,
+            "ca_seed": keys.ca_seed.hex(),
+            "mac_key": keys.mac_key.hex(),
+            "keys_name": keys.name,
         }
-        self._control.sendall(json.dumps(config).encode() + b"\n")
+        with contextlib.suppress(OSError):  # it has ended already, which is seen below
+            self._control.sendall(json.dumps(config).encode() + b"\n")
         self._side = ClientSide.of(network)
         self._side.private_scheduler()
-        self._ready = network.io.run(self._await_port(network))
+        self._ready = Future()
+        self._followed = network.io.run(self._follow(network, self._process, self._control))
         runtime.atexit(0, self.close)
 
-    async def _await_port(self, network: Any) -> Location:
-        control = self._control
-        assert control is not None and self._process is not None
+    async def _follow(self, network: Network, process: subprocess.Popen[bytes], control: socket.socket) -> None:
+        """Take up the node when it is ready, and say so when it has ended and nobody wanted that."""
+        assert self._ready is not None
         control.setblocking(False)
-        line = b""
-        async with asyncio.timeout(START_TIMEOUT_S):
-            while not line.endswith(b"\n"):
-                data = await network.io.loop.sock_recv(control, 4096)
-                if not data:
-                    raise ParkcosError("the local cluster's node did not start; its error is in the log above")
-                line += data
-        location = Location(network.own.addr, json.loads(line)["port"])
-        self._side.add_contact(location)
-        return location
+        said: dict[str, Any] = {}
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                said = await _next_word(control)
+        except TimeoutError:
+            said = {"error": f"it has not said anything for {START_TIMEOUT_S:g} s"}
+        how = "did not start"
+        if "port" in said:
+            location = Location(network.own.addr, said["port"])
+            network.hub.guests.live_at([location], self._keys.name)
+            self._side.add_contact(location)
+            self._ready.set_result(location)
+            said = await _next_word(control)  # its last one, if any
+            self._side.drop_contact(location)
+            how = "has ended"
+        reason = f"the node of the LocalCluster {how}: {said.get('error') or await _ending(process)}"
+        if self._process is None:  # it was closed
+            reason = "the LocalCluster was closed"
+        else:
+            self._side.cluster_failed(self, reason)
+        if not self._ready.done():
+            self._ready.set_exception(ParkcosError(reason))
 
     def close(self) -> None:
         """End the node and its servers, and wait until they are gone."""
@@ -121,7 +144,7 @@ class LocalCluster:
         if self._ready.done() and self._ready.exception() is None:
             self._side.drop_contact(self._ready.result())
         with contextlib.suppress(OSError):  # it has ended by itself
-            self._control.shutdown(socket.SHUT_RDWR)  # which is the node's end, and that of waiting for its port
+            self._control.shutdown(socket.SHUT_RDWR)  # which is the node's end, and that of following it
         try:
             process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
@@ -129,11 +152,11 @@ class LocalCluster:
             process.kill()
             process.wait()
         with contextlib.suppress(Exception):
-            self._ready.result(1.0)
+            self._followed.result(1.0)
         self._control.close()  # nobody reads it any more
-        if not self._side.contacts and not self._side.network.options.discover:
-            for client in list(self._side.clients.values()):
-                client._lose_cluster("the LocalCluster was closed")
+        self._side.failures.pop(self, None)
+        self._side.network.hub.guests.dismiss(self._keys.name)
+        self._side.lose_cluster("the LocalCluster was closed")
 
     def __enter__(self) -> Self:
         self.start()
@@ -153,3 +176,28 @@ class LocalCluster:
             self.close()
         else:
             await asyncio.to_thread(self.close)
+
+
+async def _next_word(control: socket.socket) -> dict[str, Any]:
+    """What the node says next; nothing when it has ended."""
+    line = b""
+    while not line.endswith(b"\n"):
+        try:
+            data = await asyncio.get_running_loop().sock_recv(control, 4096)
+        except ConnectionError:  # it has not even read what it was told
+            data = b""
+        if not data:
+            return {}
+        line += data
+    said: dict[str, Any] = json.loads(line)
+    return said
+
+
+async def _ending(process: subprocess.Popen[bytes]) -> str:
+    """How the node has ended, or is about to, in words."""
+    end = time.monotonic() + END_WAIT_S
+    while (code := process.poll()) is None and time.monotonic() < end:
+        await asyncio.sleep(0.01)
+    if code is None:
+        return "it has nothing more to say"
+    return describe_exit(-code if code < 0 else code << 8)

@@ -438,6 +438,8 @@ class ClientShell:
         location, hub = self._locations[effect.server], self._network.hub
         node = hub.by_incarnation.get(self._machine.servers[effect.server].node)
         at = [Location(there.addr, location.port) for there in node.addresses] if node is not None else []
+        if node is not None:
+            hub.guests.neighbours([location, *at], of=node.location)
         hub.peer_at(location, effect.server, at or [location])
         self._be_patient(effect.server)
         form = PICKLE

@@ -61,6 +61,8 @@ class ClientSide:
         self.scheduler: SchedulerService | None = None
         self.lock = threading.Lock()
         self.contacts: dict[Location, None] = {}
+        self.failures: dict[object, str] = {}
+        """Why a local cluster cannot be used, by the cluster, until that is closed."""
         self.wants_servers: set[Callable[[], object]] = set()
         """Called in the kernel thread when a client has a server more."""
         network.hub.callbacks.gone.append(self._peer_gone)
@@ -99,6 +101,25 @@ class ClientSide:
         """The named nodes that the private scheduler has not reached, and why.  I/O thread."""
         return self.scheduler.not_reached() if self.scheduler is not None else []
 
+    def cluster_failed(self, cluster: object, reason: str) -> None:
+        """A local cluster cannot be used, or not any more: who schedules is told, and who waits, if for nobody else.
+
+        I/O thread."""
+        logger.error("%s", reason)
+        self.failures[cluster] = reason
+        self.lose_cluster(reason)
+
+    def lose_cluster(self, reason: str, only: int = 0) -> None:
+        """A local cluster is gone: if that was the last place that may have nodes, all clients have lost theirs.
+
+        Args:
+            only: the client that is told; 0: all are.
+        """
+        if not self.contacts and not self.network.options.discover:
+            for number, client in list(self.clients.items()):
+                if only in (0, number):
+                    client._lose_cluster(reason)
+
     # -- finding a scheduler (kernel thread)
 
     @operation
@@ -115,6 +136,8 @@ class ClientSide:
                 location = Location(addresses[0], SCHEDULER_PORT)
             found: int = yield self._at(location, end, wanted)
             return found
+        for reason in list(self.failures.values()):
+            raise ScheduleError(reason)
         own = self.scheduler is not None or self.contacts
         scheduler = self.private_scheduler(contacts)
         if own:

@@ -142,6 +142,8 @@ class CertificateIdentity:
         clock: gives the time in seconds since the epoch.
     """
 
+    asks_for = ""
+
     def __init__(self, loaded: Certificates, clock: Callable[[], float] = time.time) -> None:
         self._loaded = loaded
         self._clock = clock

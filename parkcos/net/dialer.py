@@ -117,10 +117,11 @@ class Dialer:
     async def _attempt(self, peer: Peer, address: Location, stale: Link | None) -> None:
         """Connect, greet, and hand the connection over; raises what went wrong."""
         hub = self.hub
-        context = hub.identity.client_context() if hub.identity else None
+        context, asks_for = hub.guests.to_dial(address)
         loopback = hub.own.addr.startswith("127.") and address.addr.startswith("127.")
         async with asyncio.timeout(DIAL_TIMEOUT_S):
-            link = await links.connect(address.addr, address.port, context, hub.own.addr if loopback else None)
+            source = hub.own.addr if loopback else None
+            link = await links.connect(address.addr, address.port, context, source, asks_for)
             try:
                 async with peer.dial_lock:  # only one of the attempts goes further at a time
                     await self._greet(peer, link, address, stale)

@@ -142,7 +142,7 @@ class Door:
         link: Link | None = None
         try:
             async with asyncio.timeout(GREETING_TIMEOUT_S):
-                context = hub.identity.server_context() if hub.identity else None
+                context = await hub.guests.to_accept(sock)
                 link = await links.accepted(sock, context, text)
                 link.send([sessions.encode_hello(hub.own)])
                 hello = await read_hello(link)

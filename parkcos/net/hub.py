@@ -25,6 +25,7 @@ from parkcos.net.book import Book
 from parkcos.net.dialer import Dialer
 from parkcos.net.door import Door, in_words, with_port
 from parkcos.net.frames import BYE, DATA, PART, Memory
+from parkcos.net.guests import Guests
 from parkcos.net.iothread import IOThread
 from parkcos.net.keepalive import KeepAlive
 from parkcos.net.link import Link
@@ -99,6 +100,7 @@ class Hub:
         self.lookout = Lookout(io, self.keep_ticking)
         self.keep_alive = KeepAlive(self)
         self.refusals = Refusals(identity)
+        self.guests = Guests(identity)
 
     # -- starting and stopping
 

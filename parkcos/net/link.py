@@ -197,11 +197,12 @@ class _TlsSocket(ssl.SSLSocket):
             raise ConnectionResetError(errno.ECONNRESET, CLOSED) from error
 
 
-async def connect(addr: str, port: int, context: ssl.SSLContext | None, source: str | None) -> Link:
+async def connect(addr: str, port: int, context: ssl.SSLContext | None, source: str | None, asks_for: str = "") -> Link:
     """Dial a process.
 
     Args:
         context: for TLS; None for a cluster without a secret.
+        asks_for: the name that the handshake asks for, if any.
         source: own address to dial from, or None for the system's choice.
     Raises: OSError, ssl.SSLError.
     """
@@ -212,7 +213,7 @@ async def connect(addr: str, port: int, context: ssl.SSLContext | None, source: 
         if source:
             sock.bind((source, 0))
         await _connected(loop, sock, addr, port)
-        return await _secured(loop, sock, context, dialed=True, peer_text=str(Location(addr, port)))
+        return await _secured(loop, sock, context, dialed=True, peer_text=str(Location(addr, port)), asks_for=asks_for)
     except BaseException:
         sock.close()
         raise
@@ -247,12 +248,17 @@ async def _secured(
     *,
     dialed: bool,
     peer_text: str,
+    asks_for: str = "",
 ) -> Link:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if context is None:
         return Link(loop, sock, dialed, peer_text)
     context.sslsocket_class = _TlsSocket
-    tls = own(context.wrap_socket(sock, server_side=not dialed, do_handshake_on_connect=False))
+    tls = own(
+        context.wrap_socket(
+            sock, server_side=not dialed, do_handshake_on_connect=False, server_hostname=asks_for or None
+        )
+    )
     try:
         while True:
             try:

@@ -56,11 +56,18 @@ class ClusterKeys:
         mac_key: 32 bytes, the key of the discovery datagrams' HMAC-SHA256.
         old: the keys of the secret before this one, while it is being replaced: those who have only one of the two
             are understood, too.
+        name: of keys that come from no secret: whoever holds them asks for it of processes that hold others, too.
     """
 
     ca_seed: bytes = field(repr=False)
     mac_key: bytes = field(repr=False)
     old: ClusterKeys | None = field(default=None, repr=False)
+    name: str = field(default="", repr=False)
+
+    @classmethod
+    def random(cls) -> ClusterKeys:
+        """Keys that nobody else has, with a name."""
+        return cls(secrets.token_bytes(32), secrets.token_bytes(32), name=f"parkcos-{secrets.token_hex(8)}")
 
     @classmethod
     def derive(cls, secret: str) -> ClusterKeys:

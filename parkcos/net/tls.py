@@ -61,7 +61,12 @@ _NAME_BYTES_MAX: Final = 64  # X.509's bound for a common name
 
 
 class Identity(Protocol):
-    """What sessions need of whatever a process proves itself with."""
+    """What sessions need of whatever a process proves itself with.
+
+    asks_for: the name for which it asks whoever it dials, "" for none: see guests.py.
+    """
+
+    asks_for: str
 
     def server_context(self) -> ssl.SSLContext:
         """Return the context for the connections that this process accepts."""
@@ -86,6 +91,7 @@ class TlsIdentity:
     """
 
     def __init__(self, keys: ClusterKeys, name: str = "parkcos", clock: Callable[[], float] = time.time) -> None:
+        self.asks_for = keys.name
         self._keys = keys
         self._name = "".join(c for c in name if c.isprintable()).encode()[:_NAME_BYTES_MAX].decode(errors="ignore")
         self._clock = clock

@@ -25,7 +25,6 @@ from parkcos.cluster.options import (
 )
 from parkcos.cluster.signals import Signals
 from parkcos.errors import ConfigError, ParkcosError
-from parkcos.net.certificates import Certificates
 from parkcos.net.file_disk import own_folder
 from parkcos.net.file_rules import parse_size
 from parkcos.net.options import NetworkOptions
@@ -115,6 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a node until it is told to end.  Returns the exit code."""
     open_standard()
     parser = _parser()
+    args: argparse.Namespace | None = None
     try:
         client_user = settle()
         args = parse_with_config(parser, argv)
@@ -140,6 +140,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.dest_path = args.dest_path / "files" if args.dest_path else None
         return _run_alone(options, node, ports[0], args.clean)
     except ParkcosError as error:
+        if args is not None and args.local_cluster is not None:
+            raise
         print(f"parkcosnode.py: {error}", file=sys.stderr)
         return 1
 
@@ -226,7 +228,10 @@ def run(network: NetworkOptions, node: NodeOptions, ready: socket.socket | None 
 
 
 def _run_local(args: argparse.Namespace, client_user: ClientUser | None) -> int:
-    """The node of a LocalCluster: its options come through a socket, whose end is this node's end."""
+    """The node of a LocalCluster: its options come through a socket, whose end is this node's end.
+
+    What goes wrong is raised, for the program to hear: see client/local.py.
+    """
     sock = socket.socket(fileno=args.local_cluster)
     line = b""
     while not line.endswith(b"\n"):
@@ -235,13 +240,12 @@ def _run_local(args: argparse.Namespace, client_user: ClientUser | None) -> int:
             return 1
         line += data
     config = json.loads(line)
-    keys = ClusterKeys(bytes.fromhex(config["ca_seed"]), bytes.fromhex(config["mac_key"]))
+    ca_seed, mac_key = bytes.fromhex(config["ca_seed"]), bytes.fromhex(config["mac_key"])
     options = NetworkOptions(
         host=config["host"],
         tcp_ports=(0,),
         name=config["name"],
-        keys=keys if keys.ca_seed else None,
-        certificates=Certificates(**config["certificates"]) if config["certificates"] else None,
+        keys=ClusterKeys(ca_seed, mac_key, name=config["keys_name"]),
         roles=("node",),
         dial_roles=set(),
         discover=False,

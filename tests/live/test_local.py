@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.live.lib import ROOT, Program, gone
+from tests.live.lib import ROOT, SECRET, Program, free_ports, gone
 
 pytestmark = pytest.mark.live
 
@@ -215,3 +218,128 @@ def test_what_tasks_start_finds_nothing_of_parkcos_in_its_environment(tmp_path: 
     ) as program:
         assert program.wait() == 0, program.text
     assert program.find("^found") == ["found ['MINE=is kept']"]
+
+
+SHADOWING = ["queue.py", "random.py", "token.py", "socket.py", "json.py", "logging.py", "parkcos.py"]
+
+
+@pytest.mark.parametrize("name", ["plain", "a folder, it's Günter's \"best\""])
+def test_files_in_the_current_folder_that_are_called_as_modules_are(tmp_path: Path, name: str) -> None:
+    """They are nobody's business; a program that lies beside them would import them itself."""
+    folder, programs = tmp_path / name, tmp_path / f"programs of {name}"
+    folder.mkdir()
+    programs.mkdir()
+    for shadow in SHADOWING:
+        (folder / shadow).write_text("raise ImportError(f'{__file__} is not the one')\n")
+    (programs / "program.py").write_text(BEGIN + PLAIN.split("with LocalCluster(cpus=1)")[0])
+    with Program(programs / "program.py", cwd=folder) as program:
+        assert program.wait() == 0, program.text
+        assert program.find("total 285")
+        assert "ImportError" not in program.text
+
+
+WAITS = """
+def main(task=None):
+    client = Client(name="early")
+    yield client.schedule()
+    try:
+        print("never", (yield client.rtask(square, 3)))
+    except Exception as error:
+        print("early:", type(error).__name__, error, flush=True)
+    yield client.close()
+    try:
+        print("never", (yield Client(name="late").schedule()))
+    except Exception as error:
+        print("late:", type(error).__name__, error, flush=True)
+
+with LocalCluster(cpus=1) as cluster:
+    Task(main).value()
+    try:
+        cluster.location
+    except Exception as error:
+        print("asked:", type(error).__name__, error, flush=True)
+with LocalCluster(cpus=1):
+    print("END")
+"""
+
+
+def test_a_node_that_cannot_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits, schedules or asks is told its own words."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    (tmp_path / f"parkcos-{getpass.getuser()}").write_text("in the way of the node's folder")
+    with start(tmp_path, WAITS) as program:
+        reason = f"the node of the LocalCluster did not start: .*{getpass.getuser()}"
+        program.wait_for(f"early: TaskAbandoned .*{reason}")
+        program.wait_for(f"late: ScheduleError {reason}")
+        program.wait_for(f"asked: ParkcosError {reason}")
+        program.wait_for("END")
+        assert program.wait() == 0
+        assert "Traceback" not in program.text
+
+
+def test_a_node_that_is_killed_before_it_says_anything(tmp_path: Path) -> None:
+    source = WAITS.replace("    Task(main)", "    os.kill(cluster._process.pid, 9)\n    Task(main)", 1)
+    with start(tmp_path, source) as program:
+        program.wait_for("early: .*LocalCluster did not start: it was killed by signal 9, SIGKILL")
+        assert program.wait() == 0
+
+
+def test_a_node_that_dies(tmp_path: Path) -> None:
+    """Who holds a task, and who waits for a server, is told; so is who schedules after that."""
+    source = """
+def waits(to, task=None):
+    to.send("runs")
+    yield task.receive()
+
+def main(cluster, task=None):
+    client = Client()
+    yield client.schedule()
+    running = yield client.rtask(waits, task)
+    waiting = client.rtask(waits, task)
+    yield task.receive()
+    os.kill(cluster._process.pid, 9)
+    for each in (running.result(), waiting):
+        try:
+            print("never", (yield each))
+        except Exception as error:
+            print("told:", type(error).__name__, error, flush=True)
+    yield client.close()
+    try:
+        print("never", (yield Client().schedule()))
+    except Exception as error:
+        print("late:", type(error).__name__, error, flush=True)
+
+with LocalCluster(cpus=1) as cluster:
+    Task(main, cluster).value()
+"""
+    with start(tmp_path, source) as program:
+        program.wait_for("told: TaskAbandoned", times=2)
+        program.wait_for("late: ScheduleError the node of the LocalCluster has ended: it was killed by signal 9")
+        assert program.wait() == 0
+        assert "never" not in program.text
+
+
+@pytest.mark.parametrize(
+    "options", [f"secret={SECRET!r}", "no_secret=True", "certfile={certfile!r}, keyfile={keyfile!r}"]
+)
+def test_who_knows_the_program_s_secret_does_not_get_into_its_cluster(tmp_path: Path, options: str) -> None:
+    subprocess.run([sys.executable, "-m", "parkcos.scheduler.main", "--make_cert", str(tmp_path / "own")], check=True)
+    certfile, keyfile = str(tmp_path / "own" / "certificate.pem"), str(tmp_path / "own" / "key.pem")
+    options = options.format(certfile=certfile, keyfile=keyfile)
+    own = f"Parkcos(host='127.0.0.1', udp_port={free_ports(1)[0]}, {options})\n"
+    work = "    print('total', Task(work).value(), flush=True)\n"
+    at = "    print('at', cluster.location.port, flush=True)\n"
+    source = f"{own}with LocalCluster(cpus=2) as cluster:\n{work}{at}"
+    (tmp_path / "stranger.py").write_text(
+        f"import sys\nfrom parkcos import *\n{own.replace('udp_port', 'discover_peers=False, udp_port')}"
+        "def main(task=None):\n"
+        "    print('peer', (yield Parkcos().peer(Location('127.0.0.1', int(sys.argv[1])), 5)))\n"
+        "Task(main)\n"
+    )
+    with start(tmp_path, source + "    sys.stdin.read()\n" + work) as program:
+        port = program.wait_for(r"at (\d+)")[1]
+        assert program.find("total 285"), program.text
+        with Program(tmp_path / "stranger.py", port) as stranger:
+            stranger.wait_for("peer -1")
+        assert program.wait() == 0
+        assert len(program.find("total 285")) == 2

@@ -1,0 +1,83 @@
+"""parkcos/net/guests.py: processes with keys of their own, beside those of the cluster that a process is in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from parkcos.net.secret import ClusterKeys
+from tests.net.cluster_of_networks import KEYS, OTHER_KEYS, Cluster, Log, Place
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with Cluster() as cluster:
+        yield cluster
+
+
+def peers(one: Place, other: Place) -> int:
+    """Whether `one` can dial `other`: 0 or -1."""
+
+    def dials(task: Any = None) -> Any:
+        return (yield one.network.peer(other.location, timeout=5))
+
+    found: int = one.run(dials)
+    return found
+
+
+@pytest.mark.parametrize("own", [KEYS, None], ids=["secret", "no_secret"])
+@pytest.mark.parametrize("dials", [True, False], ids=["dials", "is dialled"])
+def test_a_host_and_its_guest(cluster: Cluster, own: ClusterKeys | None, dials: bool) -> None:
+    """They meet whoever dials, and so does whoever is of the host's own cluster."""
+    keys = ClusterKeys.random()
+    host = cluster.place("host", keys=own)
+    guest = cluster.place("guest", keys=keys)
+    host.network.hub.guests.welcome(keys)
+    host.network.hub.guests.live_at([guest.location], keys.name)
+    assert peers(*((host, guest) if dials else (guest, host))) == 0
+    assert peers(cluster.place("member", keys=own), host) == 0
+    assert peers(host, cluster.place("another member", keys=own)) == 0
+
+
+@pytest.mark.parametrize("own", [KEYS, None], ids=["secret", "no_secret"])
+def test_who_has_only_the_host_s_keys_does_not_get_to_the_guest(cluster: Cluster, own: ClusterKeys | None) -> None:
+    keys = ClusterKeys.random()
+    host, member = cluster.place("host", keys=own), cluster.place("member", keys=own)
+    guest = cluster.place("guest", keys=keys)
+    host.network.hub.guests.welcome(keys)
+    host.network.hub.guests.live_at([guest.location], keys.name)
+    assert peers(host, guest) == 0
+    with Log():
+        assert peers(member, guest) == -1
+        assert peers(guest, member) == -1
+
+
+@pytest.mark.parametrize(
+    "pretend", [lambda keys: ClusterKeys(b"x" * 32, b"y" * 32, name=keys.name), lambda keys: OTHER_KEYS]
+)
+def test_a_stranger_does_not_get_to_the_host(cluster: Cluster, pretend: Callable[[ClusterKeys], ClusterKeys]) -> None:
+    """To ask for the guests' name is not enough."""
+    keys = ClusterKeys.random()
+    host = cluster.place("host")
+    host.network.hub.guests.welcome(keys)
+    with Log():
+        assert peers(cluster.place("stranger", keys=pretend(keys)), host) == -1
+
+
+def test_neighbours_of_a_guest_and_who_is_dismissed(cluster: Cluster) -> None:
+    keys = ClusterKeys.random()
+    host = cluster.place("host")
+    first, second, third = (cluster.place(name, keys=keys) for name in ("first", "second", "third"))
+    guests = host.network.hub.guests
+    guests.welcome(keys)
+    guests.live_at([first.location], keys.name)
+    guests.neighbours([second.location], of=first.location)
+    guests.neighbours([third.location], of=host.location)
+    assert peers(host, second) == 0
+    with Log():
+        assert peers(host, third) == -1, "nothing is known of it"
+        guests.dismiss(keys.name)
+        assert peers(third, host) == -1
+    assert peers(host, second) == 0, "a session that is there goes on"
