@@ -44,11 +44,15 @@ def main(client, count, longest):
 
 
 if __name__ == "__main__":
-    options = {"port": "port of the dashboard (8181)", "tasks": "how many (30)", "longest": "seconds of a task (10)"}
+    options = {
+        "port": "its port (8181 or the next free one)",
+        "tasks": "how many (30)",
+        "longest": "seconds of a task (10)",
+    }
     port, tasks, longest = use_cluster(__doc__, **options)
     told = Task(status)
     client = Client([compute], status_task=told)
-    http = HTTPServer(client, port=int(port or 8181), poll_sec=2)
+    http = HTTPServer(client, port=int(port) if port else None, poll_sec=2)
     task = Task(main, client, int(tasks or 30), float(longest or 10))
     task.future().result()  # wait in this thread, which is no task
     told.value()

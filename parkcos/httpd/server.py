@@ -34,8 +34,8 @@ class HTTPServer:
 
     Args:
         client: a Client.
-        host: address or name of this machine to listen at; "": all its addresses.
-        port: 0 for any free one.
+        host: address or name of this machine to listen at; "": all its addresses; None: for this machine alone.
+        port: 0 for any free one; None: 8181, or the next that is free, which is logged.
         poll_sec: seconds between updates of the pages; can be changed there.
         DocumentRoot: folder with pages of your own; its files take the place of the package's with the same names.
         keyfile: PEM file with the private key; None: it is in `certfile`.
@@ -49,7 +49,7 @@ class HTTPServer:
         status_task: a Task that takes the place of the client's `status_task`, and passes every message on to that.
         url: the address, with the token.
 
-    Raises: ConfigError, also if the port is taken; UsageError if the client has a dashboard already.
+    Raises: ConfigError, also if a port that was given is taken; UsageError if the client has a dashboard already.
     Source: chapter 6.8.
     """
 
@@ -59,8 +59,8 @@ class HTTPServer:
     def __init__(
         self,
         client: Client,
-        host: str = "",
-        port: int = 8181,
+        host: str | None = None,
+        port: int | None = None,
         poll_sec: float = 10,
         DocumentRoot: str | os.PathLike[str] | None = None,
         keyfile: str | os.PathLike[str] | None = None,

@@ -127,8 +127,8 @@ class Dashboard:
 
 def open_dashboard(
     service: SchedulerService,
-    port: int = 8181,
-    host: str = "",
+    port: int | None = None,
+    host: str | None = None,
     token: str | None = None,
     name: Sequence[str] = (),
     certfile: str | None = None,

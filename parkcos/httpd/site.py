@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import logging
@@ -12,7 +11,6 @@ import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from aiohttp import web
@@ -22,6 +20,7 @@ from aiohttp.web_protocol import RequestPayloadError
 from parkcos.errors import ConfigError
 from parkcos.httpd.api import POLL_MAX_S, POLL_MIN_S, Actions, Api
 from parkcos.httpd.board import Board
+from parkcos.httpd.entrance import Entrance
 from parkcos.httpd.guard import Guard
 from parkcos.httpd.metrics import Metrics
 from parkcos.httpd.pages import Pages
@@ -35,7 +34,10 @@ logger = logging.getLogger("parkcos")
 TOKEN_VARIABLE = "PARKCOS_HTTPD_TOKEN"
 BODY_BYTES_MAX = 1024 * 1024
 BACKLOG = 128
-CONNECTIONS_MAX = 256
+LOOPBACK = "127.0.0.1"
+PORT = 8181
+PORTS_TRIED = 20
+"""Ports from PORT on, of which the first free one is taken where none was given."""
 IDLE_S = 30.0
 """A connection on which no request is under way, or none gets complete, is closed after this time."""
 END_S = 1.0
@@ -46,11 +48,12 @@ END_S = 1.0
 class SiteOptions:
     """Where a dashboard listens, and who may look.
 
-    host: an address or name of this machine; "": all its addresses.  port: 0 for any free one.
+    host: an address or name of this machine; "": all its addresses; None: for this machine alone.
+    port: 0 for any free one; None: the first free one from 8181 on.
     """
 
-    host: str = ""
-    port: int = 8181
+    host: str | None = None
+    port: int | None = None
     document_root: str | os.PathLike[str] | None = None
     keyfile: str | os.PathLike[str] | None = None
     certfile: str | os.PathLike[str] | None = None
@@ -82,7 +85,8 @@ class Site:
             raise ConfigError(f"hosts={options.hosts!r}: give a list of names, as ['dash.example.org']")
         context = tls_context(options.certfile, options.keyfile)
         pages = Pages(options.document_root)
-        sockets = listen(options.host, options.port)
+        self._host = LOOPBACK if options.host is None else options.host
+        sockets = listen_at_default(self._host) if options.port is None else listen(self._host, options.port)
         try:
             self.port = int(sockets[0].getsockname()[1])
             token = options.token if options.token is not None else os.environ.get(TOKEN_VARIABLE) or None
@@ -90,7 +94,9 @@ class Site:
             self.scheme = "http" if context is None else "https"
             self.stream = Stream(board, io.loop)
             guard = Guard(self.tokens, context is not None, hosts)
-            app = make_app(guard, Api(board, self.stream, actions, show_args), self.stream, Metrics(board), pages)
+            self._entrance = Entrance(io.loop, context)
+            api = Api(board, self.stream, actions, show_args)
+            app = make_app(guard, api, self.stream, Metrics(board), pages, self._entrance)
             self._runner = web.AppRunner(
                 app,
                 access_log=None,
@@ -99,7 +105,7 @@ class Site:
                 keepalive_timeout=IDLE_S,
                 logger=_log(),
             )
-            io.run(self._start(sockets, context)).result()
+            io.run(self._start(sockets)).result()
         except BaseException:
             for each in sockets:
                 each.close()
@@ -108,17 +114,17 @@ class Site:
         url = f"{self.address}?token=..." if self.tokens.given else self.url
         logger.warning("the dashboard of %s: %s", board.model.name, url)
 
-    async def _start(self, sockets: list[socket.socket], context: ssl.SSLContext | None) -> None:
+    async def _start(self, sockets: list[socket.socket]) -> None:
         await self._runner.setup()
-        _bound_connections(self._runner, self._io.loop)
-        for sock in sockets:
-            await web.SockSite(self._runner, sock, ssl_context=context, backlog=BACKLOG).start()
+        server = self._runner.server
+        assert server is not None
+        self._entrance.open(sockets, server)
         self.stream.start()
 
     @property
     def address(self) -> str:
         """Where a browser finds it."""
-        host = self._options.host
+        host = self._host
         if host in ("", "0.0.0.0", "::"):
             host = choose_address().addr
         return f"{self.scheme}://{f'[{host}]' if ':' in host else host}:{self.port}/"
@@ -132,6 +138,7 @@ class Site:
         """I/O thread: tell the viewers the last news, which may take `wait_s` seconds, and end."""
         self._board.urgent = lambda: None
         await self.stream.close(wait_s)
+        await self._entrance.close()
         await self._runner.cleanup()
 
 
@@ -147,28 +154,34 @@ def _is_own_fault(record: logging.LogRecord) -> bool:
     return record.exc_info is None or not isinstance(record.exc_info[1], faults)
 
 
-def _bound_connections(runner: web.AppRunner, loop: asyncio.AbstractEventLoop) -> None:
-    """Close at once what comes when there are CONNECTIONS_MAX already: descriptors are the program's, too."""
-    server = runner.server
-    assert server is not None
-    made = server.connection_made
-
-    def connection_made(handler: Any, transport: asyncio.Transport) -> None:
-        made(handler, transport)
-        if len(server.connections) > CONNECTIONS_MAX:
-            loop.call_soon(handler.force_close)
-
-    server.connection_made = connection_made  # type: ignore[method-assign]
-
-
-def make_app(guard: Guard, api: Api, stream: Stream, metrics: Metrics, pages: Pages) -> web.Application:
-    """All routes, behind the guard."""
-    app = web.Application(client_max_size=BODY_BYTES_MAX)
+def make_app(
+    guard: Guard, api: Api, stream: Stream, metrics: Metrics, pages: Pages, entrance: Entrance | None = None
+) -> web.Application:
+    """All routes, behind the guard; entrance: which requests pass first."""
+    app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[entrance.middleware] if entrance else [])
     guard.install(app)
     for part in (api, stream, metrics, pages):
         part.add_routes(app)
     app.router.add_post("/login", guard.login)
     return app
+
+
+def listen_at_default(host: str) -> list[socket.socket]:
+    """As `listen`, at the first free port from PORT on; says so if that is another one.  Raises: ConfigError."""
+    for port in range(PORT, PORT + PORTS_TRIED):
+        try:
+            sockets = listen(host, port)
+        except ConfigError as error:
+            if not isinstance(error.__cause__, OSError) or error.__cause__.errno != errno.EADDRINUSE:
+                raise
+            continue
+        if port != PORT:
+            logger.warning("port %d is taken, perhaps by another dashboard: port %d is used instead", PORT, port)
+        return sockets
+    raise ConfigError(
+        f"the dashboard cannot listen at any port from {PORT} to {port}: other programs do; "
+        "give another port (port=9000, --httpd_port 9000), or 0 for any free one"
+    )
 
 
 def listen(host: str, port: int) -> list[socket.socket]:

@@ -76,8 +76,8 @@ def _journal(args: argparse.Namespace) -> Journal:
 def _add_dashboard_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--httpd", action="store_true", help="offer a dashboard for browsers; its address is written to the log")
-    add("--httpd_port", type=int, metavar="PORT", help="its port (default: 8181)")
-    add("--httpd_host", metavar="ADDR", help="where it listens (default: as -i, or at all addresses of this machine)")
+    add("--httpd_port", type=int, metavar="PORT", help="its port (default: 8181, or the next one that is free)")
+    add("--httpd_host", metavar="ADDR", help="where it listens (default: as -i, or for this machine alone)")
     add(
         "--httpd_token",
         metavar="TOKEN",
