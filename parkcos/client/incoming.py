@@ -151,7 +151,7 @@ class Incoming(ClientShell):
                 return
             self._avail[node] = message
             self._handle(d.LoadSeen(node, _busy(message), self._short_of(node, message)))
-            if self.status_task is not None and node in self._machine.nodes:
+            if self.status_task is not None and node in self._machine.nodes and not message.asked:
                 self._kernel.post(self.status_task.send, self._avail_info(node))
 
     def _begin_turn(self) -> None:

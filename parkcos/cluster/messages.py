@@ -185,6 +185,12 @@ class ForwardOutput(Message):
     client: Number
 
 
+class AskAvail(Message):
+    """From the client, which has set this node up: say now what you have to spare; somebody watches."""
+
+    client: Number
+
+
 class CloseNode(Message):
     """From the client: end all servers.
 
@@ -211,7 +217,7 @@ class AskState(Message):
     """From a scheduler: say who you are."""
 
 
-ToNode = ReserveNode | ReleaseNode | SetupNode | ForwardOutput | CloseNode | CloseServer | AskState
+ToNode = ReserveNode | ReleaseNode | SetupNode | ForwardOutput | AskAvail | CloseNode | CloseServer | AskState
 
 # -- to a client
 
@@ -308,13 +314,17 @@ class NodeClosed(WithReason):
 
 
 class NodeAvail(Message):
-    """From the node, every `pulse_s`.  cpu: idle share in percent; memory, disk, swap: free bytes."""
+    """From the node, every `pulse_s`, or (`asked`) because of AskAvail.
+
+    cpu: idle share in percent; memory, disk, swap: free bytes.
+    """
 
     client: Number
     cpu: Percent | None
     memory: Bytes | None
     disk: Bytes | None
     swap: Bytes | None
+    asked: bool = False
 
 
 class Dismissed(WithReason):

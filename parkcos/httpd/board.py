@@ -29,6 +29,8 @@ class Board:
         """Called, in any thread, when viewers should not wait for the next poll."""
         self.refresh: Callable[[], object] = lambda: None
         """Called before something is given out: tells what changes without being told."""
+        self.watched: Callable[[], object] = lambda: None
+        """Called at each poll, and at the first look, while somebody watches."""
         self._snapshot: tuple[int, bytes] = (0, b"")
 
     def tell(self, *events: r.Event) -> None:

@@ -91,6 +91,8 @@ class Stream:
 
     def _tick(self) -> None:
         self.start()
+        if self._viewers:
+            self._board.watched()
         self._board.point()
         self.push(always=True)
 
@@ -190,6 +192,8 @@ class Stream:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
         viewer = Viewer(transport)
         viewer.revision, event = self._since(self._known(request.headers.get("Last-Event-ID", "")))
+        if not self._viewers:
+            self._board.watched()
         self._viewers.add(viewer)
         try:
             while True:

@@ -62,6 +62,7 @@ class ClientWatch:
         self.client = client
         self.board = board
         board.refresh = self.sync
+        board.watched = self.ask_nodes
         self.describer = Describer(self._described)
         self._nodes: dict[int, m.NodeInfo] = {}
         """Those that are shown as not ended."""
@@ -113,6 +114,12 @@ class ClientWatch:
             if self.client._observer is self:
                 self.client._observer = None
         self.describer.stop()
+
+    @_harmless
+    def ask_nodes(self) -> None:
+        """What they have to spare, more often than the program wants to know it."""
+        for number in self._nodes.copy():
+            self.client._side.box.send(number, "node", m.AskAvail(self.client._id))
 
     @_harmless
     def sync(self) -> None:

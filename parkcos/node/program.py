@@ -317,6 +317,9 @@ class NodeProgram:
                     self._forward_output = True
                     if self._nursery is not None:
                         self._nursery.printed.send_to(Forwarding(self.box, message.client, process))
+            case m.AskAvail():
+                if process == self.machine.client_process and message.client == self.machine.client:
+                    self._pulses.tell(message.client, process, asked=True)
             case m.CloseNode():
                 why, keep, setup_id = "", message.keep, message.setup_id
                 self.handle(ev.CloseAsked(message.client, message.terminate, why, keep, process, setup_id))

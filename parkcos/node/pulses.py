@@ -6,6 +6,7 @@ Everything here happens in the I/O thread.  Source: chapter 6.6.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import psutil
@@ -21,6 +22,40 @@ CHANGED = 0.1
 _MEASURING = "measuring what this node has to spare"
 
 
+CPU_S = 0.5
+"""The time over which the use of the processors is measured, at least."""
+
+
+class CpuUse:
+    """How much of the processors is in use, since it was last asked.  Any thread, one at a time.
+
+    psutil's own `cpu_percent` counts from the last call in the same thread.
+    """
+
+    def __init__(self) -> None:
+        self._seen = _cpu_seconds()
+        self._seen_at = time.monotonic()
+        self._percent: float | None = None
+
+    def percent(self) -> float:
+        """In use now; what was measured last, if that was just now."""
+        now = time.monotonic()
+        if self._percent is None or now - self._seen_at >= CPU_S:
+            busy, total = _cpu_seconds()
+            passed = total - self._seen[1]
+            used = 100.0 * (busy - self._seen[0]) / passed if passed > 0 else self._percent or 0.0
+            self._percent = min(100.0, max(0.0, used))
+            self._seen, self._seen_at = (busy, total), now
+        return self._percent
+
+
+def _cpu_seconds() -> tuple[float, float]:
+    """Of all processors since the system began: in use, and all."""
+    times = psutil.cpu_times()._asdict()
+    total = sum(times.values()) - times.get("guest", 0.0) - times.get("guest_nice", 0.0)  # which are in user and nice
+    return total - times["idle"] - times.get("iowait", 0.0), total
+
+
 class Pulses:
     """What a node measures, and whom it tells."""
 
@@ -30,12 +65,15 @@ class Pulses:
         self._looking: asyncio.TimerHandle | None = None
         self._told = self._memory_and_disk = (0, 0)
         self._cpu_and_swap: tuple[float | None, int | None] = (None, None)
-        psutil.cpu_percent()  # the first call measures nothing: it begins
+        self._cpu = CpuUse()
 
     def start(self) -> None:
-        """Look from time to time whether schedulers are to be told."""
+        """Look from time to time whether schedulers are to be told; what is measured is of the time since then."""
         with self._program.recurring.trying("the look at this node's folder"):
             self._program.folders.keep()
+        if self._looking is not None:
+            with self._program.recurring.trying(_MEASURING):
+                self._cpu.percent()
         memory, disk = self.memory_and_disk()
         if any(abs(now - told) > CHANGED * told for now, told in zip((memory, disk), self._told, strict=True)):
             self._told = memory, disk
@@ -60,12 +98,16 @@ class Pulses:
     def _pulse(self, client: int, process: int, every_s: float) -> None:
         if self._program.machine.client != client:
             return
+        self.tell(client, process)
+        self._timer = self._program.loop.call_later(every_s, self._pulse, client, process, every_s)
+
+    def tell(self, client: int, process: int, *, asked: bool = False) -> None:
+        """Tell this client now.  asked: it wanted to know."""
         memory, disk = self.memory_and_disk()
         with self._program.recurring.trying(_MEASURING):
-            self._cpu_and_swap = 100.0 - psutil.cpu_percent(), psutil.swap_memory().free
+            self._cpu_and_swap = 100.0 - self._cpu.percent(), psutil.swap_memory().free
         cpu, swap = self._cpu_and_swap
-        self._program.box.send(process, "client", m.NodeAvail(client, cpu, memory, disk, swap))
-        self._timer = self._program.loop.call_later(every_s, self._pulse, client, process, every_s)
+        self._program.box.send(process, "client", m.NodeAvail(client, cpu, memory, disk, swap, asked))
 
     def memory_and_disk(self) -> tuple[int, int]:
         """Free bytes; as they were last, if they cannot be measured now."""

@@ -22,6 +22,7 @@ from parkcos import (
     Location,
     MonitorStatus,
     NodeAllocate,
+    NodeAvailInfo,
     Parkcos,
     Scheduler,
     Status,
@@ -873,3 +874,22 @@ def test_a_fault_of_the_dashboard_does_not_harm_the_client(
             patch.setattr(it.http._board, "tell", broken)
             assert it.result(double, 3) == 6
         assert it.result(double, 4) == 8
+
+
+def test_while_somebody_watches_nodes_are_asked(node: int) -> None:
+    """The program wants to hear of them each fifty seconds; what it hears more often it is not told."""
+    told: list[Any] = []
+
+    def status(task: Task | None = None) -> Gen:
+        assert task is not None
+        task.set_daemon()
+        while True:
+            told.append((yield task.receive()))
+
+    with served(node, pulse_interval=50, status_task=Task(status)) as it, Viewer(it.browser) as viewer:
+        seen: set[float] = set()
+        viewer.until(lambda state: seen.update(each["pulse"] for each in state["nodes"]) or len(seen) >= 4)
+        cpu = viewer.state["nodes"][0]["cpu"]
+        assert cpu is not None
+        assert 0 <= cpu <= 100
+    assert len([message for message in told if isinstance(message, NodeAvailInfo)]) == 1

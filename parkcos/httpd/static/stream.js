@@ -22,6 +22,7 @@ export class Stream {
     this.retry = null;
     this.asked = 0; // when it was asked last whether the program answers
     this.awake = Date.now();
+    this.hiddenAt = performance.now(); // counts while it is hidden, which it may be from the beginning
     document.addEventListener("visibilitychange", () => this.#seen());
     window.addEventListener("pageshow", (event) => event.persisted && this.#anew());
     document.addEventListener("resume", () => this.#anew());
