@@ -54,16 +54,15 @@ def status(task=None):
 
 def main():
     """Runs here: starts the remote tasks, as servers become free, and takes the mean of their results."""
-    client = Client([estimate_pi], status_task=Task(status))
-    yield client.schedule()
-    observer = Task(observe)
-    rtasks = []
-    for number in range(1, TASKS + 1):
-        rtasks.append((yield client.rtask(estimate_pi, number, observer)))
-    results = []
-    for rtask in rtasks:
-        results.append((yield rtask.result()))
-    yield client.close()
+    with Client([estimate_pi], status_task=Task(status)) as client:
+        yield client.schedule()
+        observer = Task(observe)
+        rtasks = []
+        for number in range(1, TASKS + 1):
+            rtasks.append((yield client.rtask(estimate_pi, number, observer)))
+        results = []
+        for rtask in rtasks:
+            results.append((yield rtask.result()))
     print(f"The mean of {len(results)} tasks is {sum(results) / len(results):.4f}.")
 
 

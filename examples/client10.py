@@ -30,16 +30,15 @@ def compute(number, fresh):
 
 def compute_some(fresh):
     """Runs here: some computations, one after the other, and what they say of their processes."""
-    client = Client([compute], restart_servers=True)
-    yield client.schedule()
-    pids, most = set(), 0
-    for number in range(TASKS):
-        rtask = yield client.rtask(compute, number, fresh)
-        count, pid, square = yield rtask.result()
-        print(f"{number}² = {square}, run {count} of process {pid} at {rtask.location}", flush=True)
-        pids.add(pid)
-        most = max(most, count)
-    yield client.close()
+    with Client([compute], restart_servers=True) as client:
+        yield client.schedule()
+        pids, most = set(), 0
+        for number in range(TASKS):
+            rtask = yield client.rtask(compute, number, fresh)
+            count, pid, square = yield rtask.result()
+            print(f"{number}² = {square}, run {count} of process {pid} at {rtask.location}", flush=True)
+            pids.add(pid)
+            most = max(most, count)
     return f"{TASKS} computations in {len(pids)} processes, at most {most} in one of them"
 
 

@@ -36,24 +36,22 @@ def longest(first, last):
 def main():
     """Runs here, as a task beside others of this program."""
     # What is listed here travels once to each node, and all servers there have it.
-    client = Client([longest, steps])
-    if (yield client.schedule()):
-        raise SystemExit("the client could not be scheduled")
+    with Client([longest, steps]) as client:
+        if (yield client.schedule()):
+            raise SystemExit("the client could not be scheduled")
 
-    rtasks = []
-    for first in range(1, LIMIT, PIECE):
-        # Waits until a server is free, and gives a reference to the task that has started there.
-        rtask = yield client.rtask(longest, first, first + PIECE)
-        print(f"{first:>6} to {first + PIECE - 1:>6} at server {rtask.location}", flush=True)
-        rtasks.append(rtask)
+        rtasks = []
+        for first in range(1, LIMIT, PIECE):
+            # Waits until a server is free, and gives a reference to the task that has started there.
+            rtask = yield client.rtask(longest, first, first + PIECE)
+            print(f"{first:>6} to {first + PIECE - 1:>6} at server {rtask.location}", flush=True)
+            rtasks.append(rtask)
 
-    best = 0, 0
-    for rtask in rtasks:
-        # Raises here what the task has raised there, if it has.
-        best = max(best, (yield rtask.result()))
-    print(f"{best[1]} takes {best[0]} steps.")
-
-    yield client.close()
+        best = 0, 0
+        for rtask in rtasks:
+            # Raises here what the task has raised there, if it has.
+            best = max(best, (yield rtask.result()))
+        print(f"{best[1]} takes {best[0]} steps.")
 
 
 if __name__ == "__main__":

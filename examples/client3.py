@@ -53,30 +53,31 @@ def guide(home, task=None):
 
 def main(task=None):
     """Runs here: `task` is its own Task, to which the remote tasks send."""
-    client = Client([guide, Walker])
-    yield client.schedule()
-    guides = []
-    for _ in range(2):
-        # io_rtask: a task that mostly waits for messages; it shares its server with others.
-        guides.append((yield client.io_rtask(guide, task)))
+    with Client([guide, Walker]) as client:
+        yield client.schedule()
+        guides = []
+        for _ in range(2):
+            # io_rtask: a task that mostly waits for messages; it shares its server with others.
+            guides.append((yield client.io_rtask(guide, task)))
 
-    for number in range(WALKERS):
-        guides[number % len(guides)].send(Walker(f"walker {number}"))
-    arrived = 0
-    while arrived < WALKERS:
-        sender, walker = yield task.receive()
-        assert type(walker) is Walker  # of this very class
-        print(f"{walker.name}: leg {walker.legs} of {LEGS}, from {sender.location}", flush=True)
-        if walker.legs < LEGS:
-            guides[1 - guides.index(sender)].send(walker)
-        else:
-            arrived += 1
-            print(f"{walker.name} ends at ({walker.x}, {walker.y}), {walker.distance:.1f} from its start", flush=True)
+        for number in range(WALKERS):
+            guides[number % len(guides)].send(Walker(f"walker {number}"))
+        arrived = 0
+        while arrived < WALKERS:
+            sender, walker = yield task.receive()
+            assert type(walker) is Walker  # of this very class
+            print(f"{walker.name}: leg {walker.legs} of {LEGS}, from {sender.location}", flush=True)
+            if walker.legs < LEGS:
+                guides[1 - guides.index(sender)].send(walker)
+            else:
+                arrived += 1
+                print(
+                    f"{walker.name} ends at ({walker.x}, {walker.y}), {walker.distance:.1f} from its start", flush=True
+                )
 
-    for rtask in guides:
-        rtask.send(None)
-        print(f"{rtask.location} guided {(yield rtask.result())} walks.")
-    yield client.close()
+        for rtask in guides:
+            rtask.send(None)
+            print(f"{rtask.location} guided {(yield rtask.result())} walks.")
 
 
 if __name__ == "__main__":

@@ -50,11 +50,10 @@ def one_text(client, path, task=None):
 
 def main(folder):
     """Runs here: all texts at once, as far as there are servers."""
-    client = Client([frequent, folder / "common.txt"])
-    yield client.schedule()
-    for task in [Task(one_text, client, folder / name) for name in TEXTS]:
-        yield task.result()
-    yield client.close()
+    with Client([frequent, folder / "common.txt"]) as client:
+        yield client.schedule()
+        for task in [Task(one_text, client, folder / name) for name in TEXTS]:
+            yield task.result()
 
 
 if __name__ == "__main__":

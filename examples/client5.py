@@ -52,11 +52,10 @@ def converse(client, numbers, task=None):
 
 def main():
     """Runs here: the program runs twice, at once if there are two servers."""
-    client = Client([factorize, feed, "client5_proc.py"])
-    yield client.schedule()
-    for task in [Task(converse, client, NUMBERS[first::2]) for first in (0, 1)]:
-        yield task.result()
-    yield client.close()
+    with Client([factorize, feed, "client5_proc.py"]) as client:
+        yield client.schedule()
+        for task in [Task(converse, client, NUMBERS[first::2]) for first in (0, 1)]:
+            yield task.result()
 
 
 if __name__ == "__main__":

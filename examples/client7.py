@@ -56,11 +56,10 @@ def schedule(task=None):
 def main():
     """Runs here."""
     scheduler = Task(schedule)
-    client = Client([estimate_pi], status_task=scheduler)
-    scheduler.send(client)
-    yield client.schedule()
-    mean = yield scheduler.result()
-    yield client.close()
+    with Client([estimate_pi], status_task=scheduler) as client:
+        scheduler.send(client)
+        yield client.schedule()
+        mean = yield scheduler.result()
     print(f"The mean of {TASKS} tasks is {mean:.4f}.")
 
 

@@ -77,11 +77,12 @@ def status(folder, task=None):
 def main(folder):
     """Runs here."""
     statuses = Task(status, folder)
-    client = Client([load, compute], nodes=[NotWindows()], status_task=statuses, node_setup=load, disable_nodes=True)
-    statuses.send(client)
-    yield client.schedule()
-    yield statuses.result()
-    yield client.close()
+    with Client(
+        [load, compute], nodes=[NotWindows()], status_task=statuses, node_setup=load, disable_nodes=True
+    ) as client:
+        statuses.send(client)
+        yield client.schedule()
+        yield statuses.result()
 
 
 if __name__ == "__main__":

@@ -69,11 +69,10 @@ def status(task=None):
 def main(folder):
     """Runs here."""
     statuses = Task(status)
-    client = Client([load, count], status_task=statuses, server_setup=load, disable_servers=True)
-    statuses.send((client, folder))
-    yield client.schedule()
-    yield statuses.result()
-    yield client.close()
+    with Client([load, count], status_task=statuses, server_setup=load, disable_servers=True) as client:
+        statuses.send((client, folder))
+        yield client.schedule()
+        yield statuses.result()
 
 
 if __name__ == "__main__":

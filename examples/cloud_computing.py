@@ -41,12 +41,11 @@ def main(nodes):
     if not chosen:
         return "There is no node that could be used."
     # Only nodes that are listed are used; NodeAllocate("*") would add those of the local network.
-    client = Client([where_am_i], nodes=chosen)
-    yield client.schedule()
-    for number in range(TASKS):
-        rtask = yield client.rtask(where_am_i, number)
-        print(f"{(yield rtask.result())}, by way of {rtask.location}", flush=True)
-    yield client.close()
+    with Client([where_am_i], nodes=chosen) as client:
+        yield client.schedule()
+        for number in range(TASKS):
+            rtask = yield client.rtask(where_am_i, number)
+            print(f"{(yield rtask.result())}, by way of {rtask.location}", flush=True)
 
 
 if __name__ == "__main__":

@@ -36,14 +36,13 @@ def one_range(client, first, last, results):
 
 def main():
     """Runs here: gets the servers, starts a task for each range, and waits for all of them."""
-    client = Client([count_primes])  # what the servers need to have
-    yield client.schedule()
-    begin, results, step = time.perf_counter(), [], LIMIT // RANGES
-    tasks = [Task(one_range, client, first, first + step, results) for first in range(0, LIMIT, step)]
-    for task in tasks:
-        yield task.result()
-    seconds = time.perf_counter() - begin
-    yield client.close()
+    with Client([count_primes]) as client:  # what the servers need to have
+        yield client.schedule()
+        begin, results, step = time.perf_counter(), [], LIMIT // RANGES
+        tasks = [Task(one_range, client, first, first + step, results) for first in range(0, LIMIT, step)]
+        for task in tasks:
+            yield task.result()
+        seconds = time.perf_counter() - begin
     total, servers = sum(primes for primes, _ in results), {location for _, location in results}
     print(f"{total:,} primes below {LIMIT:,}, counted by {len(servers)} server(s) in {seconds:.1f} s.")
 

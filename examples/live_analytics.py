@@ -61,22 +61,21 @@ def show(task=None):
 
 def main():
     """Runs here: the source of the stream."""
-    client = Client([watch, summarize])
-    yield client.schedule()
-    stream, report = Channel("readings"), Task(show)
-    stream.register()  # so that others can subscribe to it
-    rtasks = []
-    for function in (watch, summarize):
-        rtasks.append((yield client.io_rtask(function, stream, report)))
-    for number, reading in enumerate(sensor()):
-        if number % 500:
-            stream.send(reading)  # does not wait
-        else:
-            yield stream.deliver(reading, n=2)  # waits for two subscribers, and until they have come so far
-    stream.send(None)
-    for rtask in rtasks:
-        report.send(f"{(yield rtask.result())}, at {rtask.location}")
-    yield client.close()
+    with Client([watch, summarize]) as client:
+        yield client.schedule()
+        stream, report = Channel("readings"), Task(show)
+        stream.register()  # so that others can subscribe to it
+        rtasks = []
+        for function in (watch, summarize):
+            rtasks.append((yield client.io_rtask(function, stream, report)))
+        for number, reading in enumerate(sensor()):
+            if number % 500:
+                stream.send(reading)  # does not wait
+            else:
+                yield stream.deliver(reading, n=2)  # waits for two subscribers, and until they have come so far
+        stream.send(None)
+        for rtask in rtasks:
+            report.send(f"{(yield rtask.result())}, at {rtask.location}")
 
 
 if __name__ == "__main__":

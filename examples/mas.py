@@ -68,22 +68,22 @@ def buyer(wanted, task=None):
 def main():
     """Runs here: opens the market, and lets the agents do the rest."""
     Task(market)
-    client = Client([seller, buyer])
-    yield client.schedule()
-    sellers, buyers = {}, {}
-    for name, (price, stock) in SELLERS.items():
-        sellers[name] = yield client.io_rtask(seller, price, stock)
-    for name, wanted in BUYERS.items():
-        buyers[name] = yield client.io_rtask(buyer, wanted)
-    for name, agent in buyers.items():
-        paid = yield agent.result()
-        print(f"{name} at {agent.location} bought {len(paid)} apples for {sum(paid)}", flush=True)
-    for name, agent in sellers.items():
-        agent.send(None)
-        print(
-            f"{name} at {agent.location} sold {(yield agent.result())} apples for {SELLERS[name][0]} each", flush=True
-        )
-    yield client.close()
+    with Client([seller, buyer]) as client:
+        yield client.schedule()
+        sellers, buyers = {}, {}
+        for name, (price, stock) in SELLERS.items():
+            sellers[name] = yield client.io_rtask(seller, price, stock)
+        for name, wanted in BUYERS.items():
+            buyers[name] = yield client.io_rtask(buyer, wanted)
+        for name, agent in buyers.items():
+            paid = yield agent.result()
+            print(f"{name} at {agent.location} bought {len(paid)} apples for {sum(paid)}", flush=True)
+        for name, agent in sellers.items():
+            agent.send(None)
+            print(
+                f"{name} at {agent.location} sold {(yield agent.result())} apples for {SELLERS[name][0]} each",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -44,19 +44,18 @@ def ask(servers, *queries, task=None):
 
 def main():
     """Runs here."""
-    client = Client([serve])
-    yield client.schedule()
-    servers, step = [], LIMIT // SERVERS
-    for first in range(0, LIMIT, step):
-        servers.append((yield client.rtask(serve, first, first + step)))  # one at each processor
-    everyday = Task(ask, servers, ("how many", 0, 100), ("how many", 49_000, 51_000), ("how many", 0, LIMIT))
-    curious = Task(ask, servers, ("greatest of", 0, 50_000), ("greatest of", 0, LIMIT))
-    yield everyday.result()
-    yield curious.result()
-    for server in servers:
-        server.send(None)
-        print(f"{server.location} held {(yield server.result())} primes", flush=True)
-    yield client.close()
+    with Client([serve]) as client:
+        yield client.schedule()
+        servers, step = [], LIMIT // SERVERS
+        for first in range(0, LIMIT, step):
+            servers.append((yield client.rtask(serve, first, first + step)))  # one at each processor
+        everyday = Task(ask, servers, ("how many", 0, 100), ("how many", 49_000, 51_000), ("how many", 0, LIMIT))
+        curious = Task(ask, servers, ("greatest of", 0, 50_000), ("greatest of", 0, LIMIT))
+        yield everyday.result()
+        yield curious.result()
+        for server in servers:
+            server.send(None)
+            print(f"{server.location} held {(yield server.result())} primes", flush=True)
 
 
 if __name__ == "__main__":

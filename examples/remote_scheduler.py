@@ -38,16 +38,15 @@ def compute(n):
 
 def main(scheduler):
     """Runs here: waits for its turn, then uses the nodes for itself until it closes."""
-    client = Client([compute], nodes=[HalfOfEach()])
-    if (yield client.schedule(scheduler, timeout=60)):
-        return "It was not this program's turn within a minute."
-    print("It is this program's turn.", flush=True)
-    rtasks = []
-    for n in range(TASKS):
-        rtasks.append((yield client.rtask(compute, 10**n)))
-    for rtask in rtasks:
-        print(f"{(yield rtask.result())} from {rtask.location}", flush=True)
-    yield client.close()  # the next client's turn
+    with Client([compute], nodes=[HalfOfEach()]) as client:  # at its end it is the next one's turn
+        if (yield client.schedule(scheduler, timeout=60)):
+            return "It was not this program's turn within a minute."
+        print("It is this program's turn.", flush=True)
+        rtasks = []
+        for n in range(TASKS):
+            rtasks.append((yield client.rtask(compute, 10**n)))
+        for rtask in rtasks:
+            print(f"{(yield rtask.result())} from {rtask.location}", flush=True)
 
 
 if __name__ == "__main__":

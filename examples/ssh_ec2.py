@@ -45,11 +45,10 @@ def talk(client, seconds, task=None):
 
 def main(node):
     """Runs here: two conversations at once, if there are two servers."""
-    client = Client([compute], nodes=[node])
-    yield client.schedule()
-    for task in [Task(talk, client, seconds) for seconds in (0.3, 0.5)]:
-        yield task.result()
-    yield client.close()
+    with Client([compute], nodes=[node]) as client:
+        yield client.schedule()
+        for task in [Task(talk, client, seconds) for seconds in (0.3, 0.5)]:
+            yield task.result()
 
 
 if __name__ == "__main__":

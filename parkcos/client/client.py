@@ -6,11 +6,12 @@ What happens in between, messages and decisions, is in shell.py and dispatch.py.
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import os
 import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
-from typing import Any
+from typing import Any, Self
 
 from parkcos.client import dispatch_events as d
 from parkcos.client import mapping
@@ -19,7 +20,7 @@ from parkcos.client.components import bundle
 from parkcos.client.options import Errors, Options, TaskLimits, checked
 from parkcos.client.placing import OPEN, READY
 from parkcos.client.rtasks import Submission, name_of, words_of
-from parkcos.client.shell import NEW, RUNNING, WAITING
+from parkcos.client.shell import CLOSED, NEW, RUNNING, WAITING
 from parkcos.client.side import ClientSide
 from parkcos.client.steering import Steering
 from parkcos.client.stream import Results
@@ -29,11 +30,13 @@ from parkcos.cluster.timer import DeadlineTimer
 from parkcos.errors import ScheduleError, UsageError
 from parkcos.kernel import Completion, Task, operation
 from parkcos.kernel import target as targets
-from parkcos.kernel.registry import current_kernel
+from parkcos.kernel.registry import cur_task, current_kernel
 from parkcos.kernel.wait import seconds
 from parkcos.net.bounds import NAME_CHARS_MAX
 from parkcos.net.location import Location
-from parkcos.net.runtime import Parkcos
+from parkcos.net.runtime import Parkcos, run
+
+logger = logging.getLogger("parkcos")
 
 MIN_PULSE_INTERVAL = 10.0
 MAX_PULSE_INTERVAL = 100.0
@@ -143,6 +146,52 @@ class Client(Steering):
     def __reduce__(self) -> Any:
         raise UsageError("a Client cannot leave its program: a task at a server sends messages to the client's tasks")
 
+    # -- how long it lives
+
+    def __enter__(self) -> Self:
+        self._in_block = True
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        failed = kind is not None
+        task = cur_task()
+        if self._state is NEW:
+            self._state = CLOSED
+        elif task is not None:
+            self._begin_close(failed)
+            if kind is not GeneratorExit:  # else the task is terminated, and waits for nothing
+                self._side.afterwards.add(task, Closing(self))
+        elif not self._kernel.stopped:
+            run(_closed, self, failed)
+
+    async def __aenter__(self) -> Self:
+        self._in_block = True
+        if self._state is NEW:
+            await self.schedule()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is GeneratorExit:
+            self._begin_close(True)
+        else:
+            await self.close(terminate=kind is not None)
+
+    def _begin_close(self, terminate: bool) -> None:
+        """Kernel thread; nobody waits for it."""
+        self.close(terminate=terminate).tell(lambda _value, _error: None)
+
+    def _belong_to(self, task: Task | None) -> None:
+        """Kernel thread: the task that schedules.  One that runs nothing but `schedule` does so for its program."""
+        if task is not None and task._stack:
+            self._owner = task
+            task.add_end_callback(self._owner_ended)
+
+    def _owner_ended(self, task: Task) -> None:
+        outcome = task.outcome
+        if self._is_open() and not self._machine.closing and outcome is not None and outcome.kind != "finished":
+            logger.warning("%s is closed, for %r, which has scheduled it, has %s", self.name, task, outcome.kind)
+            self._begin_close(True)
+
     # -- the queue
 
     @operation
@@ -169,6 +218,7 @@ class Client(Steering):
             raise ScheduleError(f"{self!r} was scheduled before; make another Client")
         self._prepare()
         self._state = WAITING
+        self._belong_to(cur_task())
         end = None if limit is None else self._kernel.clock() + limit
         try:
             code: int = yield self._queue_up(location, end)
@@ -400,6 +450,23 @@ class Client(Steering):
                 completion.set_result(look())
 
         return Completion(current_kernel(), what, start)
+
+
+class Closing:
+    """A client's end, as what a function waits for that has left its ``with``."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def is_over(self) -> bool:
+        return not self._client._is_open()
+
+    def wait(self) -> Completion[None]:
+        return self._client.close()
+
+
+def _closed(client: Client, terminate: bool) -> Generator[Any, Any, None]:
+    yield client.close(terminate=terminate)
 
 
 def _program_name() -> str:

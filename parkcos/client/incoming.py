@@ -12,8 +12,9 @@ from typing import Any
 from parkcos.client import dispatch_events as d
 from parkcos.client.placing import CLOSING, FAILING, OPEN, PAUSED, READY, SETUP
 from parkcos.client.rtasks import Submission
-from parkcos.client.shell import CLOSED, RUNNING, SILENT_PULSES, WAITING, ClientShell, shown
+from parkcos.client.shell import CLOSED, RUNNING, SILENT_PULSES, WAITING, shown
 from parkcos.client.status import Statuses
+from parkcos.client.waiting import Waiting
 from parkcos.cluster import messages as m
 from parkcos.errors import ScheduleError
 from parkcos.kernel import Task
@@ -30,7 +31,7 @@ LOOK_S = 2.5
 """So often at least it is looked who is silent."""
 
 
-class Incoming(ClientShell):
+class Incoming(Waiting):
     """One for each client."""
 
     def _received(self, process: int, message: Any, form: int, payload: Buffer) -> None:
@@ -129,11 +130,9 @@ class Incoming(ClientShell):
                     message.reason,
                 )
             case m.Queued():
-                if message.position and not self._position:
-                    logger.warning(
-                        "%s waits for its turn: it is number %d in the queue", self.name, message.position + 1
-                    )
-                self._position = message.position
+                waits, self._position = message.position and not self._position, message.position
+                if waits:
+                    logger.warning("%s", self._why_it_waits())
             case m.Scheduled():
                 self._begin_turn()
 

@@ -22,7 +22,7 @@ from parkcos.client.dispatch import Dispatch
 from parkcos.client.forwarded import Forwarded
 from parkcos.client.observer import Observer
 from parkcos.client.rtasks import Submission
-from parkcos.client.side import SAY_S, ClientSide
+from parkcos.client.side import ClientSide
 from parkcos.client.status import NodeAvailInfo, Status, Statuses, TaskInfo
 from parkcos.cluster import messages as m
 from parkcos.cluster.shipping import Definition, Shipper
@@ -97,6 +97,10 @@ class ClientShell:
         self._indexes: dict[int, int] = {}
         """The number of each server at its node, from 1 on."""
         self._unusable: dict[str, str] = {}
+        self._owner: Task | None = None
+        """The task that has scheduled it, unless its program did that by itself, as by ``run(client.schedule)``."""
+        self._in_block = False
+        """A ``with`` closes it."""
         self._turn: Completion[int] | None = None
         self._closing: list[Completion[None]] = []
         self._scheduler = 0
@@ -112,11 +116,6 @@ class ClientShell:
     def _ready_servers(self) -> int:
         """How many servers have been initialized and have not ended."""
         return len(self._ready)
-
-    @property
-    def _place_in_queue(self) -> int:
-        """1: it has its turn.  A client that waits has been told how many are before it, or soon will be."""
-        return max(1, self._position) + 1 if self._state is WAITING else 1
 
     def _to_scheduler(self, message: m.Message) -> bool:
         return self._side.box.send(self._scheduler, "scheduler", message)
@@ -140,36 +139,14 @@ class ClientShell:
     def _forget(self) -> None:
         self._state = CLOSED
         self._side.clients.pop(self._id, None)
+        if self._owner is not None:
+            self._owner.drop_end_callback(self._owner_ended)
 
-    def _say(self) -> None:
-        """I/O thread: every few seconds, what this client waits for."""
-        if self._state is CLOSED:
-            return
-        self._network.io.loop.call_later(SAY_S, self._waits_for)
+    def _begin_close(self, terminate: bool) -> None:
+        raise NotImplementedError  # client.py
 
-    def _waits_for(self) -> None:
-        machine = self._machine
-        if self._state is WAITING:
-            logger.warning("%s waits for its turn: it is number %d in the queue", self.name, self._place_in_queue)
-        elif self._state is RUNNING and not self._ready_servers and not machine.closing:
-            if machine.nodes:
-                which = "a node" if len(machine.nodes) == 1 else f"{len(machine.nodes)} nodes"
-                logger.warning("%s waits for the servers of %s to be ready", self.name, which)
-            else:
-                seen = "; ".join(f"{name}: {why}" for name, why in self._unusable.items())
-                missing = "; ".join(f"{at}: {why}" for at, why in self._side.not_reached())
-                logger.warning(
-                    "%s has no node yet. Start one on each machine with  parkcosnode.py  (the same secret, UDP port %d "
-                    "open), or name one: Client(nodes=['HOST']); parkcos.py --doctor HOST  says what hinders. %s%s",
-                    self.name,
-                    self._network.options.udp_port,
-                    f"Seen, but not usable: {seen}" if seen else "None was seen on the network",
-                    f". Named, but not reached: {missing}" if missing else "",
-                )
-        elif machine.closing and self._state is RUNNING:
-            tasks, nodes = len(machine.tasks), len(machine.nodes)
-            logger.warning("%s is closing: waits for %d tasks and %d nodes", self.name, tasks, nodes)
-        self._say()
+    def _owner_ended(self, task: Task) -> None:
+        raise NotImplementedError  # client.py
 
     # -- the machine
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from parkcos.cluster.postbox import Postbox
 from parkcos.errors import ScheduleError
 from parkcos.kernel import Completion, Kernel, operation
+from parkcos.kernel.afterwards import Afterwards
 from parkcos.net.location import Location, resolve
 from parkcos.net.network import Network
 from parkcos.net.payload import Buffer
@@ -63,6 +64,7 @@ class ClientSide:
         self.contacts: dict[Location, None] = {}
         self.failures: dict[object, str] = {}
         """Why a local cluster cannot be used, by the cluster, until that is closed."""
+        self.afterwards = Afterwards()
         self.wants_servers: set[Callable[[], object]] = set()
         """Called in the kernel thread when a client has a server more."""
         network.hub.callbacks.gone.append(self._peer_gone)

@@ -397,7 +397,7 @@ def _log(fn: Callable[..., object]) -> None:
     failures.log_failure(logger, "%s failed in the kernel thread", getattr(fn, "__qualname__", fn))
 
 
-_OWN = (__name__, "parkcos.kernel.task_core")
+_OWN = (__name__, "parkcos.kernel.task_core", "parkcos.kernel.afterwards")
 
 
 def _senseless(y: Any) -> str | None:

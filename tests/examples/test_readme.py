@@ -50,7 +50,7 @@ def test_the_first_program_runs(tmp_path: Path) -> None:
 )
 def test_the_first_program_fails_if_its_task_does(tmp_path: Path, line: str, there: bool, code: int, text: str) -> None:
     """there: at the server, else in main."""
-    begin = "    client = Client" if not there else "    yield\n"
+    begin = "    with Client" if not there else "    yield\n"
     assert BLOCKS[0].count(begin) == 1
     program = tmp_path / "first.py"
     program.write_text(BLOCKS[0].replace(begin, f"    {line}\n{begin}"))

@@ -1,0 +1,77 @@
+"""What a client says while it waits, for its turn, nodes, or its end; and which other client gives way to it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from parkcos.client.shell import CLOSED, RUNNING, WAITING, ClientShell
+from parkcos.client.side import SAY_S
+
+logger = logging.getLogger("parkcos")
+
+
+class Waiting(ClientShell):
+    """One for each client."""
+
+    @property
+    def _place_in_queue(self) -> int:
+        """1: it has its turn.  A client that waits has been told how many are before it, or soon will be."""
+        return max(1, self._position) + 1 if self._state is WAITING else 1
+
+    def _say(self) -> None:
+        """I/O thread: every few seconds, what this client waits for."""
+        if self._state is CLOSED:
+            return
+        self._network.io.loop.call_later(SAY_S, self._waits_for)
+
+    def _waits_for(self) -> None:
+        machine = self._machine
+        if self._state is WAITING:
+            logger.warning("%s", self._why_it_waits())
+            for other in self._before():
+                if other._is_left():
+                    logger.warning("%s gives way to it: its task has ended, and it runs nothing", other.name)
+                    self._kernel.post(other._begin_close, False)
+        elif self._state is RUNNING and not self._ready_servers and not machine.closing:
+            if machine.nodes:
+                which = "a node" if len(machine.nodes) == 1 else f"{len(machine.nodes)} nodes"
+                logger.warning("%s waits for the servers of %s to be ready", self.name, which)
+            else:
+                seen = "; ".join(f"{name}: {why}" for name, why in self._unusable.items())
+                missing = "; ".join(f"{at}: {why}" for at, why in self._side.not_reached())
+                logger.warning(
+                    "%s has no node yet. Start one on each machine with  parkcosnode.py  (the same secret, UDP port %d "
+                    "open), or name one: Client(nodes=['HOST']); parkcos.py --doctor HOST  says what hinders. %s%s",
+                    self.name,
+                    self._network.options.udp_port,
+                    f"Seen, but not usable: {seen}" if seen else "None was seen on the network",
+                    f". Named, but not reached: {missing}" if missing else "",
+                )
+        elif machine.closing and self._state is RUNNING:
+            tasks, nodes = len(machine.tasks), len(machine.nodes)
+            logger.warning("%s is closing: waits for %d tasks and %d nodes", self.name, tasks, nodes)
+        self._say()
+
+    def _is_left(self) -> bool:
+        """Nobody will close it, as it seems: its task has ended without, and it runs nothing."""
+        owner, machine = self._owner, self._machine
+        left = owner is not None and not owner.is_alive() and not self._in_block
+        return left and self._state is RUNNING and not machine.tasks and not machine.closing
+
+    def _before(self) -> list[Any]:
+        """The clients of this program that have the nodes this one waits for."""
+        others = list(self._side.clients.values())
+        return [other for other in others if other._state is RUNNING and other._scheduler == self._scheduler]
+
+    def _why_it_waits(self) -> str:
+        text = f"{self.name} waits for its turn: it is number {self._place_in_queue} in the queue"
+        for other in self._before():
+            text += f", behind {other.name} of this very program"
+            if other._machine.closing:
+                text += ", which is being closed"
+            elif other._owner is not None and not other._owner.is_alive():
+                text += f", which {other._owner.name} has scheduled and not closed; write: with client: ..."
+            else:
+                text += ", which is not closed yet"
+        return text
