@@ -18,7 +18,7 @@ from parkcos.client import mapping
 from parkcos.client.allocate import NodeAllocate, allocations
 from parkcos.client.components import bundle
 from parkcos.client.options import Errors, Options, TaskLimits, checked
-from parkcos.client.placing import OPEN, READY
+from parkcos.client.placing import READY
 from parkcos.client.rtasks import Submission, name_of, words_of
 from parkcos.client.shell import CLOSED, NEW, RUNNING, WAITING
 from parkcos.client.side import ClientSide
@@ -420,9 +420,36 @@ class Client(Steering):
 
     def servers(self) -> Completion[list[Location]]:
         """The locations of the servers that are ready.  Yield it."""
-        return self._ask(
-            "servers", lambda: [self._locations[s] for s, r in self._machine.servers.items() if r.state == OPEN]
-        )
+        return self._ask("servers", lambda: [self._locations[number] for number in self._open_servers])
+
+    @operation
+    def wait_for_servers(self, n: int = 1, timeout: float | None = None) -> Generator[Any, Any, int]:
+        """Wait until `n` servers are ready.  Yield it.
+
+        Args:
+            timeout: seconds; None for ever.
+
+        Returns: how many are ready; less than `n` if the time was over.
+        Raises: ScheduleError if the client is not scheduled, is closed meanwhile, or none will come, with the reason;
+        UsageError.
+        """
+        limit = seconds(timeout)
+        if type(n) is not int or n < 1:
+            raise UsageError(f"wait_for_servers({n!r}): give a number of servers, 1 or more")
+        self._must_run()
+
+        def start(completion: Completion[int]) -> None:
+            with self._lock:
+                self._server_waits[completion] = n
+                self._look_for_servers()
+
+        def give_up() -> None:
+            self._server_waits.pop(waits, None)
+
+        waits = Completion(self._kernel, "wait_for_servers", start, limit, None, give_up)
+        yield waits
+        with self._lock:
+            return len(self._open_servers)
 
     def tasks(self, where: Location | str | None = None) -> Completion[list[Task]]:
         """The tasks that run at a server or node, or at all (None).  Yield it.  Raises: ScheduleError."""

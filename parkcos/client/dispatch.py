@@ -81,8 +81,7 @@ class Dispatch(Controls):
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take a fact, return the orders that follow from it, to be executed in this order."""
         effects = list(self._HANDLERS[type(event)](self, event, now))
-        if self.closing or self.scheduler_lost or self.setup_error:
-            effects += self._give_up()
+        effects += self._give_up()
         if self.closing or self.scheduler_lost:
             effects += self._wind_up(now)
         return effects
@@ -211,21 +210,27 @@ class Dispatch(Controls):
 
     def _give_up(self) -> Iterator[Effect]:
         """What waits for any server, when none is left and none will come, or none that would be of use."""
-        if not (self.pending or self.pending_io) or not (self.scheduler_lost or self._had_nodes):
-            return
+        if (self.pending or self.pending_io) and (reason := self.none_comes()):
+            for task in [*self.pending, *self.pending_io]:
+                yield from self._abandon(task, reason)
+            self.pending.clear()
+            self.pending_io.clear()
+
+    def none_comes(self) -> str:
+        """Why no server is left and none will come; "" as long as one may."""
+        if not (self.closing or self.scheduler_lost or self.setup_error):
+            return ""
+        if not (self.scheduler_lost or self._had_nodes):
+            return ""
         if any(n.restart or (n.left and n.state != CLOSING) for n in self.nodes.values() if not self._unused(n)):
-            return
+            return ""
         if self.setup_error:
             why = f"where it was tried, {self.setup_error}"
         elif self.scheduler_lost:
             why = f"the scheduler is gone: {self.scheduler_lost}"
         else:
             why = "the client is being closed"
-        reason = f"no server is left, and {why}"
-        for task in [*self.pending, *self.pending_io]:
-            yield from self._abandon(task, reason)
-        self.pending.clear()
-        self.pending_io.clear()
+        return f"no server is left, and {why}"
 
     def _unused(self, node: Node) -> bool:
         """A client that is being closed does not wait for a node that nobody has enabled."""

@@ -21,6 +21,7 @@ from parkcos.client.components import with_setup_call
 from parkcos.client.dispatch import Dispatch
 from parkcos.client.forwarded import Forwarded
 from parkcos.client.observer import Observer
+from parkcos.client.placing import OPEN
 from parkcos.client.rtasks import Submission
 from parkcos.client.side import ClientSide
 from parkcos.client.status import NodeAvailInfo, Status, Statuses, TaskInfo
@@ -108,6 +109,8 @@ class ClientShell:
         self._automatic = False
         self._position = 0
         self._ready: set[int] = set()
+        self._server_waits: dict[Completion[int], int] = {}
+        """Who waits for servers, and for how many."""
         self._forwards: set[int] = set()
         """The nodes that send what is printed there."""
         self._forwarded = Forwarded(lambda *call: self._kernel.post(*call))
@@ -276,7 +279,27 @@ class ClientShell:
         if self.status_task is not None:
             self._kernel.post(self.status_task.send, Status(status, info, reason))
 
+    @property
+    def _open_servers(self) -> list[int]:
+        """Those that are given tasks."""
+        return [number for number, server in self._machine.servers.items() if server.state == OPEN]
+
+    def _look_for_servers(self) -> None:
+        """Their number may have changed: tell those that wait for some.  With the lock."""
+        count, machine = len(self._open_servers), self._machine
+        why_none = "it is being closed" if machine.closing else machine.none_comes()
+        for completion, wanted in list(self._server_waits.items()):
+            if count >= wanted:
+                completion.set_result(count)
+            elif why_none:
+                completion.set_exception(ScheduleError(f"{self!r} has {count} of {wanted} servers: {why_none}"))
+            else:
+                continue
+            del self._server_waits[completion]
+
     def _report_status(self, effect: d.ReportStatus) -> None:
+        if self._server_waits:
+            self._look_for_servers()
         if effect.name == "ServerInitialized":
             self._ready.add(effect.subject)
             for fn in tuple(self._side.wants_servers):

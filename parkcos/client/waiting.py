@@ -48,6 +48,9 @@ class Waiting(ClientShell):
                     f"Seen, but not usable: {seen}" if seen else "None was seen on the network",
                     f". Named, but not reached: {missing}" if missing else "",
                 )
+        elif self._state is RUNNING and self._server_waits:
+            wanted = max(self._server_waits.values(), default=0)
+            logger.warning("%s waits for %d servers: %d are ready", self.name, wanted, len(self._open_servers))
         elif machine.closing and self._state is RUNNING:
             tasks, nodes = len(machine.tasks), len(machine.nodes)
             logger.warning("%s is closing: waits for %d tasks and %d nodes", self.name, tasks, nodes)

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import pytest
 
 import parkcos
-from parkcos import Client, Location, RemoteError, ScheduleError, ShippingError, Task, TaskTerminated
-from parkcos.client import side
+from parkcos import Client, Location, RemoteError, ScheduleError, ShippingError, Task, TaskTerminated, UsageError
+from parkcos.client import side, waiting
 from parkcos.client.side import ClientSide
 from parkcos.kernel import Completion
 from tests.live.lib import LIMIT_S, ROOT, Program, free_ports, run, with_client
@@ -277,5 +277,62 @@ def test_what_is_remembered_of_servers_goes_with_them() -> None:
         for table in (client._locations, client._indexes, client._known):
             assert len(table) == 2
         assert len(client._infos) == 1
+
+    with_client(body)
+
+
+# -- waiting for servers
+
+
+def test_waiting_for_servers(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "SAY_S", 0.02)
+
+    def main() -> Gen:
+        client = Client()
+        with pytest.raises(ScheduleError, match=r"yield client.schedule\(\)  first"):
+            yield client.wait_for_servers()
+        yield client.schedule()
+        for senseless in (0, "2", None):
+            with pytest.raises(UsageError, match="1 or more"):
+                yield client.wait_for_servers(senseless)  # type: ignore[arg-type]
+        assert (yield client.wait_for_servers(2)) == 2
+        assert len((yield client.servers())) == 2
+        assert (yield client.wait_for_servers()) == 2
+        assert (yield client.wait_for_servers(3, timeout=0.2)) == 2, "there is no third"
+        assert not client._server_waits
+        forever = Task(value_of, lambda: client.wait_for_servers(3))
+        yield me().sleep(0.0)
+        yield client.close()
+        with pytest.raises(ScheduleError, match="of 3 servers: it is being closed"):
+            yield forever.result()
+
+    run(main)
+    assert "waits for 3 servers: 2 are ready" in caplog.text
+
+
+def test_waiting_for_servers_that_cannot_be_set_up() -> None:
+    def fails() -> Gen:
+        yield
+        return 1
+
+    def main() -> Gen:
+        with Client(server_setup=fails) as client:
+            yield client.schedule()
+            with pytest.raises(ScheduleError, match=r"no server is left, and where it was tried, .*setup"):
+                yield client.wait_for_servers()
+
+    run(main)
+
+
+def test_a_server_that_is_suspended_is_not_ready() -> None:
+    def body(client: Client) -> Gen:
+        yield client.wait_for_servers(2)
+        (first, _) = yield client.servers()
+        client.suspend_server(first)
+        waits = Task(value_of, lambda: client.wait_for_servers(2))
+        yield (yield client.rtask(square, 2)).result()
+        assert waits.is_alive()
+        client.resume_server(first)
+        assert (yield waits.result()) == 2
 
     with_client(body)
