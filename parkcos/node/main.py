@@ -8,9 +8,10 @@ import datetime as dt
 import json
 import math
 import os
+import shlex
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from parkcos.cluster.commands import add_doctor_options, check_doctor_options, run_doctor
@@ -27,6 +28,7 @@ from parkcos.cluster.signals import Signals
 from parkcos.errors import ConfigError, ParkcosError
 from parkcos.net.file_disk import own_folder
 from parkcos.net.file_rules import parse_size
+from parkcos.net.location import PORT_MAX
 from parkcos.net.options import NetworkOptions
 from parkcos.net.runtime import VERSION, Parkcos
 from parkcos.net.secret import ClusterKeys
@@ -138,7 +140,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = network_options(args, roles=("node",), dial_roles=set(), udp_port=DEFAULT_PORT, tcp_ports=[ports[0]])
         options.max_file_size = file_size
         options.dest_path = args.dest_path / "files" if args.dest_path else None
-        return _run_alone(options, node, ports[0], args.clean)
+        words = sys.argv[1:] if argv is None else list(argv)
+        return _run_alone(options, node, ports[0], args.clean, lambda: command_beside(words, ports[0]))
     except ParkcosError as error:
         if args is not None and args.local_cluster is not None:
             raise
@@ -194,10 +197,43 @@ def parse_resources(texts: Sequence[str]) -> dict[str, float]:
     return found
 
 
-def _run_alone(network: NetworkOptions, node: NodeOptions, port: int, clean: bool) -> int:
+def command_beside(words: Sequence[str], port: int) -> str:
+    """The command with which a node of these options runs beside the one at `port`: with ports and a folder of its own.
+
+    A secret in it is not repeated.
+    """
+    kept: list[str] = []
+    folder = ""
+    rest = iter(words)
+    for word in rest:
+        name, equals, value = word.partition("=")
+        if name in ("--tcp_ports", "--dest_path", "-s", "--secret") and not equals:
+            value = next(rest, "")
+        if name == "--dest_path":
+            folder = value
+        elif name in ("-s", "--secret"):
+            kept += [name, "SECRET"]
+        elif name not in ("--tcp_ports", "--clean"):
+            kept.append(word)
+    own = next((p for p in range(port + 100, PORT_MAX, 100) if _is_free(p)), port + 100)
+    return shlex.join(
+        ["parkcosnode.py", *kept, "--tcp_ports", str(own), *(["--dest_path", f"{folder}-{own}"] if folder else [])]
+    )
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as sock:
+        try:
+            sock.bind(("", port))
+        except OSError:
+            return False
+    return True
+
+
+def _run_alone(network: NetworkOptions, node: NodeOptions, port: int, clean: bool, beside: Callable[[], str]) -> int:
     """Be the only node of its folder: of its --dest_path, or, without one, of those with its port."""
     own = f"node-{port}"
-    node.processes = ProcessFile(node.dest_path or own_folder() / own, own, node.client_user, node.dest_path)
+    node.processes = ProcessFile(node.dest_path or own_folder() / own, own, node.client_user, node.dest_path, beside)
     node.processes.take(clean)
     try:
         return run(network, node)

@@ -13,7 +13,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -108,6 +108,7 @@ class ProcessFile:
         node_folder: the name of the folder in which the clients' folders are: `folder` itself, or one in it.
         client_user: as whom clients' tasks run; None: as this process.
         dest_path: as the user names it, if so; see OwnFolders.
+        beside: gives the command that starts this node beside an earlier one.
     """
 
     def __init__(
@@ -116,11 +117,13 @@ class ProcessFile:
         node_folder: str,
         client_user: ClientUser | None = None,
         dest_path: Path | None = None,
+        beside: Callable[[], str] = lambda: "parkcosnode.py --dest_path FOLDER",
     ) -> None:
         self.folder = folder
         self.path = folder / FILE
         self._node_folder = node_folder
         self._user = client_user
+        self._beside = beside
         self._fd = -1
         self._taken = False
         self._started: dict[int, str] = {}
@@ -205,8 +208,8 @@ class ProcessFile:
             self._close()
             raise ConfigError(
                 f"an earlier node of {self.folder} is still there (process ids: {who}): end it, "
-                "start with --clean, which ends it and its servers, "
-                "or give this node a folder of its own with --dest_path"
+                "or start with --clean, which ends it and its servers\n"
+                f"  or, for a second node beside it on this machine, write: {self._beside()}"
             )
         logger.warning("--clean: ending the earlier node of %s (process ids: %s)", self.folder, who)
         _end(alive, self._user)

@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -390,6 +391,23 @@ def test_a_second_node_of_a_folder_does_not_start(ports: Ports, tmp_path: Path) 
             assert third.end() == 0
         client.end(signal.SIGKILL)
     assert not folder.exists()
+
+
+def test_a_second_node_is_told_the_command_that_works(ports: Ports) -> None:
+    first, port = ports.node(1)
+    with first:
+        first.wait_for("uses address")
+        refused = Program(
+            "-m", "parkcos.node.main", "-c", "1", f"--tcp_ports={port}", *ports.options, "-u", str(ports.udp)
+        )
+        with refused:
+            assert refused.wait() == 1
+            command = refused.wait_for(r"beside it on this machine, write: parkcosnode.py (.*)")[1]
+        assert SECRET not in refused.text, "others may read a log"
+        words = [SECRET if word == "SECRET" else word for word in shlex.split(command)]
+        with Program("-m", "parkcos.node.main", *words) as second:
+            second.wait_for("uses address")
+            assert second.end() == 0
 
 
 def test_a_folder_that_its_user_has_made_stays(ports: Ports, tmp_path: Path) -> None:
