@@ -7,6 +7,8 @@ import dataclasses
 import importlib
 import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -187,3 +189,12 @@ def test_what_other_modules_offer() -> None:
             if signature:
                 assert parameters(signature) == real_parameters(getattr(value, member))[1:]
                 assert inspect.getdoc(getattr(value, member))
+
+
+def test_the_package_itself_names_the_commands() -> None:
+    for options, code in (([], 0), (["--help"], 0), (["--doctor"], 2)):
+        done = subprocess.run([sys.executable, "-m", "parkcos", *options], capture_output=True, text=True)
+        assert done.returncode == code
+        text = done.stdout if code == 0 else done.stderr
+        for command in ("parkcosnode.py", "parkcos.py --doctor", "python -m parkcos.compat"):
+            assert command in text

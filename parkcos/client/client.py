@@ -86,6 +86,8 @@ class Client(Steering):
     Raises: UsageError, ConfigError, ShippingError for what cannot be used.  Source: chapter 6.4.
     """
 
+    _yield_advice = "{}.schedule()"
+
     def __init__(
         self,
         components: Any = (),

@@ -55,7 +55,10 @@ def start(
         try:
             inputs.append(iter(iterable))
         except TypeError:
-            raise UsageError(f"map(): iterable {number} is none: {iterable!r}") from None
+            raise UsageError(
+                f"map(): iterable {number} is none: {iterable!r}\n"
+                f"  write: client.map({name_of(fn)}, [{iterable!r}])  for one call with it"
+            ) from None
 
     def submit(fn: Any, args: tuple[Any, ...], name: str) -> Completion[Task]:
         if client._machine.closing:

@@ -48,6 +48,8 @@ def checked(timeout_s: float | None, retries: int, name: str, retry_on: Errors) 
 class Options:
     """What :meth:`Client.options` gives: the client's calls that run tasks, with these options."""
 
+    _yield_advice = "{}.rtask(fn, ...)"
+
     def __init__(self, client: Client, limits: TaskLimits) -> None:
         self._client = client
         self._limits = limits

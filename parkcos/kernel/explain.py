@@ -126,7 +126,7 @@ def senseless_text(gen: Any, value: Any, advice: str) -> str:
 
     Args:
         gen: the innermost generator or coroutine, which stands at that yield.
-        advice: the right expression, with ``{}`` for the one that was yielded.
+        advice: the right expression, or a whole ``for``, with ``{}`` for what was yielded.
     """
     frame = innermost_frame(gen)
     code = getattr(gen, "gi_code", None) or getattr(gen, "cr_code", None)
@@ -146,7 +146,7 @@ def senseless_text(gen: Any, value: Any, advice: str) -> str:
     if code is not None and is_async(code):
         word = "await"
     write = advice.format(expression)
-    if not write.startswith("async for"):
+    if not write.startswith(("async for", "for")):
         write = f"x = {word} {write}"
     return f"{word} of {_kind_of(value)} makes no sense{where}\n  write: {write}"
 
@@ -180,4 +180,6 @@ def _kind_of(value: Any) -> str:
         return f"the class {value.__name__}"
     if isinstance(value, (types.FunctionType, types.BuiltinFunctionType, types.MethodType, functools.partial)):
         return f"the function {getattr(value, '__name__', repr(value))} itself, not called,"
+    if isinstance(value, (list, tuple, set, frozenset, dict)):
+        return f"a {type(value).__name__} of {len(value)} calls"
     return f"{value!r}"

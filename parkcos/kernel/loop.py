@@ -44,7 +44,9 @@ __all__ = ["Loop"]
 
 logger = logging.getLogger("parkcos")
 
-_PLAIN = frozenset({int, str, float, bool, tuple, list, dict, set, bytes, bytearray, frozenset})
+_PLAIN = frozenset({int, str, float, bool, bytes, bytearray})
+_COLLECTIONS = frozenset({tuple, list, dict, set, frozenset})
+_CALLS = (Wait, GeneratorType, CoroutineType)
 _FUNCTIONS = (FunctionType, MethodType, BuiltinFunctionType, functools.partial)
 
 
@@ -292,7 +294,10 @@ class Loop:
                 self._ready.append(task)
                 return
             else:
-                return task._throw_ready(SenselessYield(explain.senseless_text(task._gen, y, advice)))
+                error = SenselessYield(explain.senseless_text(task._gen, y, advice))
+                for each in _calls_in(y):
+                    task._discard(each)
+                return task._throw_ready(error)
             # a sub-call: it runs at once
             stack = task._stack
             if stack is None:
@@ -400,8 +405,22 @@ def _log(fn: Callable[..., object]) -> None:
 _OWN = (__name__, "parkcos.kernel.task_core", "parkcos.kernel.afterwards")
 
 
+def _calls_in(y: Any) -> list[Any]:
+    """The calls in a collection that were not yielded; its first element says whether it is one of calls."""
+    if type(y) not in _COLLECTIONS:
+        return []
+    things = y.values() if type(y) is dict else y
+    return [each for each in things if isinstance(each, _CALLS)] if isinstance(next(iter(things), None), _CALLS) else []
+
+
 def _senseless(y: Any) -> str | None:
     """How to write it right if `y` makes no sense at a yield; None if it is a plain value."""
+    if type(y) in _COLLECTIONS:
+        values = ".values()" if type(y) is dict else ""
+        return f"for call in {{}}{values}: x = yield call" if _calls_in(y) else None
+    advice: str | None = getattr(type(y), "_yield_advice", None)
+    if advice is not None:
+        return advice
     from parkcos.kernel.task import Task
 
     if isinstance(y, Task):

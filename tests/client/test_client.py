@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from parkcos import Client, ConfigError, NodeAllocate, ScheduleError, ShippingError, UsageError
+from parkcos import Client, ConfigError, NodeAllocate, ScheduleError, SenselessYield, ShippingError, UsageError
 from parkcos.client import dispatch_events as d
 from parkcos.client.allocate import allocations, cpus_wanted
 from parkcos.client.components import bundle
@@ -122,6 +122,17 @@ def test_steering_before_there_is_anything_to_steer() -> None:
             call("127.0.0.1")
     with pytest.raises(ScheduleError, match=r"Client\(nodes=\[NodeAllocate\('10.0.0.\*'\)"):
         client.node_allocate(NodeAllocate("10.0.0.*"))
+
+
+def test_a_yield_of_a_client_says_what_to_yield(kernel: VirtualKernel) -> None:
+    def main() -> Any:
+        client = Client()
+        with pytest.raises(SenselessYield, match=r"write: x = yield client.schedule\(\)"):
+            yield client
+        with pytest.raises(SenselessYield, match=r"write: x = yield client.options\(retries=1\).rtask\(fn, ...\)"):
+            yield client.options(retries=1)
+
+    kernel.main(main)
 
 
 def node_info(**fields: Any) -> m.NodeInfo:

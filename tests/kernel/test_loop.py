@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parkcos.errors import ForgottenYield, SenselessYield
-from parkcos.kernel import Event, Kernel, Task, Wait
+from parkcos.kernel import Completion, Event, Kernel, Task, Wait, cur_task, operation
 from parkcos.kernel.loop import FLUSH_WITHIN_S
 from tests.kernel.virtual import VirtualKernel
 
@@ -357,6 +357,53 @@ def test_senseless_yields_show_the_wrong_line_and_the_right_one(kernel, value, r
     assert f"{__file__}:" in text
     assert ": yield value\n" in text
     assert right in text
+
+
+@pytest.mark.parametrize(
+    ("made", "right"),
+    [
+        (lambda one: [one(), one()], "for call in made(one): x = yield call"),
+        (lambda one: (one(),), "for call in made(one): x = yield call"),
+        (lambda one: {one(), one()}, "for call in made(one): x = yield call"),
+        (lambda one: {"a": one()}, "for call in made(one).values(): x = yield call"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["wait", "generator", "coroutine", "operation"])
+def test_a_yield_of_several_calls_shows_how_to_yield_each(kernel, made, right, kind):
+    begun = []
+
+    def generator():
+        begun.append(1)
+        yield
+
+    async def coroutine():
+        begun.append(1)
+
+    def main():
+        task = cur_task()
+        one = {
+            "wait": lambda: Completion(kernel, "fetch", begun.append),
+            "generator": generator,
+            "coroutine": coroutine,
+            "operation": operation(generator),
+        }[kind]
+        with pytest.raises(SenselessYield) as caught:
+            yield made(one)
+        yield task.sleep(0.1)  # and nobody says that a yield was forgotten
+        return str(caught.value)
+
+    text = kernel.main(main)
+    assert right in text
+    assert "calls makes no sense" in text
+    assert begun == []
+
+
+@pytest.mark.parametrize("value", [[], (), {}, set(), [1, 2], (None,), {"a": 1}, frozenset("ab")])
+def test_collections_of_plain_values_come_back(kernel, value):
+    def main():
+        return (yield value)
+
+    assert kernel.main(main) is value
 
 
 def test_senseless_yields_of_things_made_in_the_task(kernel):
