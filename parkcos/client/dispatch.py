@@ -242,6 +242,7 @@ class Dispatch(Controls):
             return
         if not self._nodes_told:
             self._nodes_told = True
+            self._missed.clear()
             yield from self._abandon_unsent()
             for number, node in list(self.nodes.items()):
                 if node.state in (WANTED, DISABLED):

@@ -64,13 +64,16 @@ class Membership(Placing):
 
     def _offered(self, event: Offered, now: float) -> Iterator[Effect]:
         number = event.info.incarnation
-        self._void.pop(number, None)
+        self._missed.pop(number, None)
         if self._nodes_told or self.scheduler_lost:
             return
         known = self.nodes.get(number)
         if known is not None and SILENT in known.holds:  # it is free: it has given this client up
             yield from self._give_node_up(number, known, "nothing was heard of it, and it has closed this client", now)
             known = None
+        if number in self._parting:
+            self._parting[number] = event
+            return
         if known is not None and known.unwanted:
             yield from self._drop_node(number, "NodeClosed", "its client closed it", now)
             if not known.reconsider:
@@ -94,7 +97,10 @@ class Membership(Placing):
         yield Want(number, event.cpus if known is None else known.cpus)
 
     def _granted(self, event: Granted, now: float) -> Iterator[Effect]:
-        node = self.nodes.get(event.node)
+        node, missed = self.nodes.get(event.node), self._missed.pop(event.node, None)
+        if node is None and missed is not None:
+            yield ReportStatus("NodeDiscovered", event.node)
+            node = self.nodes[event.node] = Node(missed.info, missed.cpus, left=missed.cpus)
         if node is None or node.state != WANTED:
             return
         self._had_nodes = True
@@ -122,9 +128,10 @@ class Membership(Placing):
 
     def _node_has_failed(self, event: NodeHasFailed, now: float) -> Iterator[Effect]:
         node = self.nodes.get(event.node)
+        self._missed.pop(event.node, None)
         if event.setup and node is not None:
             self.setup_error = event.error
-        if node is not None and event.died and node.state == READY and node.failures < FAILURES_MAX:
+        if node is not None and event.died and (node.state == READY or node.restart) and node.failures < FAILURES_MAX:
             yield from self._fail(event.node, node, event.error, now)
         else:
             yield from self._drop_node(event.node, "NodeDisconnected", event.error, now)
@@ -143,20 +150,22 @@ class Membership(Placing):
             yield from self._set_up_anew(event.node, node, now)
         elif node is not None and node.state == FAILING and node.restart:
             yield from self._want_again(event.node, node, event.reason, now)
-        elif node is not None and node.state == WANTED and not (event.reason or self._nodes_told):
-            yield Want(event.node, node.cpus)  # it was reserved for this client, which did not get to know it
-        elif node is None and event.node in self._void:
-            yield from self._offered(self._void[event.node], now)
+        elif node is not None and node.state in (WANTED, SETUP) and not (event.reason or self._nodes_told):
+            # It was reserved for this client, which did not get to know it, or not in time.
+            yield from self._want_again(event.node, node, "", now)
+        elif node is None and event.node in self._missed:
+            yield from self._offered(self._missed[event.node], now)
         else:
             yield from self._drop_node(event.node, "NodeClosed", event.reason or "its node was closed", now)
             if node is not None and node.reconsider:
                 yield Consider(event.node)
 
     def _want_again(self, number: int, node: Node, reason: str, now: float) -> Iterator[Effect]:
-        """It has failed and is free."""
+        """It has failed, or its reservation has run out, and it is free."""
         if reason or self.scheduler_lost or self._nodes_told:
             yield from self._drop_node(number, "NodeDisconnected", reason or "it failed, and cannot be had again", now)
         else:
+            node.holds.discard(SILENT)  # it was just heard
             node.state, node.left, node.setup_id = WANTED, node.cpus, 0
             yield Want(number, node.cpus)
 
@@ -200,7 +209,7 @@ class Membership(Placing):
     def _turn_begun(self, event: TurnBegun, now: float) -> Iterator[Effect]:
         for number, node in self.nodes.items():
             if node.state == WANTED:
-                self._void[number] = Offered(node.info, node.cpus)
+                self._missed[number] = Offered(node.info, node.cpus)
         yield from self._void_offers("the scheduler was started again, and offers it anew if it is there", now)
 
     def _void_offers(self, reason: str, now: float) -> Iterator[Effect]:
@@ -242,6 +251,7 @@ class Membership(Placing):
             record = self.servers[server]
             record.holds.add(SILENT)
             record.down = record.gone = f"its node was given up: {reason}"
+        self._parting[number] = Offered(node.info, node.cpus)
         yield from self._drop_node(number, "NodeAbandoned", reason, now)
         for process in [*servers, number]:
             yield Dismiss(process, "it was silent, and given up")
@@ -293,9 +303,16 @@ class Membership(Placing):
             node.given_up.add(server.index)
 
     def _process_lost(self, event: ProcessLost, now: float) -> Iterator[Effect]:
-        if event.process in self.nodes:
+        node, offer = self.nodes.get(event.process), self._parting.pop(event.process, None)
+        if node is not None:
+            if node.state not in (DISABLED, CLOSING) or node.restart:
+                offer = Offered(node.info, node.cpus)
             reason = f"its node is gone: {event.reason}"
             yield from self._drop_node(event.process, "NodeDisconnected", reason, now)
+        if offer is not None and offer.cpus and not (self._nodes_told or self.scheduler_lost):
+            # It may be there, and have let go of this client; only its scheduler knows.
+            self._missed[event.process] = offer
+            yield Want(event.process, offer.cpus)
         server = self.servers.get(event.process)
         if server is not None:
             server.gone = event.reason or "it ended"

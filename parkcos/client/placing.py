@@ -195,8 +195,11 @@ class Placing:
     """Server that is ending -> the one that has taken its address, of which nobody is to hear before that end."""
     _useless: dict[int, int] = field(default_factory=dict)
     """Server -> node: given up here, but its node has not said yet whether another one takes its place."""
-    _void: dict[int, Offered] = field(default_factory=dict)
-    """Wanted of a scheduler that is gone, which may have reserved them."""
+    _parting: dict[int, Offered] = field(default_factory=dict)
+    """Nodes that were given up, and whose sessions have yet to end: they are wanted again after that."""
+    _missed: dict[int, Offered] = field(default_factory=dict)
+    """Nodes that may be reserved for this client though they are not in `nodes`: lost without a word of their own and
+    wanted again, or wanted of a scheduler that is gone."""
     _setups: int = 0
     """How many nodes were set up, or set up anew."""
     _had_nodes: bool = False

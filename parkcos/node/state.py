@@ -55,9 +55,6 @@ RESTART_DELAYS_S = (0.0, 0.2, 1.0, 5.0)
 """A server that ends at once, again and again, is started with growing pauses."""
 STEADY_S = 10.0
 
-NOT_ITS = "the node does not serve this client any more: it had lost it, or was not set up in time"
-"""What a client is told that does not know yet, because its session with the node began after that."""
-
 # -- state
 
 FREE, RESERVED, SETUP, SERVING, CLOSING, WIPING, STOPPED = (
@@ -184,8 +181,8 @@ class NodeMachine:
             yield from self._tell_schedulers()
 
     def _setup_asked(self, event: SetupAsked, now: float) -> Iterator[Effect]:
-        if self.client != event.client and event.process:
-            yield ToClient(event.process, m.NodeFailed(event.client, NOT_ITS, setup_id=event.setup_id))
+        if self.client != event.client and event.process:  # its reservation has run out, which it did not hear
+            yield ToClient(event.process, m.NodeClosed(event.client, setup_id=event.setup_id))
         if self.client != event.client or self.phase != RESERVED:
             return
         self.phase, self.setup_by, self.setting_up = SETUP, None, True

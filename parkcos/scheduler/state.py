@@ -304,7 +304,7 @@ class SchedulerMachine:
         node = self.nodes.pop(event.node, None)
         if node is None:
             return
-        if node.state == RESERVING:
+        if node.state == RESERVING or node.again:
             yield from self._unusable(node.info, LOST)
         elif self.current:
             self.lost[event.node] = node.info  # it may be about to answer an offer

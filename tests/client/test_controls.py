@@ -295,7 +295,7 @@ def test_a_silent_node_that_never_comes_back() -> None:
     c(Submitted(1, False))
     c(silent(N))
     c(silent(1001))
-    assert c(ProcessLost(N, "nothing was heard of it for 250 s")) == []
+    assert c(ProcessLost(N, "nothing was heard of it for 250 s")) == [Want(N, 1)], "should it be there"
     assert set(abandoned(c(ProcessLost(1001, "nothing was heard of it for 250 s")))) == {1}
     assert c.told()[2:] == [("NodeAbandoned", N), ("ServerAbandoned", 1001)]
 
@@ -320,8 +320,9 @@ def test_a_silent_node_is_given_up_at_once_if_its_client_says_so() -> None:
     ]  # fmt: skip
     for late in (Started(4), Ended(1, 1.0), Recalled(2, True), silent(1001), heard(N), heard(1001), down(1001)):
         assert c(late) == [], "its late word does not count"
-    for process in (1001, 1002, N):
+    for process in (1001, 1002):
         assert c(ProcessLost(process, "it was silent, and given up")) == []
+    assert c(ProcessLost(N, "it was silent, and given up")) == [Want(N, 2)], "if it comes back"
     assert c(Submitted(6, False)) == [Run(6, 2001, False)]
     assert c.told() == []
 
@@ -329,6 +330,7 @@ def test_a_silent_node_is_given_up_at_once_if_its_client_says_so() -> None:
 def test_a_node_that_was_given_up_is_offered_again() -> None:
     c = ready(1, abandon_zombies=True)
     c(silent(N))
+    c(ProcessLost(N, "it was silent, and given up"))
     c.told()
     c.bring(N, 1)
     assert c.told() == [
@@ -343,11 +345,13 @@ def test_a_silent_node_that_is_offered_has_given_its_client_up() -> None:
     c(silent(N))
     effects = c(Offered(info(N), 1))
     assert set(abandoned(effects)) == {1}
-    assert effects[-1] == Want(N, 1)
-    assert c.told() == [
-        ("NodeDisconnected", N), ("ServerAbandoned", 1001), ("NodeAbandoned", N), ("NodeDiscovered", N)
-    ]  # fmt: skip
+    assert effects[-1] == Dismiss(N, "it was silent, and given up")
+    assert c.told() == [("NodeDisconnected", N), ("ServerAbandoned", 1001), ("NodeAbandoned", N)]
+    assert c(Offered(info(N), 1)) == [], "it is not wanted while the old session has not ended"
+    assert c(ProcessLost(N, "it was silent, and given up")) == [Want(N, 1)]
     assert c(Granted(N)) == [SetupNode(N, 1)]
+    assert c.told() == [("NodeDiscovered", N)]
+    assert c(ProcessLost(1001, "it was silent, and given up")) == []
 
 
 def test_the_decision_to_abandon_comes_later() -> None:

@@ -330,7 +330,7 @@ def test_what_it_sent_last_counts() -> None:
 def test_a_lost_node_waits_for_the_last_words_of_its_servers() -> None:
     c = ahead()
     c(Started(100))
-    assert c(ProcessLost(N, "reset")) == []
+    assert c(ProcessLost(N, "reset")) == [Want(N, 1)], "should it be there"
     assert ("NodeDisconnected", N) in c.statuses
     assert c(Submitted(7, False)) == [], "nothing more is sent there"
     effects = c(ProcessLost(1001, "reset"))

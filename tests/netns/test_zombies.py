@@ -184,3 +184,67 @@ def test_a_zombie_that_is_given_up_and_comes_back(lab: Callable[..., Lab], site:
     ]  # fmt: skip
     assert told.count("ServerAbandoned") == 2
     assert told.count("ServerClosed") == 2
+
+
+IMPATIENT_NODE = textwrap.dedent("""
+    import logging, sys
+    from pathlib import Path
+    from parkcos.net.options import NetworkOptions
+    from parkcos.net.secret import cluster_keys
+    from parkcos.node.main import run
+    from parkcos.node.program import NodeOptions
+
+    secret, folder = map(Path, sys.argv[1:3])
+    logging.basicConfig(level=logging.INFO)
+    network = NetworkOptions(tcp_ports=(9706,), udp_port=9706, roles=("node",), dial_roles=set(), pulse_s=0.5)
+    network.keys = cluster_keys(None, secret)
+    sys.exit(run(network, NodeOptions(1, dest_path=folder, pulse_intervals=(0.2, 10.0))))
+""")
+"""A node that gives up a process that it has not heard for 7.5 s, while others pulse every 5 s."""
+
+TWO_TASKS = textwrap.dedent("""
+    import logging, sys
+    from parkcos import Client, Parkcos, Task
+
+    secret, scheduler = sys.argv[1:3]
+    logging.basicConfig(level=logging.INFO)
+
+    def work(task=None):
+        yield task.sleep(0)
+        return "worked"
+
+    def waits(task=None):
+        yield task.receive()
+
+    def main(task=None):
+        client = Client([work, waits], pulse_interval=0.2)
+        yield client.schedule(scheduler, timeout=15)
+        print("FIRST", (yield (yield client.rtask(work)).result()))
+        yield (yield client.rtask(waits)).finish()  # until its server is lost
+        print("LOST")
+        print("SECOND", (yield (yield client.rtask(work)).result()))
+        yield client.close()
+        print("CLOSED")
+
+    Parkcos(secret_file=secret)
+    Task(main)
+""")
+
+
+def test_the_only_node_gives_its_client_up_first_and_is_used_again(lab: Callable[..., Lab], site: Site) -> None:
+    net = lab({"a": ["client", "node", "scheduler"]})
+    site.scheduler(net["scheduler"])
+    program = site.folder / "node.py"
+    program.write_text(IMPATIENT_NODE)
+    node = site.start(net["node"], str(program), str(site.secret), str(site.folder / "dest"))
+    client = site.client(net["client"], TWO_TASKS, net["scheduler"].ip)
+    site.wait_for(client, "FIRST worked")
+    site.wait_for(node, "setup -> serving")
+    net.oneway("client", "node")
+    site.wait_for(client, "nothing is heard of it")
+    site.wait_for(node, "closing -> wiping")
+    site.wait_for(node, "free -> reserved")  # its scheduler has offered it again, and the client wants it
+    net.mend()
+    said = site.finish(client)
+    assert "SECOND worked" in said and "CLOSED" in said
+    site.end(node)

@@ -528,10 +528,10 @@ TestAnyOrder = AnyOrder.TestCase
 def test_a_client_that_the_node_does_not_serve_any_more_is_told() -> None:
     node = Driven(ReserveAsked(S, A, PA), ProcessLost(PA, "it gave up the connection"))
     assert node.phase == FREE
-    assert node(SetupAsked(A, 2, False, PA)) == [ToClient(PA, m.NodeFailed(A, ns.NOT_ITS))]
+    assert node(SetupAsked(A, 2, False, PA)) == [ToClient(PA, m.NodeClosed(A))]
     assert node(CloseAsked(A, True, process=PA)) == [ToClient(PA, m.NodeClosed(A))]
     node(ReserveAsked(S, B, PB))
-    assert node(SetupAsked(A, 2, False, PA)) == [ToClient(PA, m.NodeFailed(A, ns.NOT_ITS))]
+    assert node(SetupAsked(A, 2, False, PA)) == [ToClient(PA, m.NodeClosed(A))]
     assert node(CloseAsked(A, True)) == [], "it was not the client that asked"
     assert node(SetupAsked(B, 2, False, PB)) == [OpenZygote(B)]
     assert node(SetupAsked(B, 2, False, PB)) == [], "asked twice"

@@ -238,6 +238,12 @@ def test_lost_nodes() -> None:
     assert not s.machine.nodes
 
 
+def test_a_node_that_is_lost_while_its_client_waits_to_have_it_again() -> None:
+    s = held()
+    assert s(ClientWanted(A, N, 1)) == [], "it has yet to say that it is free"
+    assert s(NodeLost(N, "killed")) == [to(A, m.NodeUnusable(A, info(N), LOST))]
+
+
 def test_a_program_that_dies_with_several_clients() -> None:
     s = Driven(NodeReported(info(N), 0), asked(A, 55), asked(B, 55), asked(C), ClientWanted(A, N, 1))
     effects = s(ProcessLost(55, "killed"))

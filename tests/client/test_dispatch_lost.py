@@ -1,0 +1,111 @@
+"""Nodes that a client loses without a word of theirs, and that may be there: it wants them again."""
+
+from __future__ import annotations
+
+from parkcos.client.dispatch_events import (
+    CloseAsked,
+    CloseNodeAsked,
+    Granted,
+    NodeHasClosed,
+    NodeHasFailed,
+    Offered,
+    ProcessLost,
+    Run,
+    SchedulerLost,
+    SetupNode,
+    SilenceSeen,
+    Submitted,
+    Want,
+)
+from tests.client.driven import Driven, N, abandoned, info
+
+
+def test_a_node_whose_session_ended_is_wanted_again_and_used() -> None:
+    c = Driven(servers=1)
+    assert c(ProcessLost(N, "it has given up this session")) == [Want(N, 1)]
+    assert c(ProcessLost(N + 1, "closed")) == []
+    c(Submitted(1, False))
+    c.told()
+    assert c(Granted(N)) == [SetupNode(N, 1)]
+    assert c.told() == [("NodeDiscovered", N)]
+    assert c(Granted(N)) == [], "said twice"
+    c.bring(N, 1)
+    assert c.machine.tasks[1].server == N + 1
+
+
+def test_the_offer_of_a_node_that_was_lost_takes_the_place_of_the_wish() -> None:
+    c = Driven(servers=1)
+    c(ProcessLost(N, "reset"))
+    assert c(Offered(info(N), 3)) == [Want(N, 3)]
+    assert c(Granted(N)) == [SetupNode(N, 3)]
+
+
+def test_a_node_that_cannot_be_had_again_is_not_waited_for() -> None:
+    c = Driven(servers=1)
+    c(ProcessLost(N, "reset"))
+    assert c(NodeHasFailed(N, "it is gone")) == []
+    assert c(Granted(N)) == []
+    assert not c.machine.nodes
+
+
+def test_a_node_that_is_lost_while_its_client_closes_it_is_not_wanted() -> None:
+    c = Driven(servers=1)
+    c(CloseNodeAsked(N, terminate=True, restart=False))
+    assert c(ProcessLost(N, "reset")) == []
+    assert c(Granted(N)) == []
+
+
+def test_a_node_that_is_lost_while_it_is_restarted_is_wanted() -> None:
+    c = Driven(servers=1)
+    c(CloseNodeAsked(N, terminate=True, restart=True))
+    assert c(ProcessLost(N, "reset")) == [Want(N, 1)]
+
+
+def test_nothing_is_wanted_of_a_scheduler_that_is_gone_or_by_a_client_that_closes() -> None:
+    c = Driven(servers=1)
+    c(SchedulerLost("killed"))
+    assert c(ProcessLost(N, "reset")) == []
+    c = Driven(servers=1)
+    c(CloseAsked(terminate=True))
+    assert c(ProcessLost(N, "reset")) == []
+    c = Driven(servers=1, nodes=2)
+    c(ProcessLost(N, "reset"))
+    c(CloseAsked(terminate=True))
+    assert c(Granted(N)) == [], "it has left its scheduler the word that it wants nothing more"
+
+
+def test_an_offer_with_no_server_wanted_ends_the_wish_for_a_node_that_was_given_up() -> None:
+    c = Driven(servers=1, abandon_zombies=True)
+    c(SilenceSeen(N, True, "silent"))
+    assert c(Offered(info(N), 0)) == []
+    assert c(ProcessLost(N, "it was silent, and given up")) == []
+
+
+def test_a_reservation_that_ran_out_is_asked_for_again() -> None:
+    c = Driven()
+    c(Offered(info(N), 2))
+    c(Granted(N))
+    assert c(NodeHasClosed(N)) == [Want(N, 2)], "the node did not hear in time that it was to be set up"
+    assert c(Granted(N)) == [SetupNode(N, 2)]
+
+
+def test_a_node_that_fails_while_it_is_being_restarted_is_wanted_again() -> None:
+    c = Driven(servers=1)
+    c(Submitted(1, False, node=N))
+    c(Submitted(2, False, node=N))
+    c(CloseNodeAsked(N, terminate=True, restart=True))
+    assert not abandoned(c(NodeHasFailed(N, "killed by signal 9", False, died=True)))
+    assert c(NodeHasClosed(N)) == [Want(N, 1)]
+    assert c(Granted(N)) == [SetupNode(N, 1)]
+    assert 2 in c.machine.tasks
+
+
+def test_a_failed_node_that_was_silent_is_heard_when_it_says_that_it_is_free() -> None:
+    c = Driven(servers=1)
+    c(NodeHasFailed(N, "killed by signal 9", False, died=True))
+    c(SilenceSeen(N, True, "silent"))
+    assert c(NodeHasClosed(N)) == [Want(N, 1)]
+    c(Granted(N))
+    c(ProcessLost(N + 1, "closed"))
+    c.bring(N, 1)
+    assert c(Submitted(1, False)) == [Run(1, N + 1, False)], "nothing holds it back"
