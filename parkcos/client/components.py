@@ -8,7 +8,7 @@ import os
 import reprlib
 import sys
 import types
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from parkcos.net.payload import Buffer
 logger = logging.getLogger("parkcos")
 
 _SKIPPED = {"__pycache__", ".git"}
+_Found = tuple[Path, m.File | m.Folder | m.Link]
+"""What travels, and where it lies here."""
 
 
 def bundle(
@@ -48,12 +50,10 @@ def bundle(
         if isinstance(component, str | os.PathLike):
             if not os.fspath(component):
                 raise UsageError("'' is no component: give the path of a file or folder; '.' is this folder")
-            for path, remote in _files(Path(component)):
-                files.add(path, remote)
+            files.add(_component(Path(component)))
         elif isinstance(component, types.ModuleType):
             (packages if hasattr(component, "__path__") else modules).append(component.__name__)
-            for path, remote in _module_files(component):
-                files.add(path, remote)
+            files.add(_module(component))
         elif callable(component) or isinstance(component, type):
             code.append(component)
         elif travels_by_value(type(component).__module__):
@@ -66,7 +66,7 @@ def bundle(
     for name, path in _companions([*modules, *packages]).items():
         if name not in listed:
             modules.append(name)
-            files.add(path, _remote_path(name, path))
+            files.add([_file(path, _remote_path(name, path))])
     shipper = Shipper(modules, packages)
     definitions: dict[tuple[str, str], Definition] = {}
     setup: bytes | None = None
@@ -96,8 +96,8 @@ def _listed(components: Any) -> Iterable[Any]:
     return [components]
 
 
-def _files(path: Path) -> Iterable[tuple[Path, str]]:
-    """The files of a component, and where each lies in the client's folder at a node: one rule, wherever they are here.
+def _component(path: Path) -> Iterator[_Found]:
+    """What a path brings, and where it lies in the client's folder at a node: one rule, wherever it is here.
 
     A file lies there under its name, a folder under its name with its tree.
     """
@@ -105,42 +105,82 @@ def _files(path: Path) -> Iterable[tuple[Path, str]]:
     if absolute.is_dir():
         if not absolute.name:
             raise UsageError(f"the component {str(path)!r} is the whole file system: list folders in it")
-        for inner, remote in _tree(absolute):
-            yield inner, f"{absolute.name}/{remote}"
+        yield from _tree(absolute, absolute.name)
     elif absolute.is_file():
-        yield absolute, absolute.name
+        yield _file(absolute, absolute.name)
     else:
         raise UsageError(f"the component {str(path)!r} is no file (looked in {Path.cwd()}); list functions as such")
 
 
-def _tree(folder: Path) -> Iterable[tuple[Path, str]]:
-    for path in sorted(folder.rglob("*")):
-        inner = path.relative_to(folder)
-        if path.is_file() and not _SKIPPED.intersection(inner.parts):
-            yield path, inner.as_posix()
+def _file(path: Path, remote: str) -> _Found:
+    return path, m.File(remote, path.stat().st_mode & 0o777, path.read_bytes())
+
+
+def _tree(folder: Path, remote: str, root: str = "") -> Iterator[_Found]:
+    """What lies in a folder.  root: of the component, as a path without links; this folder's by default."""
+    root = root or os.path.realpath(folder)
+    yield folder, m.Folder(remote)
+    for name in sorted(set(os.listdir(folder)) - _SKIPPED):
+        path, there = folder / name, f"{remote}/{name}"
+        if path.is_symlink():
+            yield _link(path, there, root)
+        elif path.is_dir():
+            yield from _tree(path, there, root)
+        elif path.is_file():
+            yield _file(path, there)
+        else:
+            logger.warning("%s is neither a file nor a folder, and does not travel with the component", path)
+
+
+def _link(path: Path, remote: str, root: str) -> _Found:
+    """A link in the tree of a component: as it is where it leads to something there, else what it leads to."""
+    target = os.path.realpath(path)
+    if Path(target).is_relative_to(root):
+        folder, to = os.path.realpath(path.parent), os.readlink(path)
+        way = os.path.normpath(f"{os.path.relpath(folder, root)}/{to}")
+        if os.path.isabs(to) or way.split("/")[0] == "..":
+            to = os.path.relpath(target, folder)  # it led there through folders that do not travel
+        return path, m.Link(remote, to)
+    if path.is_file():
+        return _file(path, remote)
+    what = "a folder" if path.is_dir() else "what is no file"
+    raise UsageError(
+        f"the link {path} leads out of its component, to {what} ({target}), and cannot travel\n"
+        f"  write: a copy of the folder in place of the link, or list what is needed of {root} one by one"
+    )
 
 
 class _Files:
     """What travels as files: no two may get the same name."""
 
     def __init__(self) -> None:
-        self._found: dict[str, tuple[m.File, Path]] = {}
+        self._found: dict[str, _Found] = {}
 
-    def add(self, path: Path, remote: str) -> None:
+    def add(self, found: Iterable[_Found]) -> None:
         """Raises: ShippingError, UsageError."""
         try:
-            file = m.File(remote, path.stat().st_mode & 0o777, path.read_bytes())
+            for path, entry in found:
+                for i, char in enumerate(entry.path):
+                    if char == "/":
+                        self._add(path, m.Folder(entry.path[:i]))
+                self._add(path, entry)
         except OSError as error:
-            raise ShippingError(f"the component {path} cannot be read: {error.strerror}") from error
-        there, other = self._found.setdefault(remote, (file, path))
-        if there != file:
+            raise ShippingError(f"the component {error.filename} cannot be read: {error.strerror}") from error
+
+    def _add(self, path: Path, entry: m.File | m.Folder | m.Link) -> None:
+        try:
+            entry.path.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"the component {str(path)!r} cannot travel: its name is not UTF-8") from None
+        other, there = self._found.setdefault(entry.path, (path, entry))
+        if there != entry:
             raise UsageError(
-                f"the components {other} and {path} would both be {remote!r} at the servers\n"
+                f"the components {other} and {path} would both be {entry.path!r} at the servers\n"
                 "  write: the folder in which they are, which keeps its tree, or give one of them another name"
             )
 
-    def all(self) -> list[m.File]:
-        return [file for file, _ in self._found.values()]
+    def all(self) -> list[m.File | m.Folder | m.Link]:
+        return [entry for _, entry in self._found.values()]
 
 
 def _remote_path(name: str, path: Path) -> str:
@@ -149,7 +189,7 @@ def _remote_path(name: str, path: Path) -> str:
     return "/".join([*parts, path.name]) if path.stem == "__init__" else "/".join(parts) + path.suffix
 
 
-def _module_files(module: types.ModuleType) -> Iterable[tuple[Path, str]]:
+def _module(module: types.ModuleType) -> Iterator[_Found]:
     name = module.__name__
     if name == "__main__":
         raise UsageError("the program itself cannot be a component: list its functions and classes")
@@ -160,18 +200,17 @@ def _module_files(module: types.ModuleType) -> Iterable[tuple[Path, str]]:
     paths = getattr(module, "__path__", None)
     if paths is not None:
         for folder in map(Path, paths):
-            for path, remote in _tree(folder):
-                yield path, "/".join([*parts, remote])
+            yield from _tree(folder, "/".join(parts))
         return
     source = inspect.getsourcefile(module)
     if source is None or not Path(source).is_file():
         raise ShippingError(f"the module {name} has no source file that could travel: install it at the nodes")
-    yield Path(source), _remote_path(name, Path(source))
+    yield _file(Path(source), _remote_path(name, Path(source)))
     for i in range(1, len(parts)):  # the packages above it
         parent = sys.modules.get(".".join(parts[:i]))
         init = getattr(parent, "__file__", None)
         if init:
-            yield Path(init), "/".join([*parts[:i], Path(init).name])
+            yield _file(Path(init), "/".join([*parts[:i], Path(init).name]))
 
 
 def _refuse_installed(name: str) -> None:

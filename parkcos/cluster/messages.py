@@ -503,18 +503,31 @@ DECODERS: dict[str, msgspec.msgpack.Decoder[Any]] = {
 }
 
 
-class File(msgspec.Struct, array_like=True, frozen=True):
-    """A file component.  path: relative to the client's directory on the node, with `/`."""
+class File(msgspec.Struct, array_like=True, frozen=True, tag=True):
+    """A file of the components.  path: relative to the client's directory on the node, with `/`."""
 
     path: str
     mode: int
     data: bytes
 
 
+class Folder(msgspec.Struct, array_like=True, frozen=True, tag=True):
+    """A folder of the components, which may be empty."""
+
+    path: str
+
+
+class Link(msgspec.Struct, array_like=True, frozen=True, tag=True):
+    """A symbolic link.  to: where it leads, relative to the folder that it lies in."""
+
+    path: str
+    to: str
+
+
 class Bundle(msgspec.Struct, array_like=True, frozen=True):
     """What a client brings to a node: opaque to the node, opened in the zygote."""
 
-    files: list[File]
+    files: list[File | Folder | Link]
     definitions: list[Definition]
     node_setup: bytes | None = None
     """The pickled (function, args, kwargs)."""

@@ -28,7 +28,7 @@ from parkcos.cluster.signals import handle
 from parkcos.errors import ConfigError, NoNetworkYet, name_and_text
 from parkcos.kernel import Kernel, MonitorStatus
 from parkcos.net import tls
-from parkcos.net.file_rules import Refused, check_size
+from parkcos.net.file_rules import Refused
 from parkcos.net.options import NetworkOptions
 from parkcos.net.payload import PICKLE, loads
 from parkcos.net.runtime import Parkcos, bar
@@ -39,6 +39,7 @@ from parkcos.node.environment import limit_threads
 from parkcos.node.identity import set_dumpable
 from parkcos.node.sent import SENT
 from parkcos.node.tally import Tally
+from parkcos.node.unpacking import unpack
 
 _DESCRIPTORS_MAX = 16
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
@@ -156,16 +157,13 @@ class Zygote:
             limit_threads(bundle.threads)  # before anything is imported that reads it
             if bundle.seeded:
                 randomness.load()
-            for file in bundle.files:
-                try:
-                    check_size(len(file.data), self.config.max_file_size)
-                except Refused as refused:
-                    return family.OpenFailed(f"the file {file.path} of the client's components is not taken: {refused}")
-                try:
-                    self._write(file)
-                except OSError as full:  # this node's disk, not the client's code
-                    what = f"it cannot take the file {file.path} of the client's components: {full.strerror}"
-                    return family.OpenFailed(what, setup=False)
+            try:
+                unpack(bundle.files, self.directory, self.config.max_file_size)
+            except Refused as refused:
+                return family.OpenFailed(family.shortened(str(refused)))
+            except OSError as full:  # this node's disk, not the client's code
+                what = f"it cannot take the file {full.filename} of the client's components: {full.strerror}"
+                return family.OpenFailed(family.shortened(what), setup=False)
             # Before any of the client's code runs, which may need what is missing.
             missing = what_is_missing(bundle.requirements, {d.module for d in bundle.definitions})
             if missing:
@@ -182,15 +180,6 @@ class Zygote:
         gc.collect()
         gc.freeze()  # what is there now is not looked at again, so its pages stay shared
         return family.Opened()
-
-    def _write(self, file: m.File) -> None:
-        assert self.directory is not None
-        path = (self.directory / file.path).resolve()
-        if not path.is_relative_to(self.directory.resolve()):
-            raise ValueError(f"the file {file.path} would lie outside of the client's directory")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(file.data)
-        path.chmod(file.mode & 0o755 | 0o600)
 
     def _node_setup(self, pickled: bytes) -> str:
         try:

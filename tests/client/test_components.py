@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +14,22 @@ import msgspec
 import pytest
 
 from parkcos.client.components import bundle
-from parkcos.errors import UsageError
+from parkcos.cluster import messages as m
+from parkcos.errors import ShippingError, UsageError
 
 
 def paths(*components: Any) -> list[str]:
     """Where the files of these components lie at a node."""
-    return [file.path for file in bundle(list(components), None)[1].files]
+    return [file.path for file in files(*components)]
+
+
+def files(*components: Any) -> list[m.File]:
+    return [entry for entry in bundle(list(components), None)[1].files if isinstance(entry, m.File)]
+
+
+def links(*components: Any) -> dict[str, str]:
+    """Where the links of these components lie at a node, and lead to."""
+    return {entry.path: entry.to for entry in bundle(list(components), None)[1].files if isinstance(entry, m.Link)}
 
 
 @pytest.fixture(params=["in it", "above it", "elsewhere"])
@@ -53,8 +65,80 @@ def test_paths_that_are_relative(folder: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_link_keeps_its_name(folder: Path) -> None:
     (folder / "link.txt").symlink_to(folder / "inner" / "a.txt")
-    (file,) = bundle([folder / "link.txt"], None)[1].files
+    (folder / "link").symlink_to("inner")
+    (file,) = files(folder / "link.txt")
     assert (file.path, file.data) == ("link.txt", b"a")
+    assert paths(folder / "link") == ["link/a.txt", "link/deep/a.txt"]
+
+
+def test_a_link_within_its_folder_travels_as_it_is(folder: Path, tmp_path: Path) -> None:
+    inner = folder / "inner"
+    (inner / "first").symlink_to("second")
+    (inner / "second").symlink_to("deep/../a.txt")
+    (inner / "deep" / "up").symlink_to("../deep")
+    (inner / "nowhere").symlink_to("deep/no_such")
+    (inner / "itself").symlink_to("itself")
+    (tmp_path / "way").symlink_to(inner)
+    (inner / "absolute").symlink_to(tmp_path / "way" / "deep" / "a.txt")
+    (inner / "deep" / "by_name").symlink_to("../../inner/a.txt")
+    expected = {
+        "first": "second",
+        "second": "deep/../a.txt",
+        "deep/up": "../deep",
+        "nowhere": "deep/no_such",
+        "itself": "itself",
+        "absolute": "deep/a.txt",
+        "deep/by_name": "../a.txt",
+    }
+    assert links(inner) == {f"inner/{name}": to for name, to in expected.items()}
+    assert links(tmp_path / "way") == {f"way/{name}": to for name, to in expected.items()}
+    assert paths(inner) == ["inner/a.txt", "inner/deep/a.txt"], "nothing travels twice"
+
+
+def test_a_link_that_leads_out_of_its_folder_brings_what_it_leads_to(folder: Path) -> None:
+    (folder / "inner" / "linked.txt").symlink_to("../table.txt")
+    assert ("inner/linked.txt", b"t") in [(file.path, file.data) for file in files(folder / "inner")]
+    assert links(folder / "inner") == {}
+
+
+@pytest.mark.parametrize(
+    ("to", "what"), [("../../elsewhere", "a folder"), ("../none", "no file"), ("/dev/null", "no file")]
+)
+def test_a_link_that_leads_out_to_no_file_is_refused(folder: Path, to: str, what: str) -> None:
+    (folder / "inner" / "out").symlink_to(to)
+    with pytest.raises(UsageError, match=rf"inner/out leads out of its component, to .*{what}"):
+        bundle([folder / "inner"], None)
+
+
+def test_an_empty_folder_travels(folder: Path) -> None:
+    (folder / "inner" / "empty").mkdir()
+    assert m.Folder("inner/empty") in bundle([folder / "inner"], None)[1].files
+    assert bundle([folder / "inner" / "empty"], None)[1].files == [m.Folder("empty")]
+
+
+def test_a_folder_that_cannot_be_read_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listdir = os.listdir
+
+    def denied(path: Any) -> list[str]:  # of everybody but root
+        if Path(path).name == "deep":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", denied)
+    with pytest.raises(ShippingError, match=r"inner/deep cannot be read: Permission denied"):
+        bundle([folder / "inner"], None)
+
+
+def test_what_is_neither_file_nor_folder_is_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    os.mkfifo(folder / "inner" / "pipe")
+    assert paths(folder / "inner") == ["inner/a.txt", "inner/deep/a.txt"]
+    assert "inner/pipe is neither a file nor a folder" in caplog.text
+
+
+def test_a_name_that_is_not_utf8_is_named(folder: Path) -> None:
+    (folder / "inner" / "caf\udce9.txt").write_text("x")
+    with pytest.raises(UsageError, match=r"caf.udce9\.txt.* not UTF-8"):
+        bundle([folder / "inner"], None)
 
 
 def test_two_files_of_one_name(folder: Path) -> None:
@@ -63,6 +147,19 @@ def test_two_files_of_one_name(folder: Path) -> None:
         bundle([one, other], None)
     assert str(one) in str(caught.value) and str(other) in str(caught.value) and "'a.txt'" in str(caught.value)
     assert paths(one, one) == ["a.txt"], "the same file twice is no mistake"
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_file_and_a_folder_of_one_name(folder: Path, linked: bool) -> None:
+    other = folder / "other" / "inner"
+    other.mkdir(parents=True)
+    if linked:
+        (other / "deep").symlink_to(".")
+    else:
+        (other / "deep").write_text("no folder")
+    for order in (folder / "inner", other), (other, folder / "inner"):
+        with pytest.raises(UsageError, match="would both be 'inner/deep'"):
+            bundle(order, None)
 
 
 def test_what_is_no_file(folder: Path) -> None:
@@ -104,7 +201,7 @@ def test_a_module_brings_what_it_imports_from_its_folder(modules: Path) -> None:
     import ca_helper  # type: ignore[import-not-found]
 
     shipper, made = bundle([ca_helper], None)
-    found = [file.path for file in made.files]
+    found = [entry.path for entry in made.files if isinstance(entry, m.File)]
     assert sorted(found) == ["ca_helper.py", "ca_other.py", "ca_pack/__init__.py", "ca_pack/inner.py"]
     assert all(name in shipper.by_reference for name in ("ca_helper", "ca_other", "ca_pack.inner"))
     assert "cloudpickle" not in shipper.by_reference

@@ -210,6 +210,22 @@ def test_package_file_and_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert found == {"a.txt", "else.txt", "tree/b.txt", "apackage/data.txt"}
 
 
+def test_links_and_empty_folders_of_a_component(tmp_path: Path) -> None:
+    (tmp_path / "tree" / "empty").mkdir(parents=True)
+    (tmp_path / "tree" / "current").symlink_to("run.7")
+    (tmp_path / "tree" / "run.7").mkdir()
+    (tmp_path / "tree" / "run.7" / "a.txt").write_text("a")
+    (tmp_path / "tree" / "out.txt").symlink_to("../else.txt")
+    (tmp_path / "else.txt").write_text("e")
+
+    def looks() -> Gen:
+        yield
+        tree = Path("../tree")
+        return os.readlink(tree / "current"), (tree / "out.txt").read_text(), (tree / "empty").is_dir()
+
+    assert remote(looks, components=[tmp_path / "tree"]) == ("run.7", "e", True)
+
+
 def test_missing_component_is_named() -> None:
     def main() -> Gen:
         with pytest.raises(parkcos.UsageError, match=r"no_such_file\.txt"):
