@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
+import logging
 import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from numbers import Real
+from numbers import Integral, Real
 
 from parkcos.cluster import messages as m
 from parkcos.errors import ConfigError, UsageError
@@ -16,18 +17,23 @@ from parkcos.net.location import PORT_MAX, Location, resolve
 NODE_PORT = 9706
 _HAS_PORT = re.compile(r"^(\[.*\]|[^:*]+):\d+$")
 _PATTERN_WITH_PORT = re.compile(r"^[^:]*\*[^:]*:\d+$")
+_NAME = re.compile(r"(?![\d.]+$)[^\s:\[\]\0]([^:\[\]\0]*[^\s:\[\]\0])?")
+"""What a node may be called, and is no address with a mistake in it."""
+
+logger = logging.getLogger("parkcos")
 
 
 class NodeAllocate:
     """What a client asks of a node.  Source: chapter 6.7.
 
     Args:
-        node: name or address of a node, or a pattern with ``*``; a name or address is dialled, broadcast or not.
+        node: name or address of a node, or a pattern with ``*``; a host's name or an address is dialled, broadcast or
+            not; the name that a node was started with (``parkcosnode.py -n``) is known when the node is found.
             ``'HOST:PORT'`` and ``'[IPV6]:PORT'`` name the port, too.
         port: TCP port of the node, of several at one address; None: the one in `node`, else 9706 is dialled and any is
             taken.
         platform: a regular expression that must occur in the node's ``platform.platform()``, in whatever case.
-        cpus: processors that it must have at least; None or 0: any number.
+        cpus: processors, a whole number, that it must have at least; None or 0: any number.
         memory, disk: free bytes that it must have at least; None or 0: any.  A node that falls short of them later is
             given no tasks until it has them again.
         resources: what its operator must say it has, and how much at least: ``{"gpu": 1}`` for a node that was started
@@ -54,16 +60,18 @@ class NodeAllocate:
         for what, given, kind in (("node", node, "a text"), ("platform", platform, "a regular expression, as text")):
             if not isinstance(given, str):
                 raise ConfigError(f"NodeAllocate({what}={given!r}): give {kind}")
+        if cpus is not None and not isinstance(cpus, Integral):
+            raise ConfigError(f"NodeAllocate(cpus={cpus!r}): give a whole number, 0 or more, or None")
         for what, number in (("cpus", cpus), ("memory", memory), ("disk", disk)):
             if number is not None and not _is_amount(number):
                 raise ConfigError(f"NodeAllocate({what}={number!r}): give a number, 0 or more, or None")
-        if port is not None and not (isinstance(port, int) and 0 <= port <= PORT_MAX):
-            raise ConfigError(f"NodeAllocate(port={port!r}): give a port, 1 to {PORT_MAX}, or None")
         if _PATTERN_WITH_PORT.search(node):
             raise ConfigError(f"NodeAllocate({node!r}): write the port of a pattern apart\n  write: port=...")
         if _HAS_PORT.search(node):
-            port = port or Location.parse(node).port
-            node = node[: node.rindex(":")].strip("[]")
+            node, _, own_port = node.rpartition(":")
+            node, port = node.strip("[]"), port or int(own_port)
+        if port is not None and not (isinstance(port, int) and 0 <= port <= PORT_MAX):
+            raise ConfigError(f"NodeAllocate(port={port!r}): give a port, 1 to {PORT_MAX}, or None")
         self.node = node
         self.port = port or NODE_PORT
         self.port_given = bool(port)
@@ -83,14 +91,14 @@ class NodeAllocate:
             self._platform = re.compile(platform, re.IGNORECASE)
         except re.error as error:
             raise ConfigError(f"NodeAllocate(platform={platform!r}) is no regular expression: {error}") from None
-        self._addrs: tuple[str, ...] = () if "*" in node else resolve(node)
+        self._addrs = () if "*" in node else _addresses(node)
 
     def __repr__(self) -> str:
         return f"NodeAllocate({self.node!r})"
 
     @property
     def location(self) -> Location | None:
-        """Where to dial the node; None for a pattern."""
+        """Where to dial the node; None for a pattern, and for a name that only the node itself knows."""
         return Location(self._addrs[0], self.port) if self._addrs else None
 
     def matches(self, ip_addr: str, name: str) -> bool:
@@ -110,6 +118,17 @@ class NodeAllocate:
         if cpus < self.cpus or (memory or 0) < self.memory or (disk or 0) < self.disk:
             return -1
         return cpus
+
+
+def _addresses(node: str) -> tuple[str, ...]:
+    """Those of a host's name; none for what may be a node's own.  Raises: ConfigError for what is neither."""
+    try:
+        return resolve(node)
+    except ConfigError as error:
+        if not _NAME.fullmatch(node):
+            raise
+        logger.warning("%s; until then only a node that was started with  parkcosnode.py -n %s  is used", error, node)
+        return ()
 
 
 def _is_amount(number: object) -> bool:

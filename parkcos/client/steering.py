@@ -24,7 +24,8 @@ from parkcos.net.location import Location
 class Steering(Incoming):
     """The calls.
 
-    `where` for a node: its address, its own name or that in ``nodes``, or its Location; for a server: its Location.
+    `where` for a node: its address, its own name or that in ``nodes``, each also with its port (``"10.0.0.5:9706"``),
+    or its Location; for a server: its Location.  What may be several nodes raises ScheduleError, which names them.
     """
 
     def suspend_server(self, location: Location) -> None:
@@ -170,7 +171,7 @@ class Steering(Incoming):
         """(server, node) numbers that `where` means; no name server is asked.
 
         addresses: those of `where`, if it is a name that was looked up.
-        Raises: ScheduleError if there is none of them.
+        Raises: ScheduleError if there is none of them, or several.
         """
         if where is None:
             return 0, 0
@@ -180,17 +181,28 @@ class Steering(Incoming):
                 for number, location in self._locations.items():
                     if location == where and number in self._machine.servers:
                         return number, 0
-                for number, node in nodes.items():
-                    if (node.info.addr, node.info.port) == (where.addr, where.port):
-                        return 0, number
-            elif isinstance(where, str):
-                for number, node in nodes.items():
-                    asked_for = self._matched.get(number)
-                    names = (node.info.addr, node.info.name, asked_for.node if asked_for is not None else "")
-                    if where in names or node.info.addr in addresses:
-                        return 0, number
-            used = [*(f"{n.info.name} ({n.info.addr})" for n in nodes.values()), *map(str, self._locations.values())]
-        raise ScheduleError(f"this client uses no server or node at {where}; it uses {', '.join(used) or 'none yet'}")
+            meant = [number for number, node in nodes.items() if self._is_called(node.info, where, addresses)]
+            if len(meant) == 1:
+                return 0, meant[0]
+            called = [f"{nodes[number].info.name} ({_at(nodes[number].info)})" for number in meant or nodes]
+            servers = [str(location) for location in self._locations.values()]
+        if not meant:
+            used = ", ".join([*called, *servers]) or "none yet"
+            raise ScheduleError(f"this client uses no server or node at {where}; it uses {used}")
+        if len({_at(nodes[number].info) for number in meant}) == 1:
+            todo = "they announce one address: start each with  parkcosnode.py -i ADDRESS,  its own in their network"
+        else:
+            todo = f"write: {str(_at(nodes[meant[0]].info))!r}  or another one of these"
+        raise ScheduleError(f"{where} may be {' or '.join(called)}\n  {todo}")
+
+    def _is_called(self, info: m.NodeInfo, where: Location | str, addresses: Sequence[str]) -> bool:
+        """Whether `where` is this node; `addresses` as of `_place`."""
+        if isinstance(where, Location):
+            return where == _at(info)
+        asked_for = self._matched.get(info.incarnation)
+        names = [info.name] if asked_for is None else [info.name, asked_for.node]
+        with_port = [str(_at(info)), *(f"{name}:{info.port}" for name in names)]
+        return where in (info.addr, *names, *with_port) or info.addr in addresses
 
     def _when_placed(self, where: Any, completion: Completion[Any], then: Callable[[int, int], None]) -> None:
         """Kernel thread: ``then(server, node)``, at once or after `where` was looked up; errors go to `completion`."""
@@ -211,3 +223,7 @@ class Steering(Incoming):
             looked_up(self._kernel, where).tell(look)
         else:
             then(server, node)
+
+
+def _at(info: m.NodeInfo) -> Location:
+    return Location(info.addr, info.port)

@@ -86,6 +86,8 @@ class DispycosNodeAllocate(parkcos.NodeAllocate):
         memory: int | None = None,
         disk: int | None = None,
     ) -> None:
+        if cpus is not None and not isinstance(cpus, int):
+            raise parkcos.ConfigError(f"DispycosNodeAllocate(cpus={cpus!r}): give a whole number, or None")
         super().__init__(node, port, platform, None, memory, disk, use=cpus != 0)
         self._wanted = cpus
 

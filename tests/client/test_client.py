@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from parkcos import Client, ConfigError, NodeAllocate, ScheduleError, SenselessY
 from parkcos.client import dispatch_events as d
 from parkcos.client.allocate import allocations, cpus_wanted
 from parkcos.client.components import bundle
+from parkcos.client.controls import SUSPENDED
 from parkcos.client.rtasks import Submission
 from parkcos.client.shell import RUNNING
 from parkcos.cluster import messages as m
@@ -232,6 +234,23 @@ def test_a_name_is_resolved_to_the_address() -> None:
     assert cpus_wanted(allocations(["localhost"]), node_info(addr="127.0.0.2"))[0] == 0
 
 
+def test_the_name_that_only_the_node_itself_knows(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unknown(*args: Any, **options: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    one = NodeAllocate("lab 7")
+    assert one.location is None
+    assert "'lab 7' cannot be resolved" in caplog.text and "parkcosnode.py -n lab 7" in caplog.text
+    assert cpus_wanted([one], node_info(name="lab 7"))[0] == 4
+    assert cpus_wanted([one], node_info(name="lab 77"))[0] == 0
+    with_port = NodeAllocate("lab:9800")
+    assert cpus_wanted([with_port], node_info(name="lab", port=9800))[0] == 4
+    assert cpus_wanted([with_port], node_info(name="lab", port=9706))[0] == 0
+
+
 def test_by_default_nothing_is_asked_of_a_node() -> None:
     one = NodeAllocate()
     assert (one.node, one.port, one.platform, one.cpus, one.memory, one.disk) == ("*", 9706, "", 0, 0, 0)
@@ -252,6 +271,12 @@ def test_resources_that_are_none(resources: Any) -> None:
         ({"platform": "("}, "no regular expression"),
         ({"cpus": "4"}, "cpus='4'"),
         ({"cpus": -1}, "cpus=-1"),
+        ({"cpus": 1.5}, "cpus=1.5): give a whole number"),
+        ({"cpus": float("nan")}, "cpus=nan"),
+        ({"node": "10.0.0.999"}, "'10.0.0.999' cannot be resolved"),
+        ({"node": ""}, "'' is not a host"),
+        ({"node": " one"}, "' one' is not a host"),
+        ({"node": "fe80::1%"}, "fe80::1%"),
         ({"memory": "1G"}, "memory='1G'"),
         ({"disk": float("inf")}, "disk=inf"),
         ({"port": "9706"}, "port='9706'"),
@@ -350,8 +375,8 @@ def drain(kernel: VirtualKernel) -> None:
         kernel._drain()
 
 
-def bring_node(client: Client, kernel: VirtualKernel, number: int) -> None:
-    client._received(client._scheduler, m.NodeOffer(client._id, node_info(incarnation=number)), 0, b"")
+def bring_node(client: Client, kernel: VirtualKernel, number: int, **fields: Any) -> None:
+    client._received(client._scheduler, m.NodeOffer(client._id, node_info(incarnation=number, **fields)), 0, b"")
     drain(kernel)
     client._received(client._scheduler, m.NodeGranted(client._id, number), 0, b"")
     client._received(number, m.NodeReady(client._id, client._machine.nodes[number].setup_id), 0, b"")
@@ -427,3 +452,43 @@ def test_an_order_that_fails_takes_no_other_with_it(kernel: VirtualKernel, caplo
     assert "it could not be sent" in told[0][1]
     assert "failed" in caplog.text
     assert list(client._machine.tasks) == [2]
+
+
+def test_which_of_several_nodes_is_meant(kernel: VirtualKernel) -> None:
+    client = running_client(kernel, nodes=["*"])
+    for number, (name, addr, port) in enumerate(
+        [("one", "10.0.0.1", 9706), ("two", "10.0.0.1", 9800), ("two", "10.0.0.3", 9706), ("six", "fd00::6", 9706)], 1
+    ):
+        bring_node(client, kernel, number, name=name, addr=addr, port=port)
+
+    def suspended(where: Location | str) -> set[int]:
+        client.suspend_node(where)
+        found = {number for number, node in client._machine.nodes.items() if SUSPENDED in node.holds}
+        client.resume_node(where)
+        return found
+
+    assert suspended("one") == suspended("10.0.0.1:9706") == suspended(Location("10.0.0.1", 9706)) == {1}
+    assert suspended("two:9800") == suspended("10.0.0.1:9800") == {2}
+    assert suspended("10.0.0.3") == {3}
+    assert suspended("fd00::6") == suspended("[fd00::6]:9706") == {4}
+    with pytest.raises(
+        ScheduleError, match=r"10.0.0.1 may be one \(10.0.0.1:9706\) or two \(10.0.0.1:9800\)\n.*'10.0.0.1:9706'"
+    ):
+        client.suspend_node("10.0.0.1")
+    with pytest.raises(ScheduleError, match=r"two may be two \(10.0.0.1:9800\) or two \(10.0.0.3:9706\)"):
+        client.close_node("two")
+    with pytest.raises(ScheduleError, match="may be one"):
+        client.abandon_zombie("10.0.0.1")
+    assert not any(node.holds or node.abandon for node in client._machine.nodes.values())
+
+
+def test_nodes_that_announce_one_address_are_told_apart_by_their_names_alone(kernel: VirtualKernel) -> None:
+    client = running_client(kernel, nodes=["*"])
+    for number, name in (1, "one"), (2, "two"):
+        bring_node(client, kernel, number, name=name, addr="10.0.2.15", port=9706)
+    client.suspend_node("two")
+    assert [number for number, node in client._machine.nodes.items() if node.holds] == [2]
+    with pytest.raises(
+        ScheduleError, match=r"one \(10.0.2.15:9706\) or two \(10.0.2.15:9706\)\n.*parkcosnode.py -i ADDRESS"
+    ):
+        client.suspend_node("10.0.2.15:9706")

@@ -455,7 +455,7 @@ def main(task=None):
     call = pycos.Task(lambda task=None: (yield client.rtask(compute)))
     print((yield call.finish(1)))
     allocation = DispycosNodeAllocate("127.0.0.1", NODE_PORT)
-    print(client.node_allocate(allocation), client.node_allocate("no.such.host.invalid"))
+    print(client.node_allocate(allocation), client.node_allocate("10.0.0.999"))
     rtask = yield call()
     print((yield rtask()))
     yield client.close()

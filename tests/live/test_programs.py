@@ -112,6 +112,20 @@ def test_shared_scheduler_is_found_and_serves_in_order(ports: Ports, tmp_path: P
         assert "Traceback" not in scheduler.text
 
 
+def test_a_node_is_asked_for_by_the_name_that_it_announces(ports: Ports, tmp_path: Path) -> None:
+    source = SQUARES.replace("Client([square]", "Client([square], nodes=['the lab']").replace(
+        "total += yield rtask()", "total += yield rtask(); print('at', rtask.location.port, flush=True)"
+    )
+    named, _ = ports.node(1, "-n", "the lab")
+    other, _ = ports.node(1, "-n", "the lab 2")
+    with named, other, ports.client(tmp_path, source) as client:
+        client.wait_for("total 285")
+        assert client.wait() == 0
+        assert len(set(client.find("^at"))) == 1
+        named.wait_for("node the lab: .* -> ")
+        assert not other.find("node the lab 2: .* -> ")
+
+
 def test_shared_scheduler_that_is_named(ports: Ports, tmp_path: Path) -> None:
     scheduler, port = ports.scheduler("--no_discovery")
     node, _ = ports.node(1, "--no_discovery", "--peer", f"127.0.0.1:{port}")
