@@ -252,7 +252,6 @@ class Model:
             oldest = next(iter(self._ended_servers))
             del self.servers[oldest], self._ended_servers[oldest]
             self._drop_output(oldest)
-            self.revision += 1
             self._server_log.drop(oldest, self.revision)
 
     def _count_server(self, number: int, more: int) -> None:

@@ -50,8 +50,9 @@ def look(chromium: Any) -> Iterator[Open]:
     with contextlib.ExitStack() as stack:
         lookers: list[Looker] = []
 
-        def open_page(url: str, *, outages: bool = False, **options: Any) -> Looker:
+        def open_page(url: str, *, outages: bool = False, script: str = "", **options: Any) -> Looker:
             looker = Looker(chromium.new_context(**{"viewport": {"width": 1360, "height": 900}} | options), outages)
+            looker.page.add_init_script(script)
             stack.callback(looker.close)
             lookers.append(looker)
             looker.page.goto(url)

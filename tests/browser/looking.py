@@ -94,9 +94,9 @@ class Looker:
 
 
 class Open(Protocol):
-    """Opens a page in a browser of its own; options: of the browser's context."""
+    """Opens a page in a browser of its own; script: runs before the page's own; options: of the browser's context."""
 
-    def __call__(self, url: str, *, outages: bool = False, **options: Any) -> Looker: ...
+    def __call__(self, url: str, *, outages: bool = False, script: str = "", **options: Any) -> Looker: ...
 
 
 class Watched:

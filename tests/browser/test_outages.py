@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.browser.looking import Looker, Open, end_of, watched
-from tests.live.lib import Ports, Program, free_ports
+from tests.live.lib import LIMIT_S, Ports, Program, free_ports
 
 api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
 expect = api.expect
@@ -242,3 +243,25 @@ def test_a_scheduler_that_dies_and_is_back(
             expect(someone.row("Clients", "two.py")).to_contain_text("has the cluster")
             two.end(signal.SIGKILL)
             expect(someone.page.get_by_text("No client wants the cluster now.")).to_be_visible()
+
+
+UNSEEN = """
+  Object.defineProperty(document, "hidden", { get: () => true });
+  const now = performance.now.bind(performance);
+  window.later = 0;
+  performance.now = () => now() + window.later;
+"""
+
+
+def test_a_page_that_was_opened_in_the_background_gives_its_connection_back(node: int, look: Open) -> None:
+    """A browser has six connections for each site; nobody may have seen the page yet."""
+    with watched(node) as it:
+        someone = look(it.url, outages=True, script=UNSEEN)
+        expect(someone.tile("Done")).to_have_text("0")
+        stream = it.http._site.stream
+        assert stream.viewers == 1
+        someone.page.evaluate("() => { window.later = 70_000 }")
+        deadline = time.monotonic() + LIMIT_S
+        while stream.viewers:
+            assert time.monotonic() < deadline
+            someone.page.wait_for_timeout(100)

@@ -130,6 +130,44 @@ def test_points_tell_tasks_per_second_and_the_cpu_in_use() -> None:
     assert list(machine.node_history[1]) == [(1003, 25.0, 10, 0)]
 
 
+def test_a_rate_is_that_since_the_last_point() -> None:
+    machine = make()
+    fill(machine)
+    for first, at in ((1, 1010.0), (101, 1012.0)):
+        for task in range(first, first + 10):
+            machine.handle(r.TaskSubmitted(task, "work", False), at)
+            machine.handle(r.TaskStarted(task, 11, 1, "work", False), at)
+            machine.handle(r.TaskEnded(task, "finished"), at)
+        machine.point(at)
+    assert [point[2] for point in wire(machine.snapshot(1020))["history"]] == [1.0, 5.0]
+
+
+def test_what_a_node_says_of_itself_is_shown() -> None:
+    machine = make()
+    fill(machine)
+    machine.handle(r.NodeLoad(1, 75.0, 10, 20, 30), 1003)
+    shown = wire(machine.snapshot(1003))["nodes"][0]
+    names = ("name", "addr", "port", "platform", "cpus", "cpu", "memory", "disk", "swap", "pulse")
+    assert [shown[name] for name in names] == ["kiln", "10.0.0.1", 9706, "Linux", 2, 75.0, 10, 20, 30, 1003]
+    machine.handle(r.NodeSeen(1, "kiln", "10.0.0.1", 9706, "Linux", 5), 1004)
+    assert wire(machine.snapshot(1004))["nodes"][0]["cpus"] == 5
+
+
+def test_what_is_said_of_a_task_too_late_changes_nothing() -> None:
+    machine = make()
+    fill(machine)
+    machine.handle(r.TaskSubmitted(1, "work", False), 1003)
+    machine.handle(r.TaskStarted(1, 11, 1, "work", False), 1003)
+    machine.handle(r.TaskEnded(1, "failed", "ValueError: no"), 1004)
+    before = wire(machine.snapshot(1005))
+    machine.handle(r.TaskStarted(1, 12, 1, "work", False), 1005)
+    machine.handle(r.TaskEnded(1, "finished"), 1005)
+    machine.handle(r.TaskRequeued(1, "lost"), 1005)
+    machine.handle(r.TaskRequeued(99, "lost"), 1005)
+    assert wire(machine.snapshot(1005)) == before
+    machine.check()
+
+
 def test_arguments_are_shown_and_hidden() -> None:
     machine = make()
     machine.handle(r.TaskSubmitted(1, "work", False), 1003)
