@@ -99,7 +99,7 @@ class Dispatch(Controls):
     def spoken_of(self) -> set[int]:
         """The nodes and servers that effects may be about."""
         followers = (follower.server for follower in self._followers.values())
-        return {*self.nodes, *self._void, *self.servers, *followers}
+        return {*self.nodes, *self._missed, *self._parting, *self.servers, *followers}
 
     def next_deadline(self) -> float | None:
         """When the machine next wants TimePassed."""
