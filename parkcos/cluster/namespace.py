@@ -143,11 +143,11 @@ def begin(key: tuple[str, str], make: Callable[..., Any], args: tuple[Any, ...])
     return made
 
 
-def make_type_variable(
-    kind: Callable[..., Any], name: str, constraints: tuple[Any, ...], options: dict[str, Any]
-) -> Any:
+def make_type_variable(kind: Any, module: str, name: str, constraints: tuple[Any, ...], options: Any) -> Any:
     """Unpickles a TypeVar, ParamSpec or TypeVarTuple."""
-    return kind(name, *constraints, **options)
+    made = kind(name, *constraints, **options)
+    made.__module__ = module
+    return made
 
 
 def make_function(

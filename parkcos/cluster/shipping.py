@@ -135,8 +135,8 @@ class _Pickler(ByValue):
             self.needs[module, name] = obj
             return namespace.resolve, (module, name)
         options = {each: value for each in _OF_VARIABLES if (value := getattr(obj, f"__{each}__", None))}
-        made = type(obj), name, getattr(obj, "__constraints__", ()), options
-        return self._begun(obj, (namespace.make_type_variable, made, {"__module__": module}))
+        made = type(obj), module, name, getattr(obj, "__constraints__", ()), options
+        return self._begun(obj, (namespace.make_type_variable, made))
 
     def _begun(self, obj: Any, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
         """`reduced`; if `obj` is what is defined here, it is found by its name as soon as it is made.

@@ -44,6 +44,8 @@ class ByValue(cloudpickle.Pickler):  # type: ignore[misc]
             return reduce_exception(obj)
         if kind is functools.cached_property:
             return cached_property, (obj.func, obj.attrname)
+        if kind is functools.singledispatchmethod:
+            return single_dispatch_method, (obj.func,), dict(obj.dispatcher.registry), None, None, set_registry
         if kind in BY_NAME and not is_found(obj):
             return reduce_wrapper(obj)
         if kind is types.FunctionType and obj.__code__ is _DISPATCHES:
@@ -113,6 +115,11 @@ def cached(function: Callable[..., Any], maxsize: int | None, typed: bool) -> An
 def single_dispatch(function: Callable[..., Any]) -> Any:
     """Unpickles a function that `singledispatch` has made."""
     return functools.singledispatch(function)
+
+
+def single_dispatch_method(function: Callable[..., Any]) -> Any:
+    """Unpickles a method that does."""
+    return functools.singledispatchmethod(function)
 
 
 def set_registry(function: Any, registry: dict[type, Callable[..., Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import types
 from collections.abc import Generator
 from pathlib import Path
@@ -119,23 +120,21 @@ def test_a_decorator_of_an_installed_module_finds_the_globals_of_that_module() -
 
 
 _GeneratorContextManager = "the client's own"
+seen: list[str] = []
+
+
+@contextlib.contextmanager
+def context() -> Any:
+    seen.append("in")
+    yield
+    seen.append("out")
 
 
 def uses_context() -> Gen:
-    import contextlib
-
-    seen = []
-
-    @contextlib.contextmanager
-    def context() -> Any:
-        seen.append("in")
-        yield
-        seen.append("out")
-
+    own = _GeneratorContextManager
     with context():
-        pass
-    yield
-    return seen, _GeneratorContextManager
+        yield
+    return list(seen), own
 
 
 PROGRAM = """
