@@ -133,8 +133,6 @@ class Controls(Membership):
             at = self.nodes.get(server.node)
             if at is not None and SILENT not in at.holds and self._abandons(at):
                 server.down = server.gone = reason
-                server.restarts = server.reported = server.replace and not self._nodes_told
-                yield CloseServer(server.node, number, True, server.restarts)
                 yield from self._end_server(number, now)
                 yield Dismiss(number, reason)
 

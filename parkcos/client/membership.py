@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from parkcos.client.dispatch_events import (
     CloseNode,
+    CloseServer,
     Consider,
     Dismiss,
     Effect,
@@ -183,8 +184,8 @@ class Membership(Placing):
             record.down = record.down or reason
             self._retire(server)
             record.node = 0
-        for server in [s for s, at in self._useless.items() if at == number]:
-            del self._useless[server]
+        for server in [s for s, (at, _) in self._unsaid.items() if at == number]:
+            del self._unsaid[server]
         for server in [s for s, follower in self._followers.items() if follower.node == number]:
             del self._followers[server]
         for server in node.servers:
@@ -265,7 +266,8 @@ class Membership(Placing):
         raise NotImplementedError
 
     def _server_is_leaving(self, event: ServerIsLeaving, now: float) -> Iterator[Effect]:
-        if event.server in self.servers:
+        if (server := self.servers.get(event.server)) is not None:
+            server.leaving = True
             self._retire(event.server)
         yield from ()
 
@@ -273,6 +275,7 @@ class Membership(Placing):
         server = self.servers.get(event.server)
         if server is not None:
             server.down = self.setup_error = event.error or "server_setup failed"
+            server.useless = True
             yield from self._end_server(event.server, now)
 
     def _server_is_down(self, event: ServerIsDown, now: float) -> Iterator[Effect]:
@@ -290,9 +293,10 @@ class Membership(Placing):
                 self._count_early_end(node, server)
             yield from self._await_end(event.server, now)
             return
-        node = self.nodes.get(self._useless.pop(event.server, 0))
-        if node is not None and event.restarts:
-            node.left += 1
+        at, counts = self._unsaid.pop(event.server, (0, False))
+        if (node := self.nodes.get(at)) is not None:
+            node.left += event.restarts - counts
+            yield from self._abandon_at(node, event.reason)
 
     def _count_early_end(self, node: Node, server: Server) -> None:
         """It ended before it was ready, most likely by what server_setup did.  The next in its place is not up yet."""
@@ -367,10 +371,13 @@ class Membership(Placing):
         if node is not None:
             node.servers.pop(number, None)
             self._weigh(server.node, node)
-            if not server.restarts:
+            counts = server.restarts if server.reported else not server.useless
+            if not server.reported:
+                self._unsaid[number] = server.node, counts
+                if not (server.useless or server.leaving):  # its process may be there, and hang
+                    yield CloseServer(server.node, number, True, server.replace)
+            if not counts:
                 node.left -= 1
-                if not server.reported:
-                    self._useless[number] = server.node
                 yield from self._abandon_at(node, why)
         if (follower := self._followers.pop(number, None)) is not None:
             yield from self._server_is_up(follower, now)

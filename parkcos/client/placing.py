@@ -125,6 +125,10 @@ class Server:
     """It was told to begin."""
     replace: bool = True
     """Another one is wanted in its place."""
+    leaving: bool = False
+    """It has said that it is about to end."""
+    useless: bool = False
+    """No other one in its place would be of use, or none is wanted."""
     unwanted: bool = False
     """The client's program has asked for its end."""
     ended_early: bool = False
@@ -193,8 +197,9 @@ class Placing:
     """In the order of their end_by."""
     _followers: dict[int, ServerIsUp] = field(default_factory=dict)
     """Server that is ending -> the one that has taken its address, of which nobody is to hear before that end."""
-    _useless: dict[int, int] = field(default_factory=dict)
-    """Server -> node: given up here, but its node has not said yet whether another one takes its place."""
+    _unsaid: dict[int, tuple[int, bool]] = field(default_factory=dict)
+    """Servers that have ended here, while their node has yet to say whether another one takes the place: the node, and
+    whether that place counts in its `left`."""
     _parting: dict[int, Offered] = field(default_factory=dict)
     """Nodes that were given up, and whose sessions have yet to end: they are wanted again after that."""
     _missed: dict[int, Offered] = field(default_factory=dict)

@@ -1,22 +1,30 @@
-"""Nodes that a client loses without a word of theirs, and that may be there: it wants them again."""
+"""Nodes and servers that are lost without a word: what may be there is wanted again, or waited for."""
 
 from __future__ import annotations
 
 from parkcos.client.dispatch_events import (
     CloseAsked,
     CloseNodeAsked,
+    CloseServer,
     Granted,
     NodeHasClosed,
     NodeHasFailed,
     Offered,
     ProcessLost,
+    ReportRetried,
     Run,
     SchedulerLost,
+    ServerIsDown,
+    ServerIsLeaving,
+    ServerIsReady,
+    ServerIsUp,
     SetupNode,
     SilenceSeen,
     Submitted,
+    TimePassed,
     Want,
 )
+from parkcos.client.membership import END_WAIT_S
 from tests.client.driven import Driven, N, abandoned, info
 
 
@@ -109,3 +117,38 @@ def test_a_failed_node_that_was_silent_is_heard_when_it_says_that_it_is_free() -
     c(ProcessLost(N + 1, "closed"))
     c.bring(N, 1)
     assert c(Submitted(1, False)) == [Run(1, N + 1, False)], "nothing holds it back"
+
+
+def test_a_node_whose_word_comes_late_has_its_servers_still() -> None:
+    """The session of its only server has ended; what must run at that node waits for the next one."""
+    c = Driven(servers=1)
+    c(Submitted(1, False, node=N, retries=1))
+    c(Submitted(2, False, node=N))
+    c(ProcessLost(N + 1, "connection refused"))
+    effects = c(TimePassed(), END_WAIT_S)
+    assert not abandoned(effects)
+    assert [e.task for e in effects if isinstance(e, ReportRetried)] == [1]
+    assert effects[-1] == CloseServer(N, N + 1, terminate=True, restart=True), "should it hang"
+    assert c(ServerIsDown(N + 1, "killed", restarts=True, asked=False)) == []
+    c(ServerIsUp(N, N + 2, "10.0.0.1", 1))
+    assert Run(1, N + 2, False) in c(ServerIsReady(N + 2))
+
+
+def test_a_late_word_that_no_other_server_comes() -> None:
+    c = Driven(servers=1)
+    c(Submitted(1, False, node=N, retries=1))
+    c(ProcessLost(N + 1, "connection refused"))
+    c(TimePassed(), END_WAIT_S)
+    assert abandoned(c(ServerIsDown(N + 1, "exit code 0", restarts=False, asked=True))) == {
+        1: "no server is left at that node: exit code 0"
+    }
+
+
+def test_a_server_that_leaves_is_not_asked_to() -> None:
+    c = Driven(servers=2)
+    c(ServerIsLeaving(N + 1))
+    assert c(ServerIsLeaving(77)) == []
+    assert c(Submitted(1, False)) == [Run(1, N + 2, False)]
+    assert c(Submitted(2, False)) == [], "nothing is sent to a server that leaves"
+    c(ProcessLost(N + 1, "it has ended"))
+    assert c(TimePassed(), END_WAIT_S) == [], "it knows itself whether another one takes its place"

@@ -99,8 +99,8 @@ def check_abandoned(client: Client, effect: d.ReportAbandoned) -> None:
     if machine.closing or machine.scheduler_lost or truth.withdrawn or truth.want_server or effect.timed_out:
         return
     node = world.nodes.get(truth.want_node)
-    if node is not None and node.number not in machine.nodes:
-        return  # it is lost to its client: what must run there has no other place
+    if node is not None and (node.number not in machine.nodes or machine.nodes[node.number].given_up):
+        return  # it is lost to its client, or its servers end one after the other
     if node is None:
         assert setup or not truth.tries, f"task {task} of {client} may be run again, and is abandoned: {reason}"
     elif "no server is left at that node" in reason or (lost and truth.tries):
