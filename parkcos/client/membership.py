@@ -54,7 +54,10 @@ EARLY_ENDS_MAX = 3
 """When so many servers have ended in server_setup, one after the other, the next one would, too."""
 
 FAILURES_MAX = 3
-"""A node that failed so is wanted again so often."""
+"""Failures of a node, one soon after the other, after each of which it is wanted again."""
+
+STEADY_S = 10.0
+"""Seconds that a node must have been ready for its next failure to count as the first."""
 
 
 @dataclass
@@ -121,7 +124,7 @@ class Membership(Placing):
     def _node_is_ready(self, event: NodeIsReady, now: float) -> Iterator[Effect]:
         node = self.nodes.get(event.node)
         if node is not None and node.state == SETUP:
-            node.state, node.restart = READY, False
+            node.state, node.restart, node.ready_at = READY, False, now
             if not node.initialized:
                 node.initialized = True
                 yield ReportStatus("NodeInitialized", event.node)
@@ -132,6 +135,8 @@ class Membership(Placing):
         self._missed.pop(event.node, None)
         if event.setup and node is not None:
             self.setup_error = event.error
+        if node is not None and node.state == READY and now - node.ready_at >= STEADY_S:
+            node.failures = 0
         if node is not None and event.died and (node.state == READY or node.restart) and node.failures < FAILURES_MAX:
             yield from self._fail(event.node, node, event.error, now)
         else:

@@ -83,7 +83,8 @@ class Node:
     given_up: set[int] = field(default_factory=set)
     """The places of such servers, by index: whatever it starts there is not used."""
     failures: int = 0
-    """How often all its servers died, with what starts them."""
+    """How often in a row all its servers died, with what starts them."""
+    ready_at: float = 0.0
 
     @property
     def has_servers(self) -> bool:

@@ -29,9 +29,10 @@ from parkcos.client.dispatch_events import (
     SetupNode,
     Started,
     Submitted,
+    TimePassed,
     Want,
 )
-from parkcos.client.membership import FAILURES_MAX
+from parkcos.client.membership import FAILURES_MAX, STEADY_S
 from tests.client.driven import Driven, M, N, abandoned, info
 from tests.client.test_controls import down, end, heard, ready, resume, silent, suspend
 
@@ -170,6 +171,22 @@ def test_a_node_that_fails_again_and_again() -> None:
     assert c.told() == [("ServerDisconnected", at), ("NodeDisconnected", N)]
     c.bring(N, 1)
     assert c.told()[:2] == [("NodeDiscovered", N), ("NodeInitialized", N)], "if it is allocated again"
+
+
+def test_a_node_that_fails_now_and_then_is_not_given_up() -> None:
+    c = ready(1)
+    servers = iter(range(1001, 1099))
+    at = next(servers)
+    for number in range(1, 3 * FAILURES_MAX):
+        c(TimePassed(), number * STEADY_S)
+        assert Want(N, 1) in fail(c, at)
+        at = next(servers)
+        bring_again(c, N, at)
+    for _ in range(FAILURES_MAX - 1):
+        assert Want(N, 1) in fail(c, at)
+        at = next(servers)
+        bring_again(c, N, at)
+    assert Want(N, 1) not in fail(c, at), "the fourth in a row"
 
 
 @pytest.mark.parametrize("when", ["wanted", "granted"])
