@@ -131,6 +131,7 @@ class Incoming(Waiting):
                 )
             case m.Queued():
                 waits, self._position = message.position and not self._position, message.position
+                self._queued, self._queued_at = message, time.monotonic()
                 if waits:
                     logger.warning("%s", self._why_it_waits())
             case m.Scheduled():

@@ -108,6 +108,9 @@ class ClientShell:
         self._scheduler_at = Location("127.0.0.1", 0)
         self._automatic = False
         self._position = 0
+        self._queued: m.Queued | None = None
+        """What the scheduler has said of the queue, and when."""
+        self._queued_at = 0.0
         self._ready: set[int] = set()
         self._server_waits: dict[Completion[int], int] = {}
         """Who waits for servers, and for how many."""

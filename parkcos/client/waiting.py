@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 from parkcos.client.shell import CLOSED, RUNNING, WAITING, ClientShell
@@ -69,6 +70,10 @@ class Waiting(ClientShell):
 
     def _why_it_waits(self) -> str:
         text = f"{self.name} waits for its turn: it is number {self._place_in_queue} in the queue"
+        queued = self._queued
+        if queued is not None and queued.holder:
+            held_s = queued.held_s + time.monotonic() - self._queued_at
+            text += f" ({queued.waiting} wait; {queued.holder} has had the nodes for {_in_words(held_s)})"
         for other in self._before():
             text += f", behind {other.name} of this very program"
             if other._machine.closing:
@@ -78,3 +83,10 @@ class Waiting(ClientShell):
             else:
                 text += ", which is not closed yet"
         return text
+
+
+def _in_words(duration_s: float) -> str:
+    for unit_s, unit in ((3600, "h"), (60, "min")):
+        if duration_s >= 2 * unit_s:
+            return f"{duration_s / unit_s:.0f} {unit}"
+    return f"{duration_s:.0f} s"

@@ -152,6 +152,7 @@ class ReserveNode(Message):
     client_incarnation: Number
     zombie_period_s: Seconds = 0.0
     """A client that runs nothing there for so long is closed; 0: never."""
+    client_name: Name = ""
 
     def __post_init__(self) -> None:
         must_be_numeric(self.client_addr)
@@ -223,10 +224,16 @@ ToNode = ReserveNode | ReleaseNode | SetupNode | ForwardOutput | AskAvail | Clos
 
 
 class Queued(Message):
-    """From the scheduler: how many are before you in the queue, the one that runs included; 0: you run."""
+    """From the scheduler: how many are before you in the queue, the one that runs included; 0: you run.
+
+    waiting: how many wait; holder: who runs, its name and place; held_s: for how long.
+    """
 
     client: Number
     position: Count
+    waiting: Count = 0
+    holder: Text = ""
+    held_s: Seconds = 0.0
 
 
 class Scheduled(Message):

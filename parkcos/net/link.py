@@ -28,6 +28,8 @@ from parkcos.net.tls import CLOSED
 if TYPE_CHECKING:
     from parkcos.net.lookout import Lookout
 
+LEFT = "it closed the connection during the greeting"
+
 _JOIN_BYTES = 16 * 1024
 _RECORD_BYTES = 16 * 1024
 """TLS never puts more into a record, and a read gives one record at most."""
@@ -180,7 +182,7 @@ class Link:
             if got is None:
                 await _wait_for(self.loop, self.fd, read=True)
             elif got == 0:
-                raise ConnectionAbortedError("it closed the connection during the greeting")
+                raise ConnectionAbortedError(LEFT)
             else:
                 view = view[got:]
         return bytes(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from parkcos.net.door import CROSSED, in_words
+from parkcos.net.link import LEFT
 from parkcos.net.peer import Peer
 from parkcos.net.tls import CLOSED, Identity
 
@@ -24,7 +25,7 @@ class Refusals:
         """Of who has dialled this process: `text` is where it is.  Once per host and reason."""
         reason = in_words(error, self._identity)
         if CROSSED not in reason and self._is_news(text.rsplit(":", 1)[0], reason):
-            ended = reason == CLOSED  # as a server may that is told to end while it dials
+            ended = reason in (CLOSED, LEFT)  # as a process does that ends while it dials, or is reached another way
             logger.log(logging.INFO if ended else logging.WARNING, "refused a connection from %s: %s", text, reason)
 
     def dialled(self, peer: Peer, reason: str) -> None:

@@ -130,6 +130,7 @@ class NodeProgram:
         self._platform = platform.platform()
         self._warm: Nursery | None = None
         self._nursery: Nursery | None = None
+        self._client = ""  # its name and place, for the log
         self._bundle: Buffer = b""
         self._patience_s = self._alive_s = 0.0
         self._forward_output = False
@@ -198,8 +199,8 @@ class NodeProgram:
                     self.handle(ev.SetupFailed(error, setup))
                 case family.Exited(index, reason):
                     server = self.machine.servers.get(index)
-                    if server is not None and not (server.incarnation or server.asked):
-                        logger.warning("server %d did not begin: %s", index + 1, printable(reason))
+                    if server is not None and not server.asked and self.machine.phase == st.SERVING:
+                        logger.warning("server %d of %s ended: %s", index + 1, self._client, printable(reason))
                     self.handle(ev.ServerExited(index, reason))
 
         def report(kind: int, index: int, port: int, incarnation: int) -> None:
@@ -217,6 +218,8 @@ class NodeProgram:
 
         def ended(reason: str) -> None:
             if mine():
+                if self.machine.phase in (st.SETUP, st.SERVING):
+                    logger.warning("all servers of %s ended: %s", self._client, reason)
                 self._nursery = None
                 self.handle(ev.ZygoteExited(reason))
             elif nursery is self._warm:
@@ -295,6 +298,7 @@ class NodeProgram:
                 # The client is dialled now, so that its end is noticed at once, whoever of us talks first.
                 location, client = Location(message.client_addr, message.client_port), message.client_incarnation
                 self.network.hub.peer_at(location, client, anew=True)
+                self._client = self._client or f"{printable(message.client_name) or 'a client'} at {location.addr}"
                 self.handle(ev.ReserveAsked(process, message.client, client, message.zombie_period_s))
             case m.ReleaseNode():
                 self.handle(ev.ReleaseAsked(message.client))
@@ -328,7 +332,7 @@ class NodeProgram:
 
     def _peer_gone(self, peer: Peer, reason: str) -> None:
         if peer.incarnation == self.machine.client_process and self.machine.client:
-            logger.info("the client at %s is gone (%s): its servers are ended", peer.location, reason)
+            logger.info("%s is gone (%s): its servers are ended", self._client, reason)
         self._shared.pop(peer.incarnation, None)
         self._sent.gone(peer.incarnation)
         self.handle(ev.ProcessLost(peer.incarnation, reason))
@@ -338,10 +342,12 @@ class NodeProgram:
         before = self.machine.phase
         effects = self.machine.handle(event, time.monotonic())
         if self.machine.phase != before:
-            logger.info("node %s: %s -> %s", self.network.name, before, self.machine.phase)
+            whose = self._client or "no client"
+            logger.info("node %s: %s -> %s (%s)", self.network.name, before, self.machine.phase, whose)
         for effect in effects:
             self._execute(effect)
         self._timer.set(self.machine.next_deadline())
+        self._client = self._client if self.machine.client else ""
 
     def stop(self, terminate: bool = True) -> None:
         """I/O thread: end this node; `options.on_stop` are called when it has ended."""
@@ -375,7 +381,7 @@ class NodeProgram:
             case ev.EndServer(index, grace_s):
                 self._order(family.Signal(index, signal.SIGTERM if grace_s >= 0 else signal.SIGUSR2))
             case ev.KillServer(index):
-                logger.warning("server %d did not end in time and is killed", index + 1)
+                logger.warning("server %d of %s did not end in time and is killed", index + 1, self._client)
                 self._order(family.Signal(index, signal.SIGKILL))
                 self.loop.call_later(WIPE_S, self._must_have_ended, self._nursery, self.machine.servers.get(index))
             case ev.CloseZygote():
@@ -385,7 +391,7 @@ class NodeProgram:
                 else:  # the client's files could not be taken
                     self.loop.call_soon(self.handle, ev.ZygoteExited("it was not there"))
             case ev.KillZygote():
-                logger.warning("node_setup of the client that is closed did not end in time and is killed")
+                logger.warning("node_setup of %s, which is closed, did not end in time and is killed", self._client)
                 if self._nursery is not None:
                     self._nursery.kill_family()
             case ev.Stop():

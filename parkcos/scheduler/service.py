@@ -64,6 +64,8 @@ class SchedulerService:
         self._named: dict[int, dict[Location, None]] = {}
         """The contacts that clients' programs have named, which go with them."""
         self._timer = DeadlineTimer(network.io, lambda: self.handle(st.TimePassed()))
+        self._turn: st.ClientRecord | None = None
+        self._turn_began = time.monotonic()
         self._contacting = False
         self._failures: dict[Location, str] = {}
         """Why a named node was last not reached, or lost."""
@@ -191,8 +193,14 @@ class SchedulerService:
 
     def handle(self, event: st.Event) -> None:
         """Tell the machine a fact and do what it says."""
-        for effect in self.machine.handle(event, time.monotonic()):
+        effects = self.machine.handle(event, time.monotonic())
+        self._look_whose_turn()
+        for effect in effects:
             match effect:
+                case st.ToClient(process, m.Queued(client, position)) if position:
+                    held_s, holder = time.monotonic() - self._turn_began, self._turn.shown if self._turn else ""
+                    message = m.Queued(client, position, len(self.machine.queue) - 1, holder, held_s)
+                    self.box.send(process, "client", message)
                 case st.ToClient(process, message):
                     self.box.send(process, "client", message)
                 case st.ToNode(node, message):
@@ -203,6 +211,16 @@ class SchedulerService:
         if observer is not None:
             observer()
         self._timer.set(self.machine.next_deadline())
+
+    def _look_whose_turn(self) -> None:
+        turn = self.machine.queue.get(self.machine.current)
+        before, self._turn = self._turn, turn
+        if (turn and turn.client) != (before and before.client):
+            self._turn_began = time.monotonic()
+            if before is not None:
+                logger.info("scheduler: the turn of %s is over, %d wait", before.shown, len(self.machine.queue))
+            if turn is not None:
+                logger.info("scheduler: it is the turn of %s", turn.shown)
 
     # -- the journal
 

@@ -20,6 +20,7 @@ from typing import ClassVar
 import msgspec
 
 from parkcos.cluster import messages as m
+from parkcos.net.file_rules import printable
 
 RETRY_S = 1.0
 """A node that did not answer a reservation is asked again after this time."""
@@ -162,6 +163,11 @@ class ClientRecord(msgspec.Struct):
     name: str
     python: str
     absent_until: float | None = None
+
+    @property
+    def shown(self) -> str:
+        """As others are told of it."""
+        return f"{printable(self.name)} at {self.addr}"
 
 
 @dataclass
@@ -351,7 +357,7 @@ class SchedulerMachine:
         heapq.heappush(self._retries, (node.retry_at, node.info.incarnation))
         yield ToNode(
             node.info.incarnation,
-            m.ReserveNode(client.client, client.addr, client.port, client.process, self.zombie_period_s),
+            m.ReserveNode(client.client, client.addr, client.port, client.process, self.zombie_period_s, client.name),
         )
 
     # -- clients

@@ -421,7 +421,7 @@ def test_servers_that_cannot_be_forked_are_forked_later(ports: Ports, tmp_path: 
         with ports.client(tmp_path, NO_FORK) as client:
             client.wait_for("^total 285")
             assert client.wait() == 0
-        unable = r"server \d did not begin: it could not be started: Resource temporarily unavailable"
+        unable = r"server \d of .* ended: it could not be started: Resource temporarily unavailable"
         assert len(node.find(unable)) == 3
         assert node.end() == 0
 

@@ -50,7 +50,7 @@ def to(client: int, message: m.Message) -> ToClient:
 
 
 def reserve(node: int, client: int) -> ToNode:
-    return ToNode(node, m.ReserveNode(client, "10.0.1.1", 5000, client * 10))
+    return ToNode(node, m.ReserveNode(client, "10.0.1.1", 5000, client * 10, client_name="c"))
 
 
 class Driven:
