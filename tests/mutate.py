@@ -153,6 +153,8 @@ def _changes_below(node: ast.AST, *, in_function: bool, in_class: bool) -> Itera
     for field, value in ast.iter_fields(node):
         if field in ("annotation", "returns", "decorator_list", "bases"):
             continue
+        if field == "keywords" and isinstance(node, ast.ClassDef):
+            continue  # as `frozen=True`, which the types hold
         for child in value if isinstance(value, list) else [value]:
             if isinstance(child, ast.BinOp) and not in_function:
                 continue  # a type: `X | Y`

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from parkcos.errors import ForgottenYield, SenselessYield
 from parkcos.kernel import Completion, Event, Kernel, Task, Wait, cur_task, operation
-from parkcos.kernel.loop import FLUSH_WITHIN_S
+from parkcos.kernel.loop import FLUSH_WITHIN_S, Loop
 from tests.kernel.virtual import VirtualKernel
 
 
@@ -185,6 +185,71 @@ def test_a_sleeping_kernel_is_woken_each_time(threaded):
         done = threading.Event()
         threaded.post(done.set)
         assert done.wait(30), i
+
+
+class Bed:
+    """Notes how long somebody wants to sleep in it, as a lock and as a sleeper, and whether it could be woken."""
+
+    def __init__(self, loop):
+        self.loop = loop
+        self.slept = []
+
+    def acquire(self, blocking, timeout_s):
+        assert blocking and self.loop._sleeping
+        self.slept.append(timeout_s)
+
+    def sleep(self, timeout_s):
+        self.acquire(True, timeout_s)
+
+
+@pytest.mark.parametrize("in_sleeper", [False, True])
+def test_how_long_it_sleeps(in_sleeper):
+    loop = Loop(lambda: 100.0)
+    bed = loop._lock = Bed(loop)
+    if in_sleeper:
+        loop._lock = None
+        loop.sleep_in(bed)
+    assert not loop.has_posts()
+    loop.idle()
+    late = loop.call_later(1e12, print)
+    loop.idle()
+    soon = loop.call_later(5, print)
+    loop.idle()
+    assert bed.slept == [-1.0, threading.TIMEOUT_MAX, 5.0]
+    assert not loop._sleeping
+    soon.cancel()
+    late.cancel()
+    loop.idle()
+    assert bed.slept[3:] == [-1.0]
+    due = loop.call_later(0, print)
+    loop.idle()
+    due.cancel()
+    loop.post(print)
+    assert loop.has_posts()
+    loop.idle()
+    assert len(bed.slept) == 4
+    assert not loop._sleeping
+
+
+def test_who_posts_wakes_the_sleeper_once():
+    class Sleeper:
+        woken = 0
+
+        def wake(self):
+            self.woken += 1
+
+    loop, sleeper = Loop(), Sleeper()
+    loop.sleep_in(sleeper)
+    loop.post(print)
+    assert sleeper.woken == 0
+    loop._sleeping = True
+    loop.post(print)
+    loop.post(print)
+    assert sleeper.woken == 1
+    loop._sleeping = True
+    loop.awake()
+    loop.post(print)
+    assert sleeper.woken == 1
 
 
 def test_only_a_sleeping_kernel_is_woken():

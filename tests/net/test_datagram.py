@@ -184,6 +184,7 @@ def test_a_rejected_datagram_is_not_remembered() -> None:
         {"addr": "example.com"},
         {"addr": "FD00::5"},
         {"addr": ""},
+        {"addr": "fe80::1%" + "e" * 57},
         {"port": 0},
         {"port": 65536},
         {"incarnation": -1},
@@ -192,8 +193,10 @@ def test_a_rejected_datagram_is_not_remembered() -> None:
         {"roles": ("Node",)},
         {"roles": ("node\n",)},
         {"roles": ("r",) * 9},
+        {"roles": ("r" * 33,)},
         {"roles": "node"},
         {"version": -1},
+        {"version": 65536},
         {"reply": 1},
     ],
 )
