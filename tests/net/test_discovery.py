@@ -422,6 +422,8 @@ def test_targets_and_answers_outside() -> None:
 
 def test_who_asks_for_answers(run: Callable[..., None]) -> None:
     discovery, sock = fake(OwnAddress("10.0.0.5", (ETH0,), "", False), [])
+    own = Announce("10.0.0.5", 9000, 2, "", (), 1, True)
+    discovery._announce = lambda: own  # whatever it says of answers
 
     async def ticks() -> None:
         for _ in range(len(module.ANNOUNCE_FIRST_S) + 2):
@@ -469,9 +471,21 @@ def test_starting_and_closing_twice(run: Callable[..., None], port: int) -> None
         assert one.discovery.private_port == 0 and one.discovery._timer is None
         assert all(sock.is_closing() for sock in sockets)
         await two.until(lambda: 2 in two.left)
-        two.discovery.close()
+        await one.discovery.start()
+        assert len(one.discovery._transports) == 2
+        for process in (one, two):
+            process.discovery.close()
 
     run(test())
+
+
+@pytest.mark.parametrize(
+    ("addr", "multicast", "used"),
+    [("127.0.0.2", False, False), ("127.0.0.2", True, True), ("::1", False, False), ("::1", True, False)],
+)
+def test_groups_are_joined_by_those_who_use_them(port: int, addr: str, multicast: bool, used: bool) -> None:
+    """On the IPv6 loopback there are none."""
+    assert Process(2, port, addr=addr, multicast=multicast).discovery._multicast == used
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
