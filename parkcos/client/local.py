@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Self
 
 from parkcos.client.side import ClientSide
-from parkcos.cluster.limits import processors
+from parkcos.cluster.processors import usable_processors
 from parkcos.errors import ParkcosError, UsageError
 from parkcos.kernel import cur_task
 from parkcos.net.location import Location
@@ -44,7 +44,7 @@ class LocalCluster:
     inside run their tasks there.  Nothing of it is left when the block ends, nor when this program dies.
 
     Args:
-        cpus: server processes; 0: one for each processor.
+        cpus: server processes; 0: one for each processor that this process may use.
         name: of the node.
 
     Raises: UsageError, ConfigError if it cannot be had here.
@@ -53,7 +53,7 @@ class LocalCluster:
     def __init__(self, cpus: int = 0, name: str = "local", *, debug: bool = False) -> None:
         if not isinstance(cpus, int) or cpus < 0:
             raise UsageError(f"LocalCluster(cpus={cpus!r}): give the number of servers, or 0 for all processors")
-        self.cpus = cpus or processors()
+        self.cpus = cpus or usable_processors()
         self.name = name
         self.debug = debug
         self._process: subprocess.Popen[bytes] | None = None

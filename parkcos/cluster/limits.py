@@ -4,14 +4,8 @@ that it knows."""
 from __future__ import annotations
 
 import contextlib
-import os
 
 FILES_MAX = 65536
-
-
-def processors() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def raise_open_files() -> int:

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from parkcos.cluster import messages as m
-from parkcos.cluster.limits import processors
 from parkcos.cluster.options import enough_ports, ports_to_try
 from parkcos.cluster.postbox import Postbox
+from parkcos.cluster.processors import usable_processors
 from parkcos.cluster.signals import Signals
 from parkcos.cluster.timer import DeadlineTimer
 from parkcos.errors import ConfigError
@@ -103,13 +103,13 @@ class NodeOptions:
 
 def count_cpus(asked: int) -> int:
     """How many servers `-c asked` means on this machine.  Raises: ConfigError if that is none, or too many."""
-    have = processors()
+    have = usable_processors()
     if asked > SERVERS_MAX:
-        raise ConfigError(f"-c {asked}: a node has at most {SERVERS_MAX} servers; this machine has {have} processors")
+        raise ConfigError(f"-c {asked}: a node has at most {SERVERS_MAX} servers; it may use {have} processors here")
     if asked > 0:
         return asked
     if have + asked < 1:
-        raise ConfigError(f"-c {asked} leaves none of this machine's {have} processors")
+        raise ConfigError(f"-c {asked} leaves none of the {have} processors that it may use here")
     return have + asked
 
 
