@@ -6,6 +6,7 @@ import argparse
 import ast
 import functools
 import inspect
+import os
 import re
 import shlex
 from collections.abc import Callable
@@ -176,7 +177,8 @@ def test_the_containers_use_what_there_is() -> None:
     passed = (ROOT / ".dockerignore").read_text().splitlines()
     assert passed[1] == "*"
     assert {f"!{name}" for names in copied for name in names} <= set(passed)
-    assert 'ENTRYPOINT ["parkcosnode.py"]' in dockerfile
+    assert 'COPY docker/entry.sh /usr/local/bin/parkcos-entry\nENTRYPOINT ["parkcos-entry"]' in dockerfile
+    assert os.access(ROOT / "docker" / "entry.sh", os.X_OK)
     command = re.search(r"^CMD (\[.*\])$", dockerfile, re.MULTILINE)
     assert command
     assert node._parser().parse_args(ast.literal_eval(command[1])).daemon

@@ -1,5 +1,4 @@
-"""What a program may have of its machine: processors; open files, of which a node or scheduler has one for each process
-that it knows."""
+"""Open files: a node or scheduler has one for each process that it knows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many processors this process may use: of those of the machine, those that it may run on, and what its share allows.
+"""How many processors this process may use: those of the machine that it may run on, and no more than its share allows.
 
 A container, a batch job or a systemd unit is given its share as a quota of time, of which the number of processors says
 nothing.  What must not live here: how many servers that makes.

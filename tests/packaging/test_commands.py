@@ -13,9 +13,12 @@ import sys
 import sysconfig
 import textwrap
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
+
+from parkcos import examples
 
 pytestmark = [pytest.mark.slow, pytest.mark.live]
 
@@ -81,7 +84,7 @@ def build(how: str, tmp: Path) -> Path:
     source.mkdir()
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, source)
-    for name in ("parkcos", "scripts"):
+    for name in ("parkcos", "scripts", "examples"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     run(sys.executable, "-c", f"from hatchling import build; build.{how}({str(tmp)!r})", cwd=source)
     (wheel,) = tmp.glob("*.whl")
@@ -135,6 +138,33 @@ def test_command_runs_in_the_environment_it_was_installed_into(scripts: Path, co
     """Not in that which built the wheel, which may be gone by now."""
     head = "".join((scripts / command).read_text().splitlines(keepends=True)[:3])
     assert str(scripts / "python") in head
+
+
+def test_the_examples_are_listed_and_copied_and_run(scripts: Path, tmp_path: Path) -> None:
+    python = scripts / "python"
+    there = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
+    listed = run(python, "-m", "parkcos.examples", cwd=tmp_path).stdout
+    assert [line.split()[0] for line in listed.splitlines() if ".py " in line] == [n for n in there if n[0] != "_"]
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "client2.py").write_text("changed")
+    said = run(python, "-m", "parkcos.examples", "own", cwd=tmp_path).stdout
+    assert f"{len(there) - 1} files are in own; 1 were there already" in said
+    assert sorted(path.name for path in (tmp_path / "own").iterdir()) == there
+    assert (tmp_path / "own" / "client2.py").read_text() == "changed"
+    assert "--local" in run(python, "client1.py", "--help", cwd=tmp_path / "own").stdout
+
+
+def test_the_examples_lie_in_the_wheel(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling", reason="needs hatchling: pip install 'parkcos[test]'")
+    with zipfile.ZipFile(build("build_wheel", tmp_path)) as wheel:
+        found = [Path(name).name for name in wheel.namelist() if name.startswith("parkcos/example_files/")]
+    assert sorted(found) == sorted(path.name for path in (ROOT / "examples").glob("*.py"))
+
+
+def test_examples_that_cannot_be_copied_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert examples.main([str(tmp_path / "file")]) == 1
+    assert f"cannot be copied to {tmp_path / 'file'}: File exists" in capsys.readouterr().err
 
 
 def test_every_way_to_start_pytest_finds_the_package(scripts: Path, tmp_path: Path) -> None:
