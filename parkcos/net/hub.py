@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -90,10 +91,12 @@ class Hub:
         self.lingering = False
         """This process ends, and waits for others to take what was sent; that some end too is no news now."""
         self.closing = False
+        self._progress = asyncio.Event()
         self.door = Door(self)
         self.dialer = Dialer(self)
         self._dirty: deque[Peer] = deque()
         self._ticking = False
+        self._tick_lock = threading.Lock()
         self._idle_ticks = 0
         self._unacknowledged: deque[Peer] = deque()
         """Who has sent something since the last tick."""
@@ -121,18 +124,14 @@ class Hub:
     async def close(self) -> None:
         """Wait, for a while, until what was sent has arrived; say goodbye to everybody; close all sockets."""
         self.lingering = True
-        deadline = time.monotonic() + LINGER_S
-        while time.monotonic() < deadline and any(p.owes for p in self.peers()):
-            self.flush_dirty()
-            await asyncio.sleep(0.002)
+        self.flush_dirty()
+        await self._until(lambda: not any(p.owes for p in self.peers()), LINGER_S)
         self.closing = True
         self.keep_alive.stop()
         self.door.close()
-        deadline = time.monotonic() + GOODBYE_S
         self._say_goodbye()
         # Who hears it closes the connection.  To close before that loses what is on its way, if anything comes in.
-        while time.monotonic() < deadline and any(p.link and not p.dismissed for p in self.peers()):
-            await asyncio.sleep(0.002)
+        await self._until(lambda: not any(p.link and not p.dismissed for p in self.peers()), GOODBYE_S)
         tasks = [*self.dialer.tasks, *self.door.greetings]
         for task in tasks:
             task.cancel()
@@ -142,6 +141,18 @@ class Hub:
                 if peer.link:
                     peer.link.close()
         self.lookout.close()
+
+    async def _until(self, done: Callable[[], bool], limit_s: float) -> None:
+        """Wait until `done()`, which is asked again whenever something has come in or somebody is gone."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                while not done():
+                    self._progress.clear()
+                    await self._progress.wait()
+
+    def _progressed(self) -> None:
+        if self.lingering:
+            self._in_io(self._progress.set)
 
     def _say_goodbye(self) -> None:
         for peer in self.peers():
@@ -214,7 +225,10 @@ class Hub:
     def keep_ticking(self) -> None:
         """Make the I/O thread look every few milliseconds for what a busy kernel thread leaves undone; any thread."""
         if not self._ticking:
-            self._ticking = True
+            with self._tick_lock:
+                if self._ticking:
+                    return
+                self._ticking = True
             self.io.call(self._tick)
 
     def _tick(self) -> None:
@@ -387,6 +401,7 @@ class Hub:
             self._release(peer, True)
         if session.wants_write and not link.blocked:
             self.write(peer)
+        self._progressed()
 
     def _stop_reading(self, peer: Peer) -> None:
         """Nothing more is wanted from this connection; the I/O thread closes it soon."""
@@ -452,6 +467,7 @@ class Hub:
             peer.link = None
             link.close()
             peer.session.detach()
+        self._progressed()
         if peer.state is not UP or self.closing:
             return
         now = time.monotonic()
@@ -481,6 +497,7 @@ class Hub:
                 peer.link.close()
                 peer.link = None
             lost = peer.drop_queue() + peer.session.release()
+        self._progressed()
         self._release(peer, False)
         self.book.strike(peer)
         if self.closing:

@@ -155,7 +155,7 @@ class Network:
         self.io.forked()
         self.hub.peer_at = refuse  # type: ignore[method-assign]
         for peer in self.hub.peers():
-            peer.merged, peer.state = None, GONE
+            peer.forked()
 
     # -- writing
 
@@ -345,7 +345,7 @@ class Network:
             task.told(None, "it is gone")
             return
         number = self.requests.add(peer, lambda answer: task.told(answer, peer.reason))
-        if not peer.post(wire.Observe(task.id, 0, number)):
+        if not peer.post(wire.Observe(task.id, number)):
             self.requests.drop(number)
             task.told(None, peer.reason)
 

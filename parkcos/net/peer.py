@@ -40,6 +40,9 @@ BEHIND_BYTES = 8 * 1024 * 1024
 """With so much not yet acknowledged the far side counts as behind: `yield rtask.send(m)` then waits."""
 
 
+Item = wire.Message | tuple[list[Buffer], wire.Message]
+
+
 class Peer:
     """One remote process.  Made by the hub only."""
 
@@ -75,7 +78,9 @@ class Peer:
         self.down_since = time.monotonic()
         self.lock = threading.Lock()
         self._dirty = dirty
-        self.queue: deque[wire.Message | tuple[list[Buffer], wire.Message]] = deque()
+        self._posting = threading.Lock()
+        """Covers the next three; held for a few steps only, also by who holds `lock`."""
+        self.queue: deque[Item] = deque()
         self._queue_bytes = 0
         self._marked = UNMARKED  # whether it is on the hub's list of those with something to flush, or about to be
         self.merged: Peer | None = None  # the same process, known under another address
@@ -113,27 +118,30 @@ class Peer:
         """The far side has not acknowledged so much that senders should wait."""
         return self.backlog_bytes > BEHIND_BYTES
 
-    def post(self, message: wire.Message, size: int = 64, *, lazy: bool = False) -> bool:
-        """Queue a message of about `size` bytes; it leaves soon.  Returns whether the process is not gone.
+    def post(self, message: Item, size: int = 64, *, lazy: bool = False) -> bool:
+        """Queue a message, or a large payload with its message, of about `size` bytes; it leaves soon.
+
+        Returns: whether the process is not gone.
 
         Args:
             lazy: it may wait a little for others that go the same way.
         """
-        if self.state is GONE:
-            return self.merged is not None and self.merged.post(message, size, lazy=lazy)
-        self._queue_bytes += size  # before the message is there to be flushed, so that a flush leaves 0
-        self.queue.append(message)
-        self._mark(LAZY if lazy else SOON)
-        return True
-
-    def _mark(self, how: int) -> None:
-        if self._marked < how:
-            self._marked = how
-            self._dirty(self, how == LAZY)
+        how = LAZY if lazy else SOON
+        with self._posting:
+            if there := self.state is not GONE:
+                self._queue_bytes += size
+                self.queue.append(message)
+                if self._marked >= how:
+                    return True
+                self._marked = how
+        if there:
+            self._dirty(self, lazy)
+            return True
+        return self.merged is not None and self.merged.post(message, size, lazy=lazy)
 
     def retract(self, message: wire.Message) -> bool:
         """Take back the message that was posted last, if it has not left; returns whether it was taken back."""
-        with self.lock:
+        with self._posting:
             if self.queue and self.queue[-1] is message:
                 self.queue.pop()
                 return True
@@ -145,14 +153,9 @@ class Peer:
         if size < BIG_PAYLOAD_BYTES:
             message.payload = join(buffers)  # type: ignore[assignment]
             return self.post(message, size + 64, lazy=lazy)
-        if self.state is GONE:
-            return self.merged is not None and self.merged.post_payload(message, buffers, lazy=lazy)
         message.big = True
         views: list[Buffer] = [memoryview(b).cast("B") for b in buffers]
-        self._queue_bytes += size
-        self.queue.append((views, message))
-        self._mark(SOON)
-        return True
+        return self.post((views, message), size)
 
     @property
     def itself(self) -> Peer:
@@ -166,17 +169,28 @@ class Peer:
         """What waits here waits for the process that this one turned out to be, from now on."""
         with self.lock:
             into = self.itself
-            self._marked = UNMARKED
-            into._queue_bytes += self._queue_bytes
-            self._queue_bytes = 0
-            while self.queue:
-                into.queue.append(self.queue.popleft())
+            items, size = self._take()
+            with into._posting:
+                into._queue_bytes += size
+                into.queue.extend(items)
 
     def drop_queue(self) -> int:
         """It is gone.  Returns: how many messages are lost with it, but for questions: who asked them is told."""
-        messages = [item[1] if isinstance(item, tuple) else item for item in self.queue.copy()]
-        self.queue.clear()
+        items, _ = self._take()
+        messages = [item[1] if isinstance(item, tuple) else item for item in items]
         return sum(not hasattr(message, "request") for message in messages)
+
+    def forked(self) -> None:
+        """In a child that was forked: it is the parent's peer."""
+        self.merged, self.state = None, GONE
+        self.lock, self._posting = threading.Lock(), threading.Lock()  # other threads may have held them
+
+    def _take(self) -> tuple[deque[Item], int]:
+        """What was posted, and its size; who posts from now on marks again."""
+        with self._posting:
+            items, size = self.queue, self._queue_bytes
+            self.queue, self._queue_bytes, self._marked = deque(), 0, UNMARKED
+            return items, size
 
     def flush(self) -> bool:
         """Turn the queue into frames and write what the socket takes.
@@ -188,23 +202,22 @@ class Peer:
             return self._flush()
 
     def _flush(self) -> bool:
-        self._marked = UNMARKED  # first: who posts from now on marks again
-        queue = self.queue
-        if self.state is not CONNECTING:  # a peer that turns out to be another one gives its queue to that
-            # Also if the queue is empty: the last flush may have taken what was posted while it ran.
-            self._queue_bytes = 0
-            batch: list[wire.Message] = []
-            while queue:  # only atomic steps: other threads append meanwhile
-                item = queue.popleft()
-                if type(item) is tuple:
-                    self._queue_batch(batch)
-                    batch = []
-                    if self._encode([item[1]]):
-                        self.session.queue_big(item[0])
-                        batch = [item[1]]
-                else:
-                    batch.append(item)  # type: ignore[arg-type]
-            self._queue_batch(batch)
+        if self.state is CONNECTING:  # a peer that turns out to be another one gives its queue to that
+            with self._posting:
+                self._marked = UNMARKED
+            return self._write()
+        batch: list[wire.Message] = []
+        items, _ = self._take()
+        for item in items:
+            if type(item) is tuple:
+                self._queue_batch(batch)
+                batch = []
+                if self._encode([item[1]]):
+                    self.session.queue_big(item[0])
+                    batch = [item[1]]
+            else:
+                batch.append(item)  # type: ignore[arg-type]
+        self._queue_batch(batch)
         return self._write()
 
     def _queue_batch(self, batch: list[wire.Message]) -> None:

@@ -79,15 +79,14 @@ class Locate(Message, tag=7):
 
 
 class Observe(Message, tag=8):
-    """Tell `observer` (a task of the sender) how the task `dst` ends."""
+    """Answer how the task `dst` ends, when it does."""
 
     dst: Number
-    observer: Number
     request: Number
 
 
 class End(Message, tag=9):
-    """End a task."""
+    """End the task `dst`, as ``terminate()`` does there."""
 
     dst: Number
 
