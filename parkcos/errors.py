@@ -22,7 +22,7 @@ __all__ = [
     "ShippingError",
     "TaskAbandoned",
     "TaskTerminated",
-    "Undeliverable",
+    "TaskTimeout",
     "UsageError",
     "WouldHang",
 ]
@@ -85,10 +85,6 @@ class PeerError(ParkcosError):
 
 class ProtocolError(PeerError):
     """The other side sent bytes that no parkcos of this version sends."""
-
-
-class Undeliverable(PeerError):
-    """A message could not be delivered: its receiver ended, its process restarted or is gone."""
 
 
 class ShippingError(ParkcosError):

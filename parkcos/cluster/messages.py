@@ -385,7 +385,7 @@ class TaskRefused(WithReason):
 
 
 class TaskEnded(Message):
-    """From a server.  The payload is the result, or a pickled Failure.
+    """From a server.  The payload is what `net.outcomes.unpack` opens for this `kind`.
 
     seconds: how long it ran; id: as in TaskStarted, which is not sent for a task that has ended by then.
     cut: it was interrupted because its server ends, and no task there had asked for that.

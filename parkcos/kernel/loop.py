@@ -2,7 +2,7 @@
 
 Tasks that are ready stand in one list, in the order in which they became ready; a round takes them all, and what
 becomes ready meanwhile runs in the next round.  Posted calls and timers are looked at between rounds.  In the loop
-a step of a task costs one call of ``task._send`` and two comparisons; everything rarer pays for itself:
+a step of a task costs one call of ``task._send`` and one comparison; everything rarer pays for itself:
 
 - ``throw()`` and ``terminate()`` replace ``task._send`` by a function that throws (see task.py), so a step never
   asks whether an exception is pending;

@@ -64,6 +64,14 @@ class RemoteTask(Task):
     def outcome(self) -> Outcome | None:
         return self._outcome
 
+    @property
+    def unread(self) -> int:
+        raise UsageError(f"{self!r} is in another process: its queue is known only there; have it send `task.unread`")
+
+    @property
+    def daemon(self) -> bool:
+        raise UsageError(f"{self!r} is in another process: only there is it known whether it is a daemon")
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RemoteTask) and (self.incarnation, self.id) == (other.incarnation, other.id)
 

@@ -532,6 +532,20 @@ def test_what_works_only_where_the_task_runs(two: tuple[Place, Place]) -> None:
 # references
 
 
+def test_each_attribute_of_a_reference_is_there_or_says_where(two: tuple[Place, Place]) -> None:
+    a, b = two
+    task = sleeper(b)
+    remote = a.reference(task)
+    for name in (name for name in dir(Task) if not name.startswith("_")):
+        if name in ("unread", "daemon"):
+            with pytest.raises(UsageError, match="is in another process"):
+                getattr(remote, name)
+        else:
+            getattr(remote, name)
+    assert remote.id == task.id and remote.name == task.name and remote.is_alive()
+    task.send("end")
+
+
 def test_references_come_home_as_the_very_object(cluster: Cluster) -> None:
     a, b, c = cluster.place("a"), cluster.place("b"), cluster.place("c")
 
