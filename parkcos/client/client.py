@@ -376,6 +376,8 @@ class Client(Steering):
             submission = self._submissions[number] = Submission(
                 name or name_of(fn), io, args, kwargs, form, buffers, definitions, completion, seed
             )
+            if fn is mapping.run_chunk:
+                submission.calls = args[1]
             if limits is None:
                 self._handle(d.Submitted(number, io, server, node))
             else:

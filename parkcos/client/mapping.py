@@ -147,6 +147,18 @@ class Chunk(Batch):
         return [_opened(result, where) for result in outcome.value]
 
 
+def outcomes_of(results: list[tuple[Any, ...]], where: str) -> list[Outcome]:
+    """How each call of a chunk has ended; results: what its `run_chunk` gave; where: at which server."""
+    found = []
+    for result in results:
+        if len(result) == 1:
+            found.append(Outcome("finished", result[0]))
+        else:
+            kind, form, payload = result
+            found.append(outcomes.unpack(kind, form, payload, where))
+    return found
+
+
 def _opened(result: tuple[Any, ...], where: str) -> tuple[Any, BaseException | None]:
     if len(result) == 1:
         return result[0], None

@@ -41,6 +41,14 @@ class Submission:
     retry_on: tuple[type[BaseException], ...] = ()
     shown_as: int = 0
     """The number by which an observer knows it: when it is run anew it may have another one."""
+    calls: Sequence[tuple[Any, ...]] = ()
+    """The arguments of each call, if it is a chunk of a map."""
+    more_shown_as: range = range(0)
+    """The numbers by which an observer knows its calls after the first one."""
+
+    def numbers(self) -> tuple[int, ...]:
+        """All numbers by which an observer knows it."""
+        return (self.shown_as, *self.more_shown_as) if self.shown_as else ()
 
     def limit(self, limits: TaskLimits, server: int, node: int) -> None:
         """Set what the program's options say."""

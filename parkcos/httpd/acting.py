@@ -68,17 +68,17 @@ class ClientActions:
         client = self._client
         wanted = set(tasks)
         with client._lock:
-            found = {s.shown_as: n for n, s in list(client._submissions.items()) if s.shown_as in wanted}
-            missed = []
-            for task in wanted:
-                number = found.get(task, 0)
+            missed = wanted.copy()
+            for number, submission in list(client._submissions.items()):
+                asked = wanted.intersection(submission.numbers())
                 record = client._machine.tasks.get(number)
-                if record is not None and record.started:
+                if not asked or record is None or (record.server and not record.started):
+                    continue
+                missed -= asked
+                if record.started:
                     client._handle(d.EndTaskAsked(number))
-                elif record is not None and not record.server:
-                    client._handle(d.Withdrawn(number, "it was terminated from the dashboard before it began"))
                 else:
-                    missed.append(task)
+                    client._handle(d.Withdrawn(number, "it was terminated from the dashboard before it began"))
         return sorted(missed)
 
     def _must_run(self, what: str, name: str) -> None:

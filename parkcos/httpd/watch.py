@@ -10,6 +10,7 @@ from typing import Any, ClassVar, TypeVar
 from parkcos.client import dispatch_events as d
 from parkcos.client.client import Client
 from parkcos.client.controls import SHORT, SUSPENDED
+from parkcos.client.mapping import outcomes_of
 from parkcos.client.membership import SILENT
 from parkcos.client.placing import CLOSING, DISABLED, ENDING, OPEN, OPENING, PAUSED, SETUP, WANTED, Node, Server
 from parkcos.client.rtasks import Submission
@@ -33,6 +34,10 @@ _TAKES_BACK = (d.Withdrawn, d.Recalled, d.CloseServerAsked, d.CloseNodeAsked)
 """What ends tasks that have not begun because the program, or somebody at a dashboard, asked for something."""
 _SUBJECTS = ("node", "server", "process", "number", "subject")
 """What events and effects call the node or server that they are about."""
+
+
+CALLS_FROM = 10**9
+"""The number of the first call that is no task of its own, but one of a chunk: no client has so many tasks."""
 
 
 def _harmless(method: F) -> F:
@@ -77,6 +82,7 @@ class ClientWatch:
         self._servers_to_end: set[int] = set()
         """The servers that were asked to end with their tasks."""
         self._tasks_to_end: set[int] = set()
+        self._next_call = CALLS_FROM
         self._left = False
         """The client has been closed."""
 
@@ -90,7 +96,7 @@ class ClientWatch:
                 if node.state not in (WANTED, DISABLED):
                     self._is_late_for(number, node.info)
             for number, submission in list(client._submissions.items()):
-                submission.shown_as = 0  # as an earlier dashboard knew it
+                submission.shown_as, submission.more_shown_as = 0, range(0)  # as an earlier dashboard knew it
                 self._begin(number, submission)
                 task = client._machine.tasks.get(number)
                 if task is not None and task.started:
@@ -195,8 +201,22 @@ class ClientWatch:
         task, rtask = submission.shown_as, submission.rtask
         if not task:
             return
-        asked = task in self._tasks_to_end or (rtask is not None and rtask.incarnation in self._servers_to_end)
+        server = rtask.incarnation if rtask is not None else 0
+        asked = task in self._tasks_to_end or server in self._servers_to_end
         self._tasks_to_end.discard(task)
+        if not submission.calls:
+            self._task_ended(task, outcome, asked)
+            return
+        outcomes = [outcome] * len(submission.calls)
+        if outcome.kind == "finished":
+            outcomes = outcomes_of(outcome.value, str(rtask.location) if rtask is not None else "")
+        for number, each in zip(submission.numbers(), outcomes, strict=False):
+            if number != task and outcome.kind == "finished":  # of a chunk only the first one is shown to run
+                self.board.tell(self._started(number, server, submission))
+            self._task_ended(number, each, asked)
+
+    def _task_ended(self, task: int, outcome: Outcome, asked: bool) -> None:
+        """asked: somebody wanted it to end."""
         if outcome.kind == "finished":
             text = plain(outcome.value)
             self.board.tell(r.TaskEnded(task, "finished"))
@@ -225,20 +245,25 @@ class ClientWatch:
         if submission is None:
             return
         if submission.shown_as:
-            self.board.tell(r.TaskRequeued(submission.shown_as, "it raised what its options name, and is run anew"))
+            reason = "it raised what its options name, and is run anew"
+            self.board.tell(*[r.TaskRequeued(each, reason) for each in submission.numbers()])
             return
         submission.shown_as = number
-        self.board.tell(r.TaskSubmitted(number, submission.name, submission.io))
+        more = max(0, len(submission.calls) - 1)
+        submission.more_shown_as = range(self._next_call, self._next_call + more)
+        self._next_call += more
+        self.board.tell(*[r.TaskSubmitted(each, submission.name, submission.io) for each in submission.numbers()])
         if self.board.model.show_args:
-            self._describe_args(number, submission)
+            self._describe_args(submission)
 
-    def _describe_args(self, number: int, submission: Submission) -> None:
-        text = plain_call(submission.args, submission.kwargs)
-        if text is not None:
-            self.board.tell(r.TaskDescribed(number, args=text))
-        else:
-            make = functools.partial(call_text, submission.args, submission.kwargs)
-            self.describer.describe((number, True), make)
+    def _describe_args(self, submission: Submission) -> None:
+        kwargs = {} if submission.calls else submission.kwargs
+        for number, args in zip(submission.numbers(), submission.calls or [submission.args], strict=True):
+            text = plain_call(args, kwargs)
+            if text is not None:
+                self.board.tell(r.TaskDescribed(number, args=text))
+            else:
+                self.describer.describe((number, True), functools.partial(call_text, args, kwargs))
 
     @_harmless
     def _described(self, key: tuple[int, bool], text: str) -> None:
@@ -251,18 +276,21 @@ class ClientWatch:
             submissions = list(self.client._submissions.values())
         for submission in submissions:
             if submission.shown_as:
-                self._describe_args(submission.shown_as, submission)
+                self._describe_args(submission)
+
+    def _started(self, number: int, server: int, submission: Submission) -> r.TaskStarted:
+        record = self.client._machine.servers.get(server)
+        node = record.node if record is not None and record.node else self._servers.get(server, 0)
+        return r.TaskStarted(number, server, node, submission.name, submission.io)
 
     def _report_started(self, effect: d.ReportStarted, event: Any) -> None:
         submission = self.client._submissions[effect.task]
-        server = self.client._machine.servers.get(effect.server)
-        node = server.node if server is not None and server.node else self._servers.get(effect.server, 0)
-        number = submission.shown_as
-        self.board.tell(r.TaskStarted(number, effect.server, node, submission.name, submission.io))
+        self.board.tell(self._started(submission.shown_as, effect.server, submission))
 
     def _report_refused(self, effect: d.ReportRefused, event: Any) -> None:
         submission = self.client._submissions[effect.task]
-        self.board.tell(r.TaskEnded(submission.shown_as, "failed", _last_line(effect.error), effect.error))
+        line = _last_line(effect.error)
+        self.board.tell(*[r.TaskEnded(each, "failed", line, effect.error) for each in submission.numbers()])
 
     def _report_abandoned(self, effect: d.ReportAbandoned, event: Any) -> None:
         submission = self.client._submissions[effect.task]
@@ -271,11 +299,11 @@ class ClientWatch:
         asked = isinstance(event, _TAKES_BACK) or (isinstance(event, d.NodeHasClosed) and not event.reason)
         asked = asked or self.client._machine.closing
         state = "timed_out" if effect.timed_out else "cancelled" if asked else "lost"
-        self.board.tell(r.TaskEnded(submission.shown_as, state, effect.reason))
+        self.board.tell(*[r.TaskEnded(each, state, effect.reason) for each in submission.numbers()])
 
     def _report_retried(self, effect: d.ReportRetried, event: Any) -> None:
         submission = self.client._submissions[effect.task]
-        self.board.tell(r.TaskRequeued(submission.shown_as, effect.reason))
+        self.board.tell(*[r.TaskRequeued(each, effect.reason) for each in submission.numbers()])
 
     # -- nodes and servers
 

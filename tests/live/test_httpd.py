@@ -893,3 +893,62 @@ def test_while_somebody_watches_nodes_are_asked(node: int) -> None:
         assert cpu is not None
         assert 0 <= cpu <= 100
     assert len([message for message in told if isinstance(message, NodeAvailInfo)]) == 1
+
+
+def third(n: int, names: list[str]) -> Any:
+    if n == 2:
+        raise ValueError(f"no {n}")
+    return [n, *names]
+
+
+@pytest.mark.parametrize("chunksize", [1, 2, 5])
+def test_the_calls_of_a_map_are_shown(node: int, chunksize: int) -> None:
+    """And not the tasks that they travel in: with its own arguments, result, or error and traceback each."""
+    with served(node) as it:
+
+        def body() -> Gen:
+            results = it.client.map(third, range(5), [["a"]] * 5, chunksize=chunksize)
+            found = []
+            for item in results:
+                try:
+                    found.append((yield item))
+                except ValueError as error:
+                    found.append(error)
+            return found
+
+        assert [str(each) for each in run(body)] == ["[0, 'a']", "[1, 'a']", "no 2", "[3, 'a']", "[4, 'a']"]
+
+        def described(state: dict[str, Any]) -> list[dict[str, Any]] | None:
+            """Each with its details, once all texts are made."""
+            found = [task | it.browser.get(f"/api/tasks/{task['id']}") for task in state["tasks"]]
+            ready = state["totals"]["done"] == 5 and all(each["args"] for each in found)
+            return found if ready and all(each["result"] or each["traceback"] for each in found) else None
+
+        shown = {task["args"]: task for task in it.until(described)}
+        assert sorted(shown) == [f"{n}, ['a']" for n in range(5)]
+        totals = it.browser.get("/api/state")["totals"]
+        assert (totals["submitted"], totals["failed"], totals["running"]) == (5, 1, 0)
+        assert {task["name"] for task in shown.values()} == {"third"}
+        failed = shown.pop("2, ['a']")
+        assert (failed["state"], failed["error"]) == ("failed", "ValueError: no 2")
+        assert "in third" in failed["traceback"]
+        assert "run_chunk" not in failed["traceback"]
+        for args, task in shown.items():
+            assert (task["state"], task["result"]) == ("finished", f"[{args[0]}, 'a']")
+
+
+def test_a_call_of_a_chunk_is_terminated_with_its_chunk(node: int) -> None:
+    """Of a chunk that runs the first call is shown to run."""
+    with served(node) as it:
+
+        def main() -> Gen:
+            yield it.client.map(stays, range(3), chunksize=3)
+
+        task = Task(main)
+        it.until(lambda state: len(tasks_of(state, "running")) == 1 and len(tasks_of(state, "queued")) == 2)
+        last = max(each["id"] for each in it.browser.get("/api/state")["tasks"])
+        it.browser.post("/api/tasks/terminate", {"tasks": [last]})
+        it.until(lambda state: state["totals"]["running"] == 0 and state["totals"]["done"] == 3)
+        assert {each["state"] for each in it.browser.get("/api/state")["tasks"]} == {"terminated"}
+        with pytest.raises(TaskTerminated):
+            task.future().result(LIMIT_S)
