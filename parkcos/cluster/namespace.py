@@ -26,6 +26,9 @@ _pending: dict[tuple[str, str], Definition] = {}
 _making: set[tuple[str, str]] = set()
 """What is being installed and cannot be found by its name yet."""
 
+_waiting: set[tuple[str, str]] = set()
+"""What is installed after something that needs it."""
+
 _later: dict[tuple[str, str], Definition] = {}
 """What needs a network, as references to tasks and channels do: installed where there is one."""
 
@@ -220,16 +223,23 @@ def _install(definition: Definition) -> None:
     try:
         value = loads(PICKLE, definition.blob)
     except _Circular as circular:
-        _pending[key] = definition
-        _making.discard(key)
         by, circular.by = circular.by, key
-        if circular.wanted != key or by is None:
+        _making.discard(key)
+        if circular.wanted != key:
+            _pending[key] = definition
             raise
-        # That is made without this, and completed with it: a base class whose attributes refer to this subclass.
-        _install(_pending[by])
-        if key in _pending:
-            _install(definition)
-        return
+        if by is not None and key not in _waiting:
+            # That is made without this, and completed with it: a base class whose attributes refer to this subclass.
+            _pending[key] = definition
+            _waiting.add(key)
+            try:
+                _install(_pending[by])
+            finally:
+                _waiting.discard(key)
+            if key in _pending:
+                _install(definition)
+            return
+        value = Unshipped(name, "it is needed itself to make it")
     except ModuleNotFoundError as error:
         value = Unshipped(
             name, f"no module named {error.name!r} here: install it at this node, or list it in the client's components"

@@ -35,7 +35,7 @@ from parkcos.cluster.changes import Watch, digest
 from parkcos.cluster.origins import travels_by_value
 from parkcos.errors import ShippingError
 from parkcos.net.payload import PICKLE, Buffer, assemble, explain, keep_large
-from parkcos.net.pickling import BufferCallback, ByValue, code_in, completed, is_wrapper, reduce_wrapper
+from parkcos.net.pickling import BufferCallback, ByValue, code_in, completed, is_found, is_wrapper, reduce_wrapper
 
 CODE, DATA, MISSING, SOURCE = "code", "data", "missing", "source"
 
@@ -122,7 +122,7 @@ class _Pickler(ByValue):
                 return self._begun(obj, reduce_wrapper(obj))
             if own and kind is not types.FunctionType:
                 return self._begun(obj, completed(obj, _cp._dynamic_class_reduce(obj)))
-            if kind is types.FunctionType and not wrapper and (own or not _is_found(obj)):
+            if kind is types.FunctionType and not wrapper and (own or not is_found(obj)):
                 return self._begun(obj, self._reduced_function(obj))
         return super().reducer_override(obj)
 
@@ -232,14 +232,6 @@ def _contents(cell: types.CellType) -> tuple[Any, ...]:
         return (cell.cell_contents,)
     except ValueError:  # it is empty
         return ()
-
-
-def _is_found(func: types.FunctionType) -> bool:
-    """Whether an import finds a function under its name."""
-    found: Any = sys.modules.get(func.__module__ or "")
-    for part in func.__qualname__.split("."):
-        found = getattr(found, part, None)
-    return found is func
 
 
 @functools.lru_cache(1000)

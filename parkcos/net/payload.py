@@ -38,12 +38,14 @@ def dumps(obj: Any) -> tuple[int, list[Buffer]]:
     buffers: list[memoryview] = []
     try:
         data = pickle.dumps(obj, 5, buffer_callback=keep_large(buffers))
-    except BaseException:
+    except Exception:
         buffers.clear()
         try:
             data = dumps_by(ByValue, obj)
         except BaseException as error:
             raise ShippingError(explain(obj, error)) from error
+    except BaseException as error:
+        raise ShippingError(explain(obj, error)) from error
     return assemble(data, buffers)
 
 
