@@ -55,6 +55,8 @@ RESTART_DELAYS_S = (0.0, 0.2, 1.0, 5.0)
 """A server that ends at once, again and again, is started with growing pauses."""
 STEADY_S = 10.0
 
+KILLED = "its node killed it, as it did not end in time"
+
 # -- state
 
 FREE, RESERVED, SETUP, SERVING, CLOSING, WIPING, STOPPED = (
@@ -76,6 +78,8 @@ class ServerRecord:
     alive: bool = True
     asked: bool = False
     """Somebody wanted it to end."""
+    killed: bool = False
+    """This node has killed it."""
     restart: bool = True
     kill_at: float | None = None
     fork_at: float | None = None
@@ -219,7 +223,7 @@ class NodeMachine:
         self.schedulers.pop(event.process, None)
         if self.client and event.process == self.client_process:
             self.client_lost = True
-            yield from self._close(now, LOST_GRACE_S)
+            yield from self._close(now, LOST_GRACE_S, f"its node ended it, as it had lost the client: {event.reason}")
 
     def _hours_changed(self, event: HoursChanged, now: float) -> Iterator[Effect]:
         before, self.closed = self.closed, event.closed
@@ -276,7 +280,7 @@ class NodeMachine:
             if server.incarnation and server.alive:
                 yield ToClient(
                     self.client_process,
-                    m.ServerDown(self.client, server.incarnation, reason, restarts=False, asked=server.asked),
+                    m.ServerDown(self.client, server.incarnation, self.why or reason, False, server.asked),
                 )
         self.servers.clear()
         if self.phase == SETUP:  # by what the client's code did there, most likely
@@ -337,9 +341,10 @@ class NodeMachine:
         # Who ends of its own accord, in order, does so because its client's code asked it to.
         restarts = self.phase == SERVING and server.restart
         if server.incarnation:
+            reason = self.why or (KILLED if server.killed else event.reason)
             yield ToClient(
                 self.client_process,
-                m.ServerDown(self.client, server.incarnation, self.why or event.reason, restarts, server.asked),
+                m.ServerDown(self.client, server.incarnation, reason, restarts, server.asked),
             )
         if restarts:
             quick = now - server.started_at < STEADY_S and not server.asked
@@ -379,7 +384,7 @@ class NodeMachine:
             yield KillZygote()
         for server in list(self.servers.values()):
             if server.kill_at is not None and server.kill_at <= now:
-                server.kill_at = None
+                server.kill_at, server.killed = None, True
                 yield KillServer(server.index)
             if server.fork_at is not None and server.fork_at <= now:
                 yield from self._fork(server, now)

@@ -192,7 +192,8 @@ def test_a_lost_client_is_closed_soon_and_told_nothing_at_the_end() -> None:
     assert node.machine.next_deadline() == 7.0 + LOST_GRACE_S
     assert node(TimePassed(), 7.5) == [KillServer(0)]
     assert node(TimePassed(), 8.0) == []
-    node(ServerExited(0, "killed"))
+    (told, _) = node(ServerExited(0, "killed by SIGKILL (perhaps the system ran out of memory)"))
+    assert told.message.reason == "its node ended it, as it had lost the client: killed", "should it be there after all"
     assert node(ZygoteExited("closed")) == [ToScheduler(S, None)]
     node = Driven(SchedulerSeen(S), ReserveAsked(S, A, PA))
     assert node(ProcessLost(PA, "killed")) == [ToScheduler(S, None)]
@@ -207,6 +208,14 @@ def test_a_lost_scheduler_changes_nothing_but_who_is_told() -> None:
     node(CloseAsked(A, True))
     node(ServerExited(0, "exit code 0"))
     assert node(ZygoteExited("closed")) == [FREED[0], ToScheduler(2, None)]
+
+
+def test_a_server_that_its_node_has_killed_did_not_run_out_of_memory() -> None:
+    node = serving(1)
+    node(CloseServerAsked(A, 100, terminate=True, restart=True))
+    assert node(TimePassed(), GRACE_S) == [KillServer(0)]
+    effects = node(ServerExited(0, "killed by SIGKILL (perhaps the system ran out of memory)"), GRACE_S)
+    assert effects[0] == down(100, ns.KILLED, restarts=True, asked=True)
 
 
 def test_a_patient_close_kills_nobody_until_it_is_urgent() -> None:
