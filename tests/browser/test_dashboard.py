@@ -101,6 +101,29 @@ def test_the_numbers_are_the_clusters(node: int, look: Open) -> None:
         expect(someone.page.get_by_text("No task runs here now.")).to_be_visible()
 
 
+def test_places_are_linked_and_the_menu_leads_to_them(node: int, look: Open) -> None:
+    with watched(node) as it:
+        someone = look(it.url)
+        menu = someone.page.get_by_role("navigation", name="Pages")
+        expect(someone.table("Nodes").get_by_role("columnheader", name="Address")).to_have_attribute(
+            "aria-sort", "descending"
+        )
+        someone.row("Nodes", "kiln").get_by_role("link", name="127.0.0.1").click()
+        expect(someone.heading("kiln")).to_be_visible()
+        expect(menu.get_by_role("link", name="Node")).to_have_attribute("aria-current", "page")
+        server = max(it.api.get("/api/state")["servers"], key=lambda each: each["name"])
+        at = f"{server['addr']}:{server['port']}"
+        someone.row("Servers", server["name"]).get_by_role("link", name=at).click()
+        expect(someone.heading(server["name"])).to_be_visible()
+        expect(menu.get_by_role("link", name="Server")).to_have_attribute("aria-current", "page")
+        menu.get_by_role("link", name="Cluster").click()
+        expect(someone.heading("Cluster")).to_be_visible()
+        menu.get_by_role("link", name="Server").click()
+        expect(someone.heading(server["name"])).to_be_visible()
+        menu.get_by_role("link", name="Node").click()
+        expect(someone.heading("kiln")).to_be_visible()
+
+
 def test_who_has_never_seen_it_finds_the_traceback(node: int, look: Open) -> None:
     with watched(node) as it:
         for n in range(3):

@@ -64,6 +64,7 @@ def test_after_the_client_has_closed_the_last_state_stays(node: int, look: Open)
         expect(later.table("Tasks").locator("tbody .c-name:visible")).to_have_count(3)
         it.http.shutdown(wait=False)
         expect(someone.banner).to_contain_text("does not answer any more")
+        expect(someone.connection).to_have_text("client closed")
         someone.to("#/tasks")
         expect(someone.table("Tasks").locator("tbody .c-name:visible")).to_have_count(3)
         later.problems.clear()  # that it has gone is the end of this test

@@ -75,10 +75,14 @@ function show(moved) {
 
 const nav = {
   cluster: h("a", { href: "#/" }, "Cluster"),
+  nodes: h("a", { class: "place", hidden: true }, "Node"),
+  servers: h("a", { class: "place", hidden: true }, "Server"),
   tasks: h("a", { href: "#/tasks" }, "Tasks ", h("span", { class: "count" })),
   failed: h("a", { href: "#/tasks?state=failed", class: "failed-link", hidden: true }, icon("failed"), h("span")),
 };
-document.getElementById("nav").append(nav.cluster, nav.tasks, nav.failed);
+document.getElementById("nav").append(nav.cluster, nav.nodes, nav.servers, nav.tasks, nav.failed);
+
+const visited = { nodes: "", servers: "" }; // the last of each, to which the menu leads back; the first if there was none
 
 const theme = document.getElementById("theme");
 function showTheme() {
@@ -104,20 +108,28 @@ function showHeader() {
   const { failed } = store.totals;
   nav.failed.hidden = !failed;
   setText(nav.failed.lastChild, `${count(failed)} failed`);
-  const place = route?.path.split("/")[1] || "";
-  nav.cluster.toggleAttribute("aria-current", place !== "tasks");
-  nav.tasks.toggleAttribute("aria-current", place === "tasks");
-  if (place !== "tasks") nav.cluster.setAttribute("aria-current", route?.path === "/" ? "page" : "true");
-  else nav.tasks.setAttribute("aria-current", route?.path === "/tasks" ? "page" : "true");
+  const [, place = "", id = ""] = route?.path.split("/") ?? [];
+  if (place in visited && page.id) visited[place] = page.id;
+  for (const kind of Object.keys(visited)) {
+    const known = store[kind].has(visited[kind]) ? visited[kind] : store[kind].keys().next().value;
+    nav[kind].hidden = known === undefined;
+    nav[kind].href = `#/${kind}/${known}`;
+  }
+  const current = place === "tasks" || place in visited ? place : "cluster";
+  const within = place && !(place in visited) && route.path !== "/tasks";
+  for (const [kind, link] of Object.entries(nav)) {
+    if (kind === current) link.setAttribute("aria-current", within ? "true" : "page");
+    else link.removeAttribute("aria-current");
+  }
 }
 
 // -- the connection, in words
 
 function linkWords() {
   const { kind, since } = stream.link;
+  if (store.closed) return ["over", "client closed"]; // whether its program is there or not
   if (kind === "connecting") return ["wait", "connecting"];
   if (kind !== "live") return ["broken", kind === "reconnecting" ? "reconnecting" : "no connection"];
-  if (store.closed) return ["over", "client closed"];
   if (store.state === "waiting" || store.state === "new") return ["wait", store.state === "new" ? "starting" : "waiting"];
   const age = store.now - store.time;
   return ["live", age > 1.5 * store.settings.poll_s + 3 ? `live, ${duration(Math.round(age))} old` : "live", since];

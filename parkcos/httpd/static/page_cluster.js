@@ -92,7 +92,7 @@ export class ClusterPage {
       new Chart({ title: "Tasks per second", tone: "accent", format: rate, axis: String, floor: 1, group: "cluster" }),
       new Chart({ title: "CPU in use", tone: "cpu", format: percent, top: 100, group: "cluster" })];
     this.filter = h("input", { type: "search", placeholder: "Find a node", "aria-label": "Find a node by its name, address or state", on: { input: () => this.update() } });
-    this.nodes = new Table({ name: "Nodes", kind: scheduler ? "nodes serving" : "nodes", columns: nodeColumns(store), sort: { key: "name", down: false },
+    this.nodes = new Table({ name: "Nodes", kind: scheduler ? "nodes serving" : "nodes", columns: nodeColumns(store), sort: { key: "addr", down: true },
       empty: "", href: (node) => `#/nodes/${node.id}` });
     this.nodeCount = h("span", { class: "count" });
     this.clients = new Table({ name: "Clients", kind: "clients", sort: { key: "position", down: false }, empty: "No client wants the cluster now.", columns: [

@@ -81,7 +81,7 @@ export function nodeColumns(store) {
   return [
     { key: "name", label: "Node", text: (node) => node.name || address(node), draw: linked((node) => `#/nodes/${node.id}`) },
     stateColumn("place"),
-    { key: "addr", label: "Address", from: "xl", text: (node) => node.addr },
+    { key: "addr", label: "Address", from: "l", text: (node) => node.addr, value: address, draw: linked((node) => `#/nodes/${node.id}`) },
     scheduler ? { key: "servers", label: "CPUs", numeric: true, from: "m", text: (node) => String(node.cpus), value: (node) => node.cpus }
       : { key: "servers", label: "Servers", numeric: true, from: "m", text: (node) => String(node.servers), value: (node) => node.servers },
     ...(scheduler ? [{ key: "serves", label: "Serves", text: (node) => node.client || "nobody" }] : tallies),
@@ -103,6 +103,7 @@ function drawMeter(cell, node, text) {
 export function serverColumns(store, { node = false } = {}) {
   return [
     { key: "name", label: "Server", text: (server) => server.name, draw: linked((server) => `#/servers/${server.id}`) },
+    { key: "addr", label: "Location", from: "l", text: address, draw: linked((server) => `#/servers/${server.id}`) },
     ...(node ? [{ key: "node", label: "Node", text: (server) => store.node(server.node)?.name || "" }] : []),
     stateColumn("place"),
     { key: "now", label: "Runs now", sort: false, text: (server) => store.runningAt(server.id).map((task) => task.name).join(", ") || "nothing",
