@@ -99,13 +99,17 @@ class IOThread:
             task.cancel()
         generators = self.loop.create_task(self.loop.shutdown_asyncgens())
         while (pending := [task for task in (*tasks, generators) if not task.done()]) and self.loop.time() < deadline:
-            with contextlib.suppress(SystemExit, KeyboardInterrupt):
-                self.loop.run_until_complete(asyncio.wait(pending, timeout=max(0.0, deadline - self.loop.time())))
-        self.loop.run_until_complete(asyncio.sleep(0))  # who waits for them is told
+            self._run_briefly(asyncio.wait(pending, timeout=max(0.0, deadline - self.loop.time())))
+        self._run_briefly(asyncio.sleep(0))  # whoever waits for them is told
         if pending:
             names = ", ".join(getattr(task.get_coro(), "__qualname__", repr(task)) for task in pending)
             logger.warning("cut off at the end, since they clean up for more than %g s: %s", CLEAN_UP_S, names)
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _run_briefly(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        task = self.loop.create_task(coroutine)
+        with contextlib.suppress(SystemExit, KeyboardInterrupt, RuntimeError):  # the last: it was stopped once more
+            self.loop.run_until_complete(task)
 
     def in_thread(self) -> bool:
         """Whether the caller runs in this thread."""

@@ -71,6 +71,8 @@ def test_coroutines_clean_up_at_the_end(new_loop: Any, monkeypatch: pytest.Monke
     futures = [io.run(cleans_up("one")), io.run(cleans_up("two", SystemExit)), io.run(cleans_up("three"))]
     io.run(asyncio.sleep(0)).result(10)
     assert begun == ["one", "two", "three"]
+    io._closing = True
+    io.call(io.loop.call_soon, io.loop.stop)  # as by who closes it, too
     io.close()
     assert not io.thread.is_alive()
     assert sorted(done) == ["generator", "one", "three", "two"]
