@@ -391,6 +391,7 @@ def test_failure_that_cannot_travel(two: tuple[Place, Place]) -> None:
     class Stubborn(Exception):
         def __init__(self, one: int, two: int) -> None:
             super().__init__(f"{one} and {two}")
+            self.lock = threading.Lock()
 
     def fail(task: Any = None) -> Any:
         yield task.receive()
