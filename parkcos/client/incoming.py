@@ -76,6 +76,7 @@ class Incoming(Waiting):
                     at = self._locations.get(message.incarnation)
                     logger.warning("%s: server %s: %s", self.name, at, message.reason)
                 self._handle(d.ServerIsDown(message.incarnation, message.reason, message.restarts, message.asked))
+                self._network.io.call(self._read_to_its_end, message.incarnation)
             case m.Output():
                 if (info := self._infos.get(process)) is not None:
                     if self._forward_output:
@@ -165,6 +166,15 @@ class Incoming(Waiting):
                     self._side.lose_cluster(reason, self._id)
             elif self._state is RUNNING:
                 self._handle(d.TurnBegun())
+
+    def _read_to_its_end(self, process: int) -> None:
+        """I/O thread: it is no more, as its node says.  Its last words may be on their way, but nothing after those."""
+        hub = self._network.hub
+        peer = hub.by_incarnation.get(process)
+        if peer is not None:
+            peer.no_more = True
+            if peer.link is None:
+                hub.end(peer, "it has ended")
 
     def _submission_at(self, task: int, server: int) -> Submission | None:
         """If it was sent there, and has not ended; another thread may be giving it up just now."""

@@ -470,6 +470,9 @@ class Hub:
         self._progressed()
         if peer.state is not UP or self.closing:
             return
+        if peer.no_more:
+            self.end(peer, reason)
+            return
         now = time.monotonic()
         peer.state, peer.down_since = DOWN, now
         logger.debug("%s: lost %r: %s", self.own.name, peer, reason)

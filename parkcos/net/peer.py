@@ -58,6 +58,7 @@ class Peer:
         self.state = CONNECTING
         self.reason = ""
         self.reported = False  # that and why it cannot be reached stands in the log
+        self.no_more = False  # somebody who must know says that it has ended: it is not dialled again
         self.dismissed = False  # it has been told to end: what does not reach it any more is no loss
         self.addresses: tuple[Location, ...] = (location,)
         """Where it can be dialled, the best first."""

@@ -218,6 +218,18 @@ def test_reconnect_after_the_socket_was_closed_underneath(cluster: Cluster, who:
     settled(a, b)
 
 
+def test_a_process_that_is_no_more_is_read_to_the_end_of_its_connection_and_not_dialled(cluster: Cluster) -> None:
+    a, b = cluster.hub(), cluster.hub()
+    to_b = a.peer(b)
+    wait_up(b)
+    to_b.no_more = True
+    b.send(b.happened.items[0][1], 0)
+    a.got.wait(numbers(1))
+    (link,) = b.links()
+    cut(link, socket.SHUT_RDWR)
+    assert wait_gone(a) == (to_b, "the connection was closed"), "though it listens, and could be dialled again"
+
+
 def test_cut_at_random_moments_under_load(cluster: Cluster) -> None:
     a, b = cluster.hub(), cluster.hub()
     to_b = a.peer(b)
