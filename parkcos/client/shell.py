@@ -176,6 +176,8 @@ class ClientShell:
                     logger.exception("%s: %r failed", self.name, effect)
                     if isinstance(effect, d.Run):
                         self._kernel.post(self._handle, d.Refused(effect.task, f"it could not be sent: {error}"))
+            if self._server_waits:
+                self._look_for_servers()
             self._timer.set(self._machine.next_deadline())
 
     def _run(self, effect: d.Run) -> None:
@@ -288,7 +290,7 @@ class ClientShell:
         return [number for number, server in self._machine.servers.items() if server.state == OPEN]
 
     def _look_for_servers(self) -> None:
-        """Their number may have changed: tell those that wait for some.  With the lock."""
+        """Their number may have changed: tell the tasks that wait for some.  With the lock."""
         count, machine = len(self._open_servers), self._machine
         why_none = "it is being closed" if machine.closing else machine.none_comes()
         for completion, wanted in list(self._server_waits.items()):
@@ -298,11 +300,9 @@ class ClientShell:
                 completion.set_exception(ScheduleError(f"{self!r} has {count} of {wanted} servers: {why_none}"))
             else:
                 continue
-            del self._server_waits[completion]
+            self._server_waits.pop(completion, None)
 
     def _report_status(self, effect: d.ReportStatus) -> None:
-        if self._server_waits:
-            self._look_for_servers()
         if effect.name == "ServerInitialized":
             self._ready.add(effect.subject)
             for fn in tuple(self._side.wants_servers):
@@ -460,7 +460,7 @@ class ClientShell:
         self._network.io.call(self._timer.cancel)
         closing, self._closing = self._closing, []
         for completion in closing:
-            completion.set_result(None)
+            self._kernel.post(completion.set_result, None)  # after what was posted before: nothing comes later
 
     _EXECUTE: ClassVar[dict[type, Callable[..., None]]] = {
         d.Run: _run,

@@ -284,6 +284,14 @@ def test_what_is_remembered_of_servers_goes_with_them() -> None:
 # -- waiting for servers
 
 
+def waits_for_a_word(task: Any = None) -> Gen:
+    return (yield task.receive())
+
+
+def closes(client: Client) -> Gen:
+    yield client.close()
+
+
 def test_waiting_for_servers(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting, "SAY_S", 0.02)
 
@@ -300,11 +308,15 @@ def test_waiting_for_servers(caplog: pytest.LogCaptureFixture, monkeypatch: pyte
         assert (yield client.wait_for_servers()) == 2
         assert (yield client.wait_for_servers(3, timeout=0.2)) == 2, "there is no third"
         assert not client._server_waits
+        rtask = yield client.rtask(waits_for_a_word)
         forever = Task(value_of, lambda: client.wait_for_servers(3))
-        yield me().sleep(0.0)
-        yield client.close()
+        yield
+        closed = Task(closes, client)
         with pytest.raises(ScheduleError, match="of 3 servers: it is being closed"):
             yield forever.result()
+        assert closed.is_alive(), "it waits for its task"
+        rtask.send("go")
+        yield closed.result()
 
     run(main)
     assert "waits for 3 servers: 2 are ready" in caplog.text
