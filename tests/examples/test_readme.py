@@ -85,13 +85,13 @@ def test_the_first_program_runs_on_a_node(tmp_path: Path, node: Cluster) -> None
 @pytest.mark.live
 def test_a_program_waits_for_its_servers_as_the_docs_say(tmp_path: Path) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE | re.DOTALL)
-    (loop,) = [block for block in blocks if "client.servers()" in block]
-    body = textwrap.indent(loop.replace("< 4", "< 2"), "    ")
+    (waits,) = [block for block in blocks if "client.wait_for_servers(" in block]
+    body = textwrap.indent(waits.replace("(4,", "(2,"), "    ")
     program = tmp_path / "servers.py"
     program.write_text(
-        "from parkcos import Client, LocalCluster, cur_task, run\n"
+        "from parkcos import Client, LocalCluster, run\n"
         f"def main():\n    client = Client()\n    yield client.schedule()\n{body}"
-        "    print(len((yield client.servers())))\n    yield client.close()\n"
+        "    print(count)\n    yield client.close()\n"
         "with LocalCluster(2):\n    run(main)\n"
     )
     assert run(program) == "2\n"
