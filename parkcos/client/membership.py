@@ -171,7 +171,7 @@ class Membership(Placing):
         if reason or self.scheduler_lost or self._nodes_told:
             yield from self._drop_node(number, "NodeDisconnected", reason or "it failed, and cannot be had again", now)
         else:
-            node.holds.discard(SILENT)  # it was just heard
+            yield from self._hold(number, SILENT, False, "it is heard again", now)
             node.state, node.left, node.setup_id = WANTED, node.cpus, 0
             yield Want(number, node.cpus)
 
