@@ -1,15 +1,13 @@
-"""The options that say which worlds are simulated."""
+"""The options of the simulation: how many worlds there are, and which one is repeated."""
 
 from __future__ import annotations
 
 import pytest
 
-WORLDS = 5000
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--worlds", type=int, default=5000, metavar="N", help="how many worlds are simulated (5000)")
     parser.addoption("--seed", type=int, default=None, help="simulate the world of this seed only, and print its story")
-    parser.addoption("--worlds", type=int, default=WORLDS, help="simulate this many worlds (default: %(default)s)")
 
 
 @pytest.fixture(scope="session")
@@ -20,5 +18,5 @@ def only_seed(request: pytest.FixtureRequest) -> int | None:
 
 @pytest.fixture(scope="session")
 def worlds(request: pytest.FixtureRequest) -> int:
-    count: int = request.config.getoption("worlds", default=WORLDS)
+    count: int = request.config.getoption("worlds", default=5000)
     return count

@@ -47,10 +47,10 @@ def simulate(seed: int, story: bool = False) -> World:
     return world
 
 
-def run_batch(first: int) -> Batch:
-    """The worlds from this seed on."""
+def run_batch(seeds: range) -> Batch:
+    """The worlds of these seeds."""
     batch = Batch()
-    for seed in range(first, first + BATCH):
+    for seed in seeds:
         try:
             world = simulate(seed)
         except Exception as error:
@@ -61,8 +61,8 @@ def run_batch(first: int) -> Batch:
     return batch
 
 
-def run_batches(seeds: int) -> Iterator[Batch]:
-    """All worlds up to this seed, in two processes."""
+def run_batches(count: int) -> Iterator[Batch]:
+    """So many worlds, in two processes."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(PROCESSES, os.cpu_count() or 1), context) as pool:
-        yield from pool.map(run_batch, range(0, seeds, BATCH))
+        yield from pool.map(run_batch, [range(at, min(at + BATCH, count)) for at in range(0, count, BATCH)])

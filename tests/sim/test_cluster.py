@@ -9,12 +9,13 @@ from collections import Counter
 
 import pytest
 
-from tests.sim.conftest import WORLDS
 from tests.sim.plan import Plan, plan_of
-from tests.sim.simulate import BATCH, command, run_batches, simulate
+from tests.sim.simulate import command, run_batches, simulate
 from tests.sim.world import World
 
 SHOWN = 5
+ENOUGH = 3000
+"""Worlds among which everything happens that may happen."""
 
 
 @pytest.mark.slow
@@ -23,7 +24,6 @@ def test_small_worlds(only_seed: int | None, worlds: int) -> None:
     if only_seed is not None:
         simulate(only_seed, story=True)
         return
-    assert worlds > 0 and worlds % BATCH == 0, f"--worlds: a multiple of {BATCH}"
     seen: Counter[str] = Counter()
     failures: dict[int, str] = {}
     for batch in run_batches(worlds):
@@ -32,8 +32,10 @@ def test_small_worlds(only_seed: int | None, worlds: int) -> None:
     told = "\n".join(text for _, text in sorted(failures.items())[:SHOWN])
     commands = "\n".join(command(seed) for seed in sorted(failures)[:50])
     assert not failures, f"{len(failures)} of {worlds} worlds failed:\n{told}\nrepeat them:\n{commands}"
+    if worlds < ENOUGH:
+        return
     assert seen["ended"] > seen["abandoned"] > seen["refused"] > 0, f"the worlds are not what they should be: {seen}"
-    for what in WHAT_HAPPENS if worlds >= WORLDS else ():
+    for what in WHAT_HAPPENS:
         assert seen[what] >= 20, f"hardly any world has seen {what}: {seen}"
 
 
