@@ -60,7 +60,8 @@ class Client(Steering):
         components: functions, generator functions, classes, modules, packages and paths of files that the tasks use;
             they travel once to each node.  What is not listed travels once to each server, when it is needed.
         nodes: names, addresses and :class:`NodeAllocate`; a node that matches none is not used.  Empty: all nodes.
-        status_task: a Task that is sent :class:`Status` and MonitorStatus messages.
+        status_task: a Task that is sent :class:`Status` and MonitorStatus messages; the attribute of that name may be
+            set later, before `schedule` if it is to be told everything.
         node_setup: a generator function without arguments, run at each node before its servers are forked; it must
             return 0.  It has no network.  What it loads into globals, all servers of the node share.
         server_setup: a generator function without arguments, run at each server before its tasks; must return 0.
@@ -110,8 +111,7 @@ class Client(Steering):
         for fn in (node_setup, server_setup):
             if fn is not None:
                 targets.check({}, fn)
-        if status_task is not None and not isinstance(status_task, Task):
-            raise UsageError(f"status_task must be a Task, not {status_task!r}\n  write: status_task=Task(status_proc)")
+        _must_be_status_task(status_task)
         if not isinstance(pulse_interval, int | float) or not 0 < pulse_interval <= MAX_PULSE_INTERVAL:
             raise UsageError(
                 f"pulse_interval={pulse_interval!r}: give seconds, more than 0 and at most {MAX_PULSE_INTERVAL:g}"
@@ -123,9 +123,6 @@ class Client(Steering):
                 raise UsageError(f"{what}={number!r}: give a whole number, not below 0, or None")
         if seed is not None and seed.bit_length() > m.SEED_BITS_MAX:
             raise UsageError(f"seed=...: give a whole number of at most {m.SEED_BITS_MAX} bits")
-        if (disable_nodes or disable_servers) and status_task is None:
-            what = "disable_nodes" if disable_nodes else "disable_servers"
-            raise UsageError(f"{what}=True needs a status_task, which is told of each and enables it")
         super().__init__(allocations(nodes), name or _program_name())
         self.status_task = status_task
         self.restart_servers = restart_servers
@@ -208,7 +205,8 @@ class Client(Steering):
                 one of this program.
             timeout: seconds; None for ever.
 
-        Returns: 0 when it is the client's turn (nodes come one after the other); -1 after `timeout`.
+        Returns: 0 when it is the client's turn (nodes come one after the other); -1 after `timeout`: then the client
+        has left the queue, and may be scheduled again.
         Raises: ScheduleError if this client was scheduled before, is closed while it waits, or there is another
         program, and no scheduler, at `location`; ConfigError if the network cannot be used; ShippingError, UsageError
         for components and setups that cannot travel.
@@ -217,7 +215,7 @@ class Client(Steering):
         if location is not None and not isinstance(location, Location | str):
             raise UsageError(f"schedule({location!r}): give the scheduler's Location, or its host's name or address")
         if self._state is not NEW:
-            raise ScheduleError(f"{self!r} was scheduled before; make another Client")
+            raise ScheduleError(f"{self!r} was scheduled before, or closed; make another Client")
         self._prepare()
         self._state = WAITING
         self._belong_to(cur_task())
@@ -227,10 +225,14 @@ class Client(Steering):
         except BaseException:
             self._leave_queue()
             raise
-        return -1 if code == -1 and self._leave_queue() else 0
+        return -1 if code == -1 and self._give_up_turn() else 0
 
     def _prepare(self) -> None:
         """Pack what travels, and find the network: whatever is wrong with either is raised before anything begins."""
+        if (self._machine.disable_nodes or self._machine.disable_servers) and self.status_task is None:
+            what = "disable_nodes" if self._machine.disable_nodes else "disable_servers"
+            raise UsageError(f"{what}=True needs a status_task, which is told of each and enables it")
+        _must_be_status_task(self.status_task)
         network = Parkcos.instance().network
         shipper, packed = bundle(
             self._components, self._node_setup, self._requirements, self._threads, self._seed is not None
@@ -257,8 +259,8 @@ class Client(Steering):
             return -1
         if (peer := self._network.hub.by_incarnation.get(self._scheduler)) is not None:
             self._scheduler_at = peer.location
-        self._network.io.call(self._say)
-        self._network.io.call(self._look_for_silence)
+        self._network.io.call(self._say, self._id)
+        self._network.io.call(self._look_for_silence, self._id)
         left = None if end is None else max(0.0, end - self._kernel.clock())
 
         def start(completion: Completion[int]) -> None:
@@ -345,6 +347,8 @@ class Client(Steering):
 
     def _must_run(self) -> None:
         if self._state is not RUNNING:
+            if self._machine.closed_why:
+                raise ScheduleError(f"{self!r} runs no tasks: {self._machine.closed_why}")
             raise ScheduleError(f"{self!r} runs no tasks\n  write: yield client.schedule()  first, and close() last")
 
     def _submit(
@@ -498,6 +502,11 @@ class Closing:
 
 def _closed(client: Client, terminate: bool) -> Generator[Any, Any, None]:
     yield client.close(terminate=terminate)
+
+
+def _must_be_status_task(given: Any) -> None:
+    if given is not None and not isinstance(given, Task):
+        raise UsageError(f"status_task must be a Task, not {given!r}\n  write: status_task=Task(status_proc)")
 
 
 def _program_name() -> str:

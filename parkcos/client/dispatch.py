@@ -202,6 +202,7 @@ class Dispatch(Controls):
         self.closing = True
         self.terminate = self.terminate or event.terminate
         self.await_io = self.await_io or event.await_io
+        self.closed_why = self.closed_why or event.why
         return iter(())
 
     def _awaits_tasks(self) -> bool:
@@ -227,9 +228,9 @@ class Dispatch(Controls):
         if self.setup_error:
             why = f"where it was tried, {self.setup_error}"
         elif self.scheduler_lost:
-            why = f"the scheduler is gone: {self.scheduler_lost}"
+            why = self.scheduler_lost
         else:
-            why = "the client is being closed"
+            why = self.closed_why or "the client is being closed"
         return f"no server is left, and {why}"
 
     def _unused(self, node: Node) -> bool:
@@ -258,12 +259,12 @@ class Dispatch(Controls):
                 yield CloseNode(number, True, setup_id=node.setup_id)
         if not self.nodes and not self.servers:
             self.closed = True
-            yield ReportStatus("ClientClosed", 0)
+            yield ReportStatus("ClientClosed", 0, self.closed_why)
             yield LeaveScheduler()
 
     def _abandon_unsent(self) -> Iterator[Effect]:
         for number in [n for n, t in self.tasks.items() if not t.server]:
-            yield from self._abandon(number, "the client was closed")
+            yield from self._abandon(number, self.closed_why or "the client was closed")
         self.pending.clear()
         self.pending_io.clear()
         for holder in self._holders():

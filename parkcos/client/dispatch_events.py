@@ -156,7 +156,7 @@ class EndTaskAsked:
 
 @dataclass(frozen=True, slots=True)
 class SchedulerLost:
-    """No further node will be offered or granted."""
+    """No further node will be offered or granted.  reason: a clause, as "the scheduler is gone"."""
 
     reason: str
 
@@ -168,10 +168,11 @@ class TurnBegun:
 
 @dataclass(frozen=True, slots=True)
 class CloseAsked:
-    """terminate: wait for no task; await_io: wait for I/O tasks too."""
+    """terminate: wait for no task; await_io: wait for I/O tasks too; why: if not the program has asked for it."""
 
     terminate: bool
     await_io: bool = False
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,7 +108,8 @@ class Incoming(Waiting):
                 self._handle(d.NodeHasClosed(process, message.reason, message.kept))
             case m.Dismissed():
                 logger.warning("%s was closed by the scheduler: %s", self.name, message.reason)
-                self._lose_cluster(f"it has closed this client: {message.reason}")
+                if self._state is RUNNING:
+                    self._handle(d.CloseAsked(True, why=f"the scheduler has closed this client: {message.reason}"))
             case m.NodeOffer() | m.NodeUnusable() if message.info.scheduler and self._may_move():
                 self._move(message.info)
             case m.NodeOffer():
@@ -221,9 +222,9 @@ class Incoming(Waiting):
                 short.append(f"{free} bytes of {what}, {wanted} were asked for")
         return "it has only " + " and ".join(short) if short else ""
 
-    def _look_for_silence(self) -> None:
+    def _look_for_silence(self, client: int) -> None:
         """I/O thread, from time to time: of which nodes and servers nothing is heard any more."""
-        if self._state is CLOSED:
+        if self._state is CLOSED or client != self._id:
             return
         hub = self._network.hub
         now = time.monotonic()
@@ -252,7 +253,7 @@ class Incoming(Waiting):
                     logger.warning("%s: %r: %s", self.name, peer, reason)
                     self._handle(d.SilenceSeen(process, silent_s > limit_s, reason))
         self._look_at = now + wait_s
-        self._network.io.loop.call_later(wait_s, self._look_for_silence)
+        self._network.io.loop.call_later(wait_s, self._look_for_silence, client)
 
     def _process_gone(self, process: int, reason: str) -> None:
         if process and process == self._scheduler:
@@ -274,7 +275,11 @@ class Incoming(Waiting):
     def _return_to(self, location: Location, reason: str, task: Task | None = None) -> Any:
         assert task is not None
         task.set_daemon()
-        self._scheduler = yield self._side._at(location, self._kernel.clock() + SCHEDULER_BACK_S)
+        client = self._id
+        scheduler = yield self._side._at(location, self._kernel.clock() + SCHEDULER_BACK_S)
+        if client != self._id:
+            return
+        self._scheduler = scheduler
         if self._state is CLOSED:
             self._to_scheduler(m.ClientLeaves(self._id))
         elif self._scheduler:
@@ -289,7 +294,7 @@ class Incoming(Waiting):
             self._forget()
         elif self._state is RUNNING:
             logger.warning("%s: there is no scheduler any more (%s); it goes on with its nodes", self.name, reason)
-            self._handle(d.SchedulerLost(reason))
+            self._handle(d.SchedulerLost(f"the scheduler is gone: {reason}"))
 
     def _time_passed(self) -> None:
         self._handle(d.TimePassed())

@@ -209,8 +209,8 @@ class Membership(Placing):
         yield ReportStatus(status, number, reason)
 
     def _scheduler_lost(self, event: SchedulerLost, now: float) -> Iterator[Effect]:
-        self.scheduler_lost = event.reason or "it ended"
-        yield from self._void_offers(f"the scheduler is gone: {self.scheduler_lost}", now)
+        self.scheduler_lost = event.reason
+        yield from self._void_offers(self.scheduler_lost, now)
 
     def _turn_begun(self, event: TurnBegun, now: float) -> Iterator[Effect]:
         for number, node in self.nodes.items():

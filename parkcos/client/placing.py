@@ -177,6 +177,8 @@ class Placing:
     pending_io: deque[int] = field(default_factory=deque)
     cpu_tasks: int = 0
     scheduler_lost: str = ""
+    closed_why: str = ""
+    """If not by its program."""
     setup_error: str = ""
     """Why a setup failed, until a server is ready: what fails at all servers will fail at the next."""
     closing: bool = False
@@ -221,11 +223,14 @@ class Placing:
         if not event.io:
             self.cpu_tasks += 1
         if self.closing:
-            yield from self._abandon(event.task, "the client is being closed")
+            yield from self._abandon(event.task, self.closed_why or "the client is being closed")
         elif event.server:
             server = self.servers.get(event.server)
-            if server is None or server.state == ENDING:
+            if server is None:
                 yield from self._abandon(event.task, "that server has ended")
+            elif server.state == ENDING:
+                down = f"that server has ended: {server.down}" if server.down else "that server is being closed"
+                yield from self._abandon(event.task, down)
             elif not event.io:
                 server.waiting.append(event.task)
                 yield from self._fill(event.server, now)

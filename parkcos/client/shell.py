@@ -72,7 +72,7 @@ class ClientShell:
     def __init__(self, allocations: Sequence[NodeAllocate], name: str) -> None:
         self.name = name
         self._allocations = list(allocations)
-        self._id = int.from_bytes(os.urandom(8)) >> 1 | 1
+        self._id = _new_id()
         self._state = NEW
         self._machine = Dispatch()
         self._lock = threading.RLock()
@@ -153,6 +153,15 @@ class ClientShell:
 
     def _owner_ended(self, task: Task) -> None:
         raise NotImplementedError  # client.py
+
+    def _give_up_turn(self) -> bool:
+        """As `_leave_queue`, but the client is as new then, with an id that nothing still under way is meant for."""
+        with self._lock:
+            waited = self._state is WAITING
+            left = self._leave_queue()
+            if left and waited:
+                self._state, self._id, self._turn, self._scheduler, self._position = NEW, _new_id(), None, 0, 0
+            return left
 
     # -- the machine
 
@@ -480,6 +489,10 @@ class ClientShell:
         d.OpenServer: _open_server,
         d.LeaveScheduler: _leave,
     }
+
+
+def _new_id() -> int:
+    return int.from_bytes(os.urandom(8)) >> 1 | 1
 
 
 def shown(node: m.NodeInfo) -> str:

@@ -20,14 +20,15 @@ class Waiting(ClientShell):
         """1: it has its turn.  A client that waits has been told how many are before it, or soon will be."""
         return max(1, self._position) + 1 if self._state is WAITING else 1
 
-    def _say(self) -> None:
+    def _say(self, client: int) -> None:
         """I/O thread: every few seconds, what this client waits for."""
-        if self._state is CLOSED:
-            return
-        self._network.io.loop.call_later(SAY_S, self._waits_for)
+        if self._state is not CLOSED and client == self._id:
+            self._network.io.loop.call_later(SAY_S, self._waits_for, client)
 
-    def _waits_for(self) -> None:
+    def _waits_for(self, client: int) -> None:
         machine = self._machine
+        if client != self._id:
+            return
         if self._state is WAITING:
             logger.warning("%s", self._why_it_waits())
             for other in self._before():
@@ -42,9 +43,10 @@ class Waiting(ClientShell):
                 seen = "; ".join(f"{name}: {why}" for name, why in self._unusable.items())
                 missing = "; ".join(f"{at}: {why}" for at, why in self._side.not_reached())
                 logger.warning(
-                    "%s has no node yet. Start one on each machine with  parkcosnode.py  (the same secret, UDP port %d "
+                    "%s has no node %s. Start one on each machine with  parkcosnode.py  (the same secret, UDP port %d "
                     "open), or name one: Client(nodes=['HOST']); parkcos.py --doctor HOST  says what hinders. %s%s",
                     self.name,
+                    "any more" if machine._had_nodes else "yet",
                     self._network.options.udp_port,
                     f"Seen, but not usable: {seen}" if seen else "None was seen on the network",
                     f". Named, but not reached: {missing}" if missing else "",
@@ -55,7 +57,7 @@ class Waiting(ClientShell):
         elif machine.closing and self._state is RUNNING:
             tasks, nodes = len(machine.tasks), len(machine.nodes)
             logger.warning("%s is closing: waits for %d tasks and %d nodes", self.name, tasks, nodes)
-        self._say()
+        self._say(client)
 
     def _is_left(self) -> bool:
         """Nobody will close it, as it seems: its task has ended without, and it runs nothing."""

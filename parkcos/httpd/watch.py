@@ -137,7 +137,7 @@ class ClientWatch:
             if client._machine.closing:
                 reason = "it is being closed"
             elif client._machine.scheduler_lost:
-                reason = f"the scheduler is gone: {client._machine.scheduler_lost}"
+                reason = client._machine.scheduler_lost
             elif not client._scheduler:
                 reason = "the scheduler is gone; it is waited for"
         elif state is WAITING:

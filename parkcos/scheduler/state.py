@@ -277,7 +277,7 @@ class SchedulerMachine:
             n.client == self.current and n.state in (HELD, OFFERED, RESERVING) for n in self.nodes.values()
         ):
             client = self.queue[self.current]
-            why = f"none of its tasks has run for {self.zombie_period_s:g} s: the next client has its turn"
+            why = "none of its tasks has run for the zombie period of its nodes: the next client has its turn"
             yield ToClient(client.process, m.Dismissed(client.client, why))
             yield from self._client_left(ClientLeft(client.client), now)
 

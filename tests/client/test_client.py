@@ -113,8 +113,13 @@ def test_a_pulse_interval_that_is_none(seconds: Any) -> None:
 
 @pytest.mark.parametrize("what", ["disable_nodes", "disable_servers"])
 def test_who_enables_must_be_told(what: str) -> None:
+    """Until it is scheduled: the task may need the client first."""
+    client = Client(**{what: True})
     with pytest.raises(UsageError, match=f"{what}=True needs a status_task"):
-        Client(**{what: True})
+        client._prepare()
+    client.status_task = "no task"  # type: ignore[assignment]
+    with pytest.raises(UsageError, match="status_task must be a Task"):
+        client._prepare()
 
 
 def test_steering_before_there_is_anything_to_steer() -> None:
@@ -403,7 +408,7 @@ def test_the_tables_of_a_client_that_has_had_a_thousand_servers_are_bounded(kern
     client._handle(d.TimePassed())
     bring_node(client, kernel, 5)
     bring_server(client, 5, 6)
-    client._look_for_silence()
+    client._look_for_silence(client._id)
     tables = {name: table for name, table in vars(client).items() if isinstance(table, dict | set | list)}
     assert len(tables) > 10
     assert {name: len(table) for name, table in tables.items() if len(table) > 4} == {}

@@ -555,7 +555,7 @@ def test_a_server_is_closed(terminate: bool) -> None:
     effects = c(CloseServerAsked(1001, terminate, False))
     assert abandoned(effects) == {2: "that server is being closed"}
     assert effects[-1] == CloseServer(N, 1001, terminate, False)
-    assert abandoned(c(Submitted(4, False, server=1001))) == {4: "that server has ended"}
+    assert abandoned(c(Submitted(4, False, server=1001))) == {4: "that server is being closed"}
     assert c(Submitted(5, False)) == [Run(5, 1002, False)]
     c.run(1, 1.0)
     assert set(abandoned(end(c, 1001))) == {3}

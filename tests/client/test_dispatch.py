@@ -27,6 +27,7 @@ from parkcos.client.dispatch_events import (
     ReportAbandoned,
     ReportRefused,
     ReportStarted,
+    ReportStatus,
     Run,
     SchedulerLost,
     ServerIsDown,
@@ -269,7 +270,7 @@ def test_a_server_that_closes_gives_its_tasks_back() -> None:
     effects = c(Recalled(1, True))
     assert abandoned(effects) == {2: "that server is being closed"}
     assert [e for e in effects if isinstance(e, Run)] == [Run(1, other, False)]
-    assert abandoned(c(Submitted(3, False, server=closing))) == {3: "that server has ended"}
+    assert abandoned(c(Submitted(3, False, server=closing))) == {3: "that server is being closed"}
     (io,) = c(Submitted(4, True))
     assert io.server == other
 
@@ -357,11 +358,27 @@ def test_a_node_that_closes() -> None:
     assert c(NodeHasClosed(N)) == []
 
 
+def test_a_client_that_is_closed_by_others_is_told_so_at_once() -> None:
+    c = Driven(servers=1)
+    c(Submitted(1, False))
+    assert c.run(1, 1.0) == []
+    c(ServerIsDown(1001, "its node closed it", False, True))
+    c(ProcessLost(1001, "closed"))
+    c(NodeHasClosed(N, "its node closed it"))
+    c(Offered(info(M), 1))
+    c(Submitted(2, False, node=M))
+    why = "the scheduler has closed this client: idle"
+    effects = c.machine.handle(CloseAsked(True, why=why), 0.0)
+    assert abandoned(effects) == {2: why}
+    assert effects[-2:] == [ReportStatus("ClientClosed", 0, why), LeaveScheduler()]
+    assert abandoned(c(Submitted(3, False))) == {3: why}
+
+
 def test_the_scheduler_is_gone() -> None:
     c = Driven(servers=1)
     c(Offered(info(M), 1))
     c(Submitted(1, False, node=M))
-    assert abandoned(c(SchedulerLost("killed"))) == {1: "the scheduler is gone: killed"}
+    assert abandoned(c(SchedulerLost("the scheduler is gone: killed"))) == {1: "the scheduler is gone: killed"}
     assert c(Offered(info(3000), 1)) == []
     assert c(Submitted(2, False)) == [Run(2, 1001, False)], "it goes on with the nodes it has"
     assert c(Submitted(3, False)) == []

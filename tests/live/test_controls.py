@@ -193,7 +193,7 @@ def test_a_server_that_is_closed_waits_for_its_cpu_task(port: int) -> None:
         running = yield client.rtask_at(first, waits, me())
         _, victim = yield me().receive(LIMIT_S)
         client.close_server(first)
-        with pytest.raises(TaskAbandoned, match="that server has ended"):
+        with pytest.raises(TaskAbandoned, match="that server is being closed"):
             yield client.rtask_at(first, pid)
         assert victim not in (yield pids(client, 4))
         assert psutil.pid_exists(victim)

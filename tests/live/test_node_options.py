@@ -55,8 +55,15 @@ IDLE = """
 def work(task=None):
     yield task.sleep(0.1)
 
+def is_told(task=None):
+    task.set_daemon()
+    while True:
+        message = yield task.receive()
+        if isinstance(message, Status) and message.status == Scheduler.ClientClosed:
+            print(f"told: ClientClosed: {message.reason}", flush=True)
+
 def main(task=None):
-    client = Client([work], name="idle")
+    client = Client([work], name="idle", status_task=Task(is_told))
     print("scheduled", (yield client.schedule()), flush=True)
     yield (yield client.rtask(work)).finish()
     print("worked", flush=True)
@@ -310,6 +317,7 @@ def test_a_client_that_runs_nothing_is_closed(ports: Ports, tmp_path: Path, left
     with node:
         with ports.client(tmp_path, IDLE) as idle, ports.client(tmp_path, SQUARES, "next.py") as after:
             idle.wait_for("was closed: its node closed it: none of its tasks has run there for 1.5 s")
+            idle.wait_for("told: ClientClosed: the scheduler has closed this client: none of its tasks has run for the")
             after.wait_for("total 285")
             idle.end(signal.SIGKILL)
         with ports.client(tmp_path, IDLE.replace("0.1", "4.0"), "busy.py") as busy:

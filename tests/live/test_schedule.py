@@ -92,12 +92,37 @@ def test_a_client_that_still_looks_for_its_scheduler_never_queues(how: str) -> N
                 yield waits.result()
         else:
             assert (yield waits.result()) == -1
-        assert not client._is_open()
+        assert client._is_open() == (how == "timeout"), "only then it may be scheduled again"
         assert client not in client._side.clients.values()
         assert [task for task in waits.kernel.tasks() if task is not me()] == [], "none looks for it any more"
 
     run(main)
     assert with_client(squares_two) == 4
+
+
+def test_a_client_whose_time_in_the_queue_was_over_is_scheduled_again() -> None:
+    def body(first: Client) -> Gen:
+        second = Client(name="second")
+        ids = set()
+        for _ in range(3):
+            assert (yield second.schedule(timeout=0.1)) == -1
+            ids.add(second._id)
+            yield until_queued(1)
+            with pytest.raises(ScheduleError, match="schedule\\(\\)  first"):
+                yield second.rtask(square, 3)
+        assert len(ids) == 3, "what is under way for an earlier one is not meant"
+        turn = Task(turn_of, second)
+        yield until_queued(2)
+        yield first.close()
+        assert (yield turn.result()) == 0
+        assert (yield (yield second.rtask(square, 3)).result()) == 9
+        yield second.close()
+        third = Client(name="third")
+        yield third.close()
+        with pytest.raises(ScheduleError, match="was scheduled before, or closed"):
+            yield third.schedule()
+
+    with_client(body)
 
 
 def test_a_task_that_is_ended_in_schedule_gives_up_its_place() -> None:

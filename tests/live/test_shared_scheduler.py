@@ -139,6 +139,7 @@ def test_nobody_starts_it_again(ports: Ports, tmp_path: Path) -> None:
 IDLE = """
 def main(task=None):
     client = Client(name="idle")
+    client.status_task = Task(is_told)
     print("scheduled", (yield client.schedule()), flush=True)
     rtask = yield client.rtask(waits)
     print("busy", flush=True)
@@ -160,6 +161,13 @@ def main(task=None):
 def nothing():
     yield
 
+def is_told(task=None):
+    task.set_daemon()
+    while True:
+        message = yield task.receive()
+        if isinstance(message, Status) and message.status == Scheduler.ClientClosed:
+            print(f"told: ClientClosed: {message.reason}", flush=True)
+
 def waits(task=None):
     yield task.receive()
 
@@ -180,9 +188,10 @@ def test_an_idle_client_loses_its_turn(ports: Ports, tmp_path: Path) -> None:
             with ports.client(tmp_path, SQUARES, "next.py") as client:
                 client.wait_for("number 2 in the queue")
                 go_on(idle)
-                idle.wait_for("none of its tasks has run for 1 s: the next client has its turn")
+                idle.wait_for("was closed by the scheduler: none of its tasks has run for the zombie period")
+                idle.wait_for("told: ClientClosed: the scheduler has closed this client: none of its tasks has run")
                 client.wait_for("total 285")
-            idle.wait_for("TaskAbandoned.*it has closed this client")
+            idle.wait_for("(TaskAbandoned|ScheduleError) .*the scheduler has closed this client")
             idle.wait_for("closed")
             assert idle.wait() == 0
 

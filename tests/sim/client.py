@@ -134,7 +134,7 @@ class Client:
                 self.handle(d.NodeHasClosed(sender, reason, kept))
             case m.Dismissed(_, reason):
                 self.world.happened["client closed for running nothing"] += 1
-                self.lose_scheduler(reason)
+                self.handle(d.CloseAsked(True, why=f"the scheduler has closed this client: {reason}"))
             case m.Queued():
                 pass
             case m.Scheduled():
