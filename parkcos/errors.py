@@ -101,13 +101,3 @@ class RemoteError(ParkcosError):
 
 class RemoteTaskError(RemoteError):
     """A remote task failed with an exception that could not itself travel; holds its type's name and traceback."""
-
-
-def name_and_text(error: BaseException) -> str:
-    """Its type and text on one line, whatever the exception's own code does when it is asked for its text."""
-    name = type(error).__name__
-    try:
-        text = str(error)
-    except BaseException as why:
-        text = f"(its text cannot be had: its own code raised {type(why).__name__})"
-    return f"{name}: {text}" if text else name

@@ -14,7 +14,8 @@ import types
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from parkcos.errors import NoNetworkYet, ShippingError, name_and_text
+from parkcos.errors import NoNetworkYet, ShippingError
+from parkcos.kernel import failures
 from parkcos.net.payload import PICKLE, loads
 
 if TYPE_CHECKING:
@@ -248,7 +249,7 @@ def _install(definition: Definition) -> None:
         _later[key] = definition
         value = Unshipped(name, "it is, or refers to, a task or channel, and node_setup has no network")
     except Exception as error:
-        value = Unshipped(name, f"it cannot be rebuilt here: {name_and_text(error)}")
+        value = Unshipped(name, f"it cannot be rebuilt here: {failures.line_of(error)}")
     _making.discard(key)
     space[name] = value
     _given.add(key)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import linecache
 import re
 from typing import Any
 
-from parkcos.errors import RemoteTaskError, ShippingError, TaskTerminated, name_and_text
+from parkcos.errors import RemoteTaskError, ShippingError, TaskTerminated
+from parkcos.kernel import failures
 from parkcos.kernel.outcome import Outcome
 from parkcos.net.payload import PICKLE, Buffer, dumps, dumps_exception, loads
 
@@ -31,7 +31,7 @@ def pack(outcome: Outcome) -> tuple[str, int, list[Buffer]]:
             packed = b"".join(buffers)
             loads(form, packed)  # many exceptions pickle and cannot be unpickled
         except Exception as error:
-            why = str(error) if isinstance(error, ShippingError) else name_and_text(error)
+            why = str(error) if isinstance(error, ShippingError) else failures.line_of(error)
             packed = None
     # What it says of itself can be opened wherever the exception cannot.
     return outcome.kind, *dumps((packed, why, _type_name(exception), outcome.traceback))
@@ -42,7 +42,7 @@ def unpack(kind: str, form: int, payload: Buffer, where: str) -> Outcome:
     try:
         content = loads(form, payload)
     except Exception as error:
-        text = f"the end of a task at {where} cannot be opened here: {name_and_text(error)}"
+        text = f"the end of a task at {where} cannot be opened here: {failures.line_of(error)}"
         return Outcome("failed", None, RemoteTaskError(text), text)
     if kind == FINISHED:
         return Outcome("finished", content)
@@ -54,7 +54,7 @@ def unpack(kind: str, form: int, payload: Buffer, where: str) -> Outcome:
         try:
             exception = loads(PICKLE, packed)
         except Exception as error:
-            why = name_and_text(error)
+            why = failures.line_of(error)
     if not isinstance(exception, BaseException):
         exception = RemoteTaskError(f"{name}: {_last_line(text)}")
         if why:
@@ -63,26 +63,17 @@ def unpack(kind: str, form: int, payload: Buffer, where: str) -> Outcome:
             exception.add_note(f"  write: {name}.__init__ so that it passes all its arguments to super().__init__()")
     if text:
         text = with_source(text)
-        _note(exception, f"remote traceback, at {where}:\n{text}")
+        failures.add_note(exception, f"remote traceback, at {where}:\n{text}")
     if isinstance(exception, ModuleNotFoundError) and exception.name:  # it was an import that has failed
         package = exception.name.partition(".")[0]
         what = f"there is no module {exception.name} there: install it there, or list it in the client's components"
-        _note(exception, f"{what}\n  write: import {package}  and  Client([..., {package}])")
+        failures.add_note(exception, f"{what}\n  write: import {package}  and  Client([..., {package}])")
     return Outcome("failed", None, exception, text)
-
-
-def _note(exception: BaseException, text: str) -> None:
-    """Add a note, also to an exception whose class lets nothing be set, as that of a frozen dataclass."""
-    try:
-        exception.add_note(text)
-    except BaseException:
-        with contextlib.suppress(BaseException):
-            object.__setattr__(exception, "__notes__", [*vars(exception).get("__notes__", ()), text])
 
 
 def abandoned(error: BaseException) -> Outcome:
     """The outcome of a task that was lost."""
-    return Outcome("failed", None, error, name_and_text(error))
+    return Outcome("failed", None, error, failures.line_of(error))
 
 
 _FRAME = re.compile(r'^(\s*)File "(.*)", line (\d+)')

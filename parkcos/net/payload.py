@@ -17,7 +17,8 @@ from collections.abc import Callable, Sequence
 from types import CoroutineType, GeneratorType
 from typing import Any
 
-from parkcos.errors import ParkcosError, ShippingError, name_and_text
+from parkcos.errors import ParkcosError, ShippingError
+from parkcos.kernel import failures
 from parkcos.net.pickling import ByName, ByValue, dumps_by
 
 Buffer = bytes | bytearray | memoryview
@@ -97,7 +98,7 @@ def loads(form: int, payload: Buffer) -> Any:
     except Exception:
         raise
     except BaseException as error:
-        raise ShippingError(f"its own code raised {name_and_text(error)}") from error
+        raise ShippingError(f"its own code raised {failures.line_of(error)}") from error
 
 
 def _loads(form: int, payload: Buffer) -> Any:
@@ -125,7 +126,7 @@ def explain(obj: Any, error: BaseException) -> str:
     try:
         path, culprit, reason = _culprit(obj, whole, error, 0, set())
     except BaseException:  # of code of its own that runs when its parts are looked at
-        path, culprit, reason = whole, obj, name_and_text(error)
+        path, culprit, reason = whole, obj, failures.line_of(error)
     advice = ""
     if isinstance(culprit, GeneratorType | CoroutineType):
         advice = "; send a list of what it gives, or the function that makes it"
@@ -145,7 +146,7 @@ def _culprit(obj: Any, path: str, error: BaseException, depth: int, seen: set[in
                 dumps_by(ByValue, part)
             except BaseException as inner:
                 return _culprit(part, path + name, inner, depth + 1, seen)
-    return path, obj, name_and_text(error)
+    return path, obj, failures.line_of(error)
 
 
 def _parts(obj: Any) -> list[tuple[str, Any]]:

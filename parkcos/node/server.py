@@ -27,8 +27,8 @@ from parkcos.cluster import namespace
 from parkcos.cluster.postbox import Postbox, Posted
 from parkcos.cluster.signals import handle
 from parkcos.cluster.timer import DeadlineTimer
-from parkcos.errors import ParkcosError, TaskTimeout, name_and_text
-from parkcos.kernel import Completion, MonitorStatus, Outcome, Task, operation
+from parkcos.errors import ParkcosError, TaskTimeout
+from parkcos.kernel import Completion, MonitorStatus, Outcome, Task, failures, operation
 from parkcos.net import outcomes
 from parkcos.net.location import Location
 from parkcos.net.options import NetworkOptions
@@ -494,5 +494,5 @@ def _explained(what: str, error: BaseException) -> str:
             "or list it in the client's components"
         )
     if isinstance(error, pickle.UnpicklingError | AttributeError | ImportError):
-        return f"{what}: {name_and_text(error)}; what it needs must be in the client's components"
-    return f"{what}: {name_and_text(error)}"
+        return f"{what}: {failures.line_of(error)}; what it needs must be in the client's components"
+    return f"{what}: {failures.line_of(error)}"

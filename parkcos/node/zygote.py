@@ -25,8 +25,8 @@ from parkcos.cluster import namespace
 from parkcos.cluster.limits import set_open_files
 from parkcos.cluster.requirements import what_is_missing
 from parkcos.cluster.signals import handle
-from parkcos.errors import ConfigError, NoNetworkYet, name_and_text
-from parkcos.kernel import Kernel, MonitorStatus
+from parkcos.errors import ConfigError, NoNetworkYet
+from parkcos.kernel import Kernel, MonitorStatus, failures
 from parkcos.net import tls
 from parkcos.net.file_rules import Refused
 from parkcos.net.options import NetworkOptions
@@ -175,7 +175,7 @@ class Zygote:
                 if error:
                     return family.OpenFailed(family.shortened(error))
         except BaseException as error:  # of the client's code, too
-            text = f"the client's components cannot be opened: {name_and_text(error)}"
+            text = f"the client's components cannot be opened: {failures.line_of(error)}"
             return family.OpenFailed(family.shortened(text))
         gc.collect()
         gc.freeze()  # what is there now is not looked at again, so its pages stay shared
@@ -190,7 +190,7 @@ class Zygote:
         except NoNetworkYet:
             return f"{_NODE_SETUP_FAILED} cannot be run: it refers to a task or channel; {_BARRED}"
         except BaseException as error:  # of the client's code
-            return f"{_NODE_SETUP_FAILED} cannot be run: {name_and_text(error)}"
+            return f"{_NODE_SETUP_FAILED} cannot be run: {failures.line_of(error)}"
         task.add_end_callback(lambda _: kernel.terminate())
         kernel.run()
         value = task._value_of_end()

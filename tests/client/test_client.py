@@ -360,7 +360,7 @@ def running_client(kernel: VirtualKernel, **options: Any) -> Client:
     client._kernel = kernel
     client._network = SimpleNamespace(hub=FakeHub(), io=FakeIO(), options=SimpleNamespace(pulse_s=5.0))  # type: ignore[assignment]
     client._side = SimpleNamespace(box=Box(), wants_servers=set(), contacts={})  # type: ignore[assignment]
-    client._timer = SimpleNamespace(_armed_for=None, rearm=None)  # type: ignore[assignment]
+    client._timer = SimpleNamespace(set=lambda deadline: None)  # type: ignore[assignment]
     client._bundle = m.Bundle([], [], None, [])
     client._encoded_bundle, client._bundle_digests = b"", {}
     client._state = RUNNING

@@ -171,7 +171,7 @@ def test_a_task_that_raises_has_failed_with_that_very_exception(kernel, records,
     assert ("SystemExit" if type(error) is OddExit else type(error).__name__) in task.outcome.traceback
     assert type(told) is MonitorStatus and told.exception is error and told.type is type(error)
     assert type(finished) is MonitorStatus and finished.exception is error
-    assert raised is error or (type(error) is OddExit and raised.__cause__ is error)
+    assert raised is error or (type(error) in (OddExit, GeneratorExit) and raised.__cause__ is error)
     assert len([text for _, text in records if task.name in text]) == 1
 
 
