@@ -190,7 +190,7 @@ class OfNonsense(Exception):
             calls(exits_unsaid, Unsaid()),
             "Calls",
             "a text",
-            "Unsaid: (its text cannot be had: its own code raised ValueError)",
+            "Unsaid: <its text cannot be shown: ValueError>",
         ),
         (calls(dict), "Calls", "a text", ""),
         (OfNonsense("a text"), "OfNonsense", "a text", "PicklingError"),
