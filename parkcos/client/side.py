@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("parkcos")
 
-FIND_SHARED_S = 0.3
-"""So long is waited for a shared scheduler, or for a node, which knows whether there is one.  Then a scheduler of the
-program's own is used; a node that turns up later and belongs to a shared one still sends the client there."""
+FIND_SHARED_S = 1.5
+"""The wait for a shared scheduler, or for a node, which knows whether there is one, before this program uses a scheduler
+of its own.  Where there is neither it could run nothing, so the wait costs nothing.  A node that turns up later and
+belongs to a shared scheduler still sends the client there."""
 GREETING_S = 3.0
-"""So long those that have answered may take to say what they are: on a busy machine a handshake takes its time."""
+"""The time in which those that have answered say what they are: on a busy machine a handshake takes long."""
 SCHEDULER_PORT = 9705
 SAY_S = 5.0
 DIAL_AGAIN_S = 0.5
