@@ -6,7 +6,6 @@ import contextlib
 import math
 import re
 import sys
-import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -43,9 +42,10 @@ def test_client4_sends_files_and_gets_files(place: Cluster, monkeypatch: pytest.
         assert line.endswith(f": {words}")
 
 
-@pytest.mark.parametrize("folder", ["/", tempfile.gettempdir()])
+@pytest.mark.parametrize("folder", ["/", "/tmp", "of the example"])
 def test_client4_works_wherever_it_is_started(folder: str) -> None:
-    assert len(run(EXAMPLES / "client4.py", "--local", cwd=folder).splitlines()) == 3
+    cwd = EXAMPLES if folder == "of the example" else folder
+    assert len(run(EXAMPLES / "client4.py", "--local", cwd=cwd).splitlines()) == 3
 
 
 def factors(line: str) -> int:
