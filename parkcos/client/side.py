@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("parkcos")
 
 FIND_SHARED_S = 1.5
-"""The wait for a shared scheduler, or for a node, which knows whether there is one, before this program uses a scheduler
-of its own.  Where there is neither it could run nothing, so the wait costs nothing.  A node that turns up later and
-belongs to a shared scheduler still sends the client there."""
+"""The wait for a shared scheduler, or for a node, which knows whether there is one, before this program uses one of its
+own.  Where there is neither it could run nothing, so the wait costs nothing.  A node that turns up later and belongs to
+a shared scheduler still sends the client there."""
 GREETING_S = 3.0
 """The time in which those that have answered say what they are: on a busy machine a handshake takes long."""
 SCHEDULER_PORT = 9705
