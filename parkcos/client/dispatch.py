@@ -4,7 +4,7 @@ Nodes are offered, wanted, granted, set up; their servers come up, are opened, r
 submitted ends exactly once: with what the server said of it, or as abandoned with the reason.
 
 A server that runs short tasks is sent a few ahead (see `_depth`), so that it need not wait for the network between
-two of them; when another server has nothing to do, those that have not begun are recalled.
+two of them; when another server has nothing to do, or the one that runs is slow, the others are recalled.
 
 What runs at a server that is lost is abandoned.  What was only sent ahead runs elsewhere, if it is certain that it
 had not begun: the session has said its last word, and the node says that the process is no more.
@@ -68,6 +68,7 @@ from parkcos.client.placing import (
     OPEN,
     PAUSED,
     STEAL_AFTER_S,
+    STUCK_AFTER_S,
     WANTED,
     Node,
     Server,
@@ -103,7 +104,7 @@ class Dispatch(Controls):
 
     def next_deadline(self) -> float | None:
         """When the machine next wants TimePassed."""
-        deadline = self._steal_at
+        deadline = self._steal_at if self._ahead else None
         if self._ending:
             end_by = self.servers[next(iter(self._ending))].end_by
             if end_by is not None and (deadline is None or end_by < deadline):
@@ -163,8 +164,7 @@ class Dispatch(Controls):
             yield from self._end_server(number, now)
         if self._steal_at is not None and self._steal_at <= now:
             self._steal_at = None
-            if self._idle:
-                yield from self._steal(now)
+            yield from self._steal(now)
         while self._limits and self._limits[0][0] <= now:
             yield from self._end_hanging(*heapq.heappop(self._limits), now)
 
@@ -178,14 +178,15 @@ class Dispatch(Controls):
                 yield from self._close_server(CloseServerAsked(task.server, True, True), server)
 
     def _steal(self, now: float) -> Iterator[Effect]:
-        """Some servers are idle: ask those for what they have not begun that do not get on."""
+        """Ask servers that do not get on for what they have not begun: for those that are idle, or will be sooner."""
         recalled = 0
+        patience_s = STEAL_AFTER_S if self._idle else STUCK_AFTER_S
         for number in self._ahead:
             server = self.servers[number]
             if server.recalled or server.state != OPEN:
                 continue
-            if server.head_since + STEAL_AFTER_S > now:
-                self._steal_at = now + STEAL_AFTER_S
+            if server.head_since + patience_s > now:
+                self._steal_at = now + patience_s
                 continue
             server.recalled = True
             server.mean_s = max(server.mean_s, now - server.head_since)
@@ -195,7 +196,7 @@ class Dispatch(Controls):
                     record.recalling = True
                     recalled += 1
                     yield Recall(task, number)
-            if recalled >= self._idle:
+            if self._idle and recalled >= self._idle:
                 break
 
     def _close_asked(self, event: CloseAsked, now: float) -> Iterator[Effect]:

@@ -35,6 +35,9 @@ AHEAD_S = 0.002
 """So much work may wait at a server behind the running task."""
 AHEAD_MAX = 32
 STEAL_AFTER_S = 0.005
+"""Seconds that a task may run before what waits behind it is recalled, if another server is idle."""
+STUCK_AFTER_S = 0.1
+"""The same if none is: others will have their turn there sooner than behind this one."""
 
 HANGS_S = 9.0
 """A server ends a task that has had its time, after a grace; if nothing is heard of that for so long, it hangs."""
@@ -338,6 +341,8 @@ class Placing:
             server.cpu.append(number)
             if len(server.cpu) == 2:
                 self._ahead[at] = None
+                if self._steal_at is None:
+                    self._steal_at = now + STUCK_AFTER_S
         return Run(number, at, task.io)
 
     def _weigh(self, number: int, node: Node) -> None:
@@ -381,7 +386,7 @@ class Placing:
             node.idle[number] = None
             self._idle += 1
             self._weigh(server.node, node)
-            if self._steal_at is None and self._ahead:
+            if self._ahead and (self._steal_at is None or self._steal_at > now + STEAL_AFTER_S):
                 self._steal_at = now + STEAL_AFTER_S
 
     def _started(self, event: Started, now: float) -> Iterator[Effect]:

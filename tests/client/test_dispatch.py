@@ -41,7 +41,7 @@ from parkcos.client.dispatch_events import (
     Want,
 )
 from parkcos.client.membership import END_WAIT_S
-from parkcos.client.placing import AHEAD_MAX, HANGS_S, STEAL_AFTER_S
+from parkcos.client.placing import AHEAD_MAX, HANGS_S, STEAL_AFTER_S, STUCK_AFTER_S
 from tests.client.driven import Driven, M, N, abandoned, info
 
 # nodes and servers
@@ -224,15 +224,37 @@ def ahead() -> Driven:
 def test_an_idle_server_gets_what_another_has_not_begun() -> None:
     c = ahead()
     c(Started(100))
-    assert c.machine.next_deadline() is None
-    assert c(Ended(99, 1.0), 1.0) == [ReportStarted(99, 2001)]
-    assert c.machine.next_deadline() == 1.0 + STEAL_AFTER_S
-    assert c(TimePassed(), 1.0 + STEAL_AFTER_S) == [Recall(101, 1001), Recall(102, 1001)]
+    assert c.machine.next_deadline() == STUCK_AFTER_S, "nobody is idle"
+    assert c(Ended(99, 0.01), 0.01) == [ReportStarted(99, 2001)]
+    assert c.machine.next_deadline() == 0.01 + STEAL_AFTER_S
+    assert c(TimePassed(), 0.01 + STEAL_AFTER_S) == [Recall(101, 1001), Recall(102, 1001)]
     assert c.machine.next_deadline() is None, "once is enough"
     assert c(Recalled(101, True)) == [Run(101, 2001, False)]
     assert c(Recalled(102, False)) == [], "it had begun"
     assert c(Ended(100, 1.1)) == []
     assert c(Ended(102, 0.1)) == [ReportStarted(102, 1001)]
+
+
+def test_short_tasks_do_not_wait_behind_a_long_one_while_others_have_their_backlog() -> None:
+    """No server is idle: what is recalled from the slow one is next in line."""
+    c = ahead()
+    c(Started(100))
+    c(Submitted(103, False))
+    assert c(TimePassed(), STUCK_AFTER_S) == [Recall(101, 1001), Recall(102, 1001)]
+    assert c(Recalled(101, True)) == []
+    assert c(Recalled(102, True)) == []
+    assert c(Submitted(104, False)) == [], "there is no hurry, and nothing more is sent behind the slow one"
+    assert {run.task for run in (*c.run(99, 1.0), *c.run(102, 1.0))} == {102, 101}
+    assert list(c.machine.pending) == [103, 104]
+
+
+def test_after_a_recall_the_server_counts_as_slow() -> None:
+    c = ahead()
+    c(Started(100))
+    c(TimePassed(), STUCK_AFTER_S)
+    c(Recalled(101, True))
+    c(Recalled(102, True))
+    assert [type(each) for each in c(Ended(100, 0.0), STUCK_AFTER_S)] == [Run], "one, and none ahead"
 
 
 def test_nothing_is_recalled_from_a_server_that_gets_on() -> None:
@@ -298,7 +320,7 @@ def test_a_server_that_dies(first: str) -> None:
     if first == "session":
         words.reverse()
     assert c(words[0], 1.0) == [], "its other word is waited for"
-    assert c.machine.next_deadline() == 1.0 + END_WAIT_S
+    assert c.machine.servers[1001].end_by == 1.0 + END_WAIT_S
     effects = c(words[1], 1.1)
     assert abandoned(effects) == {100: "its server 10.0.0.1:1001 ended: signal 9"}
     assert effects[0].started
