@@ -32,6 +32,7 @@ from parkcos.net.frames import FRAME_BYTES_MAX, Memory
 from parkcos.net.hub import Callbacks, Hub
 from parkcos.net.iothread import IOThread
 from parkcos.net.location import Location
+from parkcos.net.namesakes import Namesakes
 from parkcos.net.options import NetworkOptions, identity_of, own_addresses, told_addresses
 from parkcos.net.payload import PICKLE, Buffer, loads
 from parkcos.net.peer import CONNECTING, GONE, LAZY, SOON, UNMARKED, Peer
@@ -85,6 +86,7 @@ class Network:
         self.requests = Requests()
         self.router = Router(kernel, self.requests, self.name, Backlog(kernel.call_later))
         self.relay = Relay(self, self._dial_announced, kernel.clock)
+        self._namesakes = Namesakes()
         self.statuses = PeerStatuses(kernel)
         hello = Hello(
             PROTOCOL,
@@ -258,17 +260,25 @@ class Network:
         roles, own = self.options.roles, self.hub.own
         return Announce(addr, own.port, self.incarnation, self.name, roles, PROTOCOL, reply=False)
 
-    def _heard(self, announce: Announce, _: tuple[str, int]) -> None:
+    def _heard(self, announce: Announce, source: tuple[str, int]) -> None:
         if announce.incarnation != self.incarnation:
             self.relay.heard(announce)
-            self._dial_announced(announce)
+            if words := self._namesakes.heard(announce, source[0]):
+                logger.warning("%s", words)
+            self._dial_announced(announce, source[0])
 
-    def _dial_announced(self, announce: Announce) -> None:
+    def _dial_announced(self, announce: Announce, source: str = "") -> None:
+        """source: the address that the announcement came from: the process may be there, if not where it says."""
         if announce.incarnation == self.incarnation or not self.options.dial_roles.intersection(announce.roles):
             return
         peer = self.hub.by_incarnation.get(announce.incarnation)
-        if peer is None or peer.state is GONE:
-            self.hub.peer_at(Location(announce.addr, announce.port))
+        if peer is not None and peer.state is not GONE:
+            return
+        at = Location(announce.addr, announce.port)
+        if source in ("", announce.addr):
+            self.hub.peer_at(at)
+        else:
+            self.hub.peer_at(at, announce.incarnation, (at, Location(source, announce.port)), anew=True)
 
     def _left(self, leaving: Leaving) -> None:
         """Its own goodbye comes over the session; a datagram proves nothing."""
