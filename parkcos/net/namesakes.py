@@ -39,7 +39,7 @@ class Namesakes:
             return ""
         self._told.add(at)
         return (
-            f"{last} and {there[announce.incarnation]} both announce the address {at}, so that others may reach "
-            "one of them only: each machine or container has it in a network of its own, perhaps. Start each with  -i ADDRESS,  "
-            "its own address in a network that the others are in, or with  --ext_host ADDRESS"
+            f"{last} and {there[announce.incarnation]} both announce the address {at}, so that others may reach one "
+            "of them only: each machine or container has it in a network of its own, perhaps. Start each with  "
+            "-i ADDRESS,  its own address in a network that the others are in, or with  --ext_host ADDRESS"
         )
