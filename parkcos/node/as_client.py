@@ -8,10 +8,19 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import stat
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+FAMILY = "PARKCOS_FAMILY"
+"""The variable by which the processes of a client are known, whatever group or session they are in.  Its value is the
+mark of their zygote, and behind it that of their server, if they have one.  Each mark ends with a colon."""
+END_S = 2.0
+"""What is killed has ended after this time, unless it waits for a device."""
+_POLL_S = 0.002
 
 
 def become(uid: int, gid: int) -> None:
@@ -54,6 +63,35 @@ def kill(number: int, pids: Iterable[int]) -> list[int]:
     return refused
 
 
+def end_family(marks: Sequence[str]) -> None:
+    """Kill the processes that have one of these marks, but for this one, and wait until they have ended.
+
+    Only where the system shows the environments of processes, in /proc.  It shows that with which a program was begun:
+    so a process that was forked from a server, and runs no program of its own, has the mark of the zygote only.
+    """
+    deadline = time.monotonic() + END_S
+    while found := _of_family(marks):  # what they start meanwhile is found the next time
+        kill(signal.SIGKILL, found)
+        if time.monotonic() > deadline:
+            return
+        time.sleep(_POLL_S)
+
+
+def _of_family(marks: Sequence[str]) -> list[int]:
+    wanted = [f"\0{FAMILY}={mark}".encode() for mark in marks]
+    found = []
+    for name in os.listdir("/proc") if wanted and os.path.isdir("/proc") else ():
+        if name.isdigit() and int(name) != os.getpid():
+            try:
+                with open(f"/proc/{name}/environ", "rb") as file:
+                    variables = b"\0" + file.read()
+            except OSError:  # another user's, or it has just ended
+                continue
+            if any(mark in variables for mark in wanted):
+                found.append(int(name))
+    return found
+
+
 def unfit(folder: Path) -> tuple[str, Path] | None:
     """What keeps this folder, which must be absolute, from being one of the node's own.
 
@@ -71,7 +109,10 @@ def unfit(folder: Path) -> tuple[str, Path] | None:
 
 
 def main(argv: list[str]) -> int:
-    """``UID GID kill NUMBER PID...``, ``UID GID remove FOLDER`` or ``UID GID unfit FOLDER``; the answer is printed."""
+    """``UID GID kill NUMBER PID...``, ``... end MARK...``, ``... remove FOLDER`` or ``... unfit FOLDER``.
+
+    The answer is printed.
+    """
     try:
         become(int(argv[0]), int(argv[1]))
     except PermissionError as error:
@@ -80,6 +121,8 @@ def main(argv: list[str]) -> int:
     command, args = argv[2], argv[3:]
     if command == "kill":
         print(*kill(int(args[0]), map(int, args[1:])))
+    elif command == "end":
+        end_family(args)
     elif command == "remove":
         shutil.rmtree(args[0], ignore_errors=True)
     elif command == "unfit":

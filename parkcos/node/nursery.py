@@ -7,6 +7,7 @@ import contextlib
 import errno
 import logging
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from parkcos.errors import ConfigError
 from parkcos.node import family
-from parkcos.node.as_client import kill
+from parkcos.node.as_client import FAMILY, end_family, kill
 from parkcos.node.environment import environment
 from parkcos.node.identity import ClientUser, remove_folder
 from parkcos.node.output import Printed
@@ -63,6 +64,8 @@ class Nursery:
     ) -> None:
         self.loop = loop
         self._user = user
+        self._mark = f"{secrets.token_hex(8)}:"
+        """By which the processes of this client are known; see `as_client.py`."""
         self.directory: Path | None = None
         self.printed = printed
         self._reaping = False
@@ -96,7 +99,7 @@ class Nursery:
                 stdin=subprocess.DEVNULL,
                 stdout=writing[0],
                 stderr=writing[1],
-                env=environment(user, kept),
+                env=environment(user, kept) | {FAMILY: self._mark},
                 cwd="/",
                 start_new_session=True,  # without a terminal, and the terminal's Ctrl-C does not come to its group
             )
@@ -203,9 +206,8 @@ class Nursery:
             self._task = self.loop.create_task(self._bury())
 
     async def _bury(self) -> None:
-        if self._user is not None and hasattr(os, "waitid"):  # not on macOS
-            await asyncio.to_thread(self._end_group, self._user)
         status = await asyncio.to_thread(self._process.wait)
+        await asyncio.to_thread(self._end_family)
         self._close_fds()
         await asyncio.to_thread(self.printed.finish)
         if self.directory is not None:
@@ -214,12 +216,13 @@ class Nursery:
         how = f"was killed by signal {-status}" if status < 0 else f"ended with exit code {status}"
         self._ended(f"the process that starts the servers {self._why or how}")
 
-    def _end_group(self, user: ClientUser) -> None:
-        """Of a zygote that has ended, as it does not do by itself, without what its servers have started."""
-        ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)  # its number is nobody else's yet
-        if ended is not None and ended.si_code == os.CLD_EXITED:
+    def _end_family(self) -> None:
+        """What the servers have started, as a zygote that was killed does not do by itself."""
+        if self._user is None:
+            end_family([self._mark])
+        else:
             with contextlib.suppress(ConfigError):  # said when it is started again
-                user.kill(signal.SIGKILL, [-self.pid])
+                self._user.end_family(self._mark)
 
     def _remove_directory(self, directory: Path) -> None:
         if left := remove_folder(directory, self._user):

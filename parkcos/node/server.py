@@ -432,7 +432,7 @@ def main(
     handle(signal.SIGUSR1, server.interrupted)
     handle(signal.SIGTERM, server.asked_to_end)
     handle(signal.SIGUSR2, server.asked_to_end)
-    runtime.io.call(runtime.io.loop.add_reader, lifeline, lambda: os._exit(1))
+    runtime.io.call(runtime.io.loop.add_reader, lifeline, lambda: os.killpg(0, signal.SIGKILL))
     runtime.io.call(runtime.io.loop.call_later, CLIENT_COMES_S, server.meet_client)
     server.report(family.LISTENING)
     runtime.kernel.run()

@@ -78,6 +78,8 @@ class ServerRecord:
     alive: bool = True
     asked: bool = False
     """Somebody wanted it to end."""
+    terminated: bool = False
+    """Somebody wanted it to end at once."""
     killed: bool = False
     """This node has killed it."""
     restart: bool = True
@@ -341,10 +343,12 @@ class NodeMachine:
         # Who ends of its own accord, in order, does so because its client's code asked it to.
         restarts = self.phase == SERVING and server.restart
         if server.incarnation:
-            reason = self.why or (KILLED if server.killed else event.reason)
+            reason = KILLED if server.killed else event.reason
+            if server.terminated:
+                reason = f"it was closed with terminate=True: {reason}"
             yield ToClient(
                 self.client_process,
-                m.ServerDown(self.client, server.incarnation, reason, restarts, server.asked),
+                m.ServerDown(self.client, server.incarnation, self.why or reason, restarts, server.asked),
             )
         if restarts:
             quick = now - server.started_at < STEADY_S and not server.asked
@@ -366,7 +370,7 @@ class NodeMachine:
             return
         for server in self.servers.values():
             if server.incarnation == event.server and server.alive:
-                server.asked = True
+                server.asked, server.terminated = True, server.terminated or event.terminate
                 server.restart = event.restart or self.restart_servers
                 if event.terminate and server.kill_at is None:
                     server.kill_at = now + GRACE_S

@@ -1,7 +1,9 @@
 """The zygote: a process with one thread and no network, from which the servers of one client are forked.
 
-It opens the client's bundle and runs node_setup; what that loads is shared by all servers, copy on write.  When its
-node closes it, or dies, it kills whatever is left of the client's processes and removes the client's directory.
+It opens the client's bundle and runs node_setup; what that loads is shared by all servers, copy on write.  When a
+server ends, the zygote kills what the server has started: its process group, and what is known by its environment.
+When its node closes it, or dies, it kills whatever is left of the client's processes and removes the client's
+directory.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from parkcos.net.options import NetworkOptions
 from parkcos.net.payload import PICKLE, loads
 from parkcos.net.runtime import Parkcos, bar
 from parkcos.node import ending, family, printing, randomness, server
-from parkcos.node.as_client import become
+from parkcos.node.as_client import FAMILY, become, end_family
 from parkcos.node.client_folders import BUNDLE
 from parkcos.node.environment import limit_threads
 from parkcos.node.identity import set_dumpable
@@ -64,6 +66,7 @@ class Zygote:
         self.parent = parent
         self.tally = tally
         self.isolated = isolated
+        self.mark = os.environ.get(FAMILY, "")
         self.children: dict[int, int] = {}
         """Server index by process id."""
         self.config: family.ServerConfig | None = None
@@ -210,6 +213,7 @@ class Zygote:
             pid = os.fork()
             if pid == 0:
                 self._be_server(index, ports, pipes, here)
+            _lead_group(pid)
             self.children[pid] = index
         except OSError as error:  # too many processes or files, too little memory: it is tried again later
             self._tell(family.Exited(index, f"it could not be started: {error.strerror}"))
@@ -221,6 +225,8 @@ class Zygote:
         assert self.config is not None and self.options is not None and self.directory is not None
         try:
             family.die_with_parent(signal.SIGKILL, parent)
+            _lead_group(os.getpid())
+            os.environ[FAMILY] = self._mark_of(os.getpid())
             self.orders.close()
             os.close(self._lifeline_end)
             _close_all(self._pipes)  # other servers'
@@ -248,32 +254,41 @@ class Zygote:
         os._exit(code)
 
     def _reap(self) -> None:
-        while self.children:
-            try:
+        ended: dict[int, family.Exited] = {}
+        with contextlib.suppress(ChildProcessError):  # there is none
+            while self.children:
                 pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            index = self.children.pop(pid, None)
-            if index is not None:
-                self._tell(family.Exited(index, family.describe_exit(status)))
+                if pid == 0:
+                    break
+                index = self.children.pop(pid, None)
+                if index is not None:
+                    _kill_group(pid)  # of what it has started; its number is nobody else's while somebody is in it
+                    ended[pid] = family.Exited(index, family.describe_exit(status))
+        if ended:
+            end_family([self._mark_of(pid) for pid in ended])
+        for news in ended.values():  # not before: what ran there may begin again elsewhere
+            self._tell(news)
+
+    def _mark_of(self, pid: int) -> str:
+        """By which the programs that a server has started are known."""
+        return f"{self.mark}{pid}:"
 
     def _terminated(self, number: int, frame: FrameType | None) -> None:
         self._end()
 
     def _kill_children(self) -> None:
         for pid in self.children:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            _kill_group(pid)
 
     def _end(self) -> NoReturn:
         self._kill_children()
+        if self.mark:
+            end_family([self.mark])
         if self.folder is not None:
             os.chdir("/")
             shutil.rmtree(self.folder, ignore_errors=True)
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(os.getpgid(0), signal.SIGKILL)  # what the client's tasks have started, and this process
+            os.killpg(os.getpgid(0), signal.SIGKILL)  # what node_setup has started, and this process
         os._exit(0)
 
 
@@ -303,6 +318,17 @@ def _warm_up() -> None:
     for name in ("asyncio", "traceback", "psutil", "parkcos", "parkcos.net.network", "uvloop"):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+
+
+def _lead_group(pid: int) -> None:
+    """Make a server the leader of a process group.  It and the zygote both do, since either may be the first."""
+    with contextlib.suppress(OSError):
+        os.setpgid(pid, pid)
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def _close_all(descriptors: list[int]) -> None:

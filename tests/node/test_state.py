@@ -215,7 +215,7 @@ def test_a_server_that_its_node_has_killed_did_not_run_out_of_memory() -> None:
     node(CloseServerAsked(A, 100, terminate=True, restart=True))
     assert node(TimePassed(), GRACE_S) == [KillServer(0)]
     effects = node(ServerExited(0, "killed by SIGKILL (perhaps the system ran out of memory)"), GRACE_S)
-    assert effects[0] == down(100, ns.KILLED, restarts=True, asked=True)
+    assert effects[0] == down(100, f"it was closed with terminate=True: {ns.KILLED}", restarts=True, asked=True)
 
 
 def test_a_patient_close_kills_nobody_until_it_is_urgent() -> None:
@@ -267,7 +267,8 @@ def test_closing_one_server() -> None:
     assert node(CloseServerAsked(A, 100, True, False), 3.0) == [EndServer(0, GRACE_S)]
     node(CloseServerAsked(A, 100, True, False), 4.0)
     assert node.machine.next_deadline() == 3.0 + GRACE_S, "asked twice is not longer"
-    assert node(ServerExited(0, "exit code 0"), 5.0) == [down(100, "exit code 0", asked=True)]
+    why = "it was closed with terminate=True: exit code 0"
+    assert node(ServerExited(0, "exit code 0"), 5.0) == [down(100, why, asked=True)]
     assert node(CloseServerAsked(A, 101, False, True)) == [EndServer(1, PATIENT)]
     assert node(ServerExited(1, "exit code 0"), 6.0) == [
         down(101, "exit code 0", restarts=True, asked=True), ForkServer(1)
