@@ -21,6 +21,17 @@ from parkcos.compat.sources import rewrite_modules_of
 
 MODULES = ("netpycos", "dispycos", "asyncfile", "config", "httpd")
 
+_HERE = {
+    "pycos": "pycos",
+    **{f"pycos.{module}": module for module in MODULES},
+    "asyncoro": "asyncoro",
+    "asyncoro.disasyncoro": "asyncoro.disasyncoro",
+    "asyncoro.discoro": "asyncoro.discoro",
+    "asyncoro.asyncfile": "asyncfile",
+    "asyncoro.httpd": "httpd",
+}
+"""Where the modules of pycos are in this layer, and those of asyncoro, as it was called before."""
+
 _FOUND_AT_SERVERS = (
     "hashlib", "multiprocessing", "os", "pickle", "platform", "psutil", "re", "shutil", "signal", "socket", "stat",
     "sys", "time", "traceback",
@@ -31,19 +42,16 @@ _FOUND_AT_SERVERS = (
 class _AliasLoader(Loader):
     def exec_module(self, module: ModuleType) -> None:
         name = module.__name__
-        sys.modules[name] = importlib.import_module(f"parkcos.compat.{name}".replace(".pycos.", "."))
+        sys.modules[name] = importlib.import_module(f"parkcos.compat.{_HERE[name]}")
 
 
 class AliasFinder(MetaPathFinder):
-    """Finds ``pycos`` and ``pycos.netpycos`` to ``pycos.httpd`` here, whether or not pycos is installed."""
+    """Finds ``pycos``, ``pycos.netpycos`` and the others here, whether or not pycos is installed."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        package, _, module = fullname.partition(".")
-        if package != "pycos" or (module and module not in MODULES):
-            return None
-        return ModuleSpec(fullname, _AliasLoader())
+        return ModuleSpec(fullname, _AliasLoader()) if fullname in _HERE else None
 
 
 def install() -> None:
@@ -77,6 +85,8 @@ def names_for_servers() -> Callable[[], Any]:
     names = Globals("__main__")
     names.update(__name__="__main__", __builtins__=__builtins__)
     names.update((name, importlib.import_module(name)) for name in _FOUND_AT_SERVERS)
+    if "asyncoro" in sys.modules:
+        names["asyncoro"] = importlib.import_module("parkcos.compat.asyncoro.disasyncoro")
     names.update(pycos=netpycos, dispycos_close_server=close_server, dispycos_close_node=close_node)
     names["_pycos_at_server"] = _AtServer()
     wanted = [name for name in names if not name.startswith("__")]

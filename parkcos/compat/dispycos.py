@@ -116,7 +116,9 @@ class Scheduler(Statuses):
         relay_nodes, clean, pulse_interval, ping_interval, zombie_period: taken and not used.
     """
 
-    NodeIgnore = 1
+    NodeIgnore = ServerIgnore = 1
+    CoroCreated = Statuses.TaskCreated
+    ComputationScheduled, ComputationClosed = Statuses.ClientScheduled, Statuses.ClientClosed
     TaskFinished = 22
 
     def __init__(
@@ -182,6 +184,8 @@ class Client(parkcos.Client):
         nodes: nodes to contact, and what is wanted of which; others are used too, unless the last entry is
             ``DispycosNodeAllocate('*', cpus=0)``.
         node_allocations: more of `nodes`.
+        scheduler: of pycos 4.11: where `schedule` gets in line if it is not told.
+        peers_communicate, status_coro: of pycos 4.6 and before: not needed; `status_task`.
         ping_interval, zombie_period: seconds, checked as pycos does, and not used: nodes are found and missed without.
 
     Raises: UsageError, ConfigError, ShippingError.
@@ -202,7 +206,13 @@ class Client(parkcos.Client):
         restart_servers: bool = False,
         zombie_period: float | None = None,
         abandon_zombie_nodes: bool = False,
+        *,
+        scheduler: Location | str | None = None,
+        peers_communicate: bool = False,
+        status_coro: parkcos.Task | None = None,
     ) -> None:
+        if isinstance(nodes, int | float):
+            raise UsageError(f"nodes={nodes!r}: give a list of nodes\n  write: pulse_interval={nodes!r}")
         if not MinPulseInterval <= pulse_interval <= MaxPulseInterval:
             raise UsageError(
                 f"pulse_interval={pulse_interval!r}: give {MinPulseInterval} to {MaxPulseInterval} seconds"
@@ -217,7 +227,7 @@ class Client(parkcos.Client):
         super().__init__(
             [alias.names_for_servers(), *listed],
             nodes=[*wanted, DispycosNodeAllocate("*")],
-            status_task=status_task,
+            status_task=status_task or status_coro,
             node_setup=node_setup,
             server_setup=server_setup,
             pulse_interval=pulse_interval,
@@ -226,15 +236,19 @@ class Client(parkcos.Client):
             restart_servers=restart_servers,
             abandon_zombie_nodes=abandon_zombie_nodes,
         )
+        self._in_line_at = scheduler
 
-    def schedule(self, location: Location | str | None = None, timeout: float | None = None) -> Any:
+    def schedule(self, location: Location | str | float | None = None, timeout: float | None = None) -> Any:
         """Yield it.  Get in line at a scheduler and wait for the turn: 0; -1 after `timeout` seconds.
 
-        Also -1 if it cannot be; the reason is in the log.
+        Also -1 if it cannot be; the reason is in the log.  (In 4.11, `timeout` was the only argument.)
         """
-        if nodes_to_contact and location is None:
+        if isinstance(location, int | float):
+            location, timeout = None, location
+        where = location or self._in_line_at
+        if nodes_to_contact and where is None:
             ClientSide.of(Parkcos.instance().network).private_scheduler(nodes_to_contact)
-        return self._try(-1, super().schedule, location, timeout)
+        return self._try(-1, super().schedule, where, timeout)
 
     def _tell(self, status: int, info: Any, reason: str = "") -> None:
         if isinstance(info, parkcos.NodeAvailInfo):
@@ -271,6 +285,43 @@ class Client(parkcos.Client):
         return self._try(None, super().io_rtask_at, where, gen, *args, **kwargs)
 
     run, run_at, run_async, run_async_at = rtask, rtask_at, io_rtask, io_rtask_at
+
+    # -- until 4.8: tasks whose results are waited for
+
+    @operation
+    def run_result_at(
+        self, where: Location | str | None, gen: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Generator[Any, Any, Any]:
+        """Yield it.  Run a task at `where`, and wait: its result, a failure's MonitorStatus, or None as `rtask`."""
+        rtask = yield self.rtask(gen, *args, **kwargs) if where is None else self.rtask_at(where, gen, *args, **kwargs)
+        return None if rtask is None else (yield rtask())
+
+    def run_result(self, gen: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Yield it.  The same, at any server."""
+        return self.run_result_at(None, gen, *args, **kwargs)
+
+    @operation
+    def run_results(self, gen: Callable[..., Any], iter: Iterable[Any]) -> Generator[Any, Any, list[Any]]:
+        """Yield it.  Run a task for each of `iter`, its arguments or its only one: the results, in that order."""
+        waiting = []
+        for given in iter:
+            args = tuple(given) if hasattr(given, "__iter__") else (given,)
+            waiting.append(parkcos.Task(self.run_result_at, None, gen, *args))
+        results = []
+        for task in waiting:
+            results.append((yield task.finish()))
+        return results
+
+    def close(
+        self,
+        await_io: bool = False,
+        terminate: bool = False,
+        timeout: float | None = None,
+        *,
+        await_async: bool = False,
+    ) -> Any:
+        """Yield it.  As there; `await_async` is what `await_io` was called before 4.9."""
+        return super().close(await_io or await_async, terminate, timeout)
 
     # -- nodes and servers
 

@@ -121,6 +121,9 @@ def deserialize(data: bytes) -> Any:
     return pickle.loads(data)
 
 
+unserialize = deserialize
+
+
 class AsyncDBCursor:
     """A database cursor whose statements are executed in a thread of `thread_pool`, one at a time.
 

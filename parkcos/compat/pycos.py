@@ -14,6 +14,9 @@ from parkcos.compat.config import MsgTimeout as MsgTimeout
 from parkcos.compat.config import PickleProtocolVersion as PickleProtocolVersion
 from parkcos.compat.extras import AsyncDBCursor, Logger, Singleton, deserialize, logger, serialize
 from parkcos.compat.extras import Struct as Struct
+from parkcos.compat.extras import unserialize as unserialize
+from parkcos.compat.older import MonitorException as MonitorException
+from parkcos.compat.older import add_attributes, gone
 from parkcos.compat.runtime import Pycos
 from parkcos.compat.services import RPS as RPS
 from parkcos.compat.sockets import AsyncSocket
@@ -58,7 +61,8 @@ def __getattr__(name: str) -> Any:
     """``pycos.dispycos``, where a program has written ``import parkcos.compat.pycos as pycos``."""
     if name in alias.MODULES:
         return importlib.import_module(f"parkcos.compat.{name}")
-    raise AttributeError(f"module 'pycos' has no attribute {name!r}")
+    raise gone("module 'pycos'", name)
 
 
+add_attributes()
 runtime.take_over()

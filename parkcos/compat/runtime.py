@@ -177,6 +177,8 @@ class Pycos:
         """The running task; None outside of one."""
         return cur_task()
 
+    cur_coro = cur_task
+
     def is_alive(self) -> bool:
         """Whether it runs, or can."""
         return not self._runtime.kernel.stopped

@@ -4,7 +4,7 @@ Since then that is an error (PEP 479).  Here the program, and the modules that i
 compiled so that generators which say ``raise StopIteration(value)`` end as they did then: their body stands in a
 ``try`` that makes a return of it.  So what they have around the statement, a ``finally``, a ``with`` or a handler that
 catches it, works as it always did; and lines and columns stay what they are, so that tracebacks and
-`inspect.getsource` show the source as it stands.
+`inspect.getsource` show the source as it stands.  The same is done for the parameter ``coro`` of asyncoro's functions.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ import parkcos
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 _OLD_END = "try: pass\nexcept StopIteration as _StopIteration_: return _StopIteration_.value"
 
+_OLD_CORO = "if coro is None: coro = task"
+
 
 def compile_program(source: bytes | str, path: str) -> CodeType:
     """The code of a module, with the old way to return from a generator.  Raises: SyntaxError."""
@@ -31,6 +33,7 @@ def compile_program(source: bytes | str, path: str) -> CodeType:
     for node in list(ast.walk(tree)):  # not a visitor, which a long sum would take to the recursion limit
         if isinstance(node, ast.FunctionDef):
             _keep_old_end(node)
+            _tell_coro(node)
         elif isinstance(node, ast.Assert) and _asks_for_an_old_python(node.test):
             node.test = ast.copy_location(ast.Constant(True), node.test)
     return compile(tree, path, "exec", dont_inherit=True)
@@ -41,6 +44,24 @@ def _keep_old_end(node: ast.FunctionDef) -> None:
     if any(isinstance(each, ast.Yield | ast.YieldFrom) for each in own) and any(map(_raises_stop, own)):
         documented = ast.get_docstring(node, clean=False) is not None
         node.body[documented:] = [_with_old_end(node.body[documented:])]
+
+
+def _tell_coro(node: ast.FunctionDef) -> None:
+    """A parameter ``coro=None`` is what ``task=None`` is: a function of asyncoro's is told its task there."""
+    of = node.args
+    with_defaults = (*of.posonlyargs, *of.args)[-len(of.defaults) :] if of.defaults else []
+    named = {each.arg for each in (*of.posonlyargs, *of.args, *of.kwonlyargs)}
+    if "task" in named or not any(each.arg == "coro" for each in with_defaults):
+        return
+    if not any(isinstance(each, ast.Yield | ast.YieldFrom) for each in _own_nodes(node.body)):
+        return
+    documented = ast.get_docstring(node, clean=False) is not None
+    (told,) = ast.parse(_OLD_CORO).body
+    for each in ast.walk(told):
+        ast.copy_location(each, node.body[-1])
+    node.body.insert(documented, ast.copy_location(told, node.body[0]))
+    of.kwonlyargs.append(ast.copy_location(ast.arg("task"), node))
+    of.kw_defaults.append(ast.copy_location(ast.Constant(None), node))
 
 
 def _asks_for_an_old_python(test: ast.expr) -> bool:

@@ -731,3 +731,66 @@ pycos.Task(main).value()
     options = ("-i", "127.0.0.1", "--no_discovery", "-s", SECRET, "--node", f"127.0.0.1:{port}")
     lines = local.run(CLUSTER + body, options=options)
     assert any(line.startswith("port ") for line in lines)
+
+
+def test_a_computation_of_4_6(cluster: Programs) -> None:
+    source = """
+def compute(n, task=None):
+    yield task.sleep(0.01)
+    if n == 3:
+        raise ValueError(n)
+    raise StopIteration(n * n)
+
+def main(task=None):
+    computation = Computation([compute], node_allocations=[DispycosNodeAllocate("127.0.0.1", NODE_PORT)],
+                              peers_communicate=True)
+    server = pycos_httpd.HTTPServer(computation=computation, host="127.0.0.1", port=0)
+    print((yield computation.schedule(20)))
+    print((yield computation.run_results(compute, [1, (2,), [4]])), (yield computation.run_result(compute, 5)))
+    print((yield computation.run_result_at("127.0.0.1", compute, 6)))
+    failed = yield computation.run_result(compute, 3)
+    print(isinstance(failed, pycos.MonitorException), failed.args[1][0])
+    yield computation.close(await_async=True)
+    server.shutdown(wait=False)
+
+import pycos.httpd as pycos_httpd
+pycos.Task(main).value()
+try:
+    Computation([compute], 20)
+except Exception as error:
+    print(str(error).splitlines()[-1].strip())
+"""
+    lines = run(cluster, source, "http://", "failed", "Traceback", "  ", "ValueError: 3")
+    assert lines == ["0", "[1, 4, 16] 25", "36", "True <class 'ValueError'>", "write: pulse_interval=20"]
+
+
+def test_a_program_of_discoro(cluster: Programs) -> None:
+    lines = cluster.run(f"""
+import asyncoro.disasyncoro as asyncoro
+from asyncoro.discoro import *
+
+def compute(n, client, coro=None):
+    yield coro.sleep(0.01)
+    yield client.deliver((n, isinstance(coro, asyncoro.Coro)), timeout=5)
+
+def status(coro=None):
+    coro.set_daemon()
+    while True:
+        message = yield coro.receive()
+        if isinstance(message, DiscoroStatus) and message.status == Scheduler.CoroCreated:
+            created.append(message.info.coro)
+
+def main(coro=None):
+    computation = Computation([compute], node_allocations=[DiscoroNodeAllocate("127.0.0.1", {cluster.node_port})],
+                              status_coro=asyncoro.Coro(status))
+    assert not (yield computation.schedule())
+    rcoro = yield computation.run(compute, 7, coro)
+    print(isinstance(rcoro, asyncoro.Coro), (yield coro.receive()))
+    yield computation.close()
+    print(created == [rcoro])
+
+created = []
+Scheduler()
+asyncoro.Coro(main).value()
+""")
+    assert lines == ["True (7, True)", "True"]

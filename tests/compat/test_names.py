@@ -207,7 +207,7 @@ dispycos.Scheduler(**kwargs)
 dispycos.Scheduler.status()
 dispycos.Scheduler.print_status()
 dispycos.Scheduler.close()
-httpd.HTTPServer(client, host='', port=8181, poll_sec=10, DocumentRoot=None, keyfile=None, certfile=None, show_task_args=True)
+httpd.HTTPServer(client=None, host='', port=8181, poll_sec=10, DocumentRoot=None, keyfile=None, certfile=None, show_task_args=True)
 dispycos.Computation(components=(), nodes=(), status_task=None, node_setup=None, server_setup=None, disable_nodes=False, disable_servers=False, pulse_interval=50, node_allocations=(), ping_interval=None, restart_servers=False, zombie_period=None, abandon_zombie_nodes=False)
 httpd.HTTPServer.shutdown(wait=True)
 """  # noqa: E501
