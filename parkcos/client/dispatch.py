@@ -9,10 +9,9 @@ two of them; when another server has nothing to do, or the one that runs is slow
 What runs at a server that is lost is abandoned.  What was only sent ahead runs elsewhere, if it is certain that it
 had not begun: the session has said its last word, and the node says that the process is no more.
 
-What the shell must know: a task's number comes once, and from 1 on.  What a server says of a task that is not there
-any more (`is_at`: it was abandoned meanwhile, or is run anew elsewhere) is not for this machine.  A task that is still
-in `tasks` after `handle(Ended)` is run anew.  Nor is what a node says of an earlier setup (`is_of_now`): its word and
-the scheduler's, which has granted the node again meanwhile, come in no order.
+What the shell must know: a task's number comes once, and from 1 on.  An event says who speaks: what a server says of a
+task that is not there any more is not heard, nor what a node says of an earlier setup.  A task that is still in `tasks`
+after `handle(Ended)` is run again.
 """
 
 from __future__ import annotations
@@ -86,16 +85,6 @@ class Dispatch(Controls):
         if self.closing or self.scheduler_lost:
             effects += self._wind_up(now)
         return effects
-
-    def is_at(self, number: int, server: int) -> bool:
-        """Whether a task was sent to that server, and has not ended there."""
-        task = self.tasks.get(number)
-        return task is not None and task.server == server
-
-    def is_of_now(self, node: int, setup_id: int) -> bool:
-        """Whether what a node says of that setup is about the present one; or it is not known."""
-        record = self.nodes.get(node)
-        return record is None or setup_id >= record.setup_id
 
     def spoken_of(self) -> set[int]:
         """The nodes and servers that effects may be about."""

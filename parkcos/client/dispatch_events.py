@@ -27,7 +27,10 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class NodeIsReady:
+    """setup_id, here and below: of which setup the node speaks; None: of no certain one."""
+
     node: int
+    setup_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class NodeHasFailed:
     """The client's components or its node_setup are the reason."""
     died: bool = False
     """What starts its servers has died, and they with it; the node itself is there."""
+    setup_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,7 @@ class NodeHasClosed:
     """If the client has not asked for it."""
     kept: bool = False
     """It is still reserved for this client, to be set up anew."""
+    setup_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +126,18 @@ class Withdrawn:
 
 @dataclass(frozen=True, slots=True)
 class Started:
+    """server, here and below: the one that says so; remote_id: what it calls the task."""
+
     task: int
+    server: int = 0
+    remote_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
     task: int
     error: str
+    server: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +147,8 @@ class Ended:
     task: int
     seconds: float
     cut: bool = False
+    server: int = 0
+    remote_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +157,7 @@ class Recalled:
 
     task: int
     ok: bool
+    server: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,6 +371,7 @@ class EndTask:
 class ReportStarted:
     task: int
     server: int
+    remote_id: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ from typing import Any
 
 from parkcos.client import dispatch_events as d
 from parkcos.client.placing import CLOSING, FAILING, OPEN, PAUSED, READY, SETUP
-from parkcos.client.rtasks import Submission
 from parkcos.client.shell import CLOSED, RUNNING, SILENT_PULSES, WAITING, shown
 from parkcos.client.status import Statuses
 from parkcos.client.waiting import Waiting
@@ -41,26 +40,20 @@ class Incoming(Waiting):
         match message:
             case m.NodeOffer() | m.NodeUnusable() | m.NodeGranted() if process != self._scheduler:
                 pass  # of the scheduler that this client has just left
-            case m.NodeReady() | m.NodeFailed() | m.NodeClosed() if not self._machine.is_of_now(
-                process, message.setup_id
-            ):
-                pass
             case m.TaskStarted():
-                if (submission := self._submission_at(message.task, process)) is not None:
-                    submission.remote_id = message.id
-                    self._handle(d.Started(message.task))
+                self._handle(d.Started(message.task, process, message.id))
             case m.TaskEnded():
-                if (submission := self._submission_at(message.task, process)) is not None:
-                    submission.remote_id = message.id
-                    self._handle(d.Ended(message.task, message.seconds, message.cut))
-                    if message.task not in self._machine.tasks:  # else it will be run anew
-                        self._kernel.post(self._end, message.task, message.kind, form, payload)
+                tasks = self._machine.tasks
+                with self._lock:
+                    known = message.task in tasks
+                    self._handle(d.Ended(message.task, message.seconds, message.cut, process, message.id))
+                    ended = known and message.task not in tasks
+                if ended:  # else it will be run again, or that server's word does not count
+                    self._kernel.post(self._end, message.task, message.kind, form, payload)
             case m.TaskRefused():
-                if self._machine.is_at(message.task, process):
-                    self._handle(d.Refused(message.task, message.error))
+                self._handle(d.Refused(message.task, message.error, process))
             case m.TaskRecalled():
-                if self._machine.is_at(message.task, process):
-                    self._handle(d.Recalled(message.task, message.ok))
+                self._handle(d.Recalled(message.task, message.ok, process))
             case m.ServerUp():
                 self._server_up(process, message)
             case m.ServerReady():
@@ -91,21 +84,24 @@ class Incoming(Waiting):
             case m.NodeReady():
                 if (info := self._infos.get(process)) is not None:
                     self._unusable.pop(shown(info), None)
-                self._handle(d.NodeIsReady(process))
+                self._handle(d.NodeIsReady(process, message.setup_id))
             case m.NodeAvail():
                 self._node_avail(process, message)
             case m.NodeFailed():
                 info = self._infos.get(process)
-                node_name = info.name if info else process
-                logger.error("%s: the node %s cannot be used: %s", self.name, node_name, message.error)
-                if info is not None and not message.setup:
-                    self._unusable[shown(info)] = message.error
-                self._handle(d.NodeHasFailed(process, message.error, message.setup, died=not message.setup))
+                if self._machine.is_of_now(process, message.setup_id):  # else it is no news
+                    node_name = info.name if info else process
+                    logger.error("%s: the node %s cannot be used: %s", self.name, node_name, message.error)
+                    if info is not None and not message.setup:
+                        self._unusable[shown(info)] = message.error
+                event = d.NodeHasFailed(process, message.error, message.setup, not message.setup, message.setup_id)
+                self._handle(event)
             case m.NodeClosed():
-                if message.reason and (info := self._infos.get(process)):
+                is_news = message.reason and self._machine.is_of_now(process, message.setup_id)
+                if is_news and (info := self._infos.get(process)):
                     logger.warning("%s: the node %s was closed: %s", self.name, info.name, message.reason)
                     self._unusable[shown(info)] = f"it was closed: {message.reason}"
-                self._handle(d.NodeHasClosed(process, message.reason, message.kept))
+                self._handle(d.NodeHasClosed(process, message.reason, message.kept, message.setup_id))
             case m.Dismissed():
                 logger.warning("%s was closed by the scheduler: %s", self.name, message.reason)
                 if self._state is RUNNING:
@@ -176,10 +172,6 @@ class Incoming(Waiting):
             peer.no_more = True
             if peer.link is None:
                 hub.end(peer, "it has ended")
-
-    def _submission_at(self, task: int, server: int) -> Submission | None:
-        """If it was sent there, and has not ended; another thread may be giving it up just now."""
-        return self._submissions.get(task) if self._machine.is_at(task, server) else None
 
     def _may_move(self) -> bool:
         """Whether this client uses its program's own scheduler, which nobody asked for, and has no node there yet."""

@@ -66,6 +66,14 @@ class Membership(Placing):
 
     # -- nodes
 
+    def is_of_now(self, node: int, setup_id: int | None) -> bool:
+        """Whether what a node says of that setup is about the present one; or it is not known.
+
+        Its word and the scheduler's, which may have granted it again meanwhile, come in no order.
+        """
+        record = self.nodes.get(node)
+        return record is None or setup_id is None or setup_id >= record.setup_id
+
     def _offered(self, event: Offered, now: float) -> Iterator[Effect]:
         number = event.info.incarnation
         self._missed.pop(number, None)
@@ -123,7 +131,7 @@ class Membership(Placing):
 
     def _node_is_ready(self, event: NodeIsReady, now: float) -> Iterator[Effect]:
         node = self.nodes.get(event.node)
-        if node is not None and node.state == SETUP:
+        if node is not None and node.state == SETUP and self.is_of_now(event.node, event.setup_id):
             node.state, node.restart, node.ready_at = READY, False, now
             if not node.initialized:
                 node.initialized = True
@@ -131,6 +139,8 @@ class Membership(Placing):
             yield from self._hold(event.node, FAILED, False, "it has been set up anew", now)
 
     def _node_has_failed(self, event: NodeHasFailed, now: float) -> Iterator[Effect]:
+        if not self.is_of_now(event.node, event.setup_id):
+            return
         node = self.nodes.get(event.node)
         self._missed.pop(event.node, None)
         if event.setup and node is not None:
@@ -151,6 +161,8 @@ class Membership(Placing):
         node.holds.discard(SILENT)  # it was just heard
 
     def _node_has_closed(self, event: NodeHasClosed, now: float) -> Iterator[Effect]:
+        if not self.is_of_now(event.node, event.setup_id):
+            return
         node = self.nodes.get(event.node)
         if node is not None and node.restart and event.kept and not self._nodes_told:
             yield from self._set_up_anew(event.node, node, now)

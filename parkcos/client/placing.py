@@ -390,12 +390,17 @@ class Placing:
                 self._steal_at = now + STEAL_AFTER_S
 
     def _started(self, event: Started, now: float) -> Iterator[Effect]:
-        task = self.tasks.get(event.task)
-        if task is not None and task.server and not task.started:
+        task = self._task_at(event)
+        if task is not None and not task.started:
             task.started = True
             if task.timeout_s:
                 self._limit(event.task, task, now + task.timeout_s)
-            yield ReportStarted(event.task, task.server)
+            yield ReportStarted(event.task, task.server, event.remote_id)
+
+    def _task_at(self, event: Started | Refused | Ended | Recalled) -> Task | None:
+        """Of which a server speaks; None: it is not there any more, but was abandoned, or is run again elsewhere."""
+        task = self.tasks.get(event.task)
+        return task if task is not None and task.server and task.server == event.server else None
 
     def _limit(self, number: int, task: Task, at: float) -> None:
         """Its server is to end it then; if that cannot, its node ends the server."""
@@ -410,19 +415,19 @@ class Placing:
             yield EndTask(event.task, task.server)
 
     def _refused(self, event: Refused, now: float) -> Iterator[Effect]:
-        task = self.tasks.get(event.task)
-        if task is None or not task.server:
+        task = self._task_at(event)
+        if task is None:
             return
         self._forget(event.task, task, now)
         yield ReportRefused(event.task, event.error)
         yield from self._fill(task.server, now)
 
     def _ended(self, event: Ended, now: float) -> Iterator[Effect]:
-        task = self.tasks.get(event.task)
-        if task is None or not task.server or (event.cut and self._is_run_anew(task)):
+        task = self._task_at(event)
+        if task is None or (event.cut and self._is_run_anew(task)):
             return
         if not task.started:
-            yield ReportStarted(event.task, task.server)
+            yield ReportStarted(event.task, task.server, event.remote_id)
         if not task.io:
             server = self.servers[task.server]
             server.mean_s += 0.3 * (min(event.seconds, 1.0) - server.mean_s)
@@ -465,8 +470,8 @@ class Placing:
         yield ReportAbandoned(number, reason, task.started, task.timed_out)
 
     def _recalled(self, event: Recalled, now: float) -> Iterator[Effect]:
-        task = self.tasks.get(event.task)
-        if task is None or not task.server or not event.ok:
+        task = self._task_at(event)
+        if task is None or not event.ok:
             return
         at = task.server
         server = self.servers[at]

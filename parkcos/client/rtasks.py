@@ -31,7 +31,6 @@ class Submission:
     seed: list[int] = field(default_factory=list)
     """Of all its runs; none if its client has none."""
     rtask: RemoteTask | None = None
-    remote_id: int = 0
     start_time: float = field(default_factory=time.time)
     where: tuple[int, int] = (0, 0)
     """The server and node where it must run, 0 for any."""

@@ -223,10 +223,10 @@ class ClientShell:
         location = self._locations[effect.server]
         if isinstance(submission.rtask, RetriedTask):
             rtask: RemoteTask = submission.rtask
-            submission.rtask.runs_at(location, effect.server, submission.remote_id)
+            submission.rtask.runs_at(location, effect.server, effect.remote_id)
         else:
             kind = RetriedTask if submission.retries else RemoteTask
-            rtask = kind(self._network, location, effect.server, submission.remote_id, submission.name)
+            rtask = kind(self._network, location, effect.server, effect.remote_id, submission.name)
         rtask._watched = True
         submission.rtask = rtask
         submission.start_time = time.time()

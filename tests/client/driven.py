@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from parkcos.client.dispatch import Dispatch
@@ -10,6 +11,8 @@ from parkcos.client.dispatch_events import (
     Granted,
     NodeIsReady,
     Offered,
+    Recalled,
+    Refused,
     ReportAbandoned,
     ReportStatus,
     Run,
@@ -43,6 +46,9 @@ class Driven:
 
     def __call__(self, event: Any, now: float | None = None) -> list[Any]:
         self.now = self.now if now is None else now
+        if isinstance(event, Started | Ended | Refused | Recalled) and not event.server:
+            task = self.machine.tasks.get(event.task)  # said by the server where it is
+            event = replace(event, server=task.server if task is not None else 0)
         effects = self.machine.handle(event, self.now)
         self.machine.check()
         self.statuses += [(e.name, e.subject) for e in effects if isinstance(e, ReportStatus)]

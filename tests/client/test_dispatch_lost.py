@@ -6,12 +6,17 @@ from parkcos.client.dispatch_events import (
     CloseAsked,
     CloseNodeAsked,
     CloseServer,
+    Ended,
     Granted,
     NodeHasClosed,
     NodeHasFailed,
+    NodeIsReady,
     Offered,
     ProcessLost,
+    Recalled,
+    Refused,
     ReportRetried,
+    ReportStarted,
     Run,
     SchedulerLost,
     ServerIsDown,
@@ -20,11 +25,13 @@ from parkcos.client.dispatch_events import (
     ServerIsUp,
     SetupNode,
     SilenceSeen,
+    Started,
     Submitted,
     TimePassed,
     Want,
 )
 from parkcos.client.membership import END_WAIT_S
+from parkcos.client.placing import READY, SETUP
 from tests.client.driven import Driven, N, abandoned, info
 
 
@@ -152,3 +159,35 @@ def test_a_server_that_leaves_is_not_asked_to() -> None:
     assert c(Submitted(2, False)) == [], "nothing is sent to a server that leaves"
     c(ProcessLost(N + 1, "it has ended"))
     assert c(TimePassed(), END_WAIT_S) == [], "it knows itself whether another one takes its place"
+
+
+def test_what_a_server_says_of_a_task_that_is_elsewhere_is_not_heard() -> None:
+    c = Driven(servers=2)
+    assert c(Submitted(1, False, retries=1)) == [Run(1, N + 1, False)]
+    c(ServerIsDown(N + 1, "killed", restarts=True, asked=False))
+    assert c(ProcessLost(N + 1, "closed"))[-1] == Run(1, N + 2, False)
+    for stray in (Started(1, N + 1), Ended(1, 0.1, False, N + 1), Refused(1, "no", N + 1), Recalled(1, True, N + 1)):
+        assert c(stray) == [], "its first server's late word"
+        assert c.machine.tasks[1].server == N + 2
+    assert c(Ended(1, 0.1, False, N + 2)) == [ReportStarted(1, N + 2)]
+
+
+def test_what_a_server_calls_a_task_is_told_with_its_start() -> None:
+    c = Driven(servers=1)
+    c(Submitted(1, True))
+    c(Submitted(2, True))
+    (started,) = c(Started(1, N + 1, 77))
+    (ended,) = c(Ended(2, 0.1, False, N + 1, 78))
+    assert (started.remote_id, ended.remote_id) == (77, 78)
+
+
+def test_what_a_node_says_of_an_earlier_setup_is_not_heard() -> None:
+    c = Driven(servers=1)
+    c(NodeHasFailed(N, "killed", False, died=True))
+    c(NodeHasClosed(N))
+    c(Granted(N))
+    for stray in (NodeIsReady(N, 1), NodeHasFailed(N, "killed", True, False, 1), NodeHasClosed(N, "", False, 1)):
+        assert c(stray) == []
+        assert c.machine.nodes[N].state == SETUP
+    c(NodeIsReady(N, 2))
+    assert c.machine.nodes[N].state == READY

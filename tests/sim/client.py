@@ -90,28 +90,23 @@ class Client:
 
     def receive(self, sender: int, message: Any) -> None:
         match message:
-            case m.TaskStarted() | m.TaskEnded() | m.TaskRefused() | m.TaskRecalled() if not self.machine.is_at(
-                message.task, sender
-            ):
-                known = message.task in self.machine.tasks
-                self.world.happened["word of a task that is run anew elsewhere"] += known
-            case m.NodeReady() | m.NodeFailed() | m.NodeClosed() if not self.machine.is_of_now(
-                sender, message.setup_id
-            ):
-                self.world.happened["word of an earlier setup of a node"] += 1
-            case m.TaskStarted(_, task, _):
-                self.handle(d.Started(task))
-            case m.TaskEnded(_, task, _, seconds, _, cut):
-                self.handle(d.Ended(task, seconds, cut))
-                if task not in self.machine.tasks:
+            case m.TaskStarted(_, task, remote_id):
+                self.count_stray(task, sender)
+                self.handle(d.Started(task, sender, remote_id))
+            case m.TaskEnded(_, task, _, seconds, remote_id, cut):
+                self.count_stray(task, sender)
+                known = self.machine.tasks.get(task)
+                counts = known is not None and known.server == sender
+                self.handle(d.Ended(task, seconds, cut, sender, remote_id))
+                if known is not None and task not in self.machine.tasks:
                     self.world.tasks[self.number, task].outcome("ended")
-                else:
+                elif counts:
                     assert cut, f"task {task} has not ended, although its server says so"
                     self.world.happened["interrupted task to be run anew"] += 1
             case m.TaskRefused(_, task, error):
-                self.handle(d.Refused(task, error))
+                self.handle(d.Refused(task, error, sender))
             case m.TaskRecalled(_, task, ok):
-                self.handle(d.Recalled(task, ok))
+                self.handle(d.Recalled(task, ok, sender))
             case m.ServerUp(_, index, _, port, incarnation):
                 self.addresses[incarnation] = (sender, port)
                 self.handle(d.ServerIsUp(sender, incarnation, f"node{sender}", port, index))
@@ -124,14 +119,14 @@ class Client:
                 untrue = isinstance(server, Server) and server.killed_by_node and reason == KILLED
                 assert not untrue, f"{server} was ended by its node, and its client is told that it was {reason}"
                 self.handle(d.ServerIsDown(incarnation, reason, restarts, asked))
-            case m.NodeReady():
-                self.handle(d.NodeIsReady(sender))
-            case m.NodeFailed(_, error, setup, _):
+            case m.NodeReady(_, setup_id):
+                self.handle(d.NodeIsReady(sender, setup_id))
+            case m.NodeFailed(_, error, setup, setup_id):
                 self.note_failure(sender)
-                self.handle(d.NodeHasFailed(sender, error, setup, died=not setup))
-            case m.NodeClosed(_, reason, kept, _):
+                self.handle(d.NodeHasFailed(sender, error, setup, not setup, setup_id))
+            case m.NodeClosed(_, reason, kept, setup_id):
                 self.world.happened["node set up anew"] += kept
-                self.handle(d.NodeHasClosed(sender, reason, kept))
+                self.handle(d.NodeHasClosed(sender, reason, kept, setup_id))
             case m.Dismissed(_, reason):
                 self.world.happened["client closed for running nothing"] += 1
                 self.handle(d.CloseAsked(True, why=f"the scheduler has closed this client: {reason}"))
@@ -149,6 +144,10 @@ class Client:
                 self.handle(d.Granted(node))
             case m.NodeUnusable(_, info, reason):
                 self.handle(d.NodeHasFailed(info.incarnation, reason))
+
+    def count_stray(self, task: int, server: int) -> None:
+        known = self.machine.tasks.get(task)
+        self.world.happened["word of a task that is run anew elsewhere"] += known is not None and known.server != server
 
     def note_failure(self, node: int) -> None:
         """A node that fails again and again is not used any more."""
