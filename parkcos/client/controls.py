@@ -131,7 +131,7 @@ class Controls(Membership):
                 yield from self._give_node_up(number, node, reason, now)
         elif server is not None and SILENT in server.holds:
             at = self.nodes.get(server.node)
-            if at is not None and SILENT not in at.holds and self._abandons(at):
+            if at is not None and self._abandons(at):
                 server.down = server.gone = reason
                 yield from self._end_server(number, now)
                 yield Dismiss(number, reason)

@@ -342,7 +342,7 @@ class Membership(Placing):
     def _await_end(self, number: int, now: float) -> Iterator[Effect]:
         """Its node and its session both have a word to say; what it sent last may still be on its way."""
         server = self.servers[number]
-        server.ended_early = server.ended_early or (server.opened and server.state == OPENING)
+        server.ended_early = server.opened and server.state == OPENING
         self._retire(number)
         if server.down and server.gone:
             yield from self._end_server(number, now)

@@ -252,7 +252,6 @@ class NodeMachine:
         if self.phase != CLOSING:
             return
         for server in list(self.servers.values()):
-            server.restart, server.fork_at = False, None
             if not server.alive:
                 del self.servers[server.index]
                 continue

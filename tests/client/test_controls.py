@@ -818,3 +818,12 @@ def test_what_a_closing_place_cannot_be_told() -> None:
     assert c.told() == []
     for unknown in (suspend(77), silent(77), CloseServerAsked(77, True, True), CloseNodeAsked(77, True, True)):
         assert c(unknown) == []
+
+
+def test_a_server_that_is_suspended_before_it_is_ready_is_not_open_when_it_is_resumed() -> None:
+    c = Driven()
+    c.bring(N, 1, opened=False)
+    c(suspend(1001))
+    c(resume(1001))
+    assert c(Submitted(1, False)) == [], "it has yet to be ready"
+    assert c(ServerIsReady(1001)) == [Run(1, 1001, False)]

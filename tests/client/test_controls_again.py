@@ -319,3 +319,11 @@ def test_a_node_that_failed_and_is_lost() -> None:
             c(NodeHasClosed(N))
         assert set(abandoned(c(ProcessLost(N, "reset")))) == {2}
         assert c.told()[-1] == ("NodeAbandoned", N)
+
+
+def test_a_node_that_failed_and_was_closed_while_it_was_wanted_can_be_allocated_again() -> None:
+    c = ready(1)
+    fail(c, 1001)
+    assert c(CloseNodeAsked(N, terminate=True, restart=False)) == []
+    c(Reallocated())
+    assert c(Offered(info(N), 1)) == [Want(N, 1)]

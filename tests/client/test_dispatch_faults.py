@@ -26,6 +26,7 @@ from parkcos.client.dispatch_events import (
     Offered,
     OpenServer,
     ProcessLost,
+    ReportAbandoned,
     ReportRetried,
     ReportStarted,
     Run,
@@ -43,7 +44,8 @@ from parkcos.client.dispatch_events import (
     TurnBegun,
     Want,
 )
-from parkcos.client.membership import EARLY_ENDS_MAX
+from parkcos.client.membership import EARLY_ENDS_MAX, END_WAIT_S
+from parkcos.client.placing import HANGS_S
 from tests.client.test_dispatch import Driven, M, N, abandoned, info
 
 
@@ -350,3 +352,45 @@ def test_what_a_node_says_that_is_only_reserved_again_is_of_now() -> None:
     c(Granted(N))
     assert not c.machine.is_of_now(N, 1), "of the setup that has failed"
     assert c.machine.is_of_now(N, 2)
+
+
+def test_a_task_that_hung_past_its_limit_is_not_run_again() -> None:
+    c = Driven(servers=1)
+    c(Submitted(1, False, timeout_s=1.0, retries=1))
+    c(Started(1))
+    assert c.machine.next_deadline() == 1.0 + HANGS_S
+    assert c(TimePassed(), 1.0 + HANGS_S) == [CloseServer(N, N + 1, terminate=True, restart=True)]
+    c(ServerIsDown(N + 1, "its node killed it", restarts=True, asked=True))
+    (told,) = c(ProcessLost(N + 1, "closed"))
+    assert isinstance(told, ReportAbandoned)
+    assert told.timed_out
+
+
+def test_the_earliest_of_all_deadlines_counts() -> None:
+    c = Driven(servers=2)
+    c(Submitted(1, False, timeout_s=5.0))
+    c(Started(1))
+    c(ServerIsDown(N + 2, "killed", restarts=True, asked=False), 100.0)
+    assert c.machine.next_deadline() == 5.0 + HANGS_S, "before a server's second word"
+    c.machine.check()
+
+
+def test_a_node_that_has_lost_a_server_is_as_busy_as_the_others_are() -> None:
+    c = Driven()
+    c.bring(N, 2)
+    c.bring(M, 4)
+    for task, node in ((1, M), (2, N)):
+        c(Submitted(task, False, node=node))
+    c(ServerIsDown(c.machine.tasks[2].server, "killed", restarts=True, asked=False))
+    c(ProcessLost(c.machine.tasks[2].server, "closed"))
+    (run,) = c(Submitted(3, False))
+    assert c.machine.servers[run.server].node == N, "nothing runs there"
+
+
+def test_what_a_node_has_yet_to_say_is_forgotten_with_it() -> None:
+    c = Driven(servers=1)
+    c(ProcessLost(N + 1, "closed"))
+    c(TimePassed(), END_WAIT_S)
+    assert c.machine._unsaid
+    c(ProcessLost(N, "closed"))
+    assert not c.machine._unsaid

@@ -545,3 +545,18 @@ def test_a_client_that_the_node_does_not_serve_any_more_is_told() -> None:
     assert node(CloseAsked(A, True)) == [], "it was not the client that asked"
     assert node(SetupAsked(B, 2, False, PB)) == [OpenZygote(B)]
     assert node(SetupAsked(B, 2, False, PB)) == [], "asked twice"
+
+
+def test_the_next_client_hears_nothing_of_the_setup_of_the_one_before() -> None:
+    node = Driven(ReserveAsked(S, A, PA), SetupAsked(A, 1, False, PA, 7))
+    node(ZygoteExited("killed"))
+    node(ReserveAsked(S, B, PB))
+    assert node(ReleaseAsked(B))[0] == ToClient(PB, m.NodeClosed(B, setup_id=0))
+
+
+def test_the_zygote_of_the_next_client_is_not_killed_in_the_place_of_the_last() -> None:
+    node = Driven(ReserveAsked(S, A, PA), SetupAsked(A, 1, False))
+    node(CloseAsked(A, True))
+    assert node.machine.next_deadline() == GRACE_S
+    node(ZygoteExited("killed"))
+    assert node.machine.next_deadline() is None

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from parkcos.cluster import messages as m
 from parkcos.scheduler.state import (
     HELD,
+    LEFT_MAX,
     LOST,
     OFFERED,
     RELEASING,
@@ -351,3 +352,39 @@ def test_any_node_lost_in_a_clients_turn_is_told_when_it_is_wanted() -> None:
     s = Driven(NodeReported(info(N), 0), asked(A), ClientWanted(A, N, 0))
     assert s(NodeLost(N, "killed")) == []
     assert s(ClientWanted(A, N, 1)) == [to(A, m.NodeUnusable(A, info(N), LOST))], "it was offered a second time"
+
+
+def test_a_client_that_left_and_asks_again_gets_its_node_when_that_is_free() -> None:
+    s = held()
+    s(ClientLeft(A))
+    s(asked(A))
+    assert s.state(N) == RELEASING
+    assert s(NodeReported(info(N), 0)) == [to(A, m.NodeOffer(A, info(N)))]
+
+
+def test_a_node_that_had_lost_its_client_is_offered_to_it_again() -> None:
+    s = held()
+    assert s(NodeReported(info(N), 0, lost=A)) == [to(A, m.NodeOffer(A, info(N)))]
+    s = held()
+    s(ClientWanted(A, N, 1))
+    s(NodeReported(info(N), 0, lost=A))
+    s(ClientWanted(A, N, 1))
+    s(NodeAnswered(N, A, True, ""))
+    assert s(NodeReported(info(N), 0)) == [], "what it wanted before was fulfilled"
+
+
+def test_the_next_client_does_not_hear_of_what_was_lost_in_the_turn_before() -> None:
+    s = held(asked(B))
+    s(NodeLost(N, "killed"))
+    s(ClientLeft(A))
+    assert not s.machine.lost
+    assert s(ClientWanted(B, N, 1)) == []
+
+
+def test_of_clients_that_left_the_last_are_remembered() -> None:
+    s = Driven()
+    for client in range(1, LEFT_MAX + 2):
+        s(asked(client))
+        s(ClientLeft(client))
+    assert next(iter(s.machine._left)) == 2
+    assert len(s.machine._left) == LEFT_MAX
