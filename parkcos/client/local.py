@@ -94,6 +94,7 @@ class LocalCluster:
             )
         config = {
             "host": network.own.addr,
+            "automatic": network.options.host is None,
             "name": self.name,
             "cpus": self.cpus,
             "ca_seed": keys.ca_seed.hex(),

@@ -43,12 +43,14 @@ class Interface:
         addr: numeric, IPv4 or IPv6.
         broadcast: the IPv4 broadcast address of its network, ``None`` when it has none.
         computed: nobody has set that at the interface; it follows from address and mask.
+        running: it has a cable, or whatever it needs instead.
     """
 
     name: str
     addr: str
     broadcast: str | None = None
     computed: bool = False
+    running: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ def local_interfaces() -> tuple[Interface, ...]:
             addr = numeric_address(entry.address) if entry.family in (socket.AF_INET, socket.AF_INET6) else None
             if addr is not None:
                 broadcast, computed = _broadcast_address(entry) if entry.family == socket.AF_INET else (None, False)
-                (connected if running else waiting).append(Interface(name, addr, broadcast, computed))
+                (connected if running else waiting).append(Interface(name, addr, broadcast, computed, running))
     return (*connected, *waiting)
 
 
@@ -122,6 +124,7 @@ def choose_address(
     host: str | None = None,
     interfaces: Sequence[Interface] | None = None,
     routed: Callable[[], str | None] = routed_address,
+    kept: str = "",
 ) -> OwnAddress:
     """Return the address that this process should bind to and announce.
 
@@ -133,12 +136,13 @@ def choose_address(
         host: an address of this machine (IPv4 or IPv6), or a name that means one.
         interfaces: this machine's addresses; asked of the system when not given.
         routed: gives the own address with the default route, asked only when there is a choice.
+        kept: what it has taken before, and keeps, unless it is lost or better ones have come.
 
     Raises:
         ConfigError: *host* cannot be resolved, or isn't an address of this machine.
     """
     known = tuple(local_interfaces() if interfaces is None else interfaces)
-    return _automatic(known, routed) if host is None else _explicit(host, known)
+    return _automatic(known, routed, kept) if host is None else _explicit(host, known)
 
 
 def broadcast_targets(own: OwnAddress, port: int, *, multicast: bool = False) -> list[tuple[str, int]]:
@@ -157,7 +161,7 @@ def broadcast_targets(own: OwnAddress, port: int, *, multicast: bool = False) ->
     return [(addr, port) for addr in addresses]
 
 
-def _automatic(known: tuple[Interface, ...], routed: Callable[[], str | None]) -> OwnAddress:
+def _automatic(known: tuple[Interface, ...], routed: Callable[[], str | None], kept: str) -> OwnAddress:
     usable = [i for i in known if ":" not in i.addr and not is_loopback(i.addr) and not _link_local(i.addr)]
     if not usable:
         usable = [i for i in known if ":" in i.addr and not is_loopback(i.addr) and not _on_one_cable(i.addr)]
@@ -165,9 +169,12 @@ def _automatic(known: tuple[Interface, ...], routed: Callable[[], str | None]) -
         others = _listed([i for i in known if not is_loopback(i.addr)])
         why = f"{_LOOPBACK} (this machine has no other address that is up{others}; only it can reach this process)"
         return OwnAddress(_LOOPBACK, _loopbacks(known, _LOOPBACK), why, loopback_only=True)
-    default = routed() if len(usable) > 1 else None
-    best = min(usable, key=lambda i: (_virtual(i), i.addr != default))  # the first of equals
-    if best.addr == default:
+    before = next((i for i in usable if i.addr == kept and i.running and not _virtual(i)), None)
+    default = routed() if len(usable) > 1 and before is None else None
+    best = before or min(usable, key=lambda i: (_virtual(i), i.addr != default))  # the first of equals
+    if best is before and len(usable) > 1:
+        reason = "as before"
+    elif best.addr == default:
         reason = "has the default route"
     elif len(usable) == 1:
         reason = "the only one"  # of its kind

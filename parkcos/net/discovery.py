@@ -101,18 +101,12 @@ class Discovery:
         old_mac_key: bytes | None = None,
     ) -> None:
         self._gate = gate
-        self._own = own
         self._udp_port = udp_port
-        self._targets = [
-            target
-            for port in dict.fromkeys(target_ports)
-            for target in broadcast_targets(own, port, multicast=multicast)
-        ]
         self._target_ports = tuple(dict.fromkeys(target_ports))
+        self._wants_multicast = multicast
+        self._settle(own)
         self.paused = False
         """While it is, this process announces itself to nobody but those that it greets, and hears nobody."""
-        self._mute = own.loopback_only and ":" in own.addr  # there is neither broadcast nor multicast
-        self._multicast = not self._mute and (multicast or ":" in own.addr)
         self._announce = announce
         self._heard = heard
         self._left = left
@@ -121,13 +115,23 @@ class Discovery:
         self._clock = clock
         self._enabled = enabled
         self._chance = chance or random.Random()
-        self._local = own.loopback_only or is_loopback(own.addr)
         self._incarnation = -1
         self._private: socket.socket | None = None
         self._transports: list[asyncio.DatagramTransport] = []
         self._timer: asyncio.TimerHandle | None = None
         self._rounds = 0
         self._complaints: set[tuple[str, str]] = set()
+
+    def _settle(self, own: OwnAddress) -> None:
+        self._own = own
+        self._targets = [
+            target
+            for port in self._target_ports
+            for target in broadcast_targets(own, port, multicast=self._wants_multicast)
+        ]
+        self._mute = own.loopback_only and ":" in own.addr  # there is neither broadcast nor multicast
+        self._multicast = not self._mute and (self._wants_multicast or ":" in own.addr)
+        self._local = own.loopback_only or is_loopback(own.addr)
 
     @property
     def private_port(self) -> int:
@@ -185,14 +189,23 @@ class Discovery:
         if self._private is not None:
             self._tick()
 
+    async def move(self, own: OwnAddress) -> None:
+        """Go on at another address, or with other interfaces, as if it were the start.  Raises: ConfigError."""
+        self._shut()
+        self._settle(own)
+        await self.start()
+
     def close(self) -> None:
         """Say farewell, stop announcing and hearing, and close the sockets.  May be called twice."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         if self._private is not None:
             said = self._announce()
             self._broadcast(Leaving(said.addr, said.port, said.incarnation))
+        self._shut()
+
+    def _shut(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._private = None
         for transport in self._transports:
             transport.close()

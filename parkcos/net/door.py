@@ -10,7 +10,7 @@ import errno
 import logging
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -59,24 +59,13 @@ class Door:
         Raises: ConfigError naming the ports that are taken.
         """
         for port in ports:
-            bound: list[socket.socket] = []
             try:
-                for addr in addrs:
-                    sock = own(socket.socket(socket.AF_INET6 if ":" in addr else socket.AF_INET, socket.SOCK_STREAM))
-                    bound.append(sock)
-                    sock.setblocking(False)
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    sock.bind((addr, port))
-                    sock.listen(512)
-                    port = sock.getsockname()[1]
+                self.listeners = _bound(addrs, port)
             except OSError as error:
-                for sock in bound:
-                    sock.close()
                 if error.errno in (errno.EADDRINUSE, errno.EACCES):
                     continue
                 raise ConfigError(f"cannot listen at {addrs[0]} port {port}: {error.strerror}") from None
-            self.listeners = bound
-            return port
+            return _at(self.listeners[0]).port
         shown = ", ".join(map(str, ports[:5]))
         raise ConfigError(
             f"TCP port {shown} of {addrs[0]} is taken by another process (or not allowed): "
@@ -88,9 +77,29 @@ class Door:
         for sock in self.listeners:
             self.hub.io.loop.add_reader(sock.fileno(), self._accept, sock)
 
+    def move(self, addrs: Sequence[str], is_there: Callable[[str], bool]) -> None:
+        """Listen at these addresses, too, and no longer where this machine is not.
+
+        is_there: whether it has an address.  Raises: ConfigError if the port is taken there.
+        """
+        port = self.hub.own.port
+        missing = [addr for addr in addrs if addr not in {_at(sock).addr for sock in self.listeners}]
+        try:
+            new = _bound(missing, port)
+        except OSError as error:
+            raise ConfigError(f"cannot listen at {missing[0]} port {port}: {error.strerror}") from None
+        gone = [sock for sock in self.listeners if not is_there(_at(sock).addr)]
+        for sock in new:
+            self.hub.io.loop.add_reader(sock.fileno(), self._accept, sock)
+        self._close(gone)
+        self.listeners = [*(sock for sock in self.listeners if sock not in gone), *new]
+
     def close(self) -> None:
         """Accept nobody any more; greetings that are under way go on."""
-        for sock in self.listeners:
+        self._close(self.listeners)
+
+    def _close(self, listeners: Sequence[socket.socket]) -> None:
+        for sock in listeners:
             self.hub.io.loop.remove_reader(sock.fileno())
             sock.close()
 
@@ -196,6 +205,30 @@ class Door:
             if peer is None or peer.incarnation not in (0, hello.incarnation):
                 peer = hub.book.new_peer(Location(hello.addr, hello.port), hello.incarnation)
         return peer
+
+
+def _bound(addrs: Sequence[str], port: int) -> list[socket.socket]:
+    """Sockets that listen at these addresses, all at the same port.  port: 0: any.  Raises: OSError."""
+    bound: list[socket.socket] = []
+    try:
+        for addr in addrs:
+            sock = own(socket.socket(socket.AF_INET6 if ":" in addr else socket.AF_INET, socket.SOCK_STREAM))
+            bound.append(sock)
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((addr, port))
+            sock.listen(512)
+            port = _at(sock).port
+    except OSError:
+        for sock in bound:
+            sock.close()
+        raise
+    return bound
+
+
+def _at(sock: socket.socket) -> Location:
+    addr, port = sock.getsockname()[:2]
+    return Location(addr, port)
 
 
 async def read_hello(link: Link) -> Hello:

@@ -324,6 +324,8 @@ class Hub:
             peer.dialable = proven_at is not None
             peer.proven_at = proven_at
             peer.addresses = tuple(dict.fromkeys(announced if proven_at is None else (proven_at, *announced)))
+        elif proven_at is not None and proven_at not in peer.addresses:  # it has moved, and comes from its new address
+            peer.proven_at, peer.addresses = proven_at, tuple(announced)
         peer.name, peer.roles = hello.name, hello.roles
         peer.location = announced[0]
         same, replaced = self.book.enter(peer, hello.incarnation, announced, proven_at)
@@ -458,6 +460,10 @@ class Hub:
             waiters, peer.waiters = peer.waiters, []
         for tell in waiters:
             tell(ok)
+
+    def break_off(self, peer: Peer, reason: str) -> None:
+        """Its connection leads nowhere any more: make another one."""
+        self._lost(peer, peer.link, reason)
 
     def _lost(self, peer: Peer, link: Link | None, reason: str) -> None:
         """A connection broke."""

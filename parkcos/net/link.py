@@ -62,6 +62,11 @@ class Link:
         self._writer_armed = False
 
     @property
+    def own_addr(self) -> str:
+        """This side's address."""
+        return str(self.sock.getsockname()[0])
+
+    @property
     def peer_addr(self) -> str:
         """The address at the other end, as this machine sees it: behind NAT not that side's own."""
         return self.peer_text.rpartition(":")[0].strip("[]")

@@ -40,9 +40,10 @@ from parkcos.net.peer_status import PeerStatus, PeerStatuses
 from parkcos.net.refs import RemoteTask, restore_task
 from parkcos.net.relay import Relay
 from parkcos.net.requests import Requests, must_be_encodable
+from parkcos.net.roaming import Roaming
 from parkcos.net.router import Router
 from parkcos.net.senders import WaitingSenders
-from parkcos.net.session import PROTOCOL, Hello
+from parkcos.net.session import ADDRS_MAX, PROTOCOL, Hello
 
 if TYPE_CHECKING:
     from parkcos.kernel import Channel
@@ -71,10 +72,10 @@ class Network:
         self.options = options
         self.incarnation = int.from_bytes(random_bytes(8)) >> 1 | 1
         self.name = options.name or socket.gethostname()
-        self.addresses: list[OwnAddress] = list(options.addresses) or own_addresses(options.host)
-        self.own: OwnAddress = self.addresses[0]
+        self.addresses: list[OwnAddress] = list(options.addresses) or own_addresses(options.host, options.kept)
         own_addrs = [own.addr for own in self.addresses]
-        told_addrs = told_addresses(own_addrs, options.ext_host)
+        self.told = told_addrs = told_addresses(own_addrs, options.ext_host)
+        """The addresses that others are told."""
         self.services: dict[str, OnService] = {}
         """Called in the thread that read the message, one call at a time: the kernel thread if it was idle, between
         tasks, else the I/O thread.  They must not block.  What they pass on by `io.call`, in either thread, or by
@@ -113,7 +114,7 @@ class Network:
                 own,
                 options.udp_port,
                 options.target_udp_ports,
-                partial(self._announce, told),
+                partial(self._announce, number),
                 self._heard,
                 self._left,
                 mac_key,
@@ -121,8 +122,9 @@ class Network:
                 multicast=options.multicast,
                 old_mac_key=old_mac_key,
             )
-            for own, told in zip(self.addresses, told_addrs, strict=False)
+            for number, own in enumerate(self.addresses)
         ]
+        self._roaming: Roaming | None = None
         self.meet_neighbours: Callable[[], Any] | None = None
         """Gives what to yield before all peers are asked for a name, to know who they are."""
         self.files = Files(self, options.dest_path, options.max_file_size)
@@ -130,6 +132,11 @@ class Network:
         level = logging.INFO if options.say_address else logging.DEBUG
         why = " and ".join(own.why for own in self.addresses)
         logger.log(level, "%s uses address %s, TCP port %d", self.name, why, port)
+
+    @property
+    def own(self) -> OwnAddress:
+        """The first of the own addresses."""
+        return self.addresses[0]
 
     def start(self) -> None:
         """Begin to accept connections and to announce this process.  Not in the I/O thread."""
@@ -140,12 +147,16 @@ class Network:
         self.kernel.post(self.hub.lookout.attach, self.kernel)
         for discovery in self.discoveries:
             await discovery.start()
+        self._roaming = Roaming(self)
+        self._roaming.start()
 
     def close(self) -> None:
         """Say goodbye to all peers and close all sockets.  Not in the I/O thread."""
         self.io.run(self._close()).result(10)
 
     async def _close(self) -> None:
+        if self._roaming is not None:
+            await self._roaming.close()
         for discovery in self.discoveries:
             discovery.close()
         await self.files.close()
@@ -256,9 +267,9 @@ class Network:
         for discovery in self.discoveries:
             self.io.call(discovery.greet, addr, udp_port)
 
-    def _announce(self, addr: str) -> Announce:
+    def _announce(self, number: int) -> Announce:
         roles, own = self.options.roles, self.hub.own
-        return Announce(addr, own.port, self.incarnation, self.name, roles, PROTOCOL, reply=False)
+        return Announce(self.told[number], own.port, self.incarnation, self.name, roles, PROTOCOL, reply=False)
 
     def _heard(self, announce: Announce, source: tuple[str, int]) -> None:
         if announce.incarnation != self.incarnation:
@@ -272,10 +283,11 @@ class Network:
         if announce.incarnation == self.incarnation or not self.options.dial_roles.intersection(announce.roles):
             return
         peer = self.hub.by_incarnation.get(announce.incarnation)
-        if peer is not None and peer.state is not GONE:
-            return
         at = Location(announce.addr, announce.port)
-        if source in ("", announce.addr):
+        if peer is not None and peer.state is not GONE:
+            if peer.dialable and at not in peer.addresses:  # it has moved
+                peer.addresses = (at, *peer.addresses)[:ADDRS_MAX]
+        elif source in ("", announce.addr):
             self.hub.peer_at(at)
         else:
             self.hub.peer_at(at, announce.incarnation, (at, Location(source, announce.port)), anew=True)

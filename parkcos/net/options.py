@@ -47,6 +47,8 @@ class NetworkOptions:
     pulse_s: float = 5.0
     version: str = "0"
     say_address: bool = True
+    kept: str = ""
+    """Without `host`, the own address is this one, while the machine has it."""
     dest_path: Path | None = None
     """Received files lie below it; None: a folder of the user's own below the temp folder."""
     max_file_size: int | None = None
@@ -80,7 +82,7 @@ class NetworkOptions:
         self.identity = identity_of(self, self.name)
         if self.identity is not None:
             self.identity.server_context()
-        self.addresses = own_addresses(self.host)
+        self.addresses = own_addresses(self.host, self.kept)
 
 
 def _is_port(port: object, least: int) -> bool:
@@ -94,10 +96,10 @@ def identity_of(options: NetworkOptions, name: str) -> Identity | None:
     return TlsIdentity(options.keys, name) if options.keys else None
 
 
-def own_addresses(host: str | Sequence[str] | None) -> list[OwnAddress]:
-    """The addresses that `host` means, the first one first.  Raises: ConfigError."""
+def own_addresses(host: str | Sequence[str] | None, kept: str = "") -> list[OwnAddress]:
+    """The addresses that `host` means, the first one first.  kept: see `choose_address`.  Raises: ConfigError."""
     hosts = [host] if host is None or isinstance(host, str) else list(host)
-    return [choose_address(one) for one in hosts]
+    return [choose_address(one, kept=kept) for one in hosts]
 
 
 def told_addresses(own: Sequence[str], ext_host: str | Sequence[str] | None) -> list[str]:

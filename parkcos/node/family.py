@@ -40,6 +40,8 @@ PIPES = 3
 class ServerConfig(msgspec.Struct, array_like=True, frozen=True):
     """What every server of a client needs to know.
 
+    hosts: the node's addresses.
+    automatic: they were not given, and are others when the machine has others.
     keys: None in a cluster without a secret.
     certificates: with what is in the files, which the server's user may perhaps not read.
     max_file_size: in bytes; None for no bound.
@@ -60,6 +62,7 @@ class ServerConfig(msgspec.Struct, array_like=True, frozen=True):
     max_file_size: int | None = None
     patience_s: float = 0.0
     alive_s: float = 0.0
+    automatic: bool = False
 
 
 class Message(msgspec.Struct, array_like=True, tag=True):

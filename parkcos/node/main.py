@@ -278,7 +278,8 @@ def _run_local(args: argparse.Namespace, client_user: ClientUser | None) -> int:
     config = json.loads(line)
     ca_seed, mac_key = bytes.fromhex(config["ca_seed"]), bytes.fromhex(config["mac_key"])
     options = NetworkOptions(
-        host=config["host"],
+        host=None if config["automatic"] else config["host"],
+        kept=config["host"],
         tcp_ports=(0,),
         name=config["name"],
         keys=ClusterKeys(ca_seed, mac_key, name=config["keys_name"]),

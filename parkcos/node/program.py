@@ -444,6 +444,7 @@ class NodeProgram:
                     max_file_size=options.max_file_size,
                     patience_s=self._patience_s,
                     alive_s=self._alive_s,
+                    automatic=options.host is None,
                 ),
                 str(directory),
             )

@@ -387,7 +387,8 @@ class Server:
 def network_options(config: family.ServerConfig) -> NetworkOptions:
     """What all servers of a client have in common."""
     return NetworkOptions(
-        host=config.hosts,
+        host=None if config.automatic else config.hosts,
+        kept=config.hosts[0],
         ext_host=config.ext_hosts,
         name=config.node_name,
         keys=config.keys,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -66,6 +67,18 @@ def test_without_a_route_the_first() -> None:
 
 def test_a_route_through_something_unknown() -> None:
     assert choose_address(None, [LO, ETH0, ETH1], route("100.64.0.1")).addr == "10.0.0.5"
+
+
+def test_what_was_taken_before_is_kept_while_it_is_there() -> None:
+    own = choose_address(None, [LO, ETH0, ETH1], never, kept="192.168.7.5")
+    assert (own.addr, own.interfaces) == ("192.168.7.5", (ETH0, ETH1))
+    assert own.why == "192.168.7.5 (eth1, as before; others: 10.0.0.5 eth0)"
+    assert choose_address(None, [LO, ETH0], never, kept="192.168.7.5").addr == "10.0.0.5"
+    assert choose_address(None, [LO, ETH0], never, kept="127.0.0.1").addr == "10.0.0.5"
+    assert choose_address(None, [LO, DOCKER, ETH0], no_route, kept="172.17.0.1").addr == "10.0.0.5"
+    without_cable = dataclasses.replace(ETH1, running=False)
+    assert choose_address(None, [LO, ETH0, without_cable], no_route, kept="192.168.7.5").addr == "10.0.0.5"
+    assert choose_address(None, [LO, without_cable], never, kept="192.168.7.5").addr == "192.168.7.5"
 
 
 @pytest.mark.parametrize(
@@ -227,7 +240,13 @@ def test_what_the_system_says(monkeypatch: pytest.MonkeyPatch) -> None:
         lambda: {name: SimpleNamespace(isup=row[1], flags=row[2]) for name, row in table.items()},
     )
     second = Interface("eth1", "10.1.0.5", "10.1.0.255")
-    assert local_interfaces() == (LO, LO6, second, Interface("eth1", "fd00::5"), ETH0)
+    assert local_interfaces() == (
+        LO,
+        LO6,
+        second,
+        Interface("eth1", "fd00::5"),
+        dataclasses.replace(ETH0, running=False),
+    )
     assert choose_address(routed=no_route).addr == "10.1.0.5"
     del table["eth1"]
     assert choose_address(routed=never).addr == "10.0.0.5"  # rather than loopback for ever
