@@ -139,6 +139,7 @@ class Pycos:
         if _networked or len(given) > 1 or not discover_peers:
             parkcos.Parkcos(**given)
             _ = parkcos.Parkcos.instance().network  # now, so that what is wrong with the options is said here
+        parkcos.Parkcos.instance().kernel.finish_at_exit()
 
     @classmethod
     def instance(cls, *args: Any, **kwargs: Any) -> Pycos:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from parkcos.errors import ConfigError, HotSwapException, TaskTerminated, UsageError, WouldHang
 from parkcos.kernel import failures, registry
+from parkcos.kernel.exits import LaterHandlers
 from parkcos.kernel.explain import add_loop_note
 from parkcos.kernel.loop import Loop
 from parkcos.kernel.names import Names
@@ -77,6 +78,7 @@ class Kernel(Loop):
         self._joiners: list[Callable[[], None]] = []
         self._atexit: list[tuple[float, int, Callable[..., object], tuple[Any, ...], dict[str, Any]]] = []
         self._atexit_number = itertools.count()
+        self._later: LaterHandlers | None = None
         self._thread: threading.Thread | None = None
         self._gone = threading.Event()
 
@@ -312,8 +314,12 @@ class Kernel(Loop):
     def finish_at_exit(self) -> None:
         """At its end the program waits for all non-daemon tasks, then stops this kernel.
 
-        A KeyboardInterrupt, before or during that wait, interrupts the tasks; the next one ends the program.
+        A KeyboardInterrupt, before or during that wait, interrupts the tasks; the next one ends the program.  What is
+        registered with Python's ``atexit`` from now on is called before the wait.
         """
+        if self._later is not None:
+            return
+        self._later = LaterHandlers()
         # Before Python shuts its thread pools: a program whose main part has ended goes on in its tasks, and those
         # may resolve names or read files in a pool. The pools' own hook must be registered first to be called last.
         importlib.import_module("concurrent.futures.thread")
@@ -326,6 +332,8 @@ class Kernel(Loop):
         try:
             if getattr(sys, "last_type", None) is KeyboardInterrupt:
                 self.interrupt()
+            if self._later is not None:
+                self._later.call()
             self.join()
         except KeyboardInterrupt:
             self.interrupt()
