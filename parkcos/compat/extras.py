@@ -7,7 +7,7 @@ import pickle
 import sys
 import warnings
 from collections.abc import Generator
-from typing import Any, TextIO
+from typing import Any, Self, TextIO
 
 from parkcos.compat import config
 from parkcos.kernel import AsyncThreadPool, Semaphore, operation
@@ -36,6 +36,33 @@ class Logger(logging.Logger):
         self.handler = logging.StreamHandler(stream)
         self.addHandler(self.handler)
         self.show_ms(log_ms)
+
+    def setLevel(self, level: int | str) -> None:
+        """From now on, what is below `level` is not written."""
+        super().setLevel(level)
+        self._cache.clear()  # type: ignore[attr-defined]  # the manager, which does it for others, does not know this one
+
+    def log(self, msg: Any, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
+        """Write ``msg % args`` whatever the level is; with a level before `msg`, as `logging` does."""
+        if isinstance(msg, int) and args:
+            super().log(msg, *args, **kwargs)
+        else:
+            self._log(logging.INFO, msg, args, **kwargs)
+
+    @property
+    def stream(self) -> Any:
+        """To which it writes; may be set."""
+        return self.handler.stream
+
+    @stream.setter
+    def stream(self, stream: TextIO) -> None:
+        self.handler.setStream(stream)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.flush()
 
     def show_ms(self, flag: bool) -> None:
         """Whether lines have milliseconds."""

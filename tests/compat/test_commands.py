@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from parkcos.compat.commands import command, node_options, scheduler_options
@@ -37,6 +39,48 @@ def test_short_secrets_are_those_of_the_programs() -> None:
     assert node_options(["-s", "test"]) == scheduler_options(["--secret=test"]) == ["--secret", "pycos-secret-test"]
     assert node_options(["-s", "long enough"]) == ["--secret", "long enough"]
     assert node_options(["--secret_file", "file"]) == ["--secret_file", "file"]
+
+
+SAVED = """[DEFAULT]
+cpus = 2
+host = ['127.0.0.1']
+ext_host = []
+scheduler_port = 9800
+node_ports = ['20000-20003']
+ipv4_udp_multicast = False
+name = me
+dest_path =
+max_file_size = 10m
+secret = 50%
+serve = -1
+msg_timeout = 10
+daemon = True
+clean = False
+peers = ['127.0.0.1:3000', "10.0.0.1:9705"]
+loglevel = True
+"""
+
+
+def test_a_configuration_that_pycos_has_saved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "saved"
+    path.write_text(SAVED)
+    assert node_options(["--config", str(path), "-i", "10.0.0.7", "--serve", "3"]) == [
+        "--cpus=2", "--node_ports=20000-20003", "--name=me", "--max_file_size=10m", "--serve=-1", "--daemon",
+        "--peer=127.0.0.1:3000", "--peer=10.0.0.1:9705", "--debug", "-i", "10.0.0.7", "--serve", "3",
+        "--secret", "pycos-secret-50%", "--udp_port", "9801",
+    ]  # fmt: skip
+    path.write_text("[DEFAULT]\nhost = [__import__('os').abort()]\n")
+    run = command("dispycosnode.py")
+    assert run is not None and run([f"--config={path}"]) == 2
+    assert "host = [__import__('os').abort()]: give a list" in capsys.readouterr().err
+
+
+def test_a_configuration_of_parkcos_is_left_to_parkcosnode(tmp_path: Path) -> None:
+    path = tmp_path / "saved"
+    for text in '{"cpus": 2}', "":
+        path.write_text(text)
+        assert node_options(["--config", str(path)]) == ["--config", str(path)]
+    assert node_options(["--config", "not there"]) == ["--config", "not there"]
 
 
 def test_which_programs_are_pycos_s_own() -> None:

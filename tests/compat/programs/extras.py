@@ -21,7 +21,15 @@ log.info("seen %s", 1)
 log.debug("not seen")
 log.setLevel(log.DEBUG)
 log.warn("now")
-log.flush()
+log.setLevel(log.ERROR)
+log.info("not seen")
+with log:
+    log.log("written %s%%", 100)
+    log.log(log.INFO, "not seen")
+elsewhere = io.StringIO()
+log.stream, stream = elsewhere, log.stream
+log.error("elsewhere")
+print(elsewhere.getvalue()[len("2000-01-01 00:00:00 ") : -1])
 for line in stream.getvalue().splitlines():
     print(line[len("2000-01-01 00:00:00 ") :])
 
@@ -29,5 +37,7 @@ for line in stream.getvalue().splitlines():
 # > False
 # > 1 None
 # > {'x': 1}
+# > mine - elsewhere
 # > mine - seen 1
 # > mine - now
+# > mine - written 100%
