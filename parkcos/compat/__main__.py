@@ -110,6 +110,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not sys.flags.safe_path:
         sys.path[0] = folder
     alias.install()
+    alias.install_in_children()
     rewrite_modules_of(folder)
     module = types.ModuleType("__main__")
     vars(module).update(__file__=path, __builtins__=__builtins__, __spec__=None, __cached__=None)

@@ -60,6 +60,24 @@ def install() -> None:
         sys.meta_path.insert(0, AliasFinder())
 
 
+def install_in_children() -> None:
+    """So it is in the processes that this one starts, with `subprocess` or `multiprocessing`, if they are of Python."""
+    folder = os.path.join(os.path.dirname(__file__), "started")
+    others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != folder]
+    os.environ["PYTHONPATH"] = os.pathsep.join([folder, *others])
+    if folder not in sys.path:  # which those of `multiprocessing` are given, instead of that variable
+        sys.path.insert(1, folder)
+
+
+def take_place(name: str) -> None:
+    """In such a process, at its first import of `name`: it is this layer's."""
+    install()
+    main = getattr(sys.modules["__main__"], "__file__", None)
+    if main is not None:
+        rewrite_modules_of(os.path.dirname(os.path.realpath(main)))
+    sys.modules[name] = importlib.import_module(f"parkcos.compat.{_HERE[name]}")
+
+
 def at_server() -> str:
     """Called where the client's code is opened, once, in the client's folder."""
     from parkcos.compat import runtime

@@ -42,6 +42,33 @@ def test_pycos_beside_the_program_is_not_taken(local: Programs) -> None:
     assert local.run("import pycos.netpycos\nprint(pycos.netpycos.RTI.__name__)\n") == ["RPS"]
 
 
+@pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
+def test_processes_of_multiprocessing_have_pycos(local: Programs, method: str) -> None:
+    lines = local.run(
+        "import multiprocessing, sys\n"
+        "import pycos.netpycos as pycos\nfrom pycos.dispycos import *\n"
+        "def proc(n, task=None):\n    yield\n    return n\n"
+        "def child(n):\n"
+        "    sys.modules.pop('pycos.asyncfile', None)\n"
+        "    import pycos.asyncfile, asyncoro\n"
+        "    print(asyncoro.Coro is pycos.Task, Scheduler.TaskCreated, n, proc.__module__ != '__main__', flush=True)\n"
+        "if __name__ == '__main__':\n"
+        f"    process = multiprocessing.get_context({method!r}).Process(target=child, args=(3,))\n"
+        "    process.start()\n    process.join()\n    print(process.exitcode)\n"
+    )
+    assert lines == [f"True 21 3 {method != 'fork'}", "0"]
+
+
+def test_programs_that_a_program_starts_have_pycos(local: Programs) -> None:
+    (local.folder / "beside.py").write_text("def proc(task=None):\n    yield\n    raise StopIteration('beside')\n")
+    (local.folder / "other.py").write_text(
+        "import pycos\nimport beside\nprint(pycos.Task(beside.proc).value(), 'compat' in pycos.__file__)\n"
+    )
+    assert local.run(
+        "import subprocess, sys\nimport pycos\nprint(subprocess.check_output([sys.executable, 'other.py']).decode())\n"
+    ) == ["beside True", ""]
+
+
 def test_sources_in_another_encoding(local: Programs) -> None:
     text = (
         "#!/usr/bin/env python\n# -*- coding: latin-1 -*-\n"

@@ -1,0 +1,5 @@
+"""Found as `asyncoro` in a process that a program has started; gives way to this layer's."""
+
+from parkcos.compat import alias
+
+alias.take_place("asyncoro")
