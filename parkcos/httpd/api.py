@@ -69,6 +69,7 @@ class Api:
         get, post = app.router.add_get, app.router.add_post
         get("/healthz", self._healthz)
         get("/api/state", self._state)
+        get("/cluster_status", self._cluster_status)
         get("/api/nodes/{id}", self._node)
         get("/api/servers/{id}", self._server)
         get("/api/tasks", self._tasks)
@@ -86,6 +87,23 @@ class Api:
 
     async def _state(self, request: web.Request) -> web.StreamResponse:
         return _json(self._board.snapshot()[1])
+
+    async def _cluster_status(self, request: web.Request) -> web.StreamResponse:
+        """The nodes, as the dashboard of pycos gave them: programs read that."""
+        nodes = [
+            {
+                "name": node.name,
+                "addr": node.addr,
+                "status": node.state.capitalize(),
+                "servers": node.servers,
+                "update_time": node.pulse,
+                "tasks_submitted": node.submitted,
+                "tasks_done": node.done,
+                "avail_info": {"cpu": node.cpu, "memory": node.memory, "disk": node.disk, "swap": node.swap},
+            }
+            for node in self._board.state().nodes
+        ]
+        return _json(encode(nodes))
 
     async def _node(self, request: web.Request) -> web.StreamResponse:
         number = _number(request)

@@ -192,7 +192,7 @@ def refused(request: web.Request, status: int, text: str) -> web.Response:
 
 
 def _wants_json(request: web.Request) -> bool:
-    return request.path.startswith(("/api", "/metrics"))
+    return request.path.startswith(("/api", "/metrics", "/cluster_status"))
 
 
 def _own_addresses() -> set[str]:

@@ -611,7 +611,7 @@ def test_dashboard(cluster: Programs) -> None:
     lines = run(
         cluster,
         """
-import urllib.request
+import json, urllib.request
 import pycos.httpd
 
 def compute(n, task=None):
@@ -629,12 +629,20 @@ def fetch(url):
     with urllib.request.urlopen(url) as page:
         return page.status, b"<html" in page.read().lower()
 
+def status(url):
+    address, _, token = url.partition("/?token=")
+    request = urllib.request.Request(address + "/cluster_status", headers={"Authorization": "Bearer " + token})
+    with urllib.request.urlopen(request) as answer:
+        (node,) = json.load(answer)
+    return node["addr"], node["servers"], node["tasks_submitted"], node["tasks_done"], sorted(node["avail_info"])
+
 def main(task=None):
     http_server = pycos.httpd.HTTPServer(client, host="127.0.0.1", port=0, poll_sec=1)
     print(isinstance(http_server.status_task, pycos.Task))
     yield client.schedule()
     print((yield (yield client.rtask(compute, 0.01))()), initialized != [])
     print((yield pycos.AsyncThreadPool(1).async_task(fetch, http_server.url)))
+    print((yield pycos.AsyncThreadPool(1).async_task(status, http_server.url)))
     yield client.close()
     http_server.shutdown()
 
@@ -644,7 +652,8 @@ pycos.Task(main).value()
 """,
         "dashboard of",
     )
-    assert lines == ["True", "0.01 True", "(200, True)"]
+    status = "('127.0.0.1', 2, 1, 1, ['cpu', 'disk', 'memory', 'swap'])"
+    assert lines == ["True", "0.01 True", "(200, True)", status]
 
 
 def test_changed_import_lines_do_at_servers_too(local: Programs) -> None:
