@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import parkcos
 from parkcos.compat import config
+from parkcos.compat.exits import LaterHandlers
 from parkcos.compat.extras import Struct
 from parkcos.errors import ConfigError
 from parkcos.kernel import Kernel, operation
@@ -51,8 +52,15 @@ def _start_kernel() -> Kernel:
         Pycos()
     else:  # nobody can ask for the names that tasks register
         runtime.kernel.on_register = None
+    _take_exits(runtime.kernel)
     runtime.start()
     return runtime.kernel
+
+
+def _take_exits(kernel: Kernel) -> None:
+    """What the program registers with Python's ``atexit`` from now on is called before the wait for its tasks."""
+    if kernel.before_wait is None:
+        kernel.before_wait = LaterHandlers().call
 
 
 def secret_of(secret: str) -> str:
@@ -139,7 +147,7 @@ class Pycos:
         if _networked or len(given) > 1 or not discover_peers:
             parkcos.Parkcos(**given)
             _ = parkcos.Parkcos.instance().network  # now, so that what is wrong with the options is said here
-        parkcos.Parkcos.instance().kernel.finish_at_exit()
+        _take_exits(parkcos.Parkcos.instance().kernel)
 
     @classmethod
     def instance(cls, *args: Any, **kwargs: Any) -> Pycos:

@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 
 from parkcos.errors import ConfigError, HotSwapException, TaskTerminated, UsageError, WouldHang
 from parkcos.kernel import failures, registry
-from parkcos.kernel.exits import LaterHandlers
 from parkcos.kernel.explain import add_loop_note
 from parkcos.kernel.loop import Loop
 from parkcos.kernel.names import Names
@@ -78,7 +77,8 @@ class Kernel(Loop):
         self._joiners: list[Callable[[], None]] = []
         self._atexit: list[tuple[float, int, Callable[..., object], tuple[Any, ...], dict[str, Any]]] = []
         self._atexit_number = itertools.count()
-        self._later: LaterHandlers | None = None
+        self.before_wait: Callable[[], object] | None = None
+        """Called at the program's end, before the wait for its tasks."""
         self._thread: threading.Thread | None = None
         self._gone = threading.Event()
 
@@ -315,11 +315,8 @@ class Kernel(Loop):
         """At its end the program waits for all non-daemon tasks, then stops this kernel.
 
         A KeyboardInterrupt, before or during that wait, interrupts the tasks; the next one ends the program.  What is
-        registered with Python's ``atexit`` from now on is called before the wait.
+        registered with Python's own ``atexit`` is called after the wait.
         """
-        if self._later is not None:
-            return
-        self._later = LaterHandlers()
         # Before Python shuts its thread pools: a program whose main part has ended goes on in its tasks, and those
         # may resolve names or read files in a pool. The pools' own hook must be registered first to be called last.
         importlib.import_module("concurrent.futures.thread")
@@ -332,8 +329,8 @@ class Kernel(Loop):
         try:
             if getattr(sys, "last_type", None) is KeyboardInterrupt:
                 self.interrupt()
-            if self._later is not None:
-                self._later.call()
+            if self.before_wait is not None:
+                self.before_wait()
             self.join()
         except KeyboardInterrupt:
             self.interrupt()

@@ -1,9 +1,9 @@
-"""Python's ``atexit``, and the wait for tasks at a program's end, which has its place among its handlers.
+"""Python's ``atexit`` in programs for pycos, whose wait for tasks had its place among the handlers.
 
-Handlers are called last one first.  The wait stands where the runtime started: what a program registers later is
-called before it, and so may end the tasks for which it would wait for ever; what was there before is called after it.
+Handlers are called last one first.  The wait stands where pycos was made: what a program registers later is called
+before it, and so may end the tasks for which it would wait for ever; what was there before is called after it.
 The wait itself cannot be such a handler: Python shuts its thread pools, and starts no more threads, before it calls
-those.
+those.  So ``atexit.register`` is replaced, which parkcos does in no program of its own.
 """
 
 from __future__ import annotations

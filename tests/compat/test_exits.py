@@ -1,4 +1,4 @@
-"""Python's own `atexit`: what is registered after the runtime started goes before the wait for tasks."""
+"""parkcos/compat/exits.py: what is registered after the runtime started goes before the wait for tasks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ import sys
 
 BEGINNING = """
 import atexit, functools, os, sys, weakref
+from parkcos.compat.exits import LaterHandlers
 from parkcos.kernel import Event, Task
+from parkcos.kernel.registry import current_kernel
+
+def begin():
+    current_kernel().before_wait = LaterHandlers().call
+    return Task(server)
 
 def server(task=None):
     message = yield task.receive()
@@ -24,7 +30,7 @@ def run(body: str) -> list[str]:
 def test_a_handler_may_end_the_tasks_that_the_program_waits_for() -> None:
     assert run("""
 atexit.register(print, "before the first task")
-task = Task(server)
+task = begin()
 
 @atexit.register
 def ends():
@@ -37,7 +43,7 @@ atexit.register(functools.partial(print, "last"))
 
 def test_what_handlers_and_tasks_register_is_called_too_and_once() -> None:
     lines = run("""
-task = Task(server)
+task = begin()
 
 def more():
     task.send("stop")
@@ -58,7 +64,7 @@ atexit.unregister(os.abort)
 
 def test_a_handler_that_fails_does_not_stop_the_others() -> None:
     lines = run("""
-task = Task(server)
+task = begin()
 atexit.register(task.send, "stop")
 atexit.register(lambda: 1 / 0)
 """)
@@ -71,7 +77,7 @@ def test_handlers_of_python_itself_wait_for_the_tasks() -> None:
 class Folder:
     pass
 
-task = Task(server)
+task = begin()
 folder = Folder()
 weakref.finalize(folder, print, "removed")  # as a TemporaryDirectory does it
 atexit.register(task.send, "stop")
@@ -88,7 +94,7 @@ def child():
         print("task of the child", flush=True)
     Task(own)
 
-task = Task(server)
+task = begin()
 atexit.register(print, "of the parent", os.getpid() == os.getpid(), flush=True)
 process = multiprocessing.get_context("fork").Process(target=child)
 process.start()
