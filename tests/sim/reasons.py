@@ -56,11 +56,12 @@ def untrue(client: Client) -> Iterator[str]:
         elif known.state != "disabled" and real.client != client.number:
             yield f"{client} has {node}, {known.state}, which does not serve it"
         elif known.state == READY and real.phase == ns.SERVING:
-            failed = sum(s.failed for s in world.servers_at(node))
+            failed = sum(s.failed or s.index in known.given_up for s in world.servers_at(node))
             if not len(real.servers) - failed <= known.left <= len(real.servers):
                 yield f"{client} takes {node} to have {known.left} servers of {len(real.servers)}, {failed} useless"
             for server in world.servers_at(node):
-                if server.number not in machine.servers and not server.failed:
+                given_up = server.failed or server.index in known.given_up
+                if server.number not in machine.servers and not given_up:
                     yield f"{client} does not use {server} at {node}"
         yield from _held(client, number, known.holds)
     for number, record in machine.servers.items():
@@ -101,6 +102,8 @@ def check_abandoned(client: Client, effect: d.ReportAbandoned) -> None:
     node = world.nodes.get(truth.want_node)
     if node is not None and (node.number not in machine.nodes or machine.nodes[node.number].given_up):
         return  # it is lost to its client, or its servers end one after the other
+    if any(at == truth.want_node and not counts for at, counts in machine._unsaid.values()):
+        return  # the setup of its server has failed, and another one that may be there by now is not known yet
     if node is None:
         assert setup or not truth.tries, f"task {task} of {client} may be run again, and is abandoned: {reason}"
     elif "no server is left at that node" in reason or (lost and truth.tries):
