@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Generator
 from typing import Any, Self, TextIO
 
+from parkcos import kernel
 from parkcos.compat import config
 from parkcos.kernel import AsyncThreadPool, Semaphore, operation
 
@@ -149,6 +150,16 @@ def deserialize(data: bytes) -> Any:
 
 
 unserialize = deserialize
+
+
+class Condition(kernel.Condition):
+    """As there; whoever notifies need not own the lock."""
+
+    __slots__ = ()
+
+    def _check(self, what: str) -> None:
+        if what != "notify":
+            super()._check(what)
 
 
 class AsyncDBCursor:

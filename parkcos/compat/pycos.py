@@ -12,7 +12,7 @@ from parkcos.compat import config as config
 from parkcos.compat.config import MaxConnectionErrors as MaxConnectionErrors
 from parkcos.compat.config import MsgTimeout as MsgTimeout
 from parkcos.compat.config import PickleProtocolVersion as PickleProtocolVersion
-from parkcos.compat.extras import AsyncDBCursor, Logger, Singleton, deserialize, logger, serialize
+from parkcos.compat.extras import AsyncDBCursor, Condition, Logger, Singleton, deserialize, logger, serialize
 from parkcos.compat.extras import Struct as Struct
 from parkcos.compat.extras import unserialize as unserialize
 from parkcos.compat.older import MonitorException as MonitorException
@@ -22,7 +22,7 @@ from parkcos.compat.services import RPS as RPS
 from parkcos.compat.sockets import AsyncSocket
 from parkcos.compat.tasks import SysTask as SysTask
 from parkcos.compat.tasks import Task
-from parkcos.kernel import AsyncThreadPool, Condition, Event, Lock, RLock, Semaphore
+from parkcos.kernel import AsyncThreadPool, Event, Lock, RLock, Semaphore
 
 RTI = RPS
 """What RPS was called once."""

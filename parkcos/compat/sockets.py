@@ -9,6 +9,11 @@ from typing import Any, ClassVar
 import parkcos
 
 
+def _mutable(data: bytes) -> bytes | bytearray:
+    """What pycos gives for what was received: a bytearray, but b"" at the end."""
+    return bytearray(data) if data else data
+
+
 class AsyncSocket(parkcos.AsyncSocket):
     """A socket for tasks; see :class:`parkcos.AsyncSocket`.
 
@@ -29,6 +34,12 @@ class AsyncSocket(parkcos.AsyncSocket):
         super().__init__(sock, blocking, keyfile, certfile)
         if self._default_timeout is not None:
             self.settimeout(self._default_timeout)
+
+    def _take_all(self, bufsize: int) -> Any:
+        return _mutable(super()._take_all(bufsize))
+
+    def _take_message(self) -> Any:
+        return _mutable(super()._take_message())
 
     def settimeout(self, timeout: float | None) -> None:
         """Seconds; 0 or None: no limit."""

@@ -379,15 +379,14 @@ class Task(TaskCore):
         return observe._add_monitor(self)
 
     def notify(self, monitor: Task) -> int:
-        """Make `monitor` a monitor of this task.  Do not yield it.  Returns: 0; -1 if `monitor` is not a task."""
+        """Make `monitor` a monitor of this task; more than once is as once.  Do not yield it.
+
+        Returns: 0; -1 if `monitor` is not a task.
+        """
         if not isinstance(monitor, Task):
             return -1
-
-        def tell(_: Task) -> None:
-            outcome = self.outcome
-            assert outcome is not None
-            monitor._monitor_ended(MonitorStatus.of(self, outcome))
-
+        tell = _Tell(monitor)
+        self.drop_end_callback(tell)
         self.add_end_callback(tell)
         return 0
 
@@ -467,8 +466,32 @@ class Task(TaskCore):
         except NotATask as reason:
             logger.warning("hot_swap of %r: %s", self, reason)
             return -1
-        self.kernel.post(self._want_swap, HotSwapException(gen))
+        kernel, swap = self.kernel, HotSwapException(gen)
+        if get_ident() == kernel.ident and self is not kernel.current and self._state is not READY:
+            self._want_swap(swap)  # now: messages that are sent after this call are for the new generator
+        else:
+            kernel.post(self._want_swap, swap)
         return 0
+
+
+class _Tell:
+    """The callback that tells a monitor how a task ended; two for the same monitor are equal."""
+
+    __slots__ = ("monitor",)
+
+    def __init__(self, monitor: Task) -> None:
+        self.monitor = monitor
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Tell) and self.monitor == other.monitor
+
+    def __hash__(self) -> int:
+        return hash(self.monitor)
+
+    def __call__(self, task: Task) -> None:
+        outcome = task.outcome
+        assert outcome is not None
+        self.monitor._monitor_ended(MonitorStatus.of(task, outcome))
 
 
 def _thread_style(call: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, tuple[Any, ...], Any]:

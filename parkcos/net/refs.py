@@ -213,17 +213,6 @@ class RemoteTask(Task):
         else:
             self.ended(outcomes.unpack(answer.error, answer.form, answer.payload, str(self.location)))
 
-    def notify(self, monitor: Task) -> int:
-        if not isinstance(monitor, Task):
-            return -1
-
-        def tell(_: Task) -> None:
-            assert self._outcome is not None
-            monitor._monitor_ended(MonitorStatus.of(self, self._outcome))
-
-        self.add_end_callback(tell)
-        return 0
-
     def _add_monitor(self, monitor: Task) -> Wait[int]:
         return Act("monitor", lambda: self.notify(monitor) if self._reach() or self._outcome else -1)
 

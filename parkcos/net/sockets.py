@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from parkcos.errors import UsageError
+from parkcos.kernel import Lock
 from parkcos.kernel.wait import Call, seconds
 from parkcos.net.pipes import Written, as_bytes
 from parkcos.net.readiness import AGAIN, CHUNK_BYTES, READ, WRITE, Descriptor, Lookup, Steps
@@ -75,6 +76,7 @@ class AsyncSocket:
         self._context: ssl.SSLContext | None = None
         self._buffer = bytearray()
         self._accepted: deque[tuple[socket.socket, Any]] = deque()
+        self._accept_turn = Lock()
         self._datagrams: deque[tuple[bytes, Any]] = deque()
         self._unwrapped = False
         self._broken = ""
@@ -226,7 +228,8 @@ class AsyncSocket:
         return found[0][4]
 
     def accept(self) -> Any:
-        """Yield it.  The next connection; its TLS handshake is done if this socket has a certfile.
+        """Yield it.  The next connection; its TLS handshake is done if this socket has a certfile.  Several tasks may
+        be in it: each gets a connection, in turn.
 
         A client whose handshake fails, or takes longer than 10 s, is logged and dropped.
 
@@ -239,7 +242,7 @@ class AsyncSocket:
         if certfile is not None and self._context is None:
             self._context = server_context(keyfile, certfile, cafile)
         while True:
-            sock, addr = yield self._do("accept", (READ,), self._accept_once, self._accepted.popleft)
+            sock, addr = yield from self._next_accepted()
             made = type(self)(sock, self._blocking)
             made._timeout_s = self._timeout_s
             if self._context is None:
@@ -255,6 +258,21 @@ class AsyncSocket:
             except BaseException:
                 made.close()
                 raise
+
+    def _next_accepted(self) -> Generator[Any, Any, tuple[socket.socket, Any]]:
+        if self._blocking:
+            accepted: tuple[socket.socket, Any] = yield self._accept_next()
+            return accepted
+        if not (yield self._accept_turn.acquire(timeout=-1 if self._timeout_s is None else self._timeout_s)):
+            raise TimeoutError(f"accept() of {self!r} took longer than {self._timeout_s:g} s")
+        try:
+            accepted = yield self._accept_next()
+            return accepted
+        finally:
+            self._accept_turn.release()
+
+    def _accept_next(self) -> Any:
+        return self._do("accept", (READ,), self._accept_once, self._accepted.popleft)
 
     def _accept_once(self) -> Steps:
         while not self._accepted:

@@ -859,7 +859,7 @@ def test_monitors_are_told_once(kernel):
     def main(task=None):
         for fn, kind in ((_gen, StopIteration), (bad, ValueError), (victim, TaskTerminated)):
             other = Task(fn)
-            assert (yield task.monitor(other)) == 0
+            assert (yield task.monitor(other)) == other.notify(task) == 0
             if fn is victim:
                 other.terminate()
             status = yield task.receive()
@@ -1004,6 +1004,21 @@ def test_hot_swap_keeps_the_messages(kernel):
         assert task.name == "_new"
         assert task.hot_swap(_new) == -1
         assert Task(old).hot_swap(_plain) == Task(old).hot_swap() == -1
+
+    kernel.main(main)
+
+
+def test_what_is_sent_after_a_hot_swap_is_for_the_new_generator(kernel):
+    def old(task=None):
+        task.hot_swappable(True)
+        return "old", (yield task.receive())
+
+    def main(task=None):
+        waiting = Task(old)
+        yield
+        assert waiting.hot_swap(_new) == 0
+        waiting.send(None)
+        assert (yield waiting()) == "new"
 
     kernel.main(main)
 

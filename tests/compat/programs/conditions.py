@@ -26,8 +26,9 @@ def late(task=None):
 def puts(task=None):
     yield cond.acquire()
     items.append("item")
-    cond.notify()
     cond.release()
+    cond.notify()
+    cond.notify_all()
 
 
 print(pycos.Task(late).value())

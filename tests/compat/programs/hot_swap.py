@@ -36,10 +36,20 @@ def main(task=None):
     print((yield t.finish()), t.name)
 
 
+def swaps_and_sends(task=None):
+    t = pycos.Task(first)
+    yield task.sleep(0.01)
+    t.hot_swap(second, 10)
+    t.send("after that")
+    print((yield t.finish()))
+
+
 pycos.Task(main).value()
+pycos.Task(swaps_and_sends).value()
 
 # > first got 1
 # > 0 -1
 # > refused other
 # > 0
 # > ('second', 9, 'm') second
+# > ('second', 10, 'after that')
