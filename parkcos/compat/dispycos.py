@@ -6,7 +6,7 @@ import fnmatch
 import logging
 import re
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import parkcos
@@ -252,6 +252,8 @@ class Client(parkcos.Client):
 
     def _tell(self, status: int, info: Any, reason: str = "") -> None:
         if isinstance(info, parkcos.NodeAvailInfo):
+            if info.cpu is None:  # it has not said yet; programs compare the numbers
+                info = replace(info, cpu=100.0, swap=info.swap or 0)
             info = DispycosNodeInfo(info.name, info.location.addr, info.cpus, info.platform, info)
         super()._tell(status, info, reason)
 

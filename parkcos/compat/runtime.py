@@ -226,6 +226,7 @@ class Pycos:
         stream_send: not needed: connections stay.
         """
         if isinstance(loc, Location) and loc.port:
+            self._runtime.network.hub.let_in(loc)
             done: int = yield self._runtime.peer(loc, config.MsgTimeout, relay=relay)
             return done
         addr = loc.addr if isinstance(loc, Location) else self.host_ipaddr(loc)
@@ -237,12 +238,12 @@ class Pycos:
 
     @operation
     def close_peer(self, location: Location, timeout: float = config.MsgTimeout) -> Generator[Any, Any, None]:
-        """Yield it.  Forget the process at `location`: what is under way to it is dropped."""
-        network = self._runtime.network
-        for peer in list(network.hub.peers()):
-            if peer.location == location:
-                network.io.call(network.hub.end, peer, "close_peer() was called")
-        yield
+        """Yield it.  Forget the process at `location`, until `peer` is called for it: what is under way is dropped."""
+
+        async def shut() -> None:
+            self._runtime.network.hub.shut(location)
+
+        yield parkcos.io(shut())
 
     def discover_peers(self, port: int | None = None) -> None:
         """Ask by broadcast who is there; at a server, also the client which other servers it has."""

@@ -156,6 +156,8 @@ class Door:
                 link.send([sessions.encode_hello(hub.own)])
                 hello = await read_hello(link)
                 reason = sessions.refusal(hub.own, hello) or self._crossed(hello) or self._given_up(hello)
+                if hello.incarnation in hub.shut_out:
+                    reason = "this side has closed the connection"
                 if reason:
                     link.send([sessions.encode_bye(reason)])
                     raise PeerError(reason)

@@ -103,6 +103,8 @@ class Hub:
         self.lookout = Lookout(io, self.keep_ticking)
         self.keep_alive = KeepAlive(self)
         self.refusals = Refusals(identity)
+        self.shut_out: dict[int, Location] = {}
+        """Processes that this one has closed, by incarnation, and where they are."""
         self.guests = Guests(identity)
 
     # -- starting and stopping
@@ -173,12 +175,26 @@ class Hub:
             incarnation: the one that is meant, 0 for whoever is there.
             addresses: where it may be dialled, if not only at `location`.
             anew: somebody else has just heard of it: if it counts as gone, because it was silent, begin a new session.
-        Returns: None if that incarnation is known to be gone.  That another one is there is told as its end.
+        Returns: None if that incarnation is known to be gone, or is shut out.  That another one is there is told as its
+        end.
         """
+        if self.shut_out and (incarnation in self.shut_out or (not incarnation and location in self.shut_out.values())):
+            return None
         peer, is_new = self.book.find(location, incarnation, addresses, anew)
         if is_new:
             self.io.call(self.dialer.dial, peer)
         return peer
+
+    def shut(self, location: Location) -> None:
+        """I/O thread: end the connection to the process at `location`; it comes back after ``let_in`` only."""
+        for peer in list(self.peers()):
+            if peer.location == location and peer.incarnation:
+                self.shut_out[peer.incarnation] = location
+                self.end(peer, "this process has closed the connection")
+
+    def let_in(self, location: Location) -> None:
+        """Take ``shut(location)`` back."""
+        self.shut_out = {number: at for number, at in self.shut_out.items() if at != location}
 
     def _make_peer(self, location: Location, incarnation: int, session: int) -> Peer:
         return Peer(location, incarnation, Session(self.own, session), self._mark_dirty)

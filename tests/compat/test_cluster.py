@@ -43,6 +43,8 @@ def status_proc(task=None):
         msg = yield task.receive()
         if isinstance(msg, DispycosStatus):
             seen.append(msg.status)
+            if msg.status == Scheduler.NodeDiscovered:
+                assert 0 <= msg.info.avail_info.cpu <= 100 and msg.info.avail_info.swap >= 0
             if msg.status == Scheduler.NodeInitialized:
                 assert isinstance(msg.info, DispycosNodeInfo)
                 info = msg.info

@@ -187,6 +187,32 @@ print(p.host_ipaddr("127.0.0.1"), p.host_ipaddr("no.such.host.invalid"), p.host_
     ]
 
 
+def test_a_peer_that_was_closed_comes_back_when_it_is_asked_for(peers: Programs) -> None:
+    lines = client(
+        peers,
+        """
+p = pycos.Pycos.instance()
+server = yield p.locate("the server", timeout=10)
+echo = yield pycos.Task.locate("echo", server, timeout=10)
+p.peer_status(task)
+while (yield task.receive(timeout=10)).location != server:
+    pass
+yield p.close_peer(server)
+status = yield task.receive(timeout=10)
+print(status.status == pycos.PeerStatus.Offline, status.location == server)
+print(server in p.peers(), echo.send(("hello", task)), (yield echo.deliver(("hello", task))))
+print((yield task.receive(timeout=0.5)))
+print((yield p.peer(server)), server in p.peers())
+""",
+    )
+    assert [line for line in lines if line.startswith(("True", "False", "None", "0"))] == [
+        "True True",
+        "False -1 -1",
+        "None",
+        "0 True",
+    ]
+
+
 def test_own_destination(peers: Programs) -> None:
     lines = peers.run(
         NETWORKED + "p = pycos.Pycos(dest_path='here')\nroot = p.dest_path\n"
