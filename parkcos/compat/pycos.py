@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from parkcos import CategorizeMessages, Channel, HotSwapException, Location, MonitorStatus
+from parkcos import CategorizeMessages, HotSwapException, Location, MonitorStatus
 from parkcos import PeerStatus as PeerStatus
 from parkcos.compat import alias, runtime
 from parkcos.compat import config as config
@@ -20,8 +20,8 @@ from parkcos.compat.older import add_attributes, gone
 from parkcos.compat.runtime import Pycos
 from parkcos.compat.services import RPS as RPS
 from parkcos.compat.sockets import AsyncSocket
+from parkcos.compat.tasks import Channel, Task
 from parkcos.compat.tasks import SysTask as SysTask
-from parkcos.compat.tasks import Task
 from parkcos.kernel import AsyncThreadPool, Event, Lock, RLock, Semaphore
 
 RTI = RPS

@@ -1,4 +1,4 @@
-"""Task and SysTask: parkcos's Task with what pycos's has beside it."""
+"""Task, SysTask and Channel: parkcos's own with what pycos's have beside it."""
 
 from __future__ import annotations
 
@@ -33,6 +33,23 @@ class Task(parkcos.Task, metaclass=_AnyTask):
         from parkcos.compat.runtime import Pycos
 
         return Pycos.instance()
+
+
+class _AnyChannel(type):
+    """As of tasks."""
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return type.__instancecheck__(parkcos.Channel if cls is Channel else cls, instance)
+
+
+class Channel(parkcos.Channel, metaclass=_AnyChannel):
+    """See :class:`parkcos.Channel`."""
+
+    __slots__ = ()
+
+    def register(self) -> int:
+        """Make it locatable under its name.  Do not yield it.  Returns: 0; -1 if the name is taken, also by itself."""
+        return -1 if self.kernel.names.channels.get(self.name) is self else super().register()
 
 
 class SysTask(Task):

@@ -27,9 +27,12 @@ def main(task=None):
 
 
 pycos.Task(main).value()
+channel = pycos.Channel("named")
+print(channel.register(), channel.register(), channel.unregister(), channel.unregister())
 
 # > 0 0 0
 # > 0 2 2
 # > a 7
 # > b 70
 # > 0 0
+# > 0 -1 0 -1
