@@ -141,6 +141,7 @@ class Incoming(Waiting):
                 location = Location(message.addr or info.addr, message.port)
                 self._locations[message.incarnation] = location
                 self._indexes[message.incarnation] = message.index + 1
+                self._network.hub.guests.neighbours([location], of=Location(info.addr, info.port))
                 self._handle(d.ServerIsUp(node, message.incarnation, location.addr, location.port, message.index))
 
     def _node_avail(self, node: int, message: m.NodeAvail) -> None:

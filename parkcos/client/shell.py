@@ -113,6 +113,7 @@ class ClientShell:
         self._queued_at = 0.0
         self._ready: set[int] = set()
         self._server_waits: dict[Completion[int], int] = {}
+        self._had_servers = False
         """Who waits for servers, and for how many."""
         self._forwards: set[int] = set()
         """The nodes that send what is printed there."""
@@ -314,6 +315,7 @@ class ClientShell:
     def _report_status(self, effect: d.ReportStatus) -> None:
         if effect.name == "ServerInitialized":
             self._ready.add(effect.subject)
+            self._had_servers = True
             for fn in tuple(self._side.wants_servers):
                 self._kernel.post(fn)
         elif effect.name.startswith("Server") and effect.subject not in self._machine.servers:  # it has ended

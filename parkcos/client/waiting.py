@@ -46,7 +46,7 @@ class Waiting(ClientShell):
                     "%s has no node %s. Start one on each machine with  parkcosnode.py  (the same secret, UDP port %d "
                     "open), or name one: Client(nodes=['HOST']); parkcos.py --doctor HOST  says what hinders. %s%s",
                     self.name,
-                    "any more" if machine._had_nodes else "yet",
+                    "any more" if self._had_servers else "yet",
                     self._network.options.udp_port,
                     f"Seen, but not usable: {seen}" if seen else "None was seen on the network",
                     f". Named, but not reached: {missing}" if missing else "",

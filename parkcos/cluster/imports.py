@@ -138,7 +138,7 @@ class Companions:
             self._complete()
         elif origin("__main__", file).kind in ("own", "compiled"):
             spec = getattr(main, "__spec__", None)  # of python -m package.module
-            self.of_file(file, spec.name if spec is not None else "__main__", main.__package__ or "")
+            self.of_file(file, spec.name if spec is not None else "__main__", getattr(main, "__package__", None) or "")
 
     def of_file(self, file: str, name: str = "__main__", package: str = "") -> None:
         """Follow what a program's file imports."""

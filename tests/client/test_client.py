@@ -404,6 +404,8 @@ def test_the_tables_of_a_client_that_has_had_a_thousand_servers_are_bounded(kern
         drain(kernel)
         client._process_gone(node + 1, "it has ended")
         client._process_gone(node, "it has ended")
+        gone = m.NodeUnusable(client._id, node_info(incarnation=node), "it is gone")
+        client._received(client._scheduler, gone, 0, b"")
         client._received(node, m.ServerUp(client._id, 1, "", 9708, node + 2), 0, b"")  # too late
     client._handle(d.TimePassed())
     bring_node(client, kernel, 5)

@@ -37,8 +37,10 @@ def run(program: Path, *options: str, cwd: str | Path | None = None) -> str:
 
 
 def without_waiting(errors: str) -> str:
-    """What a program says on standard error, but for what it says on a slow machine: it waits for its first server."""
-    return re.sub(r"^.* waits for the servers of a node to be ready\n", "", errors, flags=re.MULTILINE)
+    """What a program says on standard error, but for what it says on a slow machine: it waits for its first server,
+    or for its node to close."""
+    waits = r"(waits for the servers of a node to be ready|is closing: waits for \d+ tasks and \d+ nodes)"
+    return re.sub(rf"^.* {waits}\n", "", errors, flags=re.MULTILINE)
 
 
 class Cluster:

@@ -87,7 +87,7 @@ def test_remote_scheduler_gives_each_client_its_turn(tmp_path: Path) -> None:
         assert [int(match[1]) for match in results if match] == [0, 285, 328350, 332833500]
         assert len({match[2] for match in results if match}) == 1  # half of two processors
     log = (tmp_path / "parkcosnode.log").read_text()
-    states = re.findall(r": (\w+ -> \w+)$", log, re.M)
+    states = re.findall(r": (\w+ -> \w+) \(.*\)$", log, re.M)
     assert states.count("setup -> serving") == states.count("wiping -> free") == 2, log
 
 

@@ -241,8 +241,8 @@ def test_files_in_the_current_folder_that_are_called_as_modules_are(tmp_path: Pa
 WAITS = """
 def main(task=None):
     client = Client(name="early")
-    yield client.schedule()
     try:
+        yield client.schedule()
         print("never", (yield client.rtask(square, 3)))
     except Exception as error:
         print("early:", type(error).__name__, error, flush=True)
@@ -269,7 +269,7 @@ def test_a_node_that_cannot_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / f"parkcos-{getpass.getuser()}").write_text("in the way of the node's folder")
     with start(tmp_path, WAITS) as program:
         reason = f"the node of the LocalCluster did not start: .*{getpass.getuser()}"
-        program.wait_for(f"early: TaskAbandoned .*{reason}")
+        program.wait_for(f"early: (TaskAbandoned|ScheduleError) .*{reason}")
         program.wait_for(f"late: ScheduleError {reason}")
         program.wait_for(f"asked: ParkcosError {reason}")
         program.wait_for("END")

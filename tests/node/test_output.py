@@ -162,9 +162,9 @@ def test_a_log_that_nobody_reads_holds_up_an_end_no_longer_than_said(
 
 def test_what_is_not_a_pipe_does_not_end_the_thread(thread: OutputThread, caplog: pytest.LogCaptureFixture) -> None:
     """A regular file cannot be waited for."""
-    file = os.open(__file__, os.O_RDONLY)
-    thread.add(file, LineSink(Taken()), "me")
     reading, writing = os.pipe()
+    file = os.open(__file__, os.O_RDONLY)  # last: its number is nobody else's once it is closed
+    thread.add(file, LineSink(Taken()), "me")
     taken = Taken()
     thread.add(reading, LineSink(taken), "me")
     os.write(writing, b"one\n")
