@@ -6,6 +6,7 @@ that nothing of its user's environment has a say in it.  Source: chapter 6.12.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -63,21 +64,30 @@ def kill(number: int, pids: Iterable[int]) -> list[int]:
     return refused
 
 
-def end_family(marks: Sequence[str]) -> None:
+def end_family(marks: Sequence[str]) -> bool:
     """Kill the processes that have one of these marks, but for this one, and wait until they have ended.
+
+    Returns: whether they have, as far as can be seen; not if this process has too many files open to look.
 
     Only where the system shows the environments of processes, in /proc.  It shows that with which a program was begun:
     so a process that was forked from a server, and runs no program of its own, has the mark of the zygote only.
     """
     deadline = time.monotonic() + END_S
-    while found := _of_family(marks):  # what they start meanwhile is found the next time
-        kill(signal.SIGKILL, found)
+    while True:  # what they start meanwhile is found the next time
+        try:
+            found = _of_family(marks)
+            if not found:
+                return True
+            kill(signal.SIGKILL, found)
+        except OSError:
+            pass  # it can be tried again
         if time.monotonic() > deadline:
-            return
+            return False
         time.sleep(_POLL_S)
 
 
 def _of_family(marks: Sequence[str]) -> list[int]:
+    """Raises: OSError if this process has too many files open."""
     wanted = [f"\0{FAMILY}={mark}".encode() for mark in marks]
     found = []
     for name in os.listdir("/proc") if wanted and os.path.isdir("/proc") else ():
@@ -85,8 +95,10 @@ def _of_family(marks: Sequence[str]) -> list[int]:
             try:
                 with open(f"/proc/{name}/environ", "rb") as file:
                     variables = b"\0" + file.read()
-            except OSError:  # another user's, or it has just ended
-                continue
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE):
+                    raise
+                continue  # another user's, or it has just ended
             if any(mark in variables for mark in wanted):
                 found.append(int(name))
     return found
@@ -122,7 +134,7 @@ def main(argv: list[str]) -> int:
     if command == "kill":
         print(*kill(int(args[0]), map(int, args[1:])))
     elif command == "end":
-        end_family(args)
+        print("ended" if end_family(args) else "")
     elif command == "remove":
         shutil.rmtree(args[0], ignore_errors=True)
     elif command == "unfit":

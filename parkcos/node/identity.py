@@ -69,9 +69,9 @@ class ClientUser:
         """
         return [int(pid) for pid in self._act("kill", number, *pids).split()]
 
-    def end_family(self, mark: str) -> None:
+    def end_family(self, mark: str) -> bool:
         """As that of `as_client.py`, which see.  Raises: ConfigError as `kill`."""
-        self._act("end", mark)
+        return bool(self._act("end", mark).strip())
 
     def check_folder(self, folder: Path) -> None:
         """Whether tasks can reach the folders in this one, and cannot replace them.

@@ -218,11 +218,13 @@ class Nursery:
 
     def _end_family(self) -> None:
         """What the servers have started, as a zygote that was killed does not do by itself."""
-        if self._user is None:
-            end_family([self._mark])
-        else:
-            with contextlib.suppress(ConfigError):  # said when it is started again
-                self._user.end_family(self._mark)
+        why = "they do not end, or cannot be found now"
+        try:
+            ended = self._user.end_family(self._mark) if self._user is not None else end_family([self._mark])
+        except ConfigError as error:
+            ended, why = False, str(error)
+        if not ended:
+            logger.warning("programs that a client's tasks have started may be there still: %s", why)
 
     def _remove_directory(self, directory: Path) -> None:
         if left := remove_folder(directory, self._user):

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 CHANGED = 0.1
 """Schedulers are told when free memory or disk space has changed by this share of what they were told last."""
 _MEASURING = "measuring what this node has to spare"
+_MEASURING_CPU = "measuring the use of this node's processors"
+"""Another one: what has just been measured is not measured again, and so does not fail."""
 
 
 CPU_S = 0.5
@@ -72,7 +74,7 @@ class Pulses:
         with self._program.recurring.trying("the look at this node's folder"):
             self._program.folders.keep()
         if self._looking is not None:
-            with self._program.recurring.trying(_MEASURING):
+            with self._program.recurring.trying(_MEASURING_CPU):
                 self._cpu.percent()
         memory, disk = self.memory_and_disk()
         if any(abs(now - told) > CHANGED * told for now, told in zip((memory, disk), self._told, strict=True)):
@@ -104,9 +106,12 @@ class Pulses:
     def tell(self, client: int, process: int, *, asked: bool = False) -> None:
         """Tell this client now.  asked: it wanted to know."""
         memory, disk = self.memory_and_disk()
-        with self._program.recurring.trying(_MEASURING):
-            self._cpu_and_swap = 100.0 - self._cpu.percent(), psutil.swap_memory().free
         cpu, swap = self._cpu_and_swap
+        with self._program.recurring.trying(_MEASURING_CPU):
+            cpu = 100.0 - self._cpu.percent()
+        with self._program.recurring.trying(_MEASURING):
+            swap = psutil.swap_memory().free
+        self._cpu_and_swap = cpu, swap
         self._program.box.send(process, "client", m.NodeAvail(client, cpu, memory, disk, swap, asked))
 
     def memory_and_disk(self) -> tuple[int, int]:
