@@ -185,7 +185,8 @@ class ClientShell:
                 except Exception as error:
                     logger.exception("%s: %r failed", self.name, effect)
                     if isinstance(effect, d.Run):
-                        self._kernel.post(self._handle, d.Refused(effect.task, f"it could not be sent: {error}"))
+                        why = f"it could not be sent: {error}"
+                        self._kernel.post(self._handle, d.Refused(effect.task, why, effect.server))
             if self._server_waits:
                 self._look_for_servers()
             self._timer.set(self._machine.next_deadline())

@@ -99,7 +99,10 @@ class Postbox:
             lazy: it may wait a little for others that go the same way.
         """
         if process == self.network.incarnation:
-            handler = self._handlers[part]
+            handler = self._handlers.get(part)
+            if handler is None:  # another process has said that this one is what it is not
+                logger.warning("a %s is for a %s, which this process is not", type(message).__name__, part)
+                return False
             payload = join(buffers) if buffers else b""
             self.network.io.call(handler, process, message, form, payload)
             return True

@@ -294,6 +294,8 @@ class NodeProgram:
                 if peer is not None and "scheduler" in peer.roles:
                     self._shared[process] = str(peer.location)
                 self.handle(ev.SchedulerSeen(process))
+            case m.ReserveNode() if message.client_incarnation == self.network.incarnation:
+                logger.warning("process %d wants this node for a client that is this node itself", process)
             case m.ReserveNode():
                 # The client is dialled now, so that its end is noticed at once, whoever of us talks first.
                 location, client = Location(message.client_addr, message.client_port), message.client_incarnation
@@ -345,7 +347,10 @@ class NodeProgram:
             whose = self._client or "no client"
             logger.info("node %s: %s -> %s (%s)", self.network.name, before, self.machine.phase, whose)
         for effect in effects:
-            self._execute(effect)
+            try:
+                self._execute(effect)
+            except Exception:  # the others are carried out all the same
+                logger.exception("node %s: %r failed", self.network.name, effect)
         self._timer.set(self.machine.next_deadline())
         self._client = self._client if self.machine.client else ""
 

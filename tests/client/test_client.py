@@ -21,6 +21,7 @@ from parkcos.cluster import messages as m
 from parkcos.cluster.shipping import Shipper
 from parkcos.errors import TaskTerminated
 from parkcos.kernel import Outcome
+from parkcos.net.guests import Guests
 from parkcos.net.location import Location
 from tests.kernel.virtual import VirtualKernel
 
@@ -333,6 +334,7 @@ class Box:
 class FakeHub:
     def __init__(self) -> None:
         self.by_incarnation: dict[int, Any] = {}
+        self.guests = Guests(None)
 
     def peer_at(self, *place: Any, **options: Any) -> None:
         pass
