@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.metadata
 import os
 import re
 import site
@@ -161,7 +160,9 @@ def _metadata_in(root: str) -> dict[str, str]:
     Of none if it is an `.egg-info`: a build has left it beside a project, and installs nothing there.
     """
     found: dict[str, str] = {}
-    for distribution in importlib.metadata.distributions(path=[root]):
+    from importlib import metadata  # takes longer to import than all of this, and most programs do without
+
+    for distribution in metadata.distributions(path=[root]):
         with contextlib.suppress(Exception):  # one that is broken says nothing about the others
             listed = (distribution.read_text("top_level.txt") or "").split()
             if not listed:
@@ -188,8 +189,10 @@ def _is_of_project(top: str, root: str) -> bool:
     """Whether the project in this folder, or one that is installed, has this name, or lists it."""
     if top in _metadata_in(root) or _plain(top) == _plain(_project_name(root)):
         return True
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        importlib.metadata.distribution(top)
+    from importlib import metadata
+
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        metadata.distribution(top)
         return True
     return False
 

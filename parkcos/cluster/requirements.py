@@ -6,7 +6,6 @@ Nothing is imported to see whether it is there: a package may start threads, whi
 from __future__ import annotations
 
 import importlib
-import importlib.metadata as metadata
 import importlib.util
 import re
 import sys
@@ -93,6 +92,8 @@ def _why_not(wanted: Requirement, brought: Collection[str]) -> str:
     if wanted.versions is None:
         return ""
     if not installed:
+        from importlib import metadata
+
         packages = metadata.packages_distributions().get(wanted.name.partition(".")[0], ())
         installed = [version for package in dict.fromkeys(packages) if (version := _version(package))]
     if not installed:
@@ -104,6 +105,8 @@ def _why_not(wanted: Requirement, brought: Collection[str]) -> str:
 
 def _version(package: str) -> str:
     """The version of an installed package; "" if it is not installed, or does not say."""
+    from importlib import metadata  # takes long to import, and most clients require nothing
+
     try:
         return metadata.version(package) or ""
     except (metadata.PackageNotFoundError, KeyError, ValueError):

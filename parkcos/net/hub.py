@@ -49,8 +49,8 @@ BACK_WITHIN_S = 10.0
 """A process that this one cannot dial, and whose connection was closed, is gone if it has not dialled again by then."""
 LINGER_S = 5.0
 """A process that ends waits so long for the others to acknowledge what it has sent."""
-GOODBYE_S = 2.0
-"""And then so long for them to close their connections."""
+GOODBYE_S = 0.5
+"""And then so long for them to close their connections: all has arrived, and nothing is lost that is not said."""
 
 
 @dataclass
@@ -91,6 +91,8 @@ class Hub:
         self.lingering = False
         """This process ends, and waits for others to take what was sent; that some end too is no news now."""
         self.closing = False
+        self.closed = False
+        """Nothing is read any more."""
         self._progress = asyncio.Event()
         self.door = Door(self)
         self.dialer = Dialer(self)
@@ -142,6 +144,7 @@ class Hub:
             with peer.lock:
                 if peer.link:
                     peer.link.close()
+        self.closed = True
         self.lookout.close()
 
     async def _until(self, done: Callable[[], bool], limit_s: float) -> None:
@@ -264,14 +267,14 @@ class Hub:
                     busy = True
                     self.write(peer)
         self._idle_ticks = 0 if busy else self._idle_ticks + 1
-        if self._idle_ticks <= TICKS_IDLE and not self.closing:
+        if self._idle_ticks <= TICKS_IDLE and not self.closed:
             self.io.loop.call_later(TICK_S, self._tick)
             return
         self._ticking = False
         self._idle_ticks = 0
         # Another thread makes work and then asks whether this ticks; here it is the other way round, so one of the
         # two always sees the other.
-        if (self.lookout.turn is NOBODY or self._dirty or self._unacknowledged) and not self.closing:
+        if (self.lookout.turn is NOBODY or self._dirty or self._unacknowledged) and not self.closed:
             self.keep_ticking()
 
     def write(self, peer: Peer) -> None:

@@ -208,6 +208,7 @@ class NodeProgram:
                 return
             terminate, kind = bool(kind & family.TERMINATE), kind & ~family.TERMINATE
             if kind == family.LISTENING:
+                self._keep_warm()  # for the next client; not before, since this one waits
                 self._note_processes()
                 self.handle(ev.ServerListening(index, port, incarnation))
             elif kind in (family.CLOSES, family.RESTARTS):
@@ -222,6 +223,7 @@ class NodeProgram:
                     logger.warning("all servers of %s ended: %s", self._client, reason)
                 self._nursery = None
                 self.handle(ev.ZygoteExited(reason))
+                self._keep_warm()
             elif nursery is self._warm:
                 logger.error("%s before any client came; starting another", reason)
                 self._warm = None
@@ -454,7 +456,6 @@ class NodeProgram:
                 str(directory),
             )
         )
-        self._keep_warm()  # for the next client
 
     def _stopped(self) -> None:
         self.stopped = True

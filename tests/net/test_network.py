@@ -10,6 +10,7 @@ import pytest
 
 from parkcos.errors import RemoteTaskError, ShippingError, TaskAbandoned, TaskTerminated, UsageError
 from parkcos.kernel import Channel, MonitorStatus, Task
+from parkcos.net import hub
 from parkcos.net import peer as peers_module
 from parkcos.net.channels import RemoteChannel
 from parkcos.net.location import Location
@@ -1117,3 +1118,22 @@ def test_what_is_told_instead_of_own_addresses(cluster: Cluster) -> None:
     assert (told.addr, told.addrs) == ("127.0.0.3", ("127.0.0.4",))
     announced = [discovery._announce() for discovery in behind.network.discoveries]
     assert [announce.addr for announce in announced] == ["127.0.0.3", "127.0.0.4"]
+
+
+def test_a_kernel_thread_that_ends_the_network_hears_the_others_close(
+    two: tuple[Place, Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It kept the lookout, and reads no more: the I/O thread does, until the last has gone, and not for a time."""
+    one, other = two
+    monkeypatch.setattr(hub, "LINGER_S", 0.0)
+    monkeypatch.setattr(hub, "GOODBYE_S", 10 * WAIT_S)
+    one.connect(other)
+    say_goodbye = one.network.hub._say_goodbye
+
+    def as_if_it_had_just_been_back() -> None:
+        one.network.hub.lookout._times_left += 1
+        say_goodbye()
+
+    monkeypatch.setattr(one.network.hub, "_say_goodbye", as_if_it_had_just_been_back)
+    one.call(one.network.close)
+    assert one.network.hub.closed
