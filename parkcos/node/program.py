@@ -296,8 +296,8 @@ class NodeProgram:
                 if peer is not None and "scheduler" in peer.roles:
                     self._shared[process] = str(peer.location)
                 self.handle(ev.SchedulerSeen(process))
-            case m.ReserveNode() if message.client_incarnation == self.network.incarnation:
-                logger.warning("process %d wants this node for a client that is this node itself", process)
+            case m.ReserveNode() if message.client_incarnation in (0, self.network.incarnation) or not message.client:
+                logger.warning("process %d wants this node for a client that is none", process)
             case m.ReserveNode():
                 # The client is dialled now, so that its end is noticed at once, whoever of us talks first.
                 location, client = Location(message.client_addr, message.client_port), message.client_incarnation
