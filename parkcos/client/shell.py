@@ -114,7 +114,7 @@ class ClientShell:
         self._ready: set[int] = set()
         self._server_waits: dict[Completion[int], int] = {}
         self._had_servers = False
-        """Who waits for servers, and for how many."""
+        """How many servers each caller of `wait_for_servers` waits for."""
         self._forwards: set[int] = set()
         """The nodes that send what is printed there."""
         self._forwarded = Forwarded(lambda *call: self._kernel.post(*call))

@@ -65,7 +65,7 @@ def is_closed(sock: socket.socket) -> bool:
 
 
 def test_a_crowd_that_says_nothing(browser: Browser, stack: contextlib.ExitStack) -> None:
-    """Who is there already, and who comes afterwards, is served; the program keeps its descriptors."""
+    """Viewers that are there, and those that come later, are served; the program keeps its descriptors."""
     raise_open_files()
     viewer = Viewer(browser)
     viewer.next()

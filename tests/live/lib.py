@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from parkcos import Client, Task
+from parkcos import Client, Task, cur_task
 from tests import logs
 from tests.ports import free_ports
 
@@ -151,6 +151,13 @@ def run(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     except TimeoutError:
         task.terminate()
         raise AssertionError(f"{task!r} hangs") from None
+
+
+def me() -> Task:
+    """The task that calls it."""
+    task = cur_task()
+    assert task is not None
+    return task
 
 
 Body = Callable[[Client], Generator[Any, Any, Any]]

@@ -8,21 +8,14 @@ from typing import Any
 
 import pytest
 
-import parkcos
 from parkcos import Client, ScheduleError, Task, TaskTerminated
 from parkcos.client import waiting
-from tests.live.lib import LIMIT_S, run
+from tests.live.lib import LIMIT_S, me, run
 from tests.live.test_schedule import until_queued
 
 pytestmark = [pytest.mark.live, pytest.mark.usefixtures("cluster")]
 
 Gen = Generator[Any, Any, Any]
-
-
-def me() -> Task:
-    task = parkcos.cur_task()
-    assert task is not None
-    return task
 
 
 def square(n: int) -> Gen:

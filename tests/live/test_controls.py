@@ -25,7 +25,7 @@ from parkcos import (
     close_node,
     close_server,
 )
-from tests.live.lib import LIMIT_S, Program, gone, run
+from tests.live.lib import LIMIT_S, Program, gone, me, run
 from tests.live.watched import (
     CPUS,
     Gen,
@@ -33,7 +33,6 @@ from tests.live.watched import (
     at,
     both,
     drive,
-    me,
     pid,
     pids,
     recall,

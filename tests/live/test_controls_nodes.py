@@ -22,7 +22,7 @@ from parkcos import (
     TaskAbandoned,
     UsageError,
 )
-from tests.live.lib import LIMIT_S, Ports, Program, ends, gone, with_client
+from tests.live.lib import LIMIT_S, Ports, Program, ends, gone, me, with_client
 from tests.live.watched import (
     CPUS,
     Gen,
@@ -31,7 +31,6 @@ from tests.live.watched import (
     both,
     drive,
     loads,
-    me,
     pid,
     recall,
     wait_until,

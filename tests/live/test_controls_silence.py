@@ -15,7 +15,7 @@ from parkcos import (
     Task,
     TaskAbandoned,
 )
-from tests.live.lib import LIMIT_S, Ports, Program, gone
+from tests.live.lib import LIMIT_S, Ports, Program, gone, me
 from tests.live.watched import (
     CPUS,
     Gen,
@@ -23,7 +23,6 @@ from tests.live.watched import (
     at,
     both,
     drive,
-    me,
     pid,
     waits,
 )

@@ -17,17 +17,11 @@ import pytest
 import parkcos
 from parkcos import Client, ScheduleError, ShippingError, Task, TaskAbandoned, TaskTerminated, as_completed
 from parkcos.client.stream import AHEAD, HELD
-from tests.live.lib import LIMIT_S, ends, run, with_client
+from tests.live.lib import LIMIT_S, ends, me, run, with_client
 
 pytestmark = [pytest.mark.live, pytest.mark.usefixtures("cluster")]
 
 Gen = Generator[Any, Any, Any]
-
-
-def me() -> Task:
-    task = parkcos.cur_task()
-    assert task is not None
-    return task
 
 
 def double(n: int) -> int:

@@ -14,17 +14,11 @@ from parkcos import Client, Location, RemoteError, ScheduleError, ShippingError,
 from parkcos.client import side, waiting
 from parkcos.client.side import ClientSide
 from parkcos.kernel import Completion
-from tests.live.lib import LIMIT_S, ROOT, Program, free_ports, run, with_client
+from tests.live.lib import LIMIT_S, ROOT, Program, free_ports, me, run, with_client
 
 pytestmark = [pytest.mark.live, pytest.mark.usefixtures("cluster")]
 
 Gen = Generator[Any, Any, Any]
-
-
-def me() -> Task:
-    task = parkcos.cur_task()
-    assert task is not None
-    return task
 
 
 def square(n: int) -> Gen:
@@ -232,7 +226,7 @@ def test_a_task_that_cannot_be_sent_is_refused_and_the_others_run() -> None:
 
 
 def test_no_task_waits_for_a_name_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name that no node has: it is looked up while tasks run, and without the client's lock."""
+    """Tasks run, and the client's lock is free, while a name that no node has is resolved."""
     asked = threading.Event()
     others_ran = threading.Event()
 

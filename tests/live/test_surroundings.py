@@ -25,19 +25,13 @@ from parkcos import (
     close_node,
     close_server,
 )
-from tests.live.lib import LIMIT_S, run, with_client
+from tests.live.lib import LIMIT_S, me, run, with_client
 
 pytestmark = [pytest.mark.live, pytest.mark.usefixtures("cluster")]
 
 Gen = Generator[Any, Any, Any]
 
 seen_by_setup: dict[str, Any] = {}
-
-
-def me() -> Task:
-    task = parkcos.cur_task()
-    assert task is not None
-    return task
 
 
 def sets_up_node(task: Any = None) -> Gen:

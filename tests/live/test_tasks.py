@@ -22,7 +22,7 @@ from parkcos import (
     TaskInfo,
     TaskTerminated,
 )
-from tests.live.lib import LIMIT_S, ends, run, with_client
+from tests.live.lib import LIMIT_S, ends, me, run, with_client
 
 pytestmark = [pytest.mark.live, pytest.mark.usefixtures("cluster")]
 
@@ -64,12 +64,6 @@ def talks(to: Any = None, task: Any = None) -> Gen:
         seen.append(message)
         if to is not None:
             to.send(message)
-
-
-def me() -> Task:
-    task = parkcos.cur_task()
-    assert task is not None
-    return task
 
 
 # -- how they run

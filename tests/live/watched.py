@@ -97,12 +97,6 @@ def pids(client: Client, count: int) -> Gen:
     return found
 
 
-def me() -> Task:
-    task = parkcos.cur_task()
-    assert task is not None
-    return task
-
-
 # What runs there
 
 
