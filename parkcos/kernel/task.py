@@ -129,8 +129,7 @@ class Task(TaskCore):
         As ``numpy.random.default_rng(cur_task().seed)`` takes it: ``[n, seed]`` for the client's n-th task; a seed of
         more than 32 bits is more numbers than one.
         """
-        rare = getattr(self, "_rare", None)
-        return rare.seed if rare is not None else None
+        return rare.seed if (rare := getattr(self, "_rare", None)) is not None else None
 
     def is_alive(self) -> bool:
         """True until the task has ended, however."""

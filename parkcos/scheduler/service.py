@@ -217,10 +217,11 @@ class SchedulerService:
         before, self._turn = self._turn, turn
         if (turn and turn.client) != (before and before.client):
             self._turn_began = time.monotonic()
+            level = logging.DEBUG if self._journal is None else logging.INFO  # a program's own has its own clients only
             if before is not None:
-                logger.info("scheduler: the turn of %s is over, %d wait", before.shown, len(self.machine.queue))
+                logger.log(level, "scheduler: the turn of %s is over, %d wait", before.shown, len(self.machine.queue))
             if turn is not None:
-                logger.info("scheduler: it is the turn of %s", turn.shown)
+                logger.log(level, "scheduler: it is the turn of %s", turn.shown)
 
     # -- the journal
 

@@ -91,11 +91,10 @@ def test_who_begins_and_does_not_end_gives_way(
     viewer.close()
 
 
+@pytest.mark.parametrize("browser", ["https"], indirect=True)
 def test_a_handshake_has_its_time(
     browser: Browser, stack: contextlib.ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if browser.scheme == "http":
-        pytest.skip("there is none")
     monkeypatch.setattr(entrance, "HANDSHAKE_S", 0.2)
     assert is_closed(silent(browser, stack))
 

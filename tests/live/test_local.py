@@ -39,7 +39,7 @@ def work(task=None):
 
 PLAIN = """
 with LocalCluster(cpus=2):
-    print("total", Task(work).value())
+    print(f"total {Task(work).value()}")
 with LocalCluster(cpus=1):
     print("again", Task(work).value())
 """
@@ -47,7 +47,7 @@ with LocalCluster(cpus=1):
 IN_A_TASK = """
 def main(task=None):
     with LocalCluster(cpus=2):
-        print("total", (yield Task(work)()))
+        print(f"total {(yield Task(work)())}")
     with LocalCluster(cpus=1):
         print("again", (yield Task(work)()))
 
@@ -57,7 +57,7 @@ Task(main)
 IN_ASYNCIO = """
 async def main():
     async with LocalCluster(cpus=2):
-        print("total", await asyncio.wrap_future(Task(work).future()))
+        print(f"total {await asyncio.wrap_future(Task(work).future())}")
     async with LocalCluster(cpus=1):
         print("again", await asyncio.wrap_future(Task(work).future()))
 
@@ -66,7 +66,7 @@ asyncio.run(main())
 
 RAISES = """
 with LocalCluster(cpus=2):
-    print("total", Task(work).value())
+    print(f"total {Task(work).value()}")
     print("again", Task(work).value())
     raise SystemExit(5)
 """

@@ -31,7 +31,7 @@ def main(task=None):
     for rtask in rtasks:
         total += yield rtask()
     yield client.close()
-    print("total", total, flush=True)
+    print(f"total {total}", flush=True)  # in one write: the log comes in between
 
 Task(main)
 """

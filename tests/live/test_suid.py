@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from parkcos.node.as_client import FAMILY
+from parkcos.node.processes import FILE
 from tests.live.lib import LIMIT_S, Ports, Program, gone
 from tests.live.suid import CLIENT_GID, CLIENT_UID, NODE_GID, NODE_UID, SuidPython, suid_python
 
@@ -252,6 +253,7 @@ def test_what_a_killed_node_leaves_is_ended_and_removed_by_the_next(place: Place
         client = stack.enter_context(place.client(first, holds=True))
         client.wait_for("^holds in")
         stopped = first.family()[1:]
+        until_noted(folder / FILE, stopped)
         for process in stopped:  # these do not end with it
             process.suspend()
             stack.callback(end_stopped, process)
@@ -270,6 +272,14 @@ def test_what_a_killed_node_leaves_is_ended_and_removed_by_the_next(place: Place
                 assert_isolated(place, other)
                 other.wait_for("^closed")
             assert second.end() == 0
+
+
+def until_noted(file: Path, processes: list[psutil.Process]) -> None:
+    """A node notes its processes soon after they have started."""
+    deadline = time.monotonic() + LIMIT_S
+    while not all(str(process.pid) in file.read_text() for process in processes):
+        assert time.monotonic() < deadline, file.read_text()
+        time.sleep(0.01)
 
 
 def end_stopped(process: psutil.Process) -> None:
