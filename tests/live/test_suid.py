@@ -253,7 +253,7 @@ def test_what_a_killed_node_leaves_is_ended_and_removed_by_the_next(place: Place
         client = stack.enter_context(place.client(first, holds=True))
         client.wait_for("^holds in")
         stopped = first.family()[1:]
-        until_noted(folder / FILE, stopped)
+        until_noted(folder.parent / FILE, stopped)
         for process in stopped:  # these do not end with it
             process.suspend()
             stack.callback(end_stopped, process)
