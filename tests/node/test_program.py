@@ -28,6 +28,7 @@ def test_how_many_servers(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_all_processors_where_the_system_does_not_say_which(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on macOS."""
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.delattr(os, "process_cpu_count", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     assert count_cpus(0) == 6
     assert LocalCluster().cpus == 6
