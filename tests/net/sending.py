@@ -72,7 +72,8 @@ def idle(place: Place) -> bool:
 
 async def _idle(place: Place) -> bool:
     there = place.network.files
-    return not (there.outgoing or there.incoming or there.targets or there.workers._unfinished)
+    of_transfers = there.outgoing, there.incoming, there.targets, there._active, there._queued
+    return not (any(of_transfers) or there.workers._unfinished)
 
 
 def wait_until(condition: Callable[[], bool], what: Any = "") -> None:
