@@ -1,40 +1,39 @@
 """Events and effects of the dispatch machine: what happens to a client's nodes, servers, tasks; what is to be done.
 
 An event is a past fact, an effect an order.  Nodes and servers are named by their incarnation, tasks by a number.
+The two dataclasses have a field that does not count when they are compared; all others are made faster.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from parkcos.cluster import messages as m
 
 # -- events
 
 
-@dataclass(frozen=True, slots=True)
-class Offered:
+class Offered(msgspec.Struct, frozen=True):
     """The scheduler offers a node, and the client's allocations say how many servers it wants there."""
 
     info: m.NodeInfo
     cpus: int
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
+class Granted(msgspec.Struct, frozen=True):
     node: int
 
 
-@dataclass(frozen=True, slots=True)
-class NodeIsReady:
+class NodeIsReady(msgspec.Struct, frozen=True):
     """setup_id, here and below: of which setup the node speaks; None: of no certain one."""
 
     node: int
     setup_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class NodeHasFailed:
+class NodeHasFailed(msgspec.Struct, frozen=True):
     """The node says so; or the scheduler: it cannot be had (NodeUnusable)."""
 
     node: int
@@ -46,8 +45,7 @@ class NodeHasFailed:
     setup_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class NodeHasClosed:
+class NodeHasClosed(msgspec.Struct, frozen=True):
     node: int
     reason: str = ""
     """If the client has not asked for it."""
@@ -56,8 +54,7 @@ class NodeHasClosed:
     setup_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ServerIsUp:
+class ServerIsUp(msgspec.Struct, frozen=True):
     """index: its place at the node, which those have, too, that the node starts when it ends."""
 
     node: int
@@ -67,26 +64,22 @@ class ServerIsUp:
     index: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ServerIsReady:
+class ServerIsReady(msgspec.Struct, frozen=True):
     server: int
 
 
-@dataclass(frozen=True, slots=True)
-class ServerIsLeaving:
+class ServerIsLeaving(msgspec.Struct, frozen=True):
     """It says that it is about to end."""
 
     server: int
 
 
-@dataclass(frozen=True, slots=True)
-class ServerSetupFailed:
+class ServerSetupFailed(msgspec.Struct, frozen=True):
     server: int
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class ServerIsDown:
+class ServerIsDown(msgspec.Struct, frozen=True):
     """Its node says that it ended."""
 
     server: int
@@ -95,16 +88,14 @@ class ServerIsDown:
     asked: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessLost:
+class ProcessLost(msgspec.Struct, frozen=True):
     """A session ended for good."""
 
     process: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Submitted:
+class Submitted(msgspec.Struct, frozen=True):
     """server, node: where it must run, 0 for anywhere; timeout_s: how long it may run, 0: no limit; retries: how often
     it may be run anew when it is lost with its server."""
 
@@ -116,16 +107,14 @@ class Submitted:
     retries: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Withdrawn:
+class Withdrawn(msgspec.Struct, frozen=True):
     """Nobody waits any more for a task to start: it need not, if it has not been sent yet."""
 
     task: int
     reason: str = "nobody waits for it to start"
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(msgspec.Struct, frozen=True):
     """server, here and below: the one that says so; remote_id: what it calls the task."""
 
     task: int
@@ -133,15 +122,13 @@ class Started:
     remote_id: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     task: int
     error: str
     server: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """cut: it was interrupted because its server ends."""
 
     task: int
@@ -151,8 +138,7 @@ class Ended:
     remote_id: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Recalled:
+class Recalled(msgspec.Struct, frozen=True):
     """ok: it has not begun and never will there.  Unasked: the server is closing and gives it back."""
 
     task: int
@@ -160,27 +146,23 @@ class Recalled:
     server: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class EndTaskAsked:
+class EndTaskAsked(msgspec.Struct, frozen=True):
     """A task is to end, wherever it is."""
 
     task: int
 
 
-@dataclass(frozen=True, slots=True)
-class SchedulerLost:
+class SchedulerLost(msgspec.Struct, frozen=True):
     """No further node will be offered or granted.  reason: a clause, as "the scheduler is gone"."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class TurnBegun:
+class TurnBegun(msgspec.Struct, frozen=True):
     """Anew, at a scheduler that does not know what it, or the one before it, had offered and was asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class CloseAsked:
+class CloseAsked(msgspec.Struct, frozen=True):
     """terminate: wait for no task; await_io: wait for I/O tasks too; why: if not the program has asked for it."""
 
     terminate: bool
@@ -188,16 +170,14 @@ class CloseAsked:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SuspendAsked:
+class SuspendAsked(msgspec.Struct, frozen=True):
     """Nothing more is to be given to a node or server; or (suspend False) again."""
 
     number: int
     suspend: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SilenceSeen:
+class SilenceSeen(msgspec.Struct, frozen=True):
     """Nothing was heard of a node or server for a while; or (silent False) now it is heard again."""
 
     process: int
@@ -205,8 +185,7 @@ class SilenceSeen:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class LoadSeen:
+class LoadSeen(msgspec.Struct, frozen=True):
     """What a node says of itself.  busy: the share of its processors in use, None: unknown; short: of what, or ""."""
 
     node: int
@@ -214,22 +193,19 @@ class LoadSeen:
     short: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class EnableAsked:
+class EnableAsked(msgspec.Struct, frozen=True):
     """A node or server that waits for the client's program (`disable_nodes`, `disable_servers`) may begin."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class CloseServerAsked:
+class CloseServerAsked(msgspec.Struct, frozen=True):
     server: int
     terminate: bool
     restart: bool
 
 
-@dataclass(frozen=True, slots=True)
-class CloseNodeAsked:
+class CloseNodeAsked(msgspec.Struct, frozen=True):
     """restart: it is set up anew for this client when its servers have ended."""
 
     node: int
@@ -237,21 +213,18 @@ class CloseNodeAsked:
     restart: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Reallocated:
+class Reallocated(msgspec.Struct, frozen=True):
     """The client's allocations have changed: what it is closing it may want again."""
 
 
-@dataclass(frozen=True, slots=True)
-class AbandonAsked:
+class AbandonAsked(msgspec.Struct, frozen=True):
     """Whether a silent node is given up at once.  node: 0 for all."""
 
     node: int
     abandon: bool
 
 
-@dataclass(frozen=True, slots=True)
-class TimePassed:
+class TimePassed(msgspec.Struct, frozen=True):
     pass
 
 
@@ -291,16 +264,14 @@ Event = (
 # -- effects
 
 
-@dataclass(frozen=True, slots=True)
-class Want:
+class Want(msgspec.Struct, frozen=True):
     """Answer an offer."""
 
     node: int
     cpus: int
 
 
-@dataclass(frozen=True, slots=True)
-class Consider:
+class Consider(msgspec.Struct, frozen=True):
     """It was closed, and the allocations have changed since: treat it as if it were offered."""
 
     node: int
@@ -325,8 +296,7 @@ class CloseNode:
     setup_id: int = field(default=0, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class CloseServer:
+class CloseServer(msgspec.Struct, frozen=True):
     """Ask the server's node to end it, and to start another in its place or not."""
 
     node: int
@@ -335,53 +305,45 @@ class CloseServer:
     restart: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Dismiss:
+class Dismiss(msgspec.Struct, frozen=True):
     """End the session with a process that was given up: what it sends later is not listened to."""
 
     process: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class OpenServer:
+class OpenServer(msgspec.Struct, frozen=True):
     server: int
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(msgspec.Struct, frozen=True):
     task: int
     server: int
     io: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Recall:
+class Recall(msgspec.Struct, frozen=True):
     task: int
     server: int
 
 
-@dataclass(frozen=True, slots=True)
-class EndTask:
+class EndTask(msgspec.Struct, frozen=True):
     task: int
     server: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReportStarted:
+class ReportStarted(msgspec.Struct, frozen=True):
     task: int
     server: int
-    remote_id: int = field(default=0, compare=False)
+    remote_id: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ReportRefused:
+class ReportRefused(msgspec.Struct, frozen=True):
     task: int
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class ReportAbandoned:
+class ReportAbandoned(msgspec.Struct, frozen=True):
     """timed_out: its server was ended because it did not end in time."""
 
     task: int
@@ -390,16 +352,14 @@ class ReportAbandoned:
     timed_out: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ReportRetried:
+class ReportRetried(msgspec.Struct, frozen=True):
     """It was lost with its server, and will be run anew."""
 
     task: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class ReportStatus:
+class ReportStatus(msgspec.Struct, frozen=True):
     """For the client's status_task.  name: of the status in chapter 6.5; subject: a node's or server's number."""
 
     name: str
@@ -407,8 +367,7 @@ class ReportStatus:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class LeaveScheduler:
+class LeaveScheduler(msgspec.Struct, frozen=True):
     """Everything is closed: the next client's turn."""
 
 

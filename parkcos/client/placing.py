@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import msgspec
+
 from parkcos.client.dispatch_events import (
     Effect,
     Ended,
@@ -48,24 +50,23 @@ DISABLED, WANTED, SETUP, READY, FAILING, CLOSING = "disabled", "wanted", "setup"
 OPENING, OPEN, PAUSED, ENDING = "opening", "open", "paused", "ending"
 
 
-@dataclass(slots=True)
-class Node:
+class Node(msgspec.Struct):
     info: m.NodeInfo
     cpus: int
     state: str = WANTED
     left: int = 0
     """How many servers it has or will have."""
-    servers: dict[int, None] = field(default_factory=dict)
-    idle: dict[int, None] = field(default_factory=dict)
-    waiting: deque[int] = field(default_factory=deque)
+    servers: dict[int, None] = {}
+    idle: dict[int, None] = {}
+    waiting: deque[int] = msgspec.field(default_factory=deque)
     """CPU tasks that must run at this node."""
-    waiting_io: deque[int] = field(default_factory=deque)
+    waiting_io: deque[int] = msgspec.field(default_factory=deque)
     """I/O tasks that must run at this node, before its first server is open."""
-    io_servers: LoadHeap = field(default_factory=LoadHeap)
+    io_servers: LoadHeap = msgspec.field(default_factory=LoadHeap)
     """Its open servers, by how many I/O tasks are there."""
     foreign: float = 0.0
     """The share of its processors that others than this client use, when it last said so."""
-    holds: set[str] = field(default_factory=set)
+    holds: set[str] = set()
     """Why nothing is given to it now."""
     condition: str = ""
     """What was last reported of that."""
@@ -83,7 +84,7 @@ class Node:
     """The allocations have changed since its client asked for its end."""
     early_ends: int = 0
     """How many of its servers have ended before they were ready, since one was."""
-    given_up: set[int] = field(default_factory=set)
+    given_up: set[int] = set()
     """The places of such servers, by index: whatever it starts there is not used."""
     failures: int = 0
     """How often in a row all its servers died, with what starts them."""
@@ -95,20 +96,19 @@ class Node:
         return bool(self.left) or self.restart
 
 
-@dataclass(slots=True)
-class Server:
+class Server(msgspec.Struct):
     node: int
     addr: str
     port: int
     index: int = 0
     """Its place at the node."""
     state: str = OPENING
-    cpu: deque[int] = field(default_factory=deque)
+    cpu: deque[int] = msgspec.field(default_factory=deque)
     """CPU tasks sent there, the running one first."""
-    io: dict[int, None] = field(default_factory=dict)
-    waiting: deque[int] = field(default_factory=deque)
+    io: dict[int, None] = {}
+    waiting: deque[int] = msgspec.field(default_factory=deque)
     """CPU tasks that must run at this server."""
-    waiting_io: deque[int] = field(default_factory=deque)
+    waiting_io: deque[int] = msgspec.field(default_factory=deque)
     """I/O tasks that must run at this server, before it is open."""
     mean_s: float = 1.0
     """A running mean of how long CPU tasks take there; at first unknown, that is, long."""
@@ -137,14 +137,13 @@ class Server:
     """The client's program has asked for its end."""
     ended_early: bool = False
     """It ended before it was ready."""
-    holds: set[str] = field(default_factory=set)
+    holds: set[str] = set()
     """Why nothing is given to it now, beside what holds its whole node back."""
     condition: str = ""
     """What was last reported of that."""
 
 
-@dataclass(slots=True)
-class Task:
+class Task(msgspec.Struct):
     io: bool
     server: int = 0
     """Where it was sent, 0: it waits."""

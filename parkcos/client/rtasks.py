@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from parkcos.cluster.shipping import Definition
 from parkcos.kernel import Completion, Task
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from parkcos.client.options import TaskLimits
 
 
-@dataclass(slots=True)
-class Submission:
+class Submission(msgspec.Struct):
     """A task on its way: what to send, whom to tell."""
 
     name: str
@@ -28,10 +28,10 @@ class Submission:
     buffers: list[Buffer]
     definitions: Sequence[Definition]
     completion: Completion[Task] | None
-    seed: list[int] = field(default_factory=list)
+    seed: list[int] = []
     """Of all its runs; none if its client has none."""
     rtask: RemoteTask | None = None
-    start_time: float = field(default_factory=time.time)
+    start_time: float = msgspec.field(default_factory=time.time)
     where: tuple[int, int] = (0, 0)
     """The server and node where it must run, 0 for any."""
     timeout_s: float = 0.0

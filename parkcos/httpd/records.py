@@ -7,8 +7,6 @@ epoch, 0: not yet.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 # The states, as docs/dashboard.md explains them.
@@ -160,8 +158,7 @@ class Changes(msgspec.Struct):
     history: list[Point]
 
 
-@dataclass(slots=True)
-class Detail:
+class Detail(msgspec.Struct):
     """Of a task, for who looks at it alone."""
 
     args: str | None = None
@@ -177,8 +174,7 @@ class Detail:
 # -- events
 
 
-@dataclass(slots=True)
-class NodeSeen:
+class NodeSeen(msgspec.Struct):
     """memory, disk: bytes, None: not known."""
 
     node: int
@@ -191,16 +187,14 @@ class NodeSeen:
     disk: int | None = None
 
 
-@dataclass(slots=True)
-class NodeChanged:
+class NodeChanged(msgspec.Struct):
     node: int
     state: str
     reason: str = ""
     client: str = ""
 
 
-@dataclass(slots=True)
-class NodeLoad:
+class NodeLoad(msgspec.Struct):
     node: int
     cpu: float | None
     memory: int | None
@@ -208,8 +202,7 @@ class NodeLoad:
     swap: int | None
 
 
-@dataclass(slots=True)
-class ServerSeen:
+class ServerSeen(msgspec.Struct):
     server: int
     node: int
     name: str
@@ -217,22 +210,19 @@ class ServerSeen:
     port: int
 
 
-@dataclass(slots=True)
-class ServerChanged:
+class ServerChanged(msgspec.Struct):
     server: int
     state: str
     reason: str = ""
 
 
-@dataclass(slots=True)
-class TaskSubmitted:
+class TaskSubmitted(msgspec.Struct):
     task: int
     name: str
     io: bool
 
 
-@dataclass(slots=True)
-class TaskStarted:
+class TaskStarted(msgspec.Struct):
     task: int
     server: int
     node: int
@@ -240,24 +230,21 @@ class TaskStarted:
     io: bool
 
 
-@dataclass(slots=True)
-class TaskRequeued:
+class TaskRequeued(msgspec.Struct):
     """It was lost with its server, or raised what its options name, and will be run anew."""
 
     task: int
     reason: str
 
 
-@dataclass(slots=True)
-class TaskEnded:
+class TaskEnded(msgspec.Struct):
     task: int
     state: str
     error: str = ""
     traceback: str = ""
 
 
-@dataclass(slots=True)
-class TaskDescribed:
+class TaskDescribed(msgspec.Struct):
     """Its arguments, or its result, as text."""
 
     task: int
@@ -265,8 +252,7 @@ class TaskDescribed:
     result: str | None = None
 
 
-@dataclass(slots=True)
-class Printed:
+class Printed(msgspec.Struct):
     """By the tasks of a server; server 0: by the setup of a node."""
 
     server: int
@@ -274,19 +260,16 @@ class Printed:
     lines: list[str]
 
 
-@dataclass(slots=True)
-class StateChanged:
+class StateChanged(msgspec.Struct):
     state: str
     reason: str = ""
 
 
-@dataclass(slots=True)
-class QueueChanged:
+class QueueChanged(msgspec.Struct):
     clients: list[ClientRecord]
 
 
-@dataclass(slots=True)
-class SettingsChanged:
+class SettingsChanged(msgspec.Struct):
     """None: as it was."""
 
     poll_s: float | None = None

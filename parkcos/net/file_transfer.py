@@ -9,7 +9,8 @@ follows.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+
+import msgspec
 
 from parkcos.net.file_messages import (
     CHUNK_BYTES_MAX,
@@ -44,64 +45,55 @@ DIGESTS_MAX = 2
 # -- events: what happened
 
 
-@dataclass(frozen=True)
-class Hashed:
+class Hashed(msgspec.Struct, frozen=True):
     """The digest of the first `length` bytes is known."""
 
     length: int
     digest: bytes
 
 
-@dataclass(frozen=True)
-class ChunkRead:
+class ChunkRead(msgspec.Struct, frozen=True):
     """Bytes of the file."""
 
     offset: int
     data: Bytes
 
 
-@dataclass(frozen=True)
-class Summed:
+class Summed(msgspec.Struct, frozen=True):
     """The file has been read to its end, has not changed, and this is its digest."""
 
     digest: bytes
 
 
-@dataclass(frozen=True)
-class Looked:
+class Looked(msgspec.Struct, frozen=True):
     """What is there.  partial_bytes: of the partial file, 0 if there is none."""
 
     existing: Existing | None
     partial_bytes: int
 
 
-@dataclass(frozen=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True):
     """The partial file is ready to be written."""
 
 
-@dataclass(frozen=True)
-class WroteTo:
+class WroteTo(msgspec.Struct, frozen=True):
     """All up to `offset` has been written."""
 
     offset: int
 
 
-@dataclass(frozen=True)
-class Completed:
+class Completed(msgspec.Struct, frozen=True):
     """The file has its name."""
 
 
-@dataclass(frozen=True)
-class Trouble:
+class Trouble(msgspec.Struct, frozen=True):
     """Something failed at this side.  keep: the partial file may serve again."""
 
     reason: str
     keep: bool = True
 
 
-@dataclass(frozen=True)
-class PeerGone:
+class PeerGone(msgspec.Struct, frozen=True):
     """The other process is gone."""
 
     reason: str
@@ -124,46 +116,40 @@ Event = (
 # -- orders: what is to be done
 
 
-@dataclass(frozen=True)
-class Send:
+class Send(msgspec.Struct, frozen=True):
     """Send a message, with these bytes as payload."""
 
     message: FileMessage
     data: Bytes = b""
 
 
-@dataclass(frozen=True)
-class Hash:
+class Hash(msgspec.Struct, frozen=True):
     """Sender: hash the first `length` bytes: Hashed."""
 
     length: int
 
 
-@dataclass(frozen=True)
-class Read:
+class Read(msgspec.Struct, frozen=True):
     """Sender: read (and hash on) `length` bytes at `offset`: ChunkRead.  A first read at 0 begins the digest anew."""
 
     offset: int
     length: int
 
 
-@dataclass(frozen=True)
-class Finish:
+class Finish(msgspec.Struct, frozen=True):
     """Sender: see that the file has not changed: Summed."""
 
     offset: int
 
 
-@dataclass(frozen=True)
-class Over:
+class Over(msgspec.Struct, frozen=True):
     """Sender: the end.  reason: why not, if it is not `ok`."""
 
     ok: bool
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class Look:
+class Look(msgspec.Struct, frozen=True):
     """Receiver: open the folder, made if need be, and lock the target: Looked."""
 
     folders: tuple[str, ...]
@@ -171,35 +157,30 @@ class Look:
     partial: str
 
 
-@dataclass(frozen=True)
-class HashTarget:
+class HashTarget(msgspec.Struct, frozen=True):
     """Receiver: hash the file that is there: Hashed."""
 
 
-@dataclass(frozen=True)
-class HashPartial:
+class HashPartial(msgspec.Struct, frozen=True):
     """Receiver: hash what is there of the file: Hashed."""
 
     length: int
 
 
-@dataclass(frozen=True)
-class Open:
+class Open(msgspec.Struct, frozen=True):
     """Receiver: get ready to write from `offset` on (where the hashing stopped, or 0): Opened."""
 
     offset: int
     size: int
 
 
-@dataclass(frozen=True)
-class Write:
+class Write(msgspec.Struct, frozen=True):
     """Receiver: write (and hash on): WroteTo."""
 
     data: Bytes
 
 
-@dataclass(frozen=True)
-class Complete:
+class Complete(msgspec.Struct, frozen=True):
     """Receiver: flush, compare the digest, give it its mode and name: Completed."""
 
     digest: bytes
@@ -207,8 +188,7 @@ class Complete:
     overwrite: bool
 
 
-@dataclass(frozen=True)
-class Close:
+class Close(msgspec.Struct, frozen=True):
     """Receiver: the end; close all.  keep: leave the partial file for later.  reason: why it failed, "" if not."""
 
     keep: bool

@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import msgspec
+
 from parkcos.cluster import messages as m
 
 INTERRUPT_GRACE_S = 5.0
 """A task that is to end gets KeyboardInterrupt and so much time to say what it has to say (chapter 6.4)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """The client wants a task run."""
 
     task: int
@@ -26,29 +27,25 @@ class Asked:
     """How long it may run; 0: for ever."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recalled:
+class Recalled(msgspec.Struct, frozen=True):
     """The client wants a task back that may not have begun."""
 
     task: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """A task that was started has ended, or could not be started."""
 
     task: int
 
 
-@dataclass(frozen=True, slots=True)
-class EndAsked:
+class EndAsked(msgspec.Struct, frozen=True):
     """The client wants a task ended that has begun."""
 
     task: int
 
 
-@dataclass(frozen=True, slots=True)
-class CloseAsked:
+class CloseAsked(msgspec.Struct, frozen=True):
     """The server is to end: when its CPU tasks have (grace_s < 0), else after interrupting everything.
 
     by: the task that asked for it, which is not interrupted.
@@ -58,69 +55,58 @@ class CloseAsked:
     by: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class TimePassed:
+class TimePassed(msgspec.Struct, frozen=True):
     pass
 
 
 Event = Asked | Recalled | Ended | EndAsked | CloseAsked | TimePassed
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(msgspec.Struct, frozen=True):
     task: int
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     message: m.TaskRecalled
 
 
-@dataclass(frozen=True, slots=True)
-class Abandon:
+class Abandon(msgspec.Struct, frozen=True):
     """Asked for, never started, and never will be."""
 
     task: int
 
 
-@dataclass(frozen=True, slots=True)
-class Interrupt:
+class Interrupt(msgspec.Struct, frozen=True):
     task: int
 
 
-@dataclass(frozen=True, slots=True)
-class Terminate:
+class Terminate(msgspec.Struct, frozen=True):
     task: int
 
 
-@dataclass(frozen=True, slots=True)
-class TimedOut:
+class TimedOut(msgspec.Struct, frozen=True):
     """It has had its time, and is about to be interrupted: however it ends now, that is why."""
 
     task: int
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(msgspec.Struct, frozen=True):
     """Close its generator, when it is at a yield."""
 
     task: int
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Leave(msgspec.Struct, frozen=True):
     """Tell the client that this server is about to end, before anything else is said."""
 
 
-@dataclass(frozen=True, slots=True)
-class GiveUp:
+class GiveUp(msgspec.Struct, frozen=True):
     """It heeds nothing: this process must end, with it."""
 
     task: int
 
 
-@dataclass(frozen=True, slots=True)
-class Exit:
+class Exit(msgspec.Struct, frozen=True):
     pass
 
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import msgspec
+
 from parkcos.cluster import messages as m
 from parkcos.node.state_events import (
     CloseAsked,
@@ -70,8 +72,7 @@ FREE, RESERVED, SETUP, SERVING, CLOSING, WIPING, STOPPED = (
 )
 
 
-@dataclass(slots=True)
-class ServerRecord:
+class ServerRecord(msgspec.Struct):
     index: int
     incarnation: int = 0
     """0 until it listens."""

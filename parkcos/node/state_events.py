@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from parkcos.cluster import messages as m
 
 # -- events
 
 
-@dataclass(frozen=True, slots=True)
-class SchedulerSeen:
+class SchedulerSeen(msgspec.Struct, frozen=True):
     process: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReserveAsked:
+class ReserveAsked(msgspec.Struct, frozen=True):
     process: int
     """The scheduler's."""
     client: int
@@ -24,13 +22,11 @@ class ReserveAsked:
     """The scheduler's; the node may have one of its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseAsked:
+class ReleaseAsked(msgspec.Struct, frozen=True):
     client: int
 
 
-@dataclass(frozen=True, slots=True)
-class SetupAsked:
+class SetupAsked(msgspec.Struct, frozen=True):
     client: int
     cpus: int
     restart_servers: bool
@@ -40,34 +36,29 @@ class SetupAsked:
     """The client's number for this setup, with which it is told what comes of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class SetupDone:
+class SetupDone(msgspec.Struct, frozen=True):
     """The zygote has opened the bundle and run node_setup."""
 
 
-@dataclass(frozen=True, slots=True)
-class SetupFailed:
+class SetupFailed(msgspec.Struct, frozen=True):
     """setup: the client's components or its node_setup are the reason; else it is this node, and none of it has run."""
 
     error: str
     setup: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class ServerListening:
+class ServerListening(msgspec.Struct, frozen=True):
     index: int
     port: int
     incarnation: int
 
 
-@dataclass(frozen=True, slots=True)
-class ServerExited:
+class ServerExited(msgspec.Struct, frozen=True):
     index: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class ZygoteExited:
+class ZygoteExited(msgspec.Struct, frozen=True):
     """The zygote ended, because it was closed or by accident; with it all its servers.
 
     Exactly once for each OpenZygote, and the last that is said of that zygote and its servers.
@@ -76,8 +67,7 @@ class ZygoteExited:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class CloseAsked:
+class CloseAsked(msgspec.Struct, frozen=True):
     """why: what the client is told, if it is not it that asked; keep: the node stays reserved for it.
 
     process: the client's that asks, 0: it was somebody else; setup_id: of which setup.
@@ -91,45 +81,39 @@ class CloseAsked:
     setup_id: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class CloseServerAsked:
+class CloseServerAsked(msgspec.Struct, frozen=True):
     client: int
     server: int
     terminate: bool
     restart: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessLost:
+class ProcessLost(msgspec.Struct, frozen=True):
     process: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class StopAsked:
+class StopAsked(msgspec.Struct, frozen=True):
     """The node program is to end.  terminate: at once; else when its client has closed."""
 
     terminate: bool
 
 
-@dataclass(frozen=True, slots=True)
-class HoursChanged:
+class HoursChanged(msgspec.Struct, frozen=True):
     """The hours of service.  closed: why no client is taken now, ended: why the present one has to go; "": not so."""
 
     closed: str
     ended: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class TasksSeen:
+class TasksSeen(msgspec.Struct, frozen=True):
     """What the servers do.  last: when one of them last began or ended a task, 0 if none has."""
 
     running: int
     last: float
 
 
-@dataclass(frozen=True, slots=True)
-class TimePassed:
+class TimePassed(msgspec.Struct, frozen=True):
     pass
 
 
@@ -155,31 +139,26 @@ Event = (
 # -- effects
 
 
-@dataclass(frozen=True, slots=True)
-class ToScheduler:
+class ToScheduler(msgspec.Struct, frozen=True):
     process: int
     message: m.NodeAnswer | None
     """None: say NodeState."""
 
 
-@dataclass(frozen=True, slots=True)
-class ToClient:
+class ToClient(msgspec.Struct, frozen=True):
     process: int
     message: m.Message
 
 
-@dataclass(frozen=True, slots=True)
-class OpenZygote:
+class OpenZygote(msgspec.Struct, frozen=True):
     client: int
 
 
-@dataclass(frozen=True, slots=True)
-class ForkServer:
+class ForkServer(msgspec.Struct, frozen=True):
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class EndServer:
+class EndServer(msgspec.Struct, frozen=True):
     """Ask a server to end itself.
 
     grace_s: how long its tasks have for it; negative: its CPU tasks may run to their end.
@@ -189,23 +168,19 @@ class EndServer:
     grace_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class KillServer:
+class KillServer(msgspec.Struct, frozen=True):
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class CloseZygote:
+class CloseZygote(msgspec.Struct, frozen=True):
     """Kill whatever is left of the client's processes and remove its files; then report ZygoteExited."""
 
 
-@dataclass(frozen=True, slots=True)
-class KillZygote:
+class KillZygote(msgspec.Struct, frozen=True):
     """It runs the client's node_setup, and so does not hear that it is to close: kill it, and what it has started."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(msgspec.Struct, frozen=True):
     """The node program may end."""
 
 

@@ -39,8 +39,7 @@ LOST = "it is gone"
 # -- events
 
 
-@dataclass(frozen=True, slots=True)
-class NodeReported:
+class NodeReported(msgspec.Struct, frozen=True):
     """idle: the client that the node has closed because none of its tasks ran there, 0 for none; lost: or because
     nothing was heard of it."""
 
@@ -50,22 +49,19 @@ class NodeReported:
     lost: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class NodeLost:
+class NodeLost(msgspec.Struct, frozen=True):
     node: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class NodeAnswered:
+class NodeAnswered(msgspec.Struct, frozen=True):
     node: int
     client: int
     ok: bool
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class ClientAsked:
+class ClientAsked(msgspec.Struct, frozen=True):
     client: int
     process: int
     addr: str
@@ -74,35 +70,30 @@ class ClientAsked:
     python: str
 
 
-@dataclass(frozen=True, slots=True)
-class ClientWanted:
+class ClientWanted(msgspec.Struct, frozen=True):
     client: int
     node: int
     cpus: int
 
 
-@dataclass(frozen=True, slots=True)
-class ClientLeft:
+class ClientLeft(msgspec.Struct, frozen=True):
     client: int
 
 
-@dataclass(frozen=True, slots=True)
-class ClientWantsAgain:
+class ClientWantsAgain(msgspec.Struct, frozen=True):
     """Its allocations have changed: what it did not want is to be offered to it again."""
 
     client: int
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessLost:
+class ProcessLost(msgspec.Struct, frozen=True):
     """A process that may be running clients is gone."""
 
     process: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class TimePassed:
+class TimePassed(msgspec.Struct, frozen=True):
     """The deadline that the machine asked for has come."""
 
 
@@ -121,14 +112,12 @@ Event = (
 # -- effects
 
 
-@dataclass(frozen=True, slots=True)
-class ToClient:
+class ToClient(msgspec.Struct, frozen=True):
     process: int
     message: m.Message
 
 
-@dataclass(frozen=True, slots=True)
-class ToNode:
+class ToNode(msgspec.Struct, frozen=True):
     node: int
     message: m.Message
 
@@ -140,8 +129,7 @@ Effect = ToClient | ToNode
 FREE, OFFERED, RESERVING, HELD, UNWANTED, RELEASING = "free", "offered", "reserving", "held", "unwanted", "releasing"
 
 
-@dataclass(slots=True)
-class NodeRecord:
+class NodeRecord(msgspec.Struct):
     info: m.NodeInfo
     state: str = FREE
     client: int = 0
