@@ -113,11 +113,20 @@ class NodeAllocate:
             return -1
         if not self.use:
             return 0
-        if self.platform and not self._platform.search(platform):
-            return -1
-        if cpus < self.cpus or (memory or 0) < self.memory or (disk or 0) < self.disk:
-            return -1
-        return cpus
+        return -1 if self._lacking(platform, cpus, memory, disk) else cpus
+
+    def _lacking(self, platform: str, cpus: int, memory: int | None, disk: int | None) -> list[str]:
+        """What such a node has too little of."""
+        lacking = []
+        if not self._platform.search(platform):
+            lacking.append(f"its platform is {platform!r}, {self.platform!r} was asked for")
+        if cpus < self.cpus:
+            lacking.append(f"it has {cpus} processors, {self.cpus} were asked for")
+        for what, free, wanted in (("memory", memory, self.memory), ("disk", disk, self.disk)):
+            if (free or 0) < wanted:
+                has = f"it does not say how much {what} is" if free is None else f"it has {free:,} bytes of {what}"
+                lacking.append(f"{has} free, {wanted:,} were asked for")
+        return lacking
 
 
 def _addresses(node: str) -> tuple[str, ...]:
@@ -160,11 +169,7 @@ def cpus_wanted(
     Raises: UsageError for an answer that is no number; what an allocate() raises.
     """
     for allocation in chosen:
-        if allocation.port_given and allocation.port != info.port:  # there may be several nodes at that address
-            at = allocation.location
-            if at is None or who_is_at(at) != info.incarnation:
-                continue
-        if any(info.resources.get(name, 0) < amount for name, amount in allocation.resources.items()):
+        if not _is_at_port(allocation, info, who_is_at) or _resources_lacking(allocation, info):
             continue
         answer = allocation.allocate(info.addr, info.name, info.platform, info.cpus, info.memory, info.disk)
         try:
@@ -176,3 +181,33 @@ def cpus_wanted(
         if cpus >= 0:
             return min(cpus, info.cpus), allocation
     return 0, None
+
+
+def _is_at_port(allocation: NodeAllocate, info: m.NodeInfo, who_is_at: Callable[[Location], int]) -> bool:
+    """There may be several nodes at an address."""
+    if not allocation.port_given or allocation.port == info.port:
+        return True
+    at = allocation.location
+    return at is not None and who_is_at(at) == info.incarnation
+
+
+def _resources_lacking(allocation: NodeAllocate, info: m.NodeInfo) -> list[str]:
+    wanted = ((name, amount, info.resources.get(name, 0)) for name, amount in allocation.resources.items())
+    return [f"it has {has:g} {name}, {amount:g} were asked for" for name, amount, has in wanted if has < amount]
+
+
+def why_unwanted(chosen: Sequence[NodeAllocate], info: m.NodeInfo, who_is_at: Callable[[Location], int]) -> str:
+    """Why none of the allocations wants a node, to be said to whoever wonders.  Arguments: as for `cpus_wanted`."""
+    reasons = []
+    for each in chosen:
+        if not each.matches(info.addr, info.name):
+            continue
+        lacking = _resources_lacking(each, info) + each._lacking(info.platform, info.cpus, info.memory, info.disk)
+        if not _is_at_port(each, info, who_is_at):
+            reasons.append(f"{each!r} asks for port {each.port}, it has {info.port}")
+        elif not each.use:
+            reasons.append(f"{each!r} leaves it out")
+            break
+        else:
+            reasons += lacking or [f"{type(each).__name__}.allocate() does not want it"]
+    return "; ".join(dict.fromkeys(reasons)) or "nodes= does not name it"

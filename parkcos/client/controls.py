@@ -86,16 +86,38 @@ class Controls(Membership):
         leaves = server.state == ENDING if server is not None else holder.state == CLOSING and not self._returns(number)
         if leaves and why != SILENT:
             if not held:  # should it be set up anew
-                holder.holds.discard(why)
+                holder.holds.pop(why, None)
             return
-        (holder.holds.add if held else holder.holds.discard)(why)
+        if held:
+            holder.holds[why] = reason
+        else:
+            del holder.holds[why]
         kind = "Node" if node is not None else "Server"
-        condition = "Disconnected" if holder.holds & {SILENT, FAILED} else "Suspended" if holder.holds else "Resumed"
+        lost = SILENT in holder.holds or FAILED in holder.holds
+        condition = "Disconnected" if lost else "Suspended" if holder.holds else "Resumed"
         if condition != holder.condition:
             holder.condition = condition
             yield ReportStatus(kind + condition, number, reason)
         for each in list(node.servers) if node is not None else [number]:
             yield from self._settle(each, now)
+
+    def held_back(self) -> tuple[int, dict[int, str]]:
+        """How many tasks wait for nodes and servers that are held back, and why each of these is, by its number."""
+        anywhere = 0
+        if not any(server.state == OPEN for server in self.servers.values()):
+            anywhere = len(self.pending) + len(self.pending_io)
+        count, why = anywhere, {}
+        for number, node in self.nodes.items():
+            servers = {each: self.servers[each] for each in node.servers}
+            at = {each: _waiting(server) for each, server in servers.items() if server.state == PAUSED}
+            at[number] = _waiting(node) if all(server.state != OPEN for server in servers.values()) else 0
+            count += sum(at.values())
+            holders: dict[int, Node | Server] = {number: node, **servers}
+            for each, holder in holders.items():
+                concerned = anywhere or at[number] or at.get(each) or (holder is node and any(at.values()))
+                if concerned and (reasons := _reasons(holder)):
+                    why[each] = reasons
+        return count, why
 
     def _returns(self, number: int) -> bool:
         node = self.nodes.get(number)
@@ -191,3 +213,16 @@ class Controls(Membership):
         for node in self.nodes.values():
             node.reconsider = (node.unwanted or node.state == CLOSING) and not node.restart
         yield from ()
+
+
+def _waiting(holder: Node | Server) -> int:
+    """How many tasks wait for just this one."""
+    return len(holder.waiting) + len(holder.waiting_io)
+
+
+def _reasons(holder: Node | Server) -> str:
+    """Why it is given nothing, or ""."""
+    reasons = [f"{kind}: {reason}" for kind, reason in holder.holds.items()]
+    if holder.state == DISABLED:
+        reasons.append("disabled: it waits for enable_node")
+    return ", ".join(reasons)

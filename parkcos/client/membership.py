@@ -158,7 +158,7 @@ class Membership(Placing):
         yield from self._part_from_servers(number, node, reason, now)
         node.servers.clear()
         yield from self._hold(number, FAILED, True, reason, now)
-        node.holds.discard(SILENT)  # it was just heard
+        node.holds.pop(SILENT, None)  # it was just heard
 
     def _node_has_closed(self, event: NodeHasClosed, now: float) -> Iterator[Effect]:
         if not self.is_of_now(event.node, event.setup_id):
@@ -212,7 +212,7 @@ class Membership(Placing):
         node = self.nodes.get(number)
         if node is None:
             return
-        if node.holds & {SILENT, FAILED} and status == "NodeDisconnected":
+        if node.holds.keys() & {SILENT, FAILED} and status == "NodeDisconnected":
             status = "NodeAbandoned"  # the other was told
         yield from self._part_from_servers(number, node, reason or status, now)
         del self.nodes[number]
@@ -267,7 +267,7 @@ class Membership(Placing):
         servers = list(node.servers)
         for server in servers:
             record = self.servers[server]
-            record.holds.add(SILENT)
+            record.holds[SILENT] = reason
             record.down = record.gone = f"its node was given up: {reason}"
         self._parting[number] = Offered(node.info, node.cpus)
         yield from self._drop_node(number, "NodeAbandoned", reason, now)

@@ -66,8 +66,8 @@ class Node(msgspec.Struct):
     """Its open servers, by how many I/O tasks are there."""
     foreign: float = 0.0
     """The share of its processors that others than this client use, when it last said so."""
-    holds: set[str] = set()
-    """Why nothing is given to it now."""
+    holds: dict[str, str] = {}
+    """Why nothing is given to it now: each kind, and what is to be said of it."""
     condition: str = ""
     """What was last reported of that."""
     abandon: bool | None = None
@@ -137,8 +137,8 @@ class Server(msgspec.Struct):
     """The client's program has asked for its end."""
     ended_early: bool = False
     """It ended before it was ready."""
-    holds: set[str] = set()
-    """Why nothing is given to it now, beside what holds its whole node back."""
+    holds: dict[str, str] = {}
+    """The same, beside what holds its whole node back."""
     condition: str = ""
     """What was last reported of that."""
 

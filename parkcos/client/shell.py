@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from parkcos.client import dispatch_events as d
-from parkcos.client.allocate import NodeAllocate, cpus_wanted
+from parkcos.client.allocate import NodeAllocate, cpus_wanted, why_unwanted
 from parkcos.client.components import with_setup_call
 from parkcos.client.dispatch import Dispatch
 from parkcos.client.forwarded import Forwarded
@@ -322,6 +322,8 @@ class ClientShell:
         elif effect.name.startswith("Server") and effect.subject not in self._machine.servers:  # it has ended
             self._ready.discard(effect.subject)
             self._known.pop(effect.subject, None)
+        elif effect.name.startswith("Node") and effect.reason and effect.subject not in self._machine.nodes:
+            self._unusable[shown(self._infos[effect.subject])] = effect.reason
         if self.status_task is None:
             return
         info: Any = None
@@ -358,6 +360,8 @@ class ClientShell:
         """Kernel thread: `allocate` may be the user's."""
         try:
             cpus, allocation = cpus_wanted(self._allocations, info, self._who_is_at)
+            if not cpus:
+                self._unusable[shown(info)] = why_unwanted(self._allocations, info, self._who_is_at)
         except (Exception, SystemExit):
             logger.exception("an allocate() of %s failed; the node %s is not used", self.name, info.name)
             self._unusable[shown(info)] = "the client's allocate() failed"

@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Any
 
-from parkcos.client.shell import CLOSED, RUNNING, WAITING, ClientShell
+from parkcos.client.shell import CLOSED, RUNNING, WAITING, ClientShell, shown
 from parkcos.client.side import SAY_S
 
 logger = logging.getLogger("parkcos")
@@ -38,7 +38,9 @@ class Waiting(ClientShell):
         elif self._state is RUNNING and not self._ready_servers and not machine.closing:
             if machine.nodes:
                 which = "a node" if len(machine.nodes) == 1 else f"{len(machine.nodes)} nodes"
-                logger.warning("%s waits for the servers of %s to be ready", self.name, which)
+                _, why = self._held_back()
+                why = f": {why}" if why else ""
+                logger.warning("%s waits for the servers of %s to be ready%s", self.name, which, why)
             else:
                 seen = "; ".join(f"{name}: {why}" for name, why in self._unusable.items())
                 missing = "; ".join(f"{at}: {why}" for at, why in self._side.not_reached())
@@ -51,6 +53,9 @@ class Waiting(ClientShell):
                     f"Seen, but not usable: {seen}" if seen else "None was seen on the network",
                     f". Named, but not reached: {missing}" if missing else "",
                 )
+        elif self._state is RUNNING and not machine.closing and (held := self._held_back())[1]:
+            tasks = "a task waits" if held[0] == 1 else f"{held[0]} tasks wait"
+            logger.warning("%s: %s for what is given none: %s", self.name, tasks, held[1])
         elif self._state is RUNNING and self._server_waits:
             wanted = max(self._server_waits.values(), default=0)
             logger.warning("%s waits for %d servers: %d are ready", self.name, wanted, len(self._open_servers))
@@ -58,6 +63,14 @@ class Waiting(ClientShell):
             tasks, nodes = len(machine.tasks), len(machine.nodes)
             logger.warning("%s is closing: waits for %d tasks and %d nodes", self.name, tasks, nodes)
         self._say(client)
+
+    def _held_back(self) -> tuple[int, str]:
+        """How many tasks wait for nodes and servers that are given none, and which these are and why."""
+        with self._lock:
+            count, why = self._machine.held_back()
+            names = {number: shown(info) for number, info in self._infos.items()}
+        named = (f"{names.get(n) or f'the server at {self._locations.get(n)}'}: {reason}" for n, reason in why.items())
+        return count, "; ".join(named)
 
     def _is_left(self) -> bool:
         """Nobody will close it, as it seems: its task has ended without, and it runs nothing."""

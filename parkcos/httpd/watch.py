@@ -354,7 +354,7 @@ class ClientWatch:
                 self._by_index[server.node, index] = number
                 name = f"{self._nodes[server.node].name}/{index}" if server.node in self._nodes else str(index)
                 yield r.ServerSeen(number, server.node, name, server.addr, server.port)
-            holds = server.holds | (machine.nodes[server.node].holds if server.node in machine.nodes else set())
+            holds = {*server.holds, *(machine.nodes[server.node].holds if server.node in machine.nodes else ())}
             yield r.ServerChanged(number, _server_state(server, holds), self._why.get(number, "") or server.down)
         elif number in self._servers:
             node = self._servers.pop(number)

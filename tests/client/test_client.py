@@ -12,7 +12,7 @@ import pytest
 
 from parkcos import Client, ConfigError, NodeAllocate, ScheduleError, SenselessYield, ShippingError, UsageError
 from parkcos.client import dispatch_events as d
-from parkcos.client.allocate import allocations, cpus_wanted
+from parkcos.client.allocate import allocations, cpus_wanted, why_unwanted
 from parkcos.client.components import bundle
 from parkcos.client.controls import SUSPENDED
 from parkcos.client.rtasks import Submission
@@ -160,6 +160,11 @@ NODE = {
     "disk": 3_000,
     "resources": {"gpu": 1.0},
 }
+
+
+class NeverWants(NodeAllocate):
+    def allocate(self, *args: Any) -> int:
+        return -1
 
 
 class Own(NodeAllocate):
@@ -501,3 +506,31 @@ def test_nodes_that_announce_one_address_are_told_apart_by_their_names_alone(ker
         ScheduleError, match=r"one \(10.0.2.15:9706\) or two \(10.0.2.15:9706\)\n.*parkcosnode.py -i ADDRESS"
     ):
         client.suspend_node("10.0.2.15:9706")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "why"),
+    [
+        (["10.0.0.2"], "nodes= does not name it"),
+        ([NodeAllocate("*", use=False), NodeAllocate("*", cpus=8)], "NodeAllocate('*') leaves it out"),
+        ([NodeAllocate("*", cpus=8)], "it has 4 processors, 8 were asked for"),
+        ([NodeAllocate("*", memory=4_000)], "it has 2,000 bytes of memory free, 4,000 were asked for"),
+        (
+            [NodeAllocate("*", disk=4_000), NodeAllocate("*", resources={"gpu": 2, "tpu": 1})],
+            "it has 3,000 bytes of disk free, 4,000 were asked for; it has 1 gpu, 2 were asked for; "
+            "it has 0 tpu, 1 were asked for",
+        ),
+        ([NodeAllocate("*", platform="Plan 9")], "its platform is 'Linux-6.1-x86_64', 'Plan 9' was asked for"),
+        ([NodeAllocate("10.0.0.1", 9999)], "NodeAllocate('10.0.0.1') asks for port 9999, it has 9706"),
+        ([NeverWants()], "NeverWants.allocate() does not want it"),
+        ([NodeAllocate("*", cpus=8), NodeAllocate("10.*", cpus=8)], "it has 4 processors, 8 were asked for"),
+    ],
+)
+def test_why_a_node_is_not_wanted(wanted: Any, why: str) -> None:
+    chosen = allocations(wanted)
+    assert cpus_wanted(chosen, node_info())[0] == 0
+    assert why_unwanted(chosen, node_info(), lambda at: 0) == why
+    unknown = node_info(memory=None)
+    assert why_unwanted([NodeAllocate(memory=1)], unknown, lambda at: 0) == (
+        "it does not say how much memory is free, 1 were asked for"
+    )

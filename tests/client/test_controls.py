@@ -94,6 +94,29 @@ def test_an_idle_server_is_given_nothing_until_it_is_resumed(where: int) -> None
     assert c.told() == [(f"{kind}Suspended", where), (f"{kind}Resumed", where)]
 
 
+def test_which_tasks_wait_for_what_is_held_back() -> None:
+    c = ready(2, nodes=2)
+    assert c.machine.held_back() == (0, {})
+    c(suspend(N))
+    c(suspend(2001))
+    c(Submitted(1, False))  # at the server that is open
+    c(Submitted(2, False))  # which is busy: it waits for nothing that is held back
+    assert c.machine.held_back() == (0, {})
+    asked = "suspended: its client asked for it"
+    c(Submitted(3, False, node=N))
+    assert c.machine.held_back() == (1, {N: asked})
+    c(Submitted(4, True, 2001))
+    assert c.machine.held_back() == (2, {N: asked, 2001: asked})
+    c(suspend(M))
+    assert c.machine.held_back() == (3, {N: asked, M: asked, 2001: asked})
+    c(SilenceSeen(N, True, "nothing was heard of it for 50 s"))
+    assert c.machine.held_back()[1][N] == f"{asked}, silent: nothing was heard of it for 50 s"
+    for each in (N, M, 2001):
+        c(resume(each))
+    c(heard(N))
+    assert c.machine.held_back() == (0, {})
+
+
 @pytest.mark.parametrize("where", [1001, N])
 def test_what_runs_at_a_suspended_server_goes_on(where: int) -> None:
     c = ready(1)

@@ -82,12 +82,12 @@ def _unused(client: Client) -> Iterator[str]:
             yield f"{node} is free, and {client} does not use it"
 
 
-def _held(client: Client, number: int, holds: set[str]) -> Iterator[str]:
+def _held(client: Client, number: int, holds: dict[str, str]) -> Iterator[str]:
     end = client.program.ends.get(number)
     who = client.world.processes[number]
     if SILENT in holds and (end is None or not end.silent):
         yield f"{client} takes {who} to be silent, which it is not"
-    for hold in holds & {SUSPENDED, SHORT}:
+    for hold in holds.keys() & {SUSPENDED, SHORT}:
         yield f"{client} holds {who} back as {hold}, which it is not"
 
 
