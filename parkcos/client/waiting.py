@@ -54,8 +54,8 @@ class Waiting(ClientShell):
                     f". Named, but not reached: {missing}" if missing else "",
                 )
         elif self._state is RUNNING and not machine.closing and (held := self._held_back())[1]:
-            tasks = "a task waits" if held[0] == 1 else f"{held[0]} tasks wait"
-            logger.warning("%s: %s for what is given none: %s", self.name, tasks, held[1])
+            waiting = "a task waits" if held[0] == 1 else f"{held[0]} tasks wait"
+            logger.warning("%s: %s for what is given none: %s", self.name, waiting, held[1])
         elif self._state is RUNNING and self._server_waits:
             wanted = max(self._server_waits.values(), default=0)
             logger.warning("%s waits for %d servers: %d are ready", self.name, wanted, len(self._open_servers))

@@ -78,25 +78,25 @@ class Roaming:
 
     async def _follow(self) -> None:
         while True:
-            sure = self._ear is not None and not self._complaint
+            complaint = self._complaint
+            sure = self._ear is not None and not complaint
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), None if sure else LOOK_AGAIN_S)
                 await asyncio.sleep(SETTLE_S)
             self._news.clear()
             try:
                 await self._look()
-            except ConfigError as error:
-                if str(error) != self._complaint:
+            except (ConfigError, OSError) as error:
+                if str(error) != complaint:
                     logger.warning("%s: its address has changed, and cannot be followed: %s", self._network.name, error)
                 self._complaint = str(error)
 
     async def _look(self) -> None:
         network, loop = self._network, self._network.io.loop
         own, told = await loop.run_in_executor(None, self._found)  # names may have to be looked up
-        if self._complaint:
-            self._complaint = ""
-            logger.info("%s: its address can be followed again", network.name)
-        if [*map(_what_matters, own)] == [*map(_what_matters, network.addresses)] and told == network.told:
+        unfinished, self._complaint = self._complaint, ""
+        same = [*map(_what_matters, own)] == [*map(_what_matters, network.addresses)] and told == network.told
+        if same and not unfinished:
             return
         moved = told != network.told or [o.addr for o in own] != [o.addr for o in network.addresses]
         logger.log(
@@ -110,6 +110,8 @@ class Roaming:
         network.addresses = own
         for discovery, at in zip(network.discoveries, own, strict=True):
             await discovery.move(at)
+        if unfinished:
+            logger.info("%s: its address can be followed again", network.name)
 
     def _found(self) -> tuple[list[OwnAddress], list[str]]:
         """Raises: ConfigError."""

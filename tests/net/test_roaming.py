@@ -8,10 +8,11 @@ from collections.abc import Iterator
 import pytest
 
 from parkcos.errors import ConfigError
-from parkcos.net import roaming
+from parkcos.net import discovery, roaming
 from parkcos.net.addresses import Interface, OwnAddress
 from parkcos.net.location import Location
-from tests.net.cluster_of_networks import Cluster, Log
+from tests.net.cluster_of_networks import Cluster, Log, Place
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_NETLINK"), reason="needs a 127.0.0.2")
 
@@ -63,3 +64,34 @@ def test_a_system_that_tells_nothing_is_asked_until_the_address_can_be_had(
     assert third.run(connects) == 0
     assert third.reference(one.network.location) == Location("127.0.0.2", port)
     assert other.is_connected_to(one), "it is reached where it was, which is still this machine"
+
+
+def test_an_address_that_is_announced_later_than_it_is_there(
+    cluster: Cluster, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a new IPv6 address, which nothing can be bound to while the system makes sure that nobody else has it."""
+    found = ["127.0.0.1"]
+    failures = [OSError(99, "Cannot assign requested address")] * 2
+    bound = discovery.bound_socket
+
+    def bound_socket(family: int, addr: str, port: int, *, shared: bool) -> socket.socket:
+        if addr == "127.0.0.2" and failures:
+            raise failures.pop()
+        return bound(family, addr, port, shared=shared)
+
+    monkeypatch.setattr(roaming, "LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr(discovery, "bound_socket", bound_socket)
+    monkeypatch.setattr(roaming, "own_addresses", lambda host, kept: [address(found[0])])
+    (udp_port,) = free_ports(1)
+    heard = {"discover": True, "udp_port": udp_port, "target_udp_ports": [udp_port]}
+    one = cluster.place("one", addresses=[address("127.0.0.1")], say_address=True, **heard)
+    found[0] = "127.0.0.2"
+    one.io.run(_news(one)).result(10)
+    log.wait_for("one: its address has changed, and cannot be followed: no UDP socket can be bound to 127.0.0.2")
+    log.wait_for("one: its address can be followed again")
+    assert not failures
+    assert all(each.private_port for each in one.network.discoveries), "it is announced"
+
+
+async def _news(place: Place) -> None:
+    place.network._roaming._news.set()
