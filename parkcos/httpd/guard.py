@@ -1,4 +1,9 @@
-"""What every request must pass: the Host header, the token, the origin; and the headers of every answer."""
+"""What every request must pass: the Host header, the token, the origin; and the headers of every answer.
+
+The dashboard may stand below a path of another server, which takes that path away.  So no address that it gives begins
+with "/", and only pages at its top send anybody elsewhere: some of these servers take a Location for one below the top.
+What they say of themselves (X-Forwarded-...) is never read: anybody can say that.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +32,15 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 
+TOP = "./"
+"""The way from a page to the dashboard's."""
 LOGIN_S = 10.0
 """So long a form may take to come."""
 
 _GO_ON = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>parkcos</title><meta name="color-scheme" content="light dark">
-<link rel="icon" href="data:,"><meta http-equiv="refresh" content="0; url=/"></head>
-<body><p><a href="/">To the dashboard</a></p></body></html>
+<link rel="icon" href="data:,"><meta http-equiv="refresh" content="0; url=./"></head>
+<body><p><a href="./">To the dashboard</a></p></body></html>
 """
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -102,28 +109,37 @@ class Guard:
         if bearer:
             allowed = self._tokens.is_token(given.strip())
         else:
-            allowed = self._tokens.is_cookie(request.cookies.get(self._tokens.cookie_name, ""))
+            allowed = self._has_cookie(request)
             origin = request.headers.get("Origin")
             safe = request.method in ("GET", "HEAD")
-            if not self._is_own_origin(origin, host, safe or login, login):
-                return refused(request, 403, f"a page of {origin!r} may not ask this: no Origin of its own")
+            if not _is_own_page(request) and not self._is_own_origin(origin, host, safe or login, login):
+                text = (
+                    f"a page of {origin!r} may not ask this of {host!r}: no Origin of its own; if it is its own page, "
+                    "behind another web server, that must pass the Host header on, or speak HTTPS"
+                )
+                return refused(request, 403, text)
         if request.path == "/" and request.method == "GET" and "token" in request.query and not bearer:
             if self._tokens.is_token(request.query["token"]):
                 return self._logged_in(_go_on(request))
-            return go_to("/login?wrong")
+            return go_to("login?wrong")
         if allowed or login:
             return None
-        if bearer or _wants_json(request):
+        if bearer or _wants_json(request) or request.path.count("/") > 1:
             text = "the token is wrong" if bearer else "this needs the dashboard's token: Authorization: Bearer TOKEN"
             return refused(request, 401, text)
-        return go_to("/login")
+        return go_to("login")
+
+    def _has_cookie(self, request: web.Request) -> bool:
+        """Browsers send those of all paths above, under one name: an old one may be among them."""
+        cookies = (each.strip().partition("=") for each in ";".join(request.headers.getall("Cookie", ())).split(";"))
+        return any(name == self._tokens.cookie_name and self._tokens.is_cookie(value) for name, _, value in cookies)
 
     def _logged_in(self, response: web.Response) -> web.Response:
         """The same, with the cookie."""
         response.set_cookie(
             self._tokens.cookie_name,
             self._tokens.cookie,
-            path="/",
+            path="",  # that of the page, as the browser knows it
             httponly=True,
             samesite="Strict",
             secure=self._secure,
@@ -141,8 +157,8 @@ class Guard:
         except (ValueError, RequestPayloadError):
             form = {}
         if self._tokens.is_token(form.get("token", [""])[0].strip()):
-            return self._logged_in(go_to("/"))
-        return go_to("/login?wrong")
+            return self._logged_in(go_to(TOP))
+        return go_to("login?wrong")
 
     def _is_own_host(self, host: str, request: web.Request) -> bool:
         """A name that a stranger has pointed here (DNS rebinding) is none of these."""
@@ -168,8 +184,16 @@ class Guard:
 
 
 def go_to(path: str) -> web.Response:
-    """Send the browser there."""
+    """Send the browser of a page at the top there."""
     return web.Response(status=303, headers={"Location": path})
+
+
+def _is_own_page(request: web.Request) -> bool:
+    """Whether the browser says that the page is of the origin that it asks, which a page cannot make it say.
+
+    That holds behind another server, too, whatever Host header that sends.  It is said to HTTPS and localhost only.
+    """
+    return request.headers.get("Sec-Fetch-Site") == "same-origin"
 
 
 def _go_on(request: web.Request) -> web.Response:
@@ -179,7 +203,7 @@ def _go_on(request: web.Request) -> web.Response:
     that still counts as the other site's doing.  What a page of this site asks for does not.
     """
     if "text/html" not in request.headers.get("Accept", "") or request.headers.get("Sec-Fetch-Site") == "none":
-        return go_to("/")
+        return go_to(TOP)
     return web.Response(text=_GO_ON, content_type="text/html")
 
 

@@ -33,12 +33,12 @@ BYTES_MAX = 64 * 1024 * 1024
 
 _LOGIN = b"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Log in</title></head>
-<body><form method="post" action="/login"><label>Token of this dashboard
+<body><form method="post" action="login"><label>Token of this dashboard
 <input type="password" name="token" required></label> <button>Log in</button></form></body></html>
 """
 _INDEX = b"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>parkcos</title></head>
-<body><p>There are no pages here; the data is at <a href="/api/state">/api/state</a>.</p></body></html>
+<body><p>There are no pages here; the data is at <a href="api/state">api/state</a>.</p></body></html>
 """
 
 

@@ -42,7 +42,7 @@ class HTTPServer:
         certfile: PEM file with a certificate, for HTTPS.
         show_task_args: show the arguments of tasks, shortened; can be changed in the page.
         token: of at least 8 characters; None: the variable PARKCOS_HTTPD_TOKEN, or a new one.
-        hosts: names by which browsers reach this machine, beside its host name and its addresses.
+        hosts: names by which browsers reach this machine or a web server before it, beside its host name and addresses.
         tasks_max: so many tasks that have ended are shown.
 
     Attributes:

@@ -84,7 +84,7 @@ def paths() -> list[tuple[str, str]]:
 def login(browser: Browser) -> str:
     """The cookie, as a browser sends it."""
     answer = browser.ask("GET", f"/?token={browser.token}", {"Authorization": ""})
-    assert (answer.status, answer.headers["Location"]) == (303, "/")
+    assert (answer.status, answer.headers["Location"]) == (303, "./")
     return answer.headers["Set-Cookie"].partition(";")[0]
 
 
@@ -154,11 +154,13 @@ def test_every_route_and_method(browser: Browser, path: str, route: str, method:
                     if path.startswith(("/api", "/metrics", "/cluster_status")):
                         assert answer.status == 401, note
                         assert method == "HEAD" or "token" in answer.json["error"], note
+                    elif path.startswith("/static/"):
+                        assert (answer.status, answer.headers["Location"]) == (401, None), note
                     else:
-                        assert (answer.status, answer.headers["Location"]) == (303, "/login"), note
+                        assert (answer.status, answer.headers["Location"]) == (303, "login"), note
                 else:
                     assert answer.status in (200, 303, 400, 404, 405, 409), note
-                    assert answer.headers.get("Location", "/") == "/", note
+                    assert answer.headers.get("Location", "./") == "./", note
 
 
 def test_what_a_stranger_is_told_is_no_data(browser: Browser) -> None:
@@ -188,7 +190,8 @@ def test_the_cookie(browser: Browser) -> None:
     assert f"parkcos_{browser.port}=" in cookie
     assert browser.token not in cookie
     attributes = {each.strip().lower() for each in cookie.split(";")[1:]}
-    assert {"httponly", "samesite=strict", "path=/"} <= attributes
+    assert {"httponly", "samesite=strict"} <= attributes
+    assert not [each for each in attributes if each.startswith(("path", "domain"))], "the browser knows the path"
     assert "secure" not in attributes
     assert ask(browser, "GET", "/api/state", Cookie=cookie.partition(";")[0]).status == 200
 
@@ -199,14 +202,14 @@ def test_a_link_of_another_site_with_the_token(browser: Browser) -> None:
     for site in ({}, {"Sec-Fetch-Site": "cross-site"}):  # browsers say it to HTTPS and localhost only
         answer = ask(browser, "GET", path, Accept=kinds, **site)
         assert answer.status == 200
-        assert b'http-equiv="refresh" content="0; url=/"' in answer.body
+        assert b'http-equiv="refresh" content="0; url=./"' in answer.body
         assert b"<script" not in answer.body
         assert browser.token.encode() not in answer.body
         cookie = answer.headers["Set-Cookie"]
         assert "samesite=strict" in cookie.lower()
         assert ask(browser, "GET", "/api/state", Cookie=cookie.partition(";")[0]).status == 200
     typed = ask(browser, "GET", path, Accept=kinds, Sec_Fetch_Site="none")
-    assert (typed.status, typed.headers["Location"]) == (303, "/")
+    assert (typed.status, typed.headers["Location"]) == (303, "./")
     assert "Set-Cookie" not in ask(browser, "GET", "/?token=wrong", Accept=kinds).headers
 
 
@@ -215,7 +218,7 @@ def test_a_wrong_token_in_the_address(browser: Browser) -> None:
         answer = ask(browser, "GET", path)
         assert "Set-Cookie" not in answer.headers
         assert answer.status in (200, 303, 401)
-        assert answer.headers.get("Location", "/login").startswith("/login")
+        assert answer.headers.get("Location", "login").startswith("login")
 
 
 def test_logging_in(browser: Browser) -> None:
@@ -228,12 +231,12 @@ def test_logging_in(browser: Browser) -> None:
     right = f"token={browser.token}".encode()
     for origin in (browser.origin, "null"):
         answer = post(right, Origin=origin)
-        assert (answer.status, answer.headers["Location"]) == (303, "/")
+        assert (answer.status, answer.headers["Location"]) == (303, "./")
         cookie = answer.headers["Set-Cookie"].partition(";")[0]
         assert ask(browser, "GET", "/api/state", Cookie=cookie).status == 200
     for data in (b"token=wrong", b"", b"token", b"x" * 100_000, b"\xff\xfe=%ff"):
         answer = post(data)
-        assert (answer.status, answer.headers["Location"]) == (303, "/login?wrong")
+        assert (answer.status, answer.headers["Location"]) == (303, "login?wrong")
         assert "Set-Cookie" not in answer.headers
     assert post(right, Origin="http://evil.example").status == 403
     assert post(b"x" * 2_000_000).status == 413

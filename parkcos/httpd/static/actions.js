@@ -12,7 +12,7 @@ const HOW = [
 const DONE = { suspend: "is suspended", resume: "goes on", close: "is being closed", restart: "is being restarted" };
 
 async function act(place, record, action, terminate = false) {
-  await post(`/api/${place}/${record.id}/${action}`, { terminate });
+  await post(`api/${place}/${record.id}/${action}`, { terminate });
   toast(`${record.name} ${DONE[action]}.`);
 }
 
@@ -73,7 +73,7 @@ export function terminate(tasks, done = () => {}) {
     names: tasks.map((task) => `${task.name} (No. ${task.id})`),
     action: "Terminate",
     submit: async () => {
-      const { missed = [] } = await post("/api/tasks/terminate", { tasks: tasks.map((task) => task.id) });
+      const { missed = [] } = await post("api/tasks/terminate", { tasks: tasks.map((task) => task.id) });
       const many = tasks.length - missed.length;
       toast(`${plural(many, "task")} ${many === 1 ? "is" : "are"} being terminated.${missed.length ? ` ${missed.length} had ended, or just began.` : ""}`);
       done();

@@ -1,4 +1,4 @@
-// Questions and orders to the program.
+// Questions and orders to the program. Their addresses are relative to the page's: it may stand below a path of another server.
 
 export class Refused extends Error {
   constructor(message, status) { super(message); this.status = status; }

@@ -167,7 +167,7 @@ function showLink() {
   const [look, text, button] = banner;
   banners.replaceChildren(h("div", { class: `banner ${look}` }, h("span", {}, text),
     button === "retry" ? h("button", { type: "button", class: "small", on: { click: () => stream.connect() } }, "Try now") : null,
-    button === "login" ? h("a", { class: "button small", href: "/login" }, "Log in") : null));
+    button === "login" ? h("a", { class: "button small", href: "login" }, "Log in") : null));
 }
 
 const SPOKEN = { live: "Connected.", reconnecting: "The connection to the program is lost. Trying again.", gone: "The program does not answer.", stranger: "The program wants its token again." };

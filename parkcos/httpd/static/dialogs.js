@@ -66,7 +66,7 @@ export function settings(store) {
     ],
     submit: async () => {
       if (over || (Number(interval.value) === poll && args.checked === shows)) return;
-      await post("/api/settings", { poll_s: Number(interval.value), show_args: args.checked });
+      await post("api/settings", { poll_s: Number(interval.value), show_args: args.checked });
       toast("The settings are changed.");
     },
   });

@@ -30,7 +30,7 @@ export class NodePage {
     this.endedText = h("span");
     this.endedBox = h("label", { class: "check", hidden: true }, this.showEnded, this.endedText);
     this.timeline = new Timeline(store, { rows: 12 });
-    this.asker = new Asker(`/api/nodes/${encodeURIComponent(id)}`, (answer) => { this.#history(answer.history); this.#printed(answer.output || []); });
+    this.asker = new Asker(`api/nodes/${encodeURIComponent(id)}`, (answer) => { this.#history(answer.history); this.#printed(answer.output || []); });
     this.output = h("pre", { class: "output", tabindex: "0", "aria-label": "What its setup printed" });
     this.outputBox = h("section", { class: "card", hidden: true }, h("div", { class: "head" }, h("h2", {}, "Output of its setup"), h("span", { class: "count" }, "the last 200 lines")), this.output);
     this.timelineBox = h("section", { class: "card" }, h("div", { class: "head" }, h("h2", {}, "Timeline")), this.timeline.element);

@@ -49,7 +49,7 @@ export class ServerPage {
     this.timeline = new Timeline(store, { rows: 1 });
     this.output = h("pre", { class: "output", tabindex: "0", "aria-label": "What it printed last" });
     this.outputNote = h("p", { class: "empty" }, "Nothing was printed here yet.");
-    this.asker = new Asker(`/api/servers/${encodeURIComponent(id)}`, (answer) => this.#printed(answer.output));
+    this.asker = new Asker(`api/servers/${encodeURIComponent(id)}`, (answer) => this.#printed(answer.output));
     this.counts = [h("span", { class: "count" }), h("span", { class: "count" })];
     this.showFailed = h("a", { class: "button small", href: `#/tasks?state=failed&server=${id}` });
     const section = (title, ...content) => h("section", { class: "card" }, h("div", { class: "head" }, title), content);

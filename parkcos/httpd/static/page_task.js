@@ -24,7 +24,7 @@ export class TaskPage {
     const copy = h("button", { type: "button", class: "small", on: { click: () => this.#copy() } }, "Copy");
     this.boxes = { traceback: section(this.tracebackTitle, this.traceback, copy), args: section("Arguments", this.args), result: section("Result", this.result) };
     this.note = h("p", { class: "note", hidden: true });
-    this.asker = new Asker(`/api/tasks/${this.id}`, (answer) => this.#details(answer), (error) => this.#missing(error));
+    this.asker = new Asker(`api/tasks/${this.id}`, (answer) => this.#details(answer), (error) => this.#missing(error));
     const back = FAILED.has(task?.state) ? [["Tasks", "#/tasks"], ["failed", "#/tasks?state=failed"]] : [["Tasks", "#/tasks"]];
     this.element = h("div", { class: "page narrow" }, crumbs(...back, [`No. ${id}`]), h("div", { class: "title" }, this.heading, this.pill, h("span", { class: "grow" }), this.stop),
       this.boxes.traceback, this.facts.element, this.boxes.args, this.boxes.result, this.note);

@@ -38,7 +38,7 @@ export class Stream {
     this.#drop();
     this.heard = performance.now();
     this.told = false;
-    const source = new EventSource("/api/stream");
+    const source = new EventSource("api/stream");
     this.source = source;
     const take = (event, then) => {
       if (source !== this.source) return;
@@ -93,7 +93,7 @@ export class Stream {
   async #ask(again = false) {
     const asked = this.asked = performance.now();
     try {
-      const answer = await fetch("/api/tasks?limit=0", { cache: "no-store", signal: AbortSignal.timeout(5000) });
+      const answer = await fetch("api/tasks?limit=0", { cache: "no-store", signal: AbortSignal.timeout(5000) });
       if (this.link.kind === "live") return;
       if (answer.status === 401 || answer.status === 403) this.#is("stranger");
       else {
