@@ -19,10 +19,10 @@ _HOP_BY_HOP = ("connection", "transfer-encoding", "content-length", "keep-alive"
 class Behind:
     """url: where the dashboard is found behind it; paths: what it was asked, in order."""
 
-    def __init__(self, dashboard: str, prefix: str, passes_host: bool) -> None:
+    def __init__(self, dashboard: str, prefix: str, passes_host: bool, plain: bool) -> None:
         parts = urlsplit(dashboard)
         self._to, self._query = f"http://{parts.netloc}", parts.query
-        self._prefix, self._passes_host = prefix, passes_host
+        self._prefix, self._passes_host, self._plain = prefix, passes_host, plain
         self.paths: list[str] = []
         self.origin = ""
 
@@ -47,6 +47,8 @@ class Behind:
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
         if not self._passes_host:
             del headers["Host"]
+        if self._plain:
+            headers.pop("Sec-Fetch-Site", None)
         to = self._to + request.path_qs.removeprefix(self._prefix)
         asked = self._client.request(
             request.method, to, headers=headers, data=await request.read(), allow_redirects=False
@@ -85,14 +87,15 @@ class Behind:
 
 
 @contextlib.contextmanager
-def behind(dashboard: str, prefix: str, *, passes_host: bool) -> Iterator[Behind]:
+def behind(dashboard: str, prefix: str, *, passes_host: bool, plain: bool = False) -> Iterator[Behind]:
     """Such a server for the dashboard at this address.
 
     Args:
         prefix: the path that it takes away: "/park".
         passes_host: it sends the browser's Host header on, and not the address where it finds the dashboard.
+        plain: browsers tell it no more than any server that speaks plain HTTP, though it is at this machine.
     """
-    it = Behind(dashboard, prefix, passes_host)
+    it = Behind(dashboard, prefix, passes_host, plain)
     loop, ready, over = asyncio.new_event_loop(), Event(), asyncio.Event()
     thread = Thread(target=lambda: loop.run_until_complete(it.serve(ready, over)), name="behind")
     thread.start()

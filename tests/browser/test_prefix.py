@@ -91,3 +91,11 @@ def test_who_has_no_token_is_asked_for_it_there(node: int, look: Open) -> None:
         expect(someone.row("Nodes", "kiln")).to_contain_text("running")
         assert someone.page.url == front.url
         assert front.strays == []
+
+
+def test_a_page_that_is_not_known_as_its_own_says_what_to_do(node: int, look: Open) -> None:
+    with watched(node) as it, behind(it.url, "/park", passes_host=False, plain=True) as front:
+        someone = look(front.link)
+        expect(someone.page.get_by_role("main")).to_contain_text("must pass the Host header on")
+        assert [problem for problem in someone.problems if "403" in problem and "/static/app.js" in problem]
+        someone.problems.clear()

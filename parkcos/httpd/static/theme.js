@@ -22,4 +22,12 @@
     },
   };
   show();
+  // The page's own script may be refused, where a server before this one sends another Host header on: it cannot say so.
+  addEventListener("error", ({ target }) => {
+    if (!(target instanceof HTMLScriptElement)) return;
+    const say = () => {
+      document.getElementById("main").textContent = `The program refuses ${target.src} to a page of ${location.origin}, or does not answer. A web server before it must pass the Host header on, and the program must know that name (hosts, --httpd_name).`;
+    };
+    if (document.readyState === "loading") addEventListener("DOMContentLoaded", say); else say();
+  }, true);
 })();
