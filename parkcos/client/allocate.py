@@ -12,7 +12,7 @@ from numbers import Integral, Real
 
 from parkcos.cluster import messages as m
 from parkcos.errors import ConfigError, UsageError
-from parkcos.net.location import PORT_MAX, Location, resolve
+from parkcos.net.location import PORT_MAX, Location, must_wait, resolve
 
 NODE_PORT = 9706
 _HAS_PORT = re.compile(r"^(\[.*\]|[^:*]+):\d+$")
@@ -29,7 +29,8 @@ class NodeAllocate:
     Args:
         node: name or address of a node, or a pattern with ``*``; a host's name or an address is dialled, broadcast or
             not; the name that a node was started with (``parkcosnode.py -n``) is known when the node is found.
-            ``'HOST:PORT'`` and ``'[IPV6]:PORT'`` name the port, too.
+            ``'HOST:PORT'`` and ``'[IPV6]:PORT'`` name the port, too.  The host's name that a task gives is looked up by
+            ``schedule`` or ``node_allocate``, while other tasks run.
         port: TCP port of the node, of several at one address; None: the one in `node`, else 9706 is dialled and any is
             taken.
         platform: a regular expression that must occur in the node's ``platform.platform()``, in whatever case.
@@ -91,20 +92,39 @@ class NodeAllocate:
             self._platform = re.compile(platform, re.IGNORECASE)
         except re.error as error:
             raise ConfigError(f"NodeAllocate(platform={platform!r}) is no regular expression: {error}") from None
-        self._addrs = () if "*" in node else _addresses(node)
+        self._addrs: tuple[str, ...] | None = None
+        if "*" in node:
+            self._addrs = ()
+        elif not must_wait(node):
+            self.look_up()
 
     def __repr__(self) -> str:
         return f"NodeAllocate({self.node!r})"
 
     @property
+    def is_known(self) -> bool:
+        """Whether the addresses are known, or that there are none."""
+        return self._addrs is not None
+
+    def look_up(self) -> tuple[str, ...]:
+        """The addresses of the node; none for a pattern, and for a name that only the node itself knows.
+
+        A name that was written in a task may be looked up now, which may take seconds.
+        """
+        if self._addrs is None:
+            self._addrs = _addresses(self.node)
+        return self._addrs
+
+    @property
     def location(self) -> Location | None:
         """Where to dial the node; None for a pattern, and for a name that only the node itself knows."""
-        return Location(self._addrs[0], self.port) if self._addrs else None
+        addrs = self.look_up()
+        return Location(addrs[0], self.port) if addrs else None
 
     def matches(self, ip_addr: str, name: str) -> bool:
         """Whether this is about the node with that address and name."""
-        if self._addrs:
-            return ip_addr in self._addrs or name == self.node
+        if addrs := self.look_up():
+            return ip_addr in addrs or name == self.node
         return fnmatch.fnmatchcase(ip_addr, self.node) or fnmatch.fnmatchcase(name, self.node)
 
     def allocate(self, ip_addr: str, name: str, platform: str, cpus: int, memory: int | None, disk: int | None) -> int:

@@ -34,6 +34,7 @@ from parkcos.kernel.registry import cur_task, current_kernel
 from parkcos.kernel.wait import seconds
 from parkcos.net.bounds import NAME_CHARS_MAX
 from parkcos.net.location import Location
+from parkcos.net.lookup import known
 from parkcos.net.runtime import Parkcos, run
 
 logger = logging.getLogger("parkcos")
@@ -208,8 +209,8 @@ class Client(Steering):
         Returns: 0 when it is the client's turn (nodes come one after the other); -1 after `timeout`: then the client
         has left the queue, and may be scheduled again.
         Raises: ScheduleError if this client was scheduled before, is closed while it waits, or there is another
-        program, and no scheduler, at `location`; ConfigError if the network cannot be used; ShippingError, UsageError
-        for components and setups that cannot travel.
+        program, and no scheduler, at `location`; ConfigError if the network cannot be used, or a host's name is
+        unknown; ShippingError, UsageError for components and setups that cannot travel.
         """
         limit = seconds(timeout)
         if location is not None and not isinstance(location, Location | str):
@@ -251,6 +252,9 @@ class Client(Steering):
     @operation
     def _queue_up(self, location: Location | str | None, end: float | None) -> Generator[Any, Any, int]:
         """Find the scheduler and wait for the turn: 0, or -1 if the time was over."""
+        left = None if end is None else max(0.0, end - self._kernel.clock())
+        if not (yield known(self._network, *self._allocations, timeout_s=left)):
+            return -1
         contacts = [a.location for a in self._allocations if a.location is not None and a.use]
         self._automatic = location is None and self._side.scheduler is None and not self._side.contacts
         self._scheduler = yield self._side.find_scheduler(location, contacts, end, self._is_open)

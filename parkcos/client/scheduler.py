@@ -18,7 +18,8 @@ class Scheduler(Statuses):
     that this program's own is to be used in any case.
 
     Args:
-        nodes: names or addresses of nodes to connect to, beside those found by broadcast.
+        nodes: names or addresses of nodes to connect to, beside those found by broadcast.  Names that a task gives are
+            looked up while it goes on; the log has those that are unknown.
         options: as of :class:`Parkcos`.
 
     Its attributes are the numbers that ``Status.status`` may have.  Source: chapter 6.3.1.

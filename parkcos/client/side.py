@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Generator, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from parkcos.cluster.postbox import Postbox
-from parkcos.errors import ScheduleError
-from parkcos.kernel import Completion, Kernel, operation
+from parkcos.errors import ConfigError, ScheduleError
+from parkcos.kernel import operation
 from parkcos.kernel.afterwards import Afterwards
-from parkcos.net.location import Location, resolve
+from parkcos.net.location import Location
+from parkcos.net.lookup import known
 from parkcos.net.network import Network
 from parkcos.net.payload import Buffer
 from parkcos.net.peer import CONNECTING, GONE, UP, Peer
@@ -32,24 +34,6 @@ SCHEDULER_PORT = 9705
 SAY_S = 5.0
 DIAL_AGAIN_S = 0.5
 """A scheduler that was named and is not there is dialled again after this time: it may start later."""
-
-
-def looked_up(kernel: Kernel, host: str) -> Completion[tuple[str, ...]]:
-    """The addresses of a host, as `resolve` gives them, from a thread of its own: a name server may take its time."""
-
-    def start(completion: Completion[tuple[str, ...]]) -> None:
-        def look() -> None:
-            try:
-                completion.set_result(resolve(host))
-            except BaseException as error:
-                completion.set_exception(error)
-
-        try:
-            threading.Thread(target=look, name="parkcos-lookup", daemon=True).start()
-        except RuntimeError:  # Python 3.12 starts none once the main part of a program has ended
-            look()
-
-    return Completion(kernel, "looked_up", start)
 
 
 class ClientSide:
@@ -79,14 +63,21 @@ class ClientSide:
         return side
 
     def private_scheduler(self, contacts: Iterable[Location] = ()) -> SchedulerService:
-        """The scheduler of this program, started if there is none.  contacts: nodes to dial."""
+        """The scheduler of this program, started if there is none.
+
+        contacts: nodes to dial; those whose names were not looked up yet, when they are.
+        """
         with self.lock:
-            if self.scheduler is None:
-                self.scheduler = SchedulerService(self.network, (*self.contacts, *contacts))
-                self.scheduler.start()
-                return self.scheduler
-        self.scheduler.add_contacts(contacts)
-        return self.scheduler
+            scheduler = self.scheduler
+            if scheduler is None:
+                scheduler = self.scheduler = SchedulerService(self.network, self.contacts)
+                scheduler.start()
+        named = list(contacts)
+        scheduler.add_contacts(location for location in named if location.is_known)
+        for location in named:
+            if not location.is_known:
+                self.network.io.start_thread(partial(_look_up_contact, scheduler, location), "parkcos-lookup")
+        return scheduler
 
     def add_contact(self, location: Location) -> None:
         """A node that the private scheduler of this program is to use (a local cluster's)."""
@@ -135,8 +126,10 @@ class ClientSide:
         """
         if location is not None:
             if not isinstance(location, Location):
-                addresses = yield looked_up(self.network.kernel, location)
-                location = Location(addresses[0], SCHEDULER_PORT)
+                location = Location(location, SCHEDULER_PORT)
+            left = None if end is None else max(0.0, end - self.network.kernel.clock())
+            if not (yield known(self.network, location, timeout_s=left)):
+                return 0
             found: int = yield self._at(location, end, wanted)
             return found
         for reason in list(self.failures.values()):
@@ -209,3 +202,13 @@ class ClientSide:
     def _peer_gone(self, peer: Peer, reason: str) -> None:
         for client in list(self.clients.values()):
             client._process_gone(peer.incarnation, reason)
+
+
+def _look_up_contact(scheduler: SchedulerService, location: Location) -> None:
+    """In a thread of its own."""
+    try:
+        location.look_up()
+    except ConfigError as error:
+        logger.error("%s; the node there is not dialled", error)
+    else:
+        scheduler.add_contacts([location])

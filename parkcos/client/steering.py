@@ -6,7 +6,9 @@ None of these calls is to be yielded.  What comes of them is told to the status_
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from parkcos.client import dispatch_events as d
@@ -14,11 +16,13 @@ from parkcos.client.allocate import NodeAllocate, allocations
 from parkcos.client.incoming import Incoming
 from parkcos.client.placing import DISABLED
 from parkcos.client.shell import NEW, RUNNING
-from parkcos.client.side import looked_up
 from parkcos.cluster import messages as m
-from parkcos.errors import ScheduleError, UsageError
+from parkcos.errors import ConfigError, ScheduleError, UsageError
 from parkcos.kernel import Completion
 from parkcos.net.location import Location
+from parkcos.net.lookup import known, looked_up
+
+logger = logging.getLogger("parkcos")
 
 
 class Steering(Incoming):
@@ -126,6 +130,22 @@ class Steering(Incoming):
         (chosen,) = allocations([allocation])
         if self._state is not RUNNING:
             raise ScheduleError(f"{self!r} has no nodes yet\n  write: Client(nodes=[{allocation!r}])")
+        if chosen.is_known:
+            self._add_allocation(chosen)
+        else:
+            self._network.io.start_thread(partial(self._look_up_allocation, chosen), "parkcos-lookup")
+
+    def _look_up_allocation(self, chosen: NodeAllocate) -> None:
+        """In a thread of its own: a task has named it."""
+        try:
+            chosen.look_up()
+        except ConfigError as error:
+            logger.error("node_allocate(): %s", error)
+            return
+        if self._state is RUNNING:
+            self._add_allocation(chosen)
+
+    def _add_allocation(self, chosen: NodeAllocate) -> None:
         self._allocations.insert(0, chosen)
         self._handle(d.Reallocated())
         if chosen.location is not None and chosen.use:
@@ -165,6 +185,8 @@ class Steering(Incoming):
             raise ScheduleError(f"{what}(): {self!r} has no nodes\n  write: yield client.schedule()  first")
         if not isinstance(where, Location | str):
             raise UsageError(f"{what}({where!r}): give a Location, or the address or name of a node")
+        if isinstance(where, Location) and not where.is_known:
+            where = str(where)  # its name and port
         return self._place(where)
 
     def _place(self, where: Any, addresses: Sequence[str] = ()) -> tuple[int, int]:
@@ -207,6 +229,12 @@ class Steering(Incoming):
     def _when_placed(self, where: Any, completion: Completion[Any], then: Callable[[int, int], None]) -> None:
         """Kernel thread: ``then(server, node)``, at once or after `where` was looked up; errors go to `completion`."""
 
+        def placed(_: bool | None, error: BaseException | None) -> None:
+            if error is not None:
+                completion.set_exception(error)
+            else:
+                look(None, None)
+
         def look(addresses: Sequence[str] | None, _: BaseException | None) -> None:
             if completion.done:  # nobody waits for it any more
                 return
@@ -215,12 +243,15 @@ class Steering(Incoming):
             except BaseException as error:
                 completion.set_exception(error)
 
+        if isinstance(where, Location) and not where.is_known:
+            known(self._network, where).tell(placed)
+            return
         try:
             server, node = self._place(where)
         except ScheduleError:
             if not isinstance(where, str) or not self._machine.nodes:
                 raise
-            looked_up(self._kernel, where).tell(look)
+            looked_up(self._network, where).tell(look)
         else:
             then(server, node)
 

@@ -17,6 +17,7 @@ from parkcos.errors import ConfigError
 from parkcos.kernel import Kernel, operation
 from parkcos.kernel.registry import cur_task, set_default_kernel_factory
 from parkcos.net.location import Location, resolve
+from parkcos.net.lookup import known
 from parkcos.net.secret import SECRET_CHARS_MIN
 
 logger = logging.getLogger("parkcos")
@@ -225,20 +226,24 @@ class Pycos:
         udp_port: there; 0: the usual ones.
         stream_send: not needed: connections stay.
         """
-        if isinstance(loc, Location) and loc.port:
+        try:
+            loc = loc if isinstance(loc, Location) else Location(loc, 0)
+            yield known(self._runtime.network, loc)
+        except ConfigError as error:
+            logger.warning("peer(): %s", error)
+            return -1
+        if loc.port:
             self._runtime.network.hub.let_in(loc)
             done: int = yield self._runtime.peer(loc, config.MsgTimeout, relay=relay)
             return done
-        addr = loc.addr if isinstance(loc, Location) else self.host_ipaddr(loc)
-        if addr is None:
-            logger.warning("peer(): %r has no address", loc)
-            return -1
-        self._runtime.network.greet(addr, udp_port)
+        self._runtime.network.greet(loc.addr, udp_port)
         return 0
 
     @operation
     def close_peer(self, location: Location, timeout: float = config.MsgTimeout) -> Generator[Any, Any, None]:
         """Yield it.  Forget the process at `location`, until `peer` is called for it: what is under way is dropped."""
+
+        yield known(self._runtime.network, location)
 
         async def shut() -> None:
             self._runtime.network.hub.shut(location)
@@ -318,7 +323,7 @@ class Pycos:
 
     @staticmethod
     def host_ipaddr(host: str) -> str | None:
-        """The address of `host`; None if it has none."""
+        """The address of `host`; None if it has none.  A name server stops all tasks meanwhile."""
         try:
             return resolve(host)[0]
         except ConfigError:

@@ -259,15 +259,14 @@ class Channel:
         """Yield it.  The channel registered as `name`, in this process or at `location`, or at any peer.
 
         Returns: the Channel (or a reference to a remote one); None if there is none after `timeout` seconds.
-        Raises: ConfigError if it is not in this process and there is no networking.
+        Raises: ConfigError if it is not in this process and there is no networking, or if the name of the location's
+            host cannot be resolved.
         """
         limit = seconds(timeout)
         kernel = current_kernel()
-        network = kernel.network
-        if location is None or (network is not None and location == network.location):
-            channel = kernel.names.channels.get(name)
-            if channel is not None or location is not None:
-                return channel
+        channel = kernel.names.channels.get(name) if location is None else None
+        if channel is not None:
+            return channel
         return (yield kernel.ensure_network().locate_channel(name, location, limit))
 
 

@@ -37,7 +37,10 @@ class Network(Protocol):
         """This is the child of a process that was forked, and the network is the parent's: let go of its sockets."""
 
     def locate_task(self, name: str, location: Any, timeout: float | None) -> Any:
-        """To be yielded: the task registered as `name` at `location` (None: at any peer), None after `timeout` s."""
+        """To be yielded: the task registered as `name`, None after `timeout` s.
+
+        location: where, which may be this process; None: at any peer.
+        """
 
     def locate_channel(self, name: str, location: Any, timeout: float | None) -> Any:
         """The same for a channel."""

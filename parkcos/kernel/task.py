@@ -422,15 +422,14 @@ class Task(TaskCore):
         """Yield it.  The task registered as `name`, in this process or at `location`, or at any peer.
 
         Returns: the Task (or a reference to a remote one); None if there is none after `timeout` seconds.
-        Raises: ConfigError if it is not in this process and there is no networking.
+        Raises: ConfigError if it is not in this process and there is no networking, or if the name of the location's
+            host cannot be resolved.
         """
         limit = seconds(timeout)
         kernel = current_kernel()
-        network = kernel.network
-        if location is None or (network is not None and location == network.location):
-            task = kernel.names.tasks.get(name)
-            if task is not None or location is not None:
-                return task
+        task = kernel.names.tasks.get(name) if location is None else None
+        if task is not None:
+            return task
         return (yield kernel.ensure_network().locate_task(name, location, limit))
 
     # ---- hot swap -----------------------------------------------------------------------------------------------

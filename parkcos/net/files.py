@@ -26,6 +26,7 @@ from parkcos.net.file_receiving import Incoming
 from parkcos.net.file_rules import check_name, folders_of
 from parkcos.net.file_sending import Deleting, Outgoing, now_known_as
 from parkcos.net.location import Location
+from parkcos.net.lookup import known
 from parkcos.net.payload import RAW
 from parkcos.net.peer import GONE, UP, Peer
 from parkcos.net.workers import Workers
@@ -94,7 +95,7 @@ class Files:
         _check_location("send_file", location)
         path, there = _as_path("send_file", file).absolute(), _as_folder("send_file", folder)
         return self._completion(
-            "send_file", timeout, lambda done: Outgoing(self, location, path, there, overwrite, done)
+            "send_file", location, timeout, lambda done: Outgoing(self, location, path, there, overwrite, done)
         )
 
     def delete(
@@ -103,10 +104,14 @@ class Files:
         """Delete a file there.  Yield it: 0, or -1 and a line in the log.  Raises: UsageError."""
         _check_location("del_file", location)
         name, there = _as_path("del_file", file).name, _as_folder("del_file", folder)
-        return self._completion("del_file", timeout, lambda done: Deleting(self, location, name, there, done))
+        return self._completion("del_file", location, timeout, lambda done: Deleting(self, location, name, there, done))
 
     def _completion(
-        self, what: str, timeout: float | None, make: Callable[[Completion[int]], Outgoing | Deleting]
+        self,
+        what: str,
+        location: Location,
+        timeout: float | None,
+        make: Callable[[Completion[int]], Outgoing | Deleting],
     ) -> Completion[int]:
         limit_s = seconds(timeout)
         clock = self.network.kernel.clock
@@ -117,7 +122,14 @@ class Files:
             nonlocal began
             began = clock()
             made.append(make(completion))
-            self.io.call(made[0].begin)
+
+            def begin(_: bool | None, error: BaseException | None) -> None:
+                if error is None:
+                    self.io.call(made[0].begin)
+                else:
+                    completion.set_exception(error)
+
+            known(self.network, location).tell(begin)
 
         def cancel() -> None:
             late = limit_s is not None and clock() - began >= limit_s

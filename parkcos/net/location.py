@@ -4,21 +4,28 @@ A :class:`Location` is a plain value: equal, hashed and ordered by its address a
 one process are one key in a dict however its host was spelled.  Names are resolved here and nowhere else, and a name
 that means nothing gives a sentence instead of a ``gaierror``.
 
+A name server may be dead, and a task that waits for it would stop all others.  So a name that is written in a task is
+looked up later, by what the task yields (``lookup.py``); everywhere else it is looked up where it is written.
+
 What must not live here: choosing this machine's own address (``addresses.py``), sockets that stay open, asyncio.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 import socket
 from typing import Final, NoReturn
 
 from parkcos.errors import ConfigError
+from parkcos.kernel.registry import cur_task
 
-__all__ = ["Location", "is_loopback", "numeric_address", "resolve"]
+__all__ = ["Location", "is_loopback", "must_wait", "numeric_address", "resolve"]
 
 PORT_MAX: Final = 65535
 _V4_IN_V6: Final = b"\0" * 10 + b"\xff\xff"
+_NO_NAME: Final = re.compile(r"[\d.]*|.*:.*|\s.*|.*\s", re.DOTALL)
+"""An address, or what can only be one with a mistake in it: no name server need be asked."""
 
 
 def numeric_address(text: str) -> str | None:
@@ -48,6 +55,11 @@ def is_loopback(addr: str) -> bool:
     return addr == "::1" or (addr.startswith("127.") and ":" not in addr)
 
 
+def must_wait(host: str) -> bool:
+    """Return whether *host* is not to be resolved here and now: it is a name, and this is a task."""
+    return cur_task() is not None and not _NO_NAME.fullmatch(host)
+
+
 def resolve(host: str) -> tuple[str, ...]:
     """Return every IP address that *host* (a name or a numeric address) stands for, IPv4 first, without doubles.
 
@@ -61,8 +73,9 @@ def resolve(host: str) -> tuple[str, ...]:
         return (numeric,)
     if not host or host != host.strip():
         raise ConfigError(f"{host!r} is not a host: give a host's name or its IP address, for example '10.0.0.5'")
+    flags = socket.AI_NUMERICHOST if _NO_NAME.fullmatch(host) else 0  # no name server is asked for a mistyped address
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=flags)
     except OSError as exc:
         reason = exc.strerror or str(exc)
         raise ConfigError(
@@ -86,17 +99,20 @@ class Location:
     Implements the ``Location`` of pycos.
 
     Args:
-        host: a name or an IP address.  A name is resolved here, once; an IPv4 address is preferred to an IPv6 one,
-            because that is what parkcos listens on unless told otherwise.
+        host: a name or an IP address.  A name is resolved once: here, or, if this is a task, by the call that is given
+            the location and yielded; who reads ``addr``, compares, hashes or pickles it before that waits for the name
+            server.  An IPv4 address is preferred to an IPv6 one, because that is what parkcos listens on unless told
+            otherwise.
         tcp_port: 0 to 65535.
 
     Raises:
-        ConfigError: the name cannot be resolved, or the port isn't one.
+        ConfigError: the name cannot be resolved (in a task: where it is), or the port isn't one.
     """
 
-    __slots__ = ("addr", "port")
+    __slots__ = ("_addr", "_host", "port")
 
-    addr: str
+    _addr: str
+    _host: str
     port: int
 
     def __init__(self, host: str, tcp_port: int) -> None:
@@ -106,8 +122,25 @@ class Location:
             port = -1
         if not 0 <= port <= PORT_MAX:
             raise ConfigError(f"{tcp_port!r} is not a TCP port: give a number from 0 to {PORT_MAX}")
-        object.__setattr__(self, "addr", resolve(host)[0])
+        object.__setattr__(self, "_host", host)
+        object.__setattr__(self, "_addr", "" if must_wait(host) else resolve(host)[0])
         object.__setattr__(self, "port", port)
+
+    @property
+    def addr(self) -> str:
+        """The numeric address.  Raises: ConfigError if it was not known yet and the name cannot be resolved."""
+        self.look_up()
+        return self._addr
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the address is known."""
+        return bool(self._addr)
+
+    def look_up(self) -> None:
+        """Resolve the name, if it was not.  This may take seconds.  Raises: ConfigError."""
+        if not self._addr:
+            object.__setattr__(self, "_addr", resolve(self._host)[0])
 
     @classmethod
     def parse(cls, text: str) -> Location:
@@ -150,4 +183,5 @@ class Location:
         return hash((self.addr, self.port))
 
     def __repr__(self) -> str:
-        return f"[{self.addr}]:{self.port}" if ":" in self.addr else f"{self.addr}:{self.port}"
+        host = self._addr or self._host
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"

@@ -19,7 +19,7 @@ from parkcos.errors import ProtocolError, ShippingError, UsageError
 from parkcos.kernel import Kernel, Task, operation
 from parkcos.kernel.failures import log_failure
 from parkcos.kernel.forked import refuse
-from parkcos.kernel.wait import Completion
+from parkcos.kernel.wait import Completion, seconds
 from parkcos.net import outcomes, wire
 from parkcos.net.addresses import OwnAddress
 from parkcos.net.backlog import Backlog
@@ -32,6 +32,7 @@ from parkcos.net.frames import FRAME_BYTES_MAX, Memory
 from parkcos.net.hub import Callbacks, Hub
 from parkcos.net.iothread import IOThread
 from parkcos.net.location import Location
+from parkcos.net.lookup import known
 from parkcos.net.namesakes import Namesakes
 from parkcos.net.options import NetworkOptions, identity_of, own_addresses, told_addresses
 from parkcos.net.payload import PICKLE, Buffer, loads
@@ -411,10 +412,17 @@ class Network:
         """Ask one process, or all: the first that has it wins.  None when all say no and there is no time-out."""
         if not isinstance(name, str):
             raise UsageError(f"a {kind} is located by its name, a str, not by {name!r}")
+        if location is not None and not isinstance(location, Location):
+            raise UsageError(f"a {kind} is located at a Location, not at {location!r}\n  write: Location(host, port)")
         clock = self.kernel.clock
         end = None if timeout is None else clock() + timeout
         said = clock()
-        if location is None:
+        if location is not None:
+            if not (yield known(self, location, timeout_s=timeout)):
+                return None
+            if location == self.location:
+                return self.kernel.names.get(kind, name)
+        else:
             self.io.call(self._probe)
             if self.meet_neighbours is not None:
                 yield self.meet_neighbours()
@@ -480,7 +488,13 @@ class Network:
         Args:
             relay: ask it whom it hears in its network, and connect to those too.
         """
+        limit, clock = seconds(timeout), self.kernel.clock
+        end = None if limit is None else clock() + limit
+        if not (yield known(self, location, timeout_s=limit)):
+            logger.warning("cannot connect to %s: no name server has answered in time", location)
+            return -1
         peer = self.hub.peer_at(location)
+        left = None if end is None else max(0.0, end - clock())
 
         def convert(answer: wire.Answer) -> int:
             return 0
@@ -488,7 +502,7 @@ class Network:
         def ask(number: int) -> tuple[wire.Message, Sequence[Buffer]]:
             return wire.WhoIs("", number), ()
 
-        done: int = yield self.request("peer", lambda: peer, ask, timeout, -1, -1, convert)
+        done: int = yield self.request("peer", lambda: peer, ask, left, -1, -1, convert)
         if done:
             reason = (peer.reason if peer is not None else "") or "no answer in time"
             level = logging.DEBUG if peer is not None and peer.reported else logging.WARNING

@@ -132,18 +132,19 @@ class RPS:
 
         Returns: an RPS to be called; None if no process has it, or after `timeout` seconds (None: as soon as all
         peers have said no; while no peer is known it waits for one).
-        Raises: ConfigError if it is not in this process and there is no networking.
+        Raises: ConfigError if it is not in this process and there is no networking, or if the name of the location's
+            host cannot be resolved.
         """
         limit = seconds(timeout)
         kernel = current_kernel()
         network: Any = kernel.network
-        if location is None or (network is not None and location == network.location):
-            if kernel.names.services.get(name) is not None:
-                return LocatedRPS(kernel, network, network and network.location, network and network.incarnation, name)
-            if location is not None:
-                return None
-        network = kernel.ensure_network()
-        return (yield network.locate_rps(name, location, limit))
+        found = kernel.names.services.get(name) if location is None else None
+        if found is None:
+            network = kernel.ensure_network()
+            found = yield network.locate_rps(name, location, limit)
+        if isinstance(found, RPS) and not isinstance(found, LocatedRPS):  # in this process
+            return LocatedRPS(kernel, network, network and network.location, network and network.incarnation, name)
+        return found
 
     @operation
     def __call__(self, *args: Any, **kwargs: Any) -> Generator[Any, Any, Task]:

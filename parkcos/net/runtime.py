@@ -273,6 +273,8 @@ class Parkcos:
         Args:
             timeout: seconds; None for ever.
             relay: ask it whom it hears in its network, and connect to those too.
+
+        Raises: ConfigError if the name of its host cannot be resolved.
         """
         if not isinstance(location, Location):
             raise UsageError(f"peer() wants a Location, not {location!r}\n  write: yield x.peer(Location(host, port))")
@@ -319,7 +321,8 @@ class Parkcos:
         Returns: 0 when it is there, or the very same was there before; -1 with a line in the log of both sides that
             says why.
 
-        Raises: UsageError for arguments of the wrong kind.  Source: pycos vocabulary.
+        Raises: UsageError for arguments of the wrong kind; ConfigError if the name of a host cannot be resolved.
+            Source: pycos vocabulary.
         """
         return self.network.files.send(location, file, dir, overwrite, timeout)
 
@@ -338,7 +341,8 @@ class Parkcos:
 
         Returns: 0 when it is deleted; -1 with a line in the log of both sides that says why not.
 
-        Raises: UsageError for arguments of the wrong kind.  Source: pycos vocabulary.
+        Raises: UsageError for arguments of the wrong kind; ConfigError if the name of a host cannot be resolved.
+            Source: pycos vocabulary.
         """
         return self.network.files.delete(location, file, dir, timeout)
 

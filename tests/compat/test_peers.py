@@ -263,7 +263,7 @@ def test_a_host_is_asked_who_is_there(peers: Programs, ports: Ports) -> None:
         "pycos.Task(main).value()\n"
     )
     lines = lone.run(source, name="other.py", options=options)
-    assert [line for line in lines if "has no address" not in line] == ["-1 0", "True"]
+    assert [line for line in lines if "'no.such.host.invalid' cannot be resolved" not in line] == ["-1 0", "True"]
 
 
 def test_importing_netpycos_gives_tasks_a_location(peers: Programs) -> None:
@@ -299,3 +299,34 @@ def test_short_secrets_are_lengthened_and_said_to_be_short(local: Programs, port
     assert "proc 0" in local.run(third.replace("send(0)", "send(1)"), name="third.py", options=options)
     assert "proc 0" in local.run(second, name="second.py", options=("-u", udp))
     assert program.wait() == 0
+
+
+def test_tasks_run_while_a_dead_name_server_is_asked(peers: Programs) -> None:
+    lines = client(
+        peers,
+        """
+import builtins
+from tests.resolver import HOST, NOBODY, Resolver
+class Patch:
+    setattr = staticmethod(builtins.setattr)
+resolver = Resolver(Patch)
+p = pycos.Pycos.instance()
+server = yield pycos.Task.locate("echo", timeout=10)
+def asks(use, *where, task=None):
+    result = yield use(*where)
+    raise StopIteration(result)
+for use, where in ((p.peer, HOST), (p.peer, pycos.Location(HOST, server.location.port)),
+                   (p.close_peer, pycos.Location(HOST, 1))):
+    resolver.asked.clear()
+    resolver.answers.clear()
+    asking = pycos.Task(asks, use, where)
+    while not resolver.asked.is_set():
+        yield task.sleep(0.005)
+    resolver.answers.set()
+    print("runs", (yield asking.finish()))
+print((yield p.peer(NOBODY)), (yield p.peer(pycos.Location(NOBODY, 9705))))
+""",
+    )
+    named = [line for line in lines if "'nobody-of-the-tests' cannot be resolved" in line]
+    assert [line for line in lines if line not in named] == ["runs 0", "runs 0", "runs None", "-1 -1"]
+    assert len(named) == 2

@@ -349,10 +349,10 @@ def test_networking_is_made_once_when_it_is_needed(kernel):
         assert (yield Task.locate("t", "there", 3)) == ("task", "t", "there", 3)
         assert (yield Task.locate("t")) == ("task", "t", None, None)
         assert (yield Channel.locate("c", timeout=1)) == ("channel", "c", None, 1)
-        assert (yield Task.locate("t", "here")) is None
         task.register("t")
         channel.register()
-        assert (yield Task.locate("t", "here")) is task
+        assert (yield Task.locate("t")) is task
+        assert (yield Task.locate("t", "here")) == ("task", "t", "here", None), "the network knows where it is"
         assert (yield Channel.locate("c")) is channel
 
     kernel.main(main)

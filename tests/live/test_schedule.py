@@ -11,9 +11,10 @@ import pytest
 
 import parkcos
 from parkcos import Client, Location, RemoteError, ScheduleError, ShippingError, Task, TaskTerminated, UsageError
-from parkcos.client import side, waiting
+from parkcos.client import waiting
 from parkcos.client.side import ClientSide
 from parkcos.kernel import Completion
+from parkcos.net import lookup
 from tests.live.lib import LIMIT_S, ROOT, Program, free_ports, me, run, with_client
 
 pytestmark = [pytest.mark.live, pytest.mark.usefixtures("cluster")]
@@ -251,7 +252,7 @@ def test_no_task_waits_for_a_name_server(monkeypatch: pytest.MonkeyPatch) -> Non
             others_ran.set()
             assert (yield looks.result()) == expected
 
-    monkeypatch.setattr(side, "resolve", slow)
+    monkeypatch.setattr(lookup, "resolve", slow)
     with_client(body)
 
 

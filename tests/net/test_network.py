@@ -709,15 +709,17 @@ def test_a_question_that_cannot_be_encoded_raises_at_once(two: tuple[Place, Plac
     assert not a.network.requests._open
 
 
-def test_locating_by_something_else_than_a_name(two: tuple[Place, Place], log: Log) -> None:
+def test_locating_by_something_else_than_a_name_and_a_location(two: tuple[Place, Place], log: Log) -> None:
     a, b = two
     a.connect(b)
 
-    def find(name: Any, task: Any = None) -> Any:
-        return (yield Task.locate(name, location=b.location))
+    def find(name: Any, location: Any, task: Any = None) -> Any:
+        return (yield Task.locate(name, location=location))
 
     with pytest.raises(UsageError, match="name"):
-        a.run(find, 5)
+        a.run(find, 5, b.location)
+    with pytest.raises(UsageError, match=r"at a Location, not at '127\.0\.0\.1'"):
+        a.run(find, "worker", "127.0.0.1")
     assert a.is_connected_to(b)
 
 
