@@ -129,7 +129,8 @@ class Location:
     @property
     def addr(self) -> str:
         """The numeric address.  Raises: ConfigError if it was not known yet and the name cannot be resolved."""
-        self.look_up()
+        if not self._addr:
+            self.look_up()
         return self._addr
 
     @property
@@ -180,7 +181,7 @@ class Location:
         return (self.addr, self.port) < (other.addr, other.port)
 
     def __hash__(self) -> int:
-        return hash((self.addr, self.port))
+        return hash((self._addr or self.addr, self.port))
 
     def __repr__(self) -> str:
         host = self._addr or self._host
