@@ -235,6 +235,7 @@ class Copy:
 
     def __init__(self, root: Path, folder: Path) -> None:
         self.root = folder / "tree"
+        self._output = folder / "output.txt"
         shutil.copytree(root, self.root, ignore=shutil.ignore_patterns(*NOT_COPIED), symlinks=True)
         self._usual_s: dict[str, float] = {}
         self._process: subprocess.Popen[bytes] | None = None
@@ -249,13 +250,14 @@ class Copy:
     def prepare(self, paths: Sequence[str]) -> None:
         """Run the tests without any change, to see that they pass and how long they take.
 
-        Raises: RuntimeError if they fail.
+        Raises: RuntimeError if they fail, with what pytest has printed.
         """
         for path in paths:
             began = time.monotonic()
             for command in self._commands(path):
                 if not self._passes(command, None):
-                    raise RuntimeError(f"the tests of {path} fail without any change: {' '.join(command)}")
+                    printed = self._output.read_text(errors="replace")
+                    raise RuntimeError(f"the tests of {path} fail without any change: {' '.join(command)}\n{printed}")
             self._usual_s[path] = time.monotonic() - began
 
     def survives(self, mutant: Mutant) -> bool:
@@ -292,15 +294,16 @@ class Copy:
         return commands
 
     def _passes(self, command: list[str], limit_s: float | None) -> bool:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", f"--timeout={TEST_S}", *command],
-            cwd=self.root,
-            env={**os.environ, "PYTHONPATH": str(self.root)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        with self._output.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", f"--timeout={TEST_S}", *command],
+                cwd=self.root,
+                env={**os.environ, "PYTHONPATH": str(self.root)},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         self._process = process
         if self.stopped:
             self._kill(process)
