@@ -151,7 +151,7 @@ class Model:
         cpu = round(sum(used) / len(used), 1) if used else None
         self.revision += 1
         self._history.append((self.revision, (now, self.totals.running, round(rate, 3), cpu)))
-        while self._history and self._history[0][1][0] < now - HISTORY_S:
+        while self._history[0][1][0] < now - HISTORY_S:
             self._history.popleft()
 
     def check(self) -> None:
@@ -214,7 +214,6 @@ class Model:
         del self.nodes[number], self._ended_nodes[number]
         self.node_history.pop(number, None)
         self._drop_output(number)
-        self.revision += 1
         self._node_log.drop(number, self.revision)
 
     def _node_load(self, event: r.NodeLoad, now: float) -> None:
@@ -361,7 +360,6 @@ class Model:
             del self.tasks[oldest]
             self._drop_detail(oldest)
             self.totals.left_out += 1
-            self.revision += 1
             self._task_log.drop(oldest, self.revision)
 
     def _task_described(self, event: r.TaskDescribed, now: float) -> None:
