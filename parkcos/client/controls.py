@@ -83,7 +83,10 @@ class Controls(Membership):
         holder = node or server
         if holder is None or (why in holder.holds) == held:
             return
-        leaves = server.state == ENDING if server is not None else holder.state == CLOSING and not self._returns(number)
+        if isinstance(holder, Server):
+            leaves = holder.state == ENDING
+        else:
+            leaves = holder.state == CLOSING and not holder.restart
         if leaves and why != SILENT:
             if not held:  # should it be set up anew
                 holder.holds.pop(why, None)
@@ -119,20 +122,16 @@ class Controls(Membership):
                     why[each] = reasons
         return count, why
 
-    def _returns(self, number: int) -> bool:
-        node = self.nodes.get(number)
-        return node is not None and node.restart
-
     def _settle(self, number: int, now: float) -> Iterator[Effect]:
         server = self.servers[number]
         node = self.nodes.get(server.node)
         if node is None:  # it is gone, and its servers are ending
             return
-        held = bool(server.holds or node.holds)
-        if server.state == OPEN and held:
-            self._retire(number, PAUSED)
-            yield from self._recall_ahead(number, server)
-        elif server.state == PAUSED and not held:
+        if server.holds or node.holds:
+            if server.state == OPEN:
+                self._retire(number, PAUSED)
+                yield from self._recall_ahead(number, server)
+        elif server.state == PAUSED:
             yield from self._open_to_tasks(number, now)
 
     def _recall_ahead(self, number: int, server: Server) -> Iterator[Effect]:
@@ -151,7 +150,7 @@ class Controls(Membership):
         if node is not None and SILENT in node.holds:
             if self._abandons(node) or self._nodes_told:
                 yield from self._give_node_up(number, node, reason, now)
-        elif server is not None and SILENT in server.holds:
+        elif server is not None:
             at = self.nodes.get(server.node)
             if at is not None and self._abandons(at):
                 server.down = server.gone = reason

@@ -82,7 +82,7 @@ class Dispatch(Controls):
         """Take a fact, return the orders that follow from it, to be executed in this order."""
         effects = list(self._HANDLERS[type(event)](self, event, now))
         effects += self._give_up()
-        if self.closing or self.scheduler_lost:
+        if self.closing:
             effects += self._wind_up(now)
         return effects
 
@@ -190,8 +190,8 @@ class Dispatch(Controls):
 
     def _close_asked(self, event: CloseAsked, now: float) -> Iterator[Effect]:
         self.closing = True
-        self.terminate = self.terminate or event.terminate
-        self.await_io = self.await_io or event.await_io
+        self.terminate |= event.terminate
+        self.await_io |= event.await_io
         self.closed_why = self.closed_why or event.why
         return iter(())
 
@@ -229,7 +229,7 @@ class Dispatch(Controls):
 
     def _wind_up(self, now: float) -> Iterator[Effect]:
         """Closing, step by step: the CPU tasks, then the nodes, then the place at the scheduler."""
-        if not self.closing or self.closed or self._awaits_tasks():
+        if self.closed or self._awaits_tasks():
             return
         if not self._nodes_told:
             self._nodes_told = True

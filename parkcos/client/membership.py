@@ -358,7 +358,7 @@ class Membership(Placing):
         why = server.down or server.gone
         reason = f"its server {server.addr}:{server.port} ended: {why}"
         # Only then is the word of what had begun complete.
-        certain = bool(server.down and server.gone) and SILENT not in server.holds and not self._nodes_told
+        certain = bool(server.down and server.gone) and SILENT not in server.holds
         back = []
         for position, task in enumerate([*server.cpu, *server.io]):
             record = self.tasks[task]

@@ -100,7 +100,7 @@ class Server(msgspec.Struct):
     node: int
     addr: str
     port: int
-    index: int = 0
+    index: int
     """Its place at the node."""
     state: str = OPENING
     cpu: deque[int] = msgspec.field(default_factory=deque)
