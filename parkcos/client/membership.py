@@ -95,7 +95,7 @@ class Membership(Placing):
         if known is None:
             if event.cpus > 0:
                 yield ReportStatus("NodeDiscovered", number)
-                node = self.nodes[number] = Node(event.info, event.cpus, left=event.cpus)
+                node = self.nodes[number] = Node(event.info, event.cpus, event.cpus)
                 if self.disable_nodes:
                     node.state = DISABLED
                     return
@@ -112,7 +112,7 @@ class Membership(Placing):
         node, missed = self.nodes.get(event.node), self._missed.pop(event.node, None)
         if node is None and missed is not None:
             yield ReportStatus("NodeDiscovered", event.node)
-            node = self.nodes[event.node] = Node(missed.info, missed.cpus, left=missed.cpus)
+            node = self.nodes[event.node] = Node(missed.info, missed.cpus, missed.cpus)
         if node is None or node.state != WANTED:
             return
         self._had_nodes = True

@@ -53,9 +53,9 @@ OPENING, OPEN, PAUSED, ENDING = "opening", "open", "paused", "ending"
 class Node(msgspec.Struct):
     info: m.NodeInfo
     cpus: int
-    state: str = WANTED
-    left: int = 0
+    left: int
     """How many servers it has or will have."""
+    state: str = WANTED
     servers: dict[int, None] = {}
     idle: dict[int, None] = {}
     waiting: deque[int] = msgspec.field(default_factory=deque)
@@ -145,14 +145,14 @@ class Server(msgspec.Struct):
 
 class Task(msgspec.Struct):
     io: bool
+    want_server: int
+    want_node: int
+    timeout_s: float
+    retries: int
     server: int = 0
     """Where it was sent, 0: it waits."""
-    want_server: int = 0
-    want_node: int = 0
     started: bool = False
     recalling: bool = False
-    timeout_s: float = 0.0
-    retries: int = 0
     hangs_at: float = 0.0
     """When it must have ended at the latest."""
     timed_out: bool = False
@@ -220,8 +220,7 @@ class Placing:
     # -- tasks
 
     def _submitted(self, event: Submitted, now: float) -> Iterator[Effect]:
-        task = self.tasks[event.task] = Task(event.io, want_server=event.server, want_node=event.node)
-        task.timeout_s, task.retries = event.timeout_s, event.retries
+        self.tasks[event.task] = Task(event.io, event.server, event.node, event.timeout_s, event.retries)
         if not event.io:
             self.cpu_tasks += 1
         if self.closing:
