@@ -110,7 +110,7 @@ class Membership(Placing):
 
     def _granted(self, event: Granted, now: float) -> Iterator[Effect]:
         node, missed = self.nodes.get(event.node), self._missed.pop(event.node, None)
-        if node is None and missed is not None:
+        if missed is not None:
             yield ReportStatus("NodeDiscovered", event.node)
             node = self.nodes[event.node] = Node(missed.info, missed.cpus, missed.cpus)
         if node is None or node.state != WANTED:
@@ -168,10 +168,10 @@ class Membership(Placing):
             yield from self._set_up_anew(event.node, node, now)
         elif node is not None and node.state == FAILING and node.restart:
             yield from self._want_again(event.node, node, event.reason, now)
-        elif node is not None and node.state in (WANTED, SETUP) and not (event.reason or self._nodes_told):
+        elif node is not None and node.state in (WANTED, SETUP) and not event.reason:
             # It was reserved for this client, which did not get to know it, or not in time.
             yield from self._want_again(event.node, node, "", now)
-        elif node is None and event.node in self._missed:
+        elif event.node in self._missed:
             yield from self._offered(self._missed[event.node], now)
         else:
             yield from self._drop_node(event.node, "NodeClosed", event.reason or "its node was closed", now)
@@ -180,7 +180,7 @@ class Membership(Placing):
 
     def _want_again(self, number: int, node: Node, reason: str, now: float) -> Iterator[Effect]:
         """It has failed, or its reservation has run out, and it is free."""
-        if reason or self.scheduler_lost or self._nodes_told:
+        if reason or self.scheduler_lost:
             yield from self._drop_node(number, "NodeDisconnected", reason or "it failed, and cannot be had again", now)
         else:
             yield from self._hold(number, SILENT, False, "it is heard again", now)

@@ -345,7 +345,7 @@ class Placing:
 
     def _weigh(self, number: int, node: Node) -> None:
         if node.idle:
-            self._idle_nodes.put(number, 1 - len(node.idle) / max(1, len(node.servers)) + node.foreign)
+            self._idle_nodes.put(number, 1 - len(node.idle) / len(node.servers) + node.foreign)
         else:
             self._idle_nodes.remove(number)
 
