@@ -5,15 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from parkcos.client.dispatch_events import (
     AbandonAsked,
     CloseAsked,
     CloseNode,
     CloseNodeAsked,
+    CloseServerAsked,
     Dismiss,
     EnableAsked,
     Granted,
+    LeaveScheduler,
+    LoadSeen,
     NodeHasClosed,
     NodeHasFailed,
     NodeIsReady,
@@ -31,8 +35,10 @@ from parkcos.client.dispatch_events import (
     Submitted,
     SuspendAsked,
     TimePassed,
+    Want,
+    Withdrawn,
 )
-from parkcos.client.membership import EARLY_ENDS_MAX, END_WAIT_S
+from parkcos.client.membership import EARLY_ENDS_MAX, END_WAIT_S, FAILURES_MAX, STEADY_S
 from tests.client.driven import Driven, M, N, abandoned, info
 
 
@@ -50,11 +56,13 @@ def test_why_a_server_has_ended_is_said_in_any_case() -> None:
         ([ProcessLost(N + 1, "reset"), TimePassed()], "reset"),
         ([ProcessLost(N + 1, "reset"), down(N + 1)], "signal 9"),
         ([ServerSetupFailed(N + 1, "")], "server_setup failed"),
+        ([down(N + 1), ProcessLost(N, "gone"), ProcessLost(N + 1, "reset")], "signal 9"),
+        ([NodeHasFailed(N, ""), ProcessLost(N + 1, "reset")], "NodeDisconnected"),
     ):
         c = Driven(servers=1)
         c(Submitted(1, False))
         for word in words[:-1]:
-            assert c(word) == []
+            assert not abandoned(c(word))
         c.now = END_WAIT_S
         assert abandoned(c(words[-1])) == {1: f"its server 10.0.0.1:1001 ended: {why}"}
 
@@ -98,6 +106,101 @@ def test_a_node_that_was_closed_before_it_was_granted_cannot_be_restarted() -> N
     assert c(Granted(N)) == [CloseNode(N, True)]
 
 
+def test_a_node_that_waits_is_known_as_it_was_offered_last() -> None:
+    for disabled in (False, True):
+        c = Driven(disable_nodes=disabled)
+        c(Offered(info(N), 2))
+        assert c.machine.is_of_now(N, 0), "it was never set up"
+        later = replace(info(N), addr="10.0.0.9")
+        assert c(Offered(later, 3)) == ([] if disabled else [Want(N, 2)])
+        assert c.machine.nodes[N].info == later
+
+
+def test_a_node_that_dies_in_its_setup_again_and_again_is_not_wanted_for_ever() -> None:
+    c = Driven(servers=1)
+    for number in range(FAILURES_MAX):
+        c(NodeHasFailed(N, "signal 9", died=True), number * STEADY_S)
+        assert c(NodeHasClosed(N)) == [Want(N, 1)]
+        assert c(Granted(N)) == [SetupNode(N, 1)]
+    c(NodeHasFailed(N, "signal 9", died=True), FAILURES_MAX * STEADY_S)
+    assert not c.machine.nodes, "it was never ready since"
+
+
+def test_nothing_is_sent_to_the_servers_of_a_node_that_failed() -> None:
+    c = Driven(servers=1)
+    c(NodeHasFailed(N, "signal 9", died=True))
+    for io in (False, True):
+        for node in (0, N):
+            assert c(Submitted(10 + 2 * io + bool(node), io, node=node)) == []
+
+
+def test_a_node_that_failed_and_was_closed_is_not_wanted_again() -> None:
+    for events in ([], [NodeHasClosed(N)]):
+        c = Driven(servers=1)
+        c(NodeHasFailed(N, "signal 9", died=True))
+        for event in events:
+            assert c(event) == [Want(N, 1)]
+        c(CloseNodeAsked(N, False, False))
+        c(CloseNodeAsked(N, False, True))
+        if events:
+            assert c(Granted(N)) == [CloseNode(N, True)]
+            assert c(ProcessLost(N, "reset")) == []
+        else:
+            assert c(NodeHasClosed(N)) == []
+        assert not c.machine.nodes
+
+
+def test_a_silent_node_that_says_that_it_has_closed_was_not_abandoned() -> None:
+    c = Driven(servers=1)
+    c(SilenceSeen(N, True, "silence"))
+    c(NodeHasClosed(N, "its hours of service are over"))
+    assert c.told()[-2:] == [("NodeDisconnected", N), ("NodeClosed", N)]
+
+
+# servers
+
+
+def test_the_second_word_is_awaited_from_the_first_on() -> None:
+    c = Driven(servers=1)
+    c(down(N + 1))
+    c(down(N + 1), END_WAIT_S / 2)
+    assert c.machine.next_deadline() == END_WAIT_S
+
+
+def test_what_had_not_begun_and_was_not_sent_ahead_may_have_begun() -> None:
+    c = Driven(servers=1)
+    for task in (1, 2, 3):
+        c(Submitted(task, task > 1))
+    c(down(N + 1))
+    assert set(abandoned(c(ProcessLost(N + 1, "reset")))) == {1, 2, 3}
+
+
+def test_a_task_that_must_run_at_a_server_is_not_retried_elsewhere() -> None:
+    c = Driven(servers=1)
+    c(Submitted(1, False, server=N + 1, retries=1))
+    c(down(N + 1))
+    (effect,) = c(ProcessLost(N + 1, "reset"))
+    assert abandoned([effect]) == {1: "its server 10.0.0.1:1001 ended: signal 9"}
+
+
+def test_an_open_server_of_which_its_setup_is_said_to_have_failed_is_given_nothing() -> None:
+    c = Driven(servers=2)
+    c(ServerSetupFailed(N + 1, "no such file"))
+    assert [c(Submitted(task, False)) for task in (1, 2)] == [[Run(1, N + 2, False)], []]
+
+
+def test_what_is_said_late_of_servers_whose_node_is_gone() -> None:
+    c = Driven()
+    c.bring(N, 2, opened=False)
+    c(ServerIsReady(N + 1))
+    c(ProcessLost(N, "reset"))
+    assert c(CloseServerAsked(N + 1, True, True)) == [], "nobody could close it"
+    assert c(down(N + 2)) == [], "it had not been ready"
+    assert c(SilenceSeen(N + 1, True, "silence")) == []
+    c(TimePassed(), END_WAIT_S)
+    assert not c.machine.servers
+
+
 # ends before a server is ready
 
 
@@ -117,6 +220,16 @@ def test_servers_that_end_in_their_setup_count_whoever_says_so_first(first: str)
         assert c(ServerIsUp(N, server + 1, "10.0.0.1", 1)) == [OpenServer(server + 1)]
     dies(c, N + EARLY_ENDS_MAX, first)
     assert c(ServerIsUp(N, N + 9, "10.0.0.1", 1)) == [], "it would end, too"
+
+
+def test_after_a_server_that_was_ready_as_many_may_end_in_their_setup_as_before() -> None:
+    c = Driven()
+    c.bring(N, 1, opened=False)
+    for server in range(N + 1, N + 1 + 3 * EARLY_ENDS_MAX):
+        if (server - N) % EARLY_ENDS_MAX == 0:
+            c(ServerIsReady(server))
+        dies(c, server, "node")
+        assert c(ServerIsUp(N, server + 1, "10.0.0.1", 1)) == [OpenServer(server + 1)]
 
 
 @pytest.mark.parametrize("first", ["node", "session"])
@@ -149,6 +262,10 @@ def test_a_node_that_is_suspended_while_it_is_restarted_stays_so() -> None:
     c(SuspendAsked(N, True))
     assert c.told() == [("NodeSuspended", N)]
     set_up_again(c)
+    c.told()
+    c(LoadSeen(N, None, "no memory"))
+    c(LoadSeen(N, None))
+    assert c.told() == [], "it was known to be suspended"
     assert c(Submitted(1, False)) == []
     assert c(SuspendAsked(N, False)) == [Run(1, N + 2, False)]
 
@@ -163,11 +280,16 @@ def test_a_node_that_is_closed_and_then_restarted_is_not_held_back_by_what_is_ov
     c(CloseNodeAsked(N, True, True))
     set_up_again(c)
     assert c(Submitted(1, False)) == [Run(1, N + 2, False)]
+    c.told()
+    c(SuspendAsked(N, True))
+    assert c.told() == [("NodeSuspended", N)]
 
 
 def set_up_again(c: Driven) -> None:
     for word in (down(N + 1, asked=True), ProcessLost(N + 1, "closed"), NodeHasClosed(N, kept=True), NodeIsReady(N)):
         c(word)
+    assert c(Submitted(99, False, node=N)) == [], "its servers are about to come"
+    c(Withdrawn(99))
     c(ServerIsUp(N, N + 2, "10.0.0.1", 1))
     c(ServerIsReady(N + 2))
 
@@ -198,8 +320,27 @@ def test_nothing_is_said_of_what_holds_a_node_that_its_client_closes() -> None:
             c(CloseNodeAsked(N, False, True))
         c(CloseAsked(True))
         c.told()
-        c(SuspendAsked(N, True))
+        for where in (N, N + 1):
+            c(SuspendAsked(where, True))
         assert c.told() == []
+
+
+def test_a_node_is_not_restarted_by_a_client_that_closes() -> None:
+    c = Driven(servers=1)
+    c(CloseAsked(True))
+    c(CloseNodeAsked(N, True, True))
+    for word in (down(N + 1, asked=True), ProcessLost(N + 1, "closed")):
+        c(word)
+    assert c(NodeHasClosed(N, kept=True)) == [LeaveScheduler()]
+
+
+def test_a_server_that_is_ready_while_its_client_closes_is_not_told_of() -> None:
+    c = Driven()
+    c.bring(N, 1, opened=False)
+    c(CloseAsked(True))
+    c.told()
+    c(ServerIsReady(N + 1))
+    assert c.told() == []
 
 
 def test_without_a_scheduler_nobody_waits_for_a_node_that_is_closing() -> None:

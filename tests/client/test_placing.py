@@ -6,7 +6,10 @@ import pytest
 
 from parkcos.client.dispatch_events import (
     CloseAsked,
+    CloseServer,
+    CloseServerAsked,
     Ended,
+    EndTaskAsked,
     Granted,
     LoadSeen,
     NodeIsReady,
@@ -14,6 +17,7 @@ from parkcos.client.dispatch_events import (
     ProcessLost,
     Recall,
     Recalled,
+    Refused,
     ReportAbandoned,
     Run,
     ServerIsDown,
@@ -23,9 +27,10 @@ from parkcos.client.dispatch_events import (
     Submitted,
     SuspendAsked,
     TimePassed,
+    Withdrawn,
 )
 from parkcos.client.membership import END_WAIT_S
-from parkcos.client.placing import HANGS_S, STUCK_AFTER_S
+from parkcos.client.placing import HANGS_S, STEAL_AFTER_S, STUCK_AFTER_S
 from tests.client.driven import Driven, M, N, abandoned, info
 
 
@@ -78,7 +83,134 @@ def test_io_tasks_that_have_ended_weigh_nothing() -> None:
     assert c(Submitted(4, True)) == [Run(4, N + 1, True)]
 
 
+def test_the_share_of_a_nodes_servers_that_is_busy_counts_and_not_their_number() -> None:
+    c = Driven()
+    c.bring(N, 4)
+    c.bring(M, 1)
+    (run,) = c(Submitted(1, False, node=N))
+    assert c(Submitted(2, False)) == [Run(2, M + 1, False)], f"{run.server} is busy, and three others are not"
+
+
+def test_an_io_task_goes_to_an_idle_server_only_to_avoid_a_busy_one() -> None:
+    c = Driven(servers=1, nodes=2)
+    c(LoadSeen(N, 0.5))
+    assert c(Submitted(1, True)) == [Run(1, N + 1, True)], "no server has one, nor a CPU task: the first"
+    c = Driven(servers=2)
+    c(Submitted(1, False))
+    assert [c(Submitted(task, True))[0].server for task in (2, 3)] == [N + 2, N + 1], "rather than a second one there"
+
+
+# what waits
+
+
+def everywhere(c: Driven) -> None:
+    """A task waits in each queue: for any server, the node N, its server that is not ready; for CPU and I/O."""
+    c.bring(N, 1, opened=False)
+    for number, (server, node) in enumerate(((0, 0), (0, N), (N + 1, 0))):
+        for io in (False, True):
+            assert c(Submitted(10 * number + io, io, server=server, node=node)) == []
+
+
+def test_what_waits_can_be_withdrawn() -> None:
+    c = Driven()
+    everywhere(c)
+    for task in list(c.machine.tasks):
+        assert abandoned(c(Withdrawn(task))) == {task: "nobody waits for it to start"}
+    assert c(ServerIsReady(N + 1)) == []
+    assert c(Submitted(1, False)) == [Run(1, N + 1, False)]
+    for task in (1, 77):
+        assert c(Withdrawn(task)) == [], "it was sent, or is over"
+
+
+def test_what_waits_ends_when_its_client_does() -> None:
+    c = Driven()
+    everywhere(c)
+    (close,) = (effect for effect in c(CloseAsked(True)) if not isinstance(effect, ReportAbandoned))
+    assert close.setup_id == 1, "to tell that setup from others"
+    assert not c.machine.tasks
+
+
+def test_what_waits_for_a_server_ends_when_that_is_closed() -> None:
+    c = Driven()
+    everywhere(c)
+    assert abandoned(c(CloseServerAsked(N + 1, False, True))) == {
+        20: "that server is being closed", 21: "that server is being closed"
+    }  # fmt: skip
+
+
+def test_what_is_said_of_a_task_that_waits_is_not_heard() -> None:
+    c = Driven()
+    c(Submitted(1, False))
+    for word in (Started(1), Ended(1, 0.1), Refused(1, "no"), Recalled(1, True), EndTaskAsked(1)):
+        assert c.machine.handle(word, 0.0) == []
+    assert list(c.machine.pending) == [1]
+
+
+def test_why_a_server_takes_no_task_any_more() -> None:
+    c = Driven(servers=1)
+    c(ServerIsDown(N + 1, "signal 9", restarts=True, asked=False))
+    assert abandoned(c(Submitted(1, False, server=N + 1))) == {1: "that server has ended: signal 9"}
+
+
+def test_an_io_task_that_was_given_back_waits_for_any_server() -> None:
+    c = Driven(servers=1)
+    c(Submitted(1, True))
+    assert c(Recalled(1, True)) == []
+    c.bring(M, 1, opened=False)
+    assert c(ServerIsReady(M + 1)) == [Run(1, M + 1, True)]
+
+
 # ahead, and back
+
+
+def short_ones_until_it_counts_as_quick(*seconds: float) -> int:
+    """seconds: that the first tasks of a server take; all others end at once, until several are sent at a time."""
+    c = Driven(servers=1)
+    for task in range(1, 100):
+        c(Submitted(task, False))
+    for task, lasting in enumerate(seconds, 1):
+        assert len(c.run(task, lasting)) == 1
+    count = 1
+    while len(c.run(len(seconds) + count)) == 1:
+        count += 1
+    return count
+
+
+def test_a_server_counts_as_quick_as_soon_after_a_long_task_as_at_first() -> None:
+    count = short_ones_until_it_counts_as_quick()
+    assert 10 < count < 30
+    for seconds in ((1.0,), (1000.0,), (1000.0, 1000.0)):
+        assert short_ones_until_it_counts_as_quick(*seconds) == count
+
+
+def test_no_more_is_recalled_than_the_idle_servers_take() -> None:
+    for idle in (1, 2):
+        c = Driven(servers=2)
+        c.warm()
+        first = [c(Submitted(task, False))[0].server for task in (1, 2)]
+        for task, others in ((1, (10, 11)), (2, (20, 21))):
+            for other in others:
+                c(Submitted(other, False))
+            assert [run.task for run in c.run(task)] == list(others)
+            c(Started(others[0]))
+        c.bring(M, idle)
+        assert c(TimePassed(), 10.0) == [Recall(task, at) for task, at in zip((11, 21), first, strict=True)][:idle]
+
+
+def test_what_is_given_back_is_not_sent_behind_the_same_task_again() -> None:
+    c = slow_again(100, 101)
+    c(SuspendAsked(N + 1, True))
+    c(SuspendAsked(N + 1, False))
+    assert c(Recalled(101, True)) == []
+    assert c.run(100) == [Run(101, N + 1, False)]
+
+
+def test_the_first_of_those_that_become_idle_says_when_others_are_asked() -> None:
+    c = slow_again(100, 101)
+    c.bring(M, 2, opened=False)
+    for server, now in ((M + 1, 0.01), (M + 2, 0.012)):
+        c(ServerIsReady(server), now)
+        assert c.machine.next_deadline() == 0.01 + STEAL_AFTER_S
 
 
 def test_what_is_recalled_is_asked_for_once() -> None:
@@ -153,10 +285,28 @@ def test_the_earlier_deadline_counts_whatever_the_number_of_a_task(task: int, li
     assert c.machine.next_deadline() == min(limit_s + HANGS_S, 100.0 + END_WAIT_S)
 
 
-def test_a_task_that_has_ended_hangs_no_more() -> None:
-    c = Driven(servers=1)
-    c(Submitted(1, False, timeout_s=1.0))
-    c(Started(1))
+def test_only_the_run_that_was_limited_can_hang() -> None:
+    def limited() -> Driven:
+        c = Driven(servers=1)
+        c(Submitted(1, False, timeout_s=1.0, retries=1))
+        c(Started(1))
+        return c
+
+    c = limited()
     c(Ended(1, 0.5))
-    assert c(TimePassed(), 1.0 + HANGS_S) == []
+    assert c(TimePassed(), 1.0 + HANGS_S) == [], "it has ended"
     assert c.machine.next_deadline() is None
+    c = limited()
+    c(ServerIsDown(N + 1, "signal 9", restarts=True, asked=False))
+    c(ProcessLost(N + 1, "reset"))
+    assert c(TimePassed(), 1.0 + HANGS_S) == [], "it waits"
+    c = limited()
+    c(ServerIsDown(N + 1, "signal 9", restarts=True, asked=False))
+    c.bring(M, 1)
+    c(ProcessLost(N + 1, "reset"))
+    c(Started(1), 5.0)
+    assert c(TimePassed(), 1.0 + HANGS_S) == [], "it has begun again since"
+    assert c(TimePassed(), 6.0 + HANGS_S) == [CloseServer(M, M + 1, True, True)]
+    c = limited()
+    c(ProcessLost(N, "reset"), 1.0 + HANGS_S)
+    assert c(TimePassed()) == [], "its node is lost"

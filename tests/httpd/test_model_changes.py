@@ -114,19 +114,22 @@ def test_what_each_event_of_a_task_sends() -> None:
     assert w(started) == everywhere
     assert w(started) == {}
     assert w.counted(server) == w.counted(node) == (1, 1, 0, 0)
+    w(r.TaskSubmitted(4, "other", False), r.TaskStarted(4, SERVER, NODE, "other", False))
+    w(r.TaskSubmitted(5, "other", False), r.TaskStarted(5, SERVER, NODE, "other", False))
+    assert w.counted(server) == w.counted(node) == (3, 3, 0, 0)
     assert w(r.TaskRequeued(1, "its server ended")) == everywhere
-    assert w.counted(server) == w.counted(node) == (1, 0, 1, 1)
+    assert w.counted(server) == w.counted(node) == (3, 2, 1, 1)
     assert (w.model.tasks[1].server, w.model.tasks[1].node) == ("", "")
     w(started)
     assert w(r.TaskEnded(1, "finished", "", "a warning")) == everywhere
-    assert w.counted(server) == w.counted(node) == (2, 0, 2, 1)
+    assert w.counted(server) == w.counted(node) == (4, 2, 2, 1)
     assert w.model.details[1] == r.Detail("(1, 2)", "a warning", "3")
     assert w.model.tasks[1].io
     assert w(r.TaskSubmitted(2, "work", False)) == w(r.TaskEnded(2, "cancelled")) == {"tasks": [2]}, "it never ran"
     assert w(r.TaskSubmitted(3, "work", False)) == w(r.TaskStarted(3, OTHER, OTHER, "work", False)) == {"tasks": [3]}
     assert w(r.TaskEnded(3, "lost")) == {"tasks": [3]}, "nobody knows that place"
-    assert w.counted(server) == w.counted(node) == (2, 0, 2, 1)
-    assert w.model.totals == r.Totals(3, 0, 3, 1, 0)
+    assert w.counted(server) == w.counted(node) == (4, 2, 2, 1)
+    assert w.model.totals == r.Totals(5, 2, 3, 1, 0)
 
 
 def test_what_each_event_of_the_whole_sends() -> None:
