@@ -16,7 +16,7 @@ from parkcos.errors import ConfigError
 from parkcos.net import discovery as module
 from parkcos.net.addresses import Interface, OwnAddress
 from parkcos.net.datagram import Announce, DatagramGate, Leaving, encode
-from parkcos.net.discovery import ANNOUNCE_INTERVAL_S, ANNOUNCE_JITTER, Discovery
+from parkcos.net.discovery import Discovery
 from tests.ports import free_ports
 
 pytestmark = pytest.mark.live
@@ -171,25 +171,6 @@ def test_announced_again_and_again(run: Callable[..., None], port: int, monkeypa
     run(test())
 
 
-def test_intervals(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def test() -> list[float]:
-        waits: list[float] = []
-        one = Process(2, port)
-        await one.discovery.start()
-        for _ in range(200):
-            assert one.discovery._timer is not None
-            waits.append(one.discovery._timer.when() - asyncio.get_running_loop().time())
-            one.discovery._timer.cancel()
-            one.discovery._tick()
-        one.discovery.close()
-        return waits
-
-    waits = asyncio.run(test())
-    assert [round(w, 1) for w in waits[:4]] == [0.1, 0.2, 0.7, 1.0]
-    assert all(abs(w - ANNOUNCE_INTERVAL_S) <= ANNOUNCE_INTERVAL_S * ANNOUNCE_JITTER + 0.1 for w in waits[4:])
-    assert max(waits[4:]) - min(waits[4:]) > 1
-
-
 def test_another_secret(run: Callable[..., None], port: int, caplog: pytest.LogCaptureFixture) -> None:
     async def test() -> None:
         ours, friend, stranger = Process(2, port), Process(3, port), Process(4, port, key=b"x" * 32)
@@ -215,27 +196,6 @@ def test_another_secret(run: Callable[..., None], port: int, caplog: pytest.LogC
     words = "a datagram from 127.0.0.4 has a wrong MAC: it uses another secret (not logged again for this address)"
     assert 1 <= messages.count(words) <= 2  # by 2 and by 3, each once
     assert any("127.0.0.5 comes from a program without a secret" in m for m in messages)
-
-
-def test_garbage_is_counted_and_logged_once(
-    run: Callable[..., None], port: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def test() -> None:
-        monkeypatch.setattr(module, "_COMPLAINTS_MAX", 3)
-        one = Process(2, port)
-        await one.discovery.start()
-        for sender in range(50, 60):
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-                sock.bind((f"127.0.0.{sender}", 0))
-                for _ in range(3):
-                    sock.sendto(b"hello", ("127.0.0.2", one.discovery.private_port))
-        while one.gate.counts["magic"] < 30:
-            await asyncio.sleep(0)
-        one.discovery.close()
-
-    run(test())
-    logged = [r for r in caplog.records if "is not a parkcos datagram" in r.getMessage()]
-    assert len(logged) == 3
 
 
 def test_a_double_is_no_news(run: Callable[..., None], port: int, caplog: pytest.LogCaptureFixture) -> None:
@@ -284,17 +244,6 @@ def test_address_of_another_machine(run: Callable[..., None], port: int) -> None
     run(test())
 
 
-def test_what_does_not_fit_is_said_at_the_start(run: Callable[..., None], port: int) -> None:
-    async def test() -> None:
-        one = Process(2, port)
-        one.discovery._announce = lambda: Announce("127.0.0.2", 9000, 2, "x" * 200, (), 1, False)
-        with pytest.raises(ConfigError, match="too long"):
-            await one.discovery.start()
-        one.discovery.close()
-
-    run(test())
-
-
 def test_disabled(run: Callable[..., None], port: int) -> None:
     async def test() -> None:
         one = Process(2, port, enabled=False)
@@ -320,17 +269,6 @@ def test_by_multicast_on_loopback(run: Callable[..., None], port: int) -> None:
     run(test())
 
 
-def test_what_goes_to_the_group_leaves_by_the_own_interface_and_stays_in_its_network() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        module.send_to_group(sock, OwnAddress("127.0.0.1", (Interface("lo", "127.0.0.1"),), "", True))
-        assert sock.getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, 4) == socket.inet_aton("127.0.0.1")
-        assert sock.getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL) == 1
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
-        module.send_to_group(sock, OwnAddress("::1", (Interface("lo", "::1"),), "", True))
-        assert sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF) == socket.if_nametoindex("lo")
-        assert sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS) == 1
-
-
 def test_answers_over_ipv6(run: Callable[..., None], port: int) -> None:
     async def test() -> None:
         one = Process(2, port, addr="::1")
@@ -346,115 +284,6 @@ def test_answers_over_ipv6(run: Callable[..., None], port: int) -> None:
         one.discovery.close()
 
     run(test())
-
-
-class FakeSocket:
-    """A private socket that sends nothing: it remembers, or fails."""
-
-    def __init__(self, error: OSError | None = None) -> None:
-        self.sent: list[tuple[str, int]] = []
-        self.said: list[bytes] = []
-        self.error = error
-
-    def sendto(self, data: bytes, target: tuple[str, int]) -> None:
-        if self.error is not None:
-            raise self.error
-        self.sent.append(target)
-        self.said.append(data)
-
-    def asks(self) -> list[bool]:
-        """Whether each of the announcements since the last call asks for an answer."""
-        said, self.said = self.said, []
-        messages = [DatagramGate(KEY).open(data, NOW) for data in said]
-        return [message.reply for message in messages if isinstance(message, Announce)]
-
-    def getsockname(self) -> tuple[str, int]:
-        return "127.0.0.2", 1
-
-
-def fake(own: OwnAddress, heard: list[int], error: OSError | None = None) -> tuple[Discovery, FakeSocket]:
-    """A discovery that was never started, with a fake socket: what it would send is seen, and not sent."""
-    discovery = Discovery(
-        DatagramGate(KEY), own, 9705, [9705, 9706], lambda: Announce(own.addr, 9000, 2, "", (), 1, False),
-        lambda message, _: heard.append(message.incarnation), lambda message: heard.append(-message.incarnation),
-        KEY, clock=lambda: NOW,
-    )  # fmt: skip
-    sock = FakeSocket(error)
-    discovery._incarnation = 2
-    discovery._private = sock  # type: ignore[assignment]
-    return discovery, sock
-
-
-ETH0 = Interface("eth0", "10.0.0.5", "10.0.0.255")
-
-
-@pytest.mark.parametrize(
-    "own", [OwnAddress("127.0.0.1", (ETH0,), "", True), OwnAddress("127.0.0.2", (ETH0,), "", False)]
-)
-def test_loopback_never_sends_outside(own: OwnAddress) -> None:
-    heard: list[int] = []
-    discovery, sock = fake(own, heard)
-    discovery.probe()
-    for reply in (True, False):
-        data = encode(Announce("10.0.0.7", 9000, 7, "", (), 1, reply), KEY, NOW)
-        discovery._receive(data, ("10.0.0.7", 5000))
-    discovery._receive(b"garbage", ("10.0.0.7", 5000))
-    discovery.close()
-    assert all(addr.startswith("127.") for addr, _ in sock.sent)
-    assert heard == []
-
-
-def test_targets_and_answers_outside() -> None:
-    heard: list[int] = []
-    discovery, sock = fake(OwnAddress("10.0.0.5", (ETH0,), "", False), heard)
-    discovery.probe()
-    assert sock.sent == [("10.0.0.255", 9705), ("10.0.0.255", 9706)]
-    sock.sent.clear()
-    for incarnation, reply in ((7, True), (8, False), (2, True)):  # the last is this process
-        data = encode(Announce("10.0.0.7", 9000, incarnation, "", (), 1, reply), KEY, NOW)
-        discovery._receive(data, ("10.0.0.7", 5000))
-    lie = Announce("127.0.0.1", 9000, 9, "", (), 1, True)
-    discovery._receive(encode(lie, KEY, NOW), ("10.0.0.7", 5000))
-    discovery._receive(encode(Leaving("10.0.0.7", 9000, 7), KEY, NOW), ("10.0.0.7", 5000))
-    assert heard == [7, 8, -7]
-    assert sock.sent == [("10.0.0.7", 5000)]
-
-
-def test_who_asks_for_answers(run: Callable[..., None]) -> None:
-    discovery, sock = fake(OwnAddress("10.0.0.5", (ETH0,), "", False), [])
-    own = Announce("10.0.0.5", 9000, 2, "", (), 1, True)
-    discovery._announce = lambda: own  # whatever it says of answers
-
-    async def ticks() -> None:
-        for _ in range(len(module.ANNOUNCE_FIRST_S) + 2):
-            discovery._tick()
-            assert discovery._timer is not None
-            discovery._timer.cancel()
-
-    discovery.probe()
-    assert sock.asks() == [True, True]
-    discovery._receive(encode(Announce("10.0.0.7", 9000, 7, "", (), 1, True), KEY, NOW), ("10.0.0.7", 5000))
-    assert sock.asks() == [False]
-    sock.sent.clear()
-    discovery.greet("10.0.0.9")
-    discovery.greet("10.0.0.9", 77)
-    discovery.greet("fd00::9")
-    assert sock.sent == [("10.0.0.9", 9705), ("10.0.0.9", 9706), ("10.0.0.9", 77)]
-    assert sock.asks() == [True, True, True]
-    run(ticks())
-    assert sock.asks() == [True, True] * len(module.ANNOUNCE_FIRST_S) + [False, False] * 2
-    discovery.paused = True
-    run(ticks())
-    discovery.probe()
-    assert sock.said == []
-
-
-def test_while_a_secret_is_replaced_everything_is_sealed_with_both() -> None:
-    discovery, sock = fake(OwnAddress("10.0.0.5", (ETH0,), "", False), [])
-    discovery._old_mac_key = b"old" * 8
-    discovery.greet("10.0.0.9", 77)
-    for data, key in zip(sock.said, (KEY, b"old" * 8), strict=True):
-        assert DatagramGate(key).open(data, NOW).incarnation == 2
 
 
 def test_starting_and_closing_twice(run: Callable[..., None], port: int) -> None:
@@ -477,50 +306,6 @@ def test_starting_and_closing_twice(run: Callable[..., None], port: int) -> None
             process.discovery.close()
 
     run(test())
-
-
-@pytest.mark.parametrize(
-    ("addr", "multicast", "used"),
-    [("127.0.0.2", False, False), ("127.0.0.2", True, True), ("::1", False, False), ("::1", True, False)],
-)
-def test_groups_are_joined_by_those_who_use_them(port: int, addr: str, multicast: bool, used: bool) -> None:
-    """On the IPv6 loopback there are none."""
-    assert Process(2, port, addr=addr, multicast=multicast).discovery._multicast == used
-
-
-@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
-@pytest.mark.parametrize("shared", [False, True])
-def test_options_of_the_sockets(family: socket.AddressFamily, shared: bool, port: int) -> None:
-    with module.bound_socket(family, "", port, shared=shared) as sock:
-        assert sock.getsockname()[1] == port
-        assert not sock.getblocking()
-        assert bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)) == shared
-        assert bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)) == shared
-        assert bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST)) == (family == socket.AF_INET)
-        if family == socket.AF_INET6:
-            assert sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
-        if shared:
-            module.bound_socket(family, "", port, shared=True).close()
-        else:
-            with pytest.raises(OSError, match="in use"):
-                module.bound_socket(family, "", port, shared=True)
-
-
-@pytest.mark.parametrize(
-    "error", [PermissionError(1, "Operation not permitted"), OSError(101, "Network is unreachable")]
-)
-def test_sending_fails(error: OSError, caplog: pytest.LogCaptureFixture) -> None:
-    discovery, _ = fake(OwnAddress("10.0.0.5", (ETH0,), "", False), [], error)
-    for _ in range(3):
-        discovery.probe()
-    discovery.close()
-    assert len([r for r in caplog.records if str(error.strerror) in r.getMessage()]) == 1
-
-
-def test_a_full_buffer_is_a_lost_datagram(caplog: pytest.LogCaptureFixture) -> None:
-    discovery, _ = fake(OwnAddress("10.0.0.5", (ETH0,), "", False), [], BlockingIOError(11, "would block"))
-    discovery.probe()
-    assert not caplog.records
 
 
 def test_one_host_is_greeted_and_answers(run: Callable[..., None], port: int) -> None:
