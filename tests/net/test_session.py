@@ -197,7 +197,7 @@ def test_states_of_a_connection() -> None:
     def state() -> tuple[bool, bool]:
         return one.attached, one.established
 
-    assert state() == (False, False)
+    assert (*state(), one.last_heard, one.last_sent) == (False, False, 0.0, 0.0)
     one.attach(NOW)
     assert (*state(), one.last_heard) == (True, False, NOW)
     one.welcome(hello(2, session=2))
@@ -252,10 +252,14 @@ def test_the_parts_of_a_payload_count_for_the_acknowledgement(monkeypatch: pytes
     pair.write(0)
     pair.read(1)
     assert kinds(pair.write(1)) == [(ACK, 5, 0)]
-    pair.send(0, b"x" * 64 * 4)  # from there on it is counted again
+    pair.send(0, b"x" * (64 * 5 - 1))  # from there on it is counted again
     pair.write(0)
     pair.read(1)
     assert not pair.sides[1].wants_write
+    pair.send(0, b"x")
+    pair.write(0)
+    pair.read(1)
+    assert kinds(pair.write(1)) == [(ACK, 7, 0)]
 
 
 def test_nothing_reliable_goes_out_before_the_greeting() -> None:
