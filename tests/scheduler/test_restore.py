@@ -81,6 +81,9 @@ def test_a_node_that_was_refused_is_offered_again_when_it_has_more() -> None:
     assert s(NodeReported(more, 0)) == [to(A, m.NodeOffer(A, more))]
     s(ClientWanted(A, N, 0))
     assert s(NodeReported(more, 0)) == [], "nothing has changed"
+    assert s(ClientWanted(A, N, 4)) == [reserve(N, A)], "the client thinks better of it"
+    assert s(NodeReported(msgspec.structs.replace(info(N), memory=20), 0)) == [], "it is asked already"
+    assert s.state(N) == RESERVING
 
 
 def test_what_was_refused_is_offered_again_when_the_client_wants_other_things() -> None:

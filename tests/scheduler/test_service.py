@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,18 @@ def test_the_queue_is_noted_before_anybody_is_told_the_next_thing(scheduler: Dri
     assert [client.client for client in scheduler.journal.read().clients] == [7, 8]
     scheduler.says(scheduler.own, m.ClientLeaves(7))
     assert [client.client for client in scheduler.journal.read().clients] == [8]
+
+
+def test_whose_turn_it_is_and_was_is_logged(scheduler: Driven, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "parkcos")
+    addr = scheduler.place.network.location.addr
+    scheduler.says(scheduler.own, m.Enqueue(7, "seven\x1b", "3.11"), m.Enqueue(8, "eight", "3.11"))
+    scheduler.says(scheduler.own, m.ClientLeaves(7))
+    assert [line for line in caplog.messages if "turn" in line] == [
+        f"scheduler: it is the turn of seven? at {addr}",
+        f"scheduler: the turn of seven? at {addr} is over, 1 wait",
+        f"scheduler: it is the turn of eight at {addr}",
+    ]
 
 
 def test_each_speaks_for_itself_alone(scheduler: Driven) -> None:

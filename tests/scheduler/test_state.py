@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -124,6 +125,8 @@ def test_another_python() -> None:
     reason = "it runs Python 3.12, this client 3.11"
     assert s(NodeReported(info(N, "3.12"), 0)) == [to(A, m.NodeUnusable(A, info(N, "3.12"), reason))]
     assert s.state(N) == UNWANTED
+    more = msgspec.structs.replace(info(N, "3.12"), memory=10)
+    assert s(NodeReported(more, 0)) == [], "nor does it help that it has more"
 
 
 def test_a_silent_node_is_asked_again() -> None:
