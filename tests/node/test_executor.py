@@ -108,6 +108,16 @@ def test_close_again_shortens_the_grace_only() -> None:
     assert server.machine.next_deadline() == 3.5
 
 
+def test_a_close_without_grace_terminates_at_once() -> None:
+    server = Driven(Asked(1, io=False))
+    assert server(CloseAsked(0.0), 1.0) == [Leave(), Interrupt(1)]
+    assert server.machine.next_deadline() == 1.0
+    assert server(TimePassed(), 1.0) == [Terminate(1)]
+    server = Driven(Asked(1, io=False), CloseAsked(5.0))
+    assert server(CloseAsked(0.0), 2.0) == []
+    assert server.machine.next_deadline() == 2.0, "the grace that it had is over"
+
+
 def test_an_idle_server_exits_at_once_and_once() -> None:
     server = Driven()
     assert server(CloseAsked(-1.0)) == [Leave(), Exit()]

@@ -102,7 +102,7 @@ def test_from_free_to_serving_and_back() -> None:
     assert node.phase == WIPING
     assert node(ZygoteExited("closed"), 51.1) == FREED
     assert node.phase == FREE
-    assert node.machine.clients_served == 1
+    assert (node.machine.clients_served, node.machine.lost) == (1, 0)
     assert node.machine.next_deadline() is None
 
 
@@ -197,7 +197,9 @@ def test_a_lost_client_is_closed_soon_and_told_nothing_at_the_end() -> None:
     assert node(ZygoteExited("closed")) == [ToScheduler(S, None)]
     node = Driven(SchedulerSeen(S), ReserveAsked(S, A, PA))
     assert node(ProcessLost(PA, "killed")) == [ToScheduler(S, None)]
+    assert node.machine.lost == A, "as the scheduler is told"
     assert node(ReserveAsked(S, B, PB)) == [ToScheduler(S, m.NodeAnswer(B, True))]
+    assert node.machine.lost == 0
     assert node(ReleaseAsked(B)) == [ToClient(PB, m.NodeClosed(B)), ToScheduler(S, None)], "another client"
 
 
@@ -251,6 +253,14 @@ def test_a_server_that_dies_is_replaced_with_growing_pauses() -> None:
     assert node(ServerExited(0, "killed"), now) == [ForkServer(0)], "it never listened: nobody knew it"
 
 
+def test_the_first_server_of_a_client_that_ends_at_once_counts() -> None:
+    node = Driven(ReserveAsked(S, A, PA), SetupAsked(A, 1, False))
+    node(SetupDone(), 50.0)
+    assert node(ServerExited(0, "killed"), 51.0) == [ForkServer(0)]
+    assert node(ServerExited(0, "killed"), 52.0) == []
+    assert node.machine.next_deadline() == 52.2
+
+
 def test_while_a_server_waits_to_be_replaced_the_node_closes() -> None:
     node = serving(1)
     node(ServerExited(0, "killed"), 1.0)
@@ -280,7 +290,10 @@ def test_closing_one_server() -> None:
 def test_restart_servers() -> None:
     node = serving(1, restart_servers=True)
     node(CloseServerAsked(A, 100, False, False))
-    assert ForkServer(0) in node(ServerExited(0, "exit code 0"), 5.0)
+    for server in (100, 101, 102):  # as often as it is asked, and without a pause
+        node(CloseServerAsked(A, server, False, False))
+        assert ForkServer(0) in node(ServerExited(0, "exit code 0"), 5.0)
+        node(ServerListening(0, 9707, server + 1))
 
 
 def test_a_server_that_comes_up_while_it_is_closed() -> None:
@@ -406,6 +419,13 @@ def test_a_node_is_not_kept_for_a_client_that_leaves(instead: Any) -> None:
     node(ServerExited(0, "it ended"))
     node(ZygoteExited("closed"))
     assert node.phase in (FREE, STOPPED)
+
+
+def test_who_closes_a_node_that_serves_nobody_changes_nothing_for_the_next_client() -> None:
+    node = Driven(SchedulerSeen(S), CloseAsked(0, True, keep=True))
+    for event in (ReserveAsked(S, A, PA), SetupAsked(A, 1, False)):
+        node(event)
+    assert node(ZygoteExited("killed"))[1:] == FREED, "it is not kept"
 
 
 def test_closed_by_its_operator() -> None:
