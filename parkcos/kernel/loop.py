@@ -348,7 +348,7 @@ class Loop:
         task._value = value
         task._state = HANDED
         self._ready.append(task)
-        if not stack and task._rare is not None:
+        if task._rare is not None:
             task._try_swap()
 
     def _raised(self, task: Task, exception: BaseException) -> None:
@@ -431,7 +431,7 @@ def _senseless(y: Any) -> str | None:
         return "task.receive(), of the task that yields it"
     if isinstance(y, AsyncGenerator):
         return "async for item in {}: ..."
-    if hasattr(type(y), "_asyncio_future_blocking") or hasattr(y, "_asyncio_future_blocking"):
+    if hasattr(y, "_asyncio_future_blocking"):
         return "parkcos.io({})"
     if isinstance(y, Awaitable):
         return "parkcos.io({})"
