@@ -259,6 +259,8 @@ def test_the_first_server_of_a_client_that_ends_at_once_counts() -> None:
     assert node(ServerExited(0, "killed"), 51.0) == [ForkServer(0)]
     assert node(ServerExited(0, "killed"), 52.0) == []
     assert node.machine.next_deadline() == 52.2
+    assert node(TimePassed(), 53.0) == [ForkServer(0)]
+    assert node(ServerExited(0, "killed"), 53.0 + STEADY_S) == [ForkServer(0)], "it was up for long enough"
 
 
 def test_while_a_server_waits_to_be_replaced_the_node_closes() -> None:
@@ -410,12 +412,21 @@ def test_a_node_that_is_set_up_anew_stays_with_its_client() -> None:
 
 
 @pytest.mark.parametrize(
-    "instead", [CloseAsked(A, True), ReleaseAsked(A), StopAsked(True), ProcessLost(PA, "it ended")]
+    "instead",
+    [
+        [CloseAsked(A, True)],
+        [ReleaseAsked(A)],
+        [StopAsked(True)],
+        [StopAsked(False)],
+        [HoursChanged("not in service until 17:00")],
+        [ProcessLost(PA, "it ended")],
+        [ProcessLost(PA, "it ended"), CloseAsked(A, True, keep=True)],
+    ],
 )
-def test_a_node_is_not_kept_for_a_client_that_leaves(instead: Any) -> None:
+def test_a_node_is_not_kept_for_a_client_that_leaves_or_when_it_takes_none(instead: list[Any]) -> None:
     node = serving(1)
-    node(CloseAsked(A, True, keep=True))
-    node(instead)
+    for event in (CloseAsked(A, True, keep=True), *instead):
+        node(event)
     node(ServerExited(0, "it ended"))
     node(ZygoteExited("closed"))
     assert node.phase in (FREE, STOPPED)
