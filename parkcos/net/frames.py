@@ -122,7 +122,8 @@ class FrameReader:
                 assert self._big is not None
                 self._big[self._part_at : self._part_at + n] = self._view[self._start : self._start + n]
                 self._start += n
-                last_seq = self._take_part(n, frames) or last_seq
+                self._take_part(n, frames)
+                last_seq = self._part_seq  # until it is whole, nothing comes after it
                 continue
             have = self._end - self._start
             if have < HEADER.size:
@@ -186,16 +187,15 @@ class FrameReader:
             raise ProtocolError("a part of a large payload that was not announced")
         self._part_seq, self._part_left, self._part_at = seq, length, self._big_done
 
-    def _take_part(self, n: int, frames: list[Frame]) -> int:
-        """n bytes of the current part are in place.  Returns its number when it is whole, else 0."""
+    def _take_part(self, n: int, frames: list[Frame]) -> None:
+        """n bytes of the current part are in place."""
         assert self._big is not None
         self._part_at += n
         self._part_left -= n
         if self._part_left:
-            return 0
+            return
         self._big_done = self._part_at
         body: Memory = bytearray()
         if self._big_done == len(self._big):
             body, self._big = self._big, None
         frames.append(Frame(PART, self._part_seq, body))
-        return self._part_seq
