@@ -74,6 +74,7 @@ FREE, RESERVED, SETUP, SERVING, CLOSING, WIPING, STOPPED = (
 
 class ServerRecord(msgspec.Struct):
     index: int
+    started_at: float
     incarnation: int = 0
     """0 until it listens."""
     alive: bool = True
@@ -86,7 +87,6 @@ class ServerRecord(msgspec.Struct):
     restart: bool = True
     kill_at: float | None = None
     fork_at: float | None = None
-    started_at: float = 0.0
     quick_ends: int = 0
 
 
