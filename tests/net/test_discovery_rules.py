@@ -16,6 +16,7 @@ from parkcos.net import discovery as module
 from parkcos.net.addresses import GROUP_V4, GROUP_V6, Interface, OwnAddress
 from parkcos.net.datagram import Announce, DatagramGate, Leaving, encode
 from parkcos.net.discovery import ANNOUNCE_FIRST_S, ANNOUNCE_INTERVAL_S, ANNOUNCE_JITTER, Discovery
+from parkcos.net.location import is_loopback
 from tests.ports import free_ports
 
 KEY = b"k" * 32
@@ -150,11 +151,20 @@ def test_whom_it_announces_itself_to(own: OwnAddress, multicast: bool, targets: 
 
 @pytest.mark.parametrize(
     ("addr", "multicast", "used"),
-    [("127.0.0.2", False, False), ("127.0.0.2", True, True), ("::1", False, False), ("::1", True, False)],
+    [
+        ("127.0.0.2", False, False),
+        ("127.0.0.2", True, True),
+        ("::1", False, False),
+        ("::1", True, False),
+        ("10.0.0.5", False, False),
+        ("10.0.0.5", True, True),
+        ("fd00::5", False, True),
+        ("fd00::5", True, True),
+    ],
 )
 def test_groups_are_joined_by_those_who_use_them(addr: str, multicast: bool, used: bool) -> None:
     """On the IPv6 loopback there are none."""
-    discovery, _ = fake(OwnAddress(addr, (Interface("lo", addr),), "", True), multicast=multicast)
+    discovery, _ = fake(OwnAddress(addr, (Interface("if0", addr),), "", is_loopback(addr)), multicast=multicast)
     assert discovery._multicast == used
 
 
