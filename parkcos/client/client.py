@@ -256,7 +256,7 @@ class Client(Steering):
         if not (yield known(self._network, *self._allocations, timeout_s=left)):
             return -1
         contacts = [a.location for a in self._allocations if a.location is not None and a.use]
-        self._automatic = location is None and self._side.scheduler is None and not self._side.contacts
+        self._automatic = location is None and not self._side.uses_own and not self._side.contacts
         self._scheduler = yield self._side.find_scheduler(location, contacts, end, self._is_open)
         if not self._scheduler:
             self._must_be_open()

@@ -45,6 +45,8 @@ class ClientSide:
         self.box.serve("client", self._received, any_thread=True)
         self.clients: dict[int, Client] = {}
         self.scheduler: SchedulerService | None = None
+        self.uses_own = False
+        """The program wants its own scheduler; else that only finds out whether there is a shared one."""
         self.lock = threading.Lock()
         self.contacts: dict[Location, None] = {}
         self.failures: dict[object, str] = {}
@@ -63,7 +65,12 @@ class ClientSide:
         return side
 
     def private_scheduler(self, contacts: Iterable[Location] = ()) -> SchedulerService:
-        """The scheduler of this program, started if there is none.
+        """The scheduler of this program, which its clients are to use.  contacts: as for `start_scheduler`."""
+        self.uses_own = True
+        return self.start_scheduler(contacts)
+
+    def start_scheduler(self, contacts: Iterable[Location]) -> SchedulerService:
+        """The scheduler of this program, started if there is none, whether its clients will use it or not.
 
         contacts: nodes to dial; those whose names were not looked up yet, when they are.
         """
@@ -134,9 +141,8 @@ class ClientSide:
             return found
         for reason in list(self.failures.values()):
             raise ScheduleError(reason)
-        own = self.scheduler is not None or self.contacts
-        scheduler = self.private_scheduler(contacts)
-        if own:
+        scheduler = self.start_scheduler(contacts)
+        if self.uses_own or self.contacts:
             return self.network.incarnation
         discover = self.network.options.discover
         if discover:

@@ -150,7 +150,7 @@ class Steering(Incoming):
         self._handle(d.Reallocated())
         if chosen.location is not None and chosen.use:
             if self._scheduler == self._network.incarnation:
-                self._side.private_scheduler([chosen.location])
+                self._side.start_scheduler([chosen.location])
             else:
                 self._to_scheduler(m.Contact(chosen.location.addr, chosen.location.port))
         self._to_scheduler(m.OfferAgain(self._id))

@@ -328,3 +328,38 @@ def test_bad_options(ports: Ports) -> None:
         with scheduler:
             scheduler.wait_for(words)
             assert scheduler.wait() == 1
+
+
+TWO_CLIENTS = """
+from parkcos import Client, run
+
+
+def square(n, task=None):
+    yield task.sleep(0)
+    return n * n
+
+
+def main():
+    for number in (1, 2):
+        with Client(name=f"client {number}") as client:
+            yield client.schedule()
+            print("client", number, "ends with", sum((yield client.map(square, range(4)))), flush=True)
+
+
+if __name__ == "__main__":
+    run(main)
+"""
+
+
+def test_every_client_of_a_program_uses_the_shared_scheduler(ports: Ports, tmp_path: Path) -> None:
+    """Not only the first: the next one has to wait behind those of other programs, too."""
+    scheduler, _ = ports.scheduler()
+    node, _ = ports.node(1)
+    with scheduler, node:
+        scheduler.wait_for("uses address")
+        with ports.client(tmp_path, TWO_CLIENTS) as client:
+            client.wait_for("client 1 ends with 14")
+            client.wait_for("client 2 ends with 14")
+            assert client.wait() == 0
+        scheduler.wait_for("it is the turn of client 1")
+        scheduler.wait_for("it is the turn of client 2")
