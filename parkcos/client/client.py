@@ -155,7 +155,7 @@ class Client(Steering):
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         failed = kind is not None
         task = cur_task()
-        if self._state is NEW:
+        if self._state in (NEW, CLOSED):
             self._state = CLOSED
         elif task is not None:
             self._begin_close(failed)
@@ -407,6 +407,7 @@ class Client(Steering):
         Raises: UsageError.
         """
         limit = seconds(timeout)
+        kernel = current_kernel() if self._state in (NEW, CLOSED) else self._kernel  # it may never have had one
 
         def start(completion: Completion[None]) -> None:
             with self._lock:
@@ -415,14 +416,14 @@ class Client(Steering):
                     self._handle(d.CloseAsked(terminate, await_io))
                 else:
                     self._leave_queue()
-                    completion.set_result(None)
+                    kernel.post(completion.set_result, None)  # after the results that were posted before
                     return
             if limit is not None and limit < math.inf and not terminate:
                 self._network.io.call(
                     self._network.io.loop.call_later, max(0.0, limit), self._handle, d.CloseAsked(True)
                 )
 
-        return Completion(current_kernel() if self._state is NEW else self._kernel, "close", start)
+        return Completion(kernel, "close", start)
 
     # -- what there is
 

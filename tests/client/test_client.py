@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from parkcos import Client, ConfigError, NodeAllocate, ScheduleError, SenselessYield, ShippingError, UsageError
+from parkcos import Client, ConfigError, NodeAllocate, ScheduleError, SenselessYield, ShippingError, UsageError, run
 from parkcos.client import dispatch_events as d
 from parkcos.client.allocate import allocations, cpus_wanted, why_unwanted
 from parkcos.client.components import bundle
@@ -534,3 +534,20 @@ def test_why_a_node_is_not_wanted(wanted: Any, why: str) -> None:
     assert why_unwanted([NodeAllocate(memory=1)], unknown, lambda at: 0) == (
         "it does not say how much memory is free, 1 were asked for"
     )
+
+
+def test_a_client_that_was_never_scheduled_may_be_closed_twice() -> None:
+    def close(client: Client) -> Iterator[Any]:
+        yield client.close()
+        yield client.close()
+
+    def in_block() -> Iterator[Any]:
+        with Client() as client:
+            yield client.close()
+
+    run(in_block)
+    with Client() as client:
+        run(close, client)
+    with client:
+        pass
+    run(close, client)
