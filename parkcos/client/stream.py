@@ -61,7 +61,10 @@ class Batch:
     def submit(self, completion: Completion[Task]) -> None:
         """The task is what `completion` gives."""
         self.completion = completion
-        completion.tell(self._created)
+        try:
+            completion.tell(self._created)
+        except UsageError as error:  # somebody else waits for it
+            self._created(None, error)
 
     def watch(self, task: Task) -> None:
         """The task is `task`."""

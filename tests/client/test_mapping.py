@@ -721,3 +721,18 @@ def test_a_task_of_another_kernel(kernel: VirtualKernel) -> None:
         kernel.main(main)
     finally:
         other.terminate()
+
+
+def test_a_call_that_is_given_to_as_completed_twice_is_refused(kernel: VirtualKernel) -> None:
+    """It has one waiter: whoever waits for the second one is told so, and does not wait for ever."""
+
+    def main() -> Gen:
+        call = Completion(kernel, "op", lambda completion: completion.set_result(Task(takes, 1)))
+        items = as_completed([call, call])
+        with pytest.raises(UsageError, match="this op was begun before"):
+            yield next(items)
+        task = yield next(items)
+        assert (yield task.result()) == 1
+        assert next(items, None) is None
+
+    kernel.main(main)
