@@ -23,6 +23,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from parkcos.errors import ForgottenYield
+from parkcos.kernel import failures
 from parkcos.kernel.registry import cur_task, current_kernel
 from parkcos.kernel.task import Task
 from parkcos.kernel.wait import TimedWait, Wait, Waitable, operation, seconds
@@ -348,9 +349,12 @@ class Condition(_Lockable):
             try:
                 yield self._lock.acquire()
                 break
-            except GeneratorExit:
-                raise
             except BaseException as exception:
+                if notified:  # it does nothing with that: the next one shall
+                    notified = False
+                    self._wake(1)
+                if failures.is_a(exception, GeneratorExit):
+                    raise
                 failure = exception
         self._lock.restore(count)
         if failure is not None:
@@ -379,6 +383,9 @@ class Condition(_Lockable):
         Raises: RuntimeError if the calling task does not own the lock.
         """
         self._check("notify")
+        self._wake(n)
+
+    def _wake(self, n: int) -> None:
         for _ in range(min(n, len(self._waiting))):
             self._waiting.pop().succeed(True)
 

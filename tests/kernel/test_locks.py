@@ -312,6 +312,29 @@ def test_condition_wait_that_is_thrown_into_owns_the_lock_again(kernel):
     kernel.main(main)
 
 
+@pytest.mark.parametrize("end", ["terminate", "throw"])
+def test_a_notification_is_passed_on_by_a_task_that_ends_before_its_turn(kernel, end):
+    condition = Condition()
+    items = []
+
+    def consumer():
+        with (yield condition):
+            while not items:
+                yield condition.wait()
+            return items.pop(0)
+
+    def main(task=None):
+        first, second = Task(consumer), Task(consumer)
+        yield task.sleep(1)
+        with (yield condition):
+            items.append("item")
+            condition.notify()
+        first.terminate() if end == "terminate" else first.throw(ValueError)
+        assert (yield second.finish(timeout=5)) == "item"
+
+    kernel.main(main)
+
+
 def test_condition_wait_that_is_terminated(kernel, caplog):
     condition = Condition()
 
