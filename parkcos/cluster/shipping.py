@@ -391,14 +391,20 @@ class Shipper:
         try:
             pickler.dump(value)
             blob = file.getvalue()
-            watch = Watch(value, len(blob), self._pickled)
+            watch = self._watch(value, len(blob))
         except BaseException as error:
             # Perhaps the function never uses it there; if it does, it is told why it cannot.
             reason = explain(value, error).encode()
-            return _Made(value, Definition(module, name, MISSING, digest(reason), reason))
+            return _Made(
+                value, Definition(module, name, MISSING, digest(reason), reason), (), self._watch(value, file.tell())
+            )
         kind = CODE if callable(value) or isinstance(value, types.ModuleType) else DATA
         definition = Definition(module, name, kind, digest(blob), blob, tuple(pickler.sources))
-        return _Made(value, definition, tuple(pickler.needs.items()), watch if watch.needed else None)
+        return _Made(value, definition, tuple(pickler.needs.items()), watch)
+
+    def _watch(self, value: Any, size: int) -> Watch | None:
+        watch = Watch(value, size, self._pickled)
+        return watch if watch.needed else None
 
     def _pickled(self, obj: Any) -> bytes:
         file = io.BytesIO()

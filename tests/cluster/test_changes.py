@@ -122,7 +122,8 @@ def test_what_cannot_change_is_not_looked_at() -> None:
     shipper = Shipper()
     sent(shipper)
     watched = {name for (_, name), made in shipper._made.items() if made.watch is not None}
-    assert watched == {name for name, _ in CHANGES.values()} | {"Config"}  # whose methods may be replaced
+    # The methods of Config may be replaced, and what cannot be sent may be so later.
+    assert watched == {name for name, _ in CHANGES.values()} | {"Config", "lock"}
 
 
 def test_what_can_no_longer_be_sent_says_so() -> None:
@@ -134,6 +135,19 @@ def test_what_can_no_longer_be_sent_says_so() -> None:
     finally:
         del mapping["lock"]
     assert kinds["mapping"] == "missing"
+
+
+def test_what_can_be_sent_at_last_is_sent() -> None:
+    shipper = Shipper()
+    mapping["lock"] = threading.Lock()
+    try:
+        assert sent(shipper)["mapping"]
+        first = shipper._made[__name__, "mapping"].definition
+    finally:
+        del mapping["lock"]
+    assert first.kind == "missing"
+    kinds = {each.name: each.kind for each in shipper.pack_call(uses, (), {})[2]}
+    assert kinds["mapping"] == "data"
 
 
 def test_fixed() -> None:
