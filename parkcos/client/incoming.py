@@ -194,7 +194,10 @@ class Incoming(Waiting):
     def _queue_at(self, location: Location, task: Task | None = None) -> Any:
         assert task is not None
         task.set_daemon()
-        scheduler = yield self._side._at(location, None, self._is_open)
+        try:
+            scheduler = yield self._side._at(location, None, self._is_open)
+        except ScheduleError as error:  # another program is there
+            return self._lose_scheduler(str(error))
         if self._state is RUNNING:
             self._scheduler, self._scheduler_at = scheduler, location
             self._to_scheduler(m.Enqueue(self._id, self.name, self._network.hub.own.python))
@@ -269,7 +272,10 @@ class Incoming(Waiting):
         assert task is not None
         task.set_daemon()
         client = self._id
-        scheduler = yield self._side._at(location, self._kernel.clock() + SCHEDULER_BACK_S)
+        try:
+            scheduler = yield self._side._at(location, self._kernel.clock() + SCHEDULER_BACK_S)
+        except ScheduleError as error:  # another program has taken its place
+            scheduler, reason = 0, str(error)
         if client != self._id:
             return
         self._scheduler = scheduler

@@ -16,11 +16,11 @@ from parkcos.client.allocate import allocations, cpus_wanted, why_unwanted
 from parkcos.client.components import bundle
 from parkcos.client.controls import SUSPENDED
 from parkcos.client.rtasks import Submission
-from parkcos.client.shell import RUNNING
+from parkcos.client.shell import NEW, RUNNING, WAITING
 from parkcos.cluster import messages as m
 from parkcos.cluster.shipping import Shipper
 from parkcos.errors import TaskTerminated
-from parkcos.kernel import Outcome
+from parkcos.kernel import Completion, Outcome, operation
 from parkcos.net.guests import Guests
 from parkcos.net.location import Location
 from tests.kernel.virtual import VirtualKernel
@@ -551,3 +551,37 @@ def test_a_client_that_was_never_scheduled_may_be_closed_twice() -> None:
     with client:
         pass
     run(close, client)
+
+
+@pytest.mark.parametrize("state", [WAITING, RUNNING])
+@pytest.mark.parametrize("moves", [False, True])
+def test_another_program_in_the_place_of_the_scheduler(kernel: VirtualKernel, state: str, moves: bool) -> None:
+    """The client is told that there is no scheduler; else what waits for a turn, or for nodes, waits for ever."""
+
+    @operation
+    def at(*_: Any) -> Iterator[Any]:
+        yield
+        raise ScheduleError("<node> is no scheduler")
+
+    client = running_client(kernel)
+    client._side = SimpleNamespace(_at=at, clients={})  # type: ignore[assignment]
+    client._state = state
+    events: list[d.Event] = []
+    client._handle = events.append  # type: ignore[method-assign]
+    turn = client._turn = Completion(kernel, "schedule")
+    where = Location("127.0.0.1", 9705)
+    task = kernel.spawn(client._queue_at, where) if moves else kernel.spawn(client._return_to, where, "it has ended")
+
+    def main() -> Iterator[Any]:
+        yield task.result()
+        if state is WAITING:
+            with pytest.raises(ScheduleError, match="is no scheduler"):
+                yield turn
+        else:
+            (lost,) = events
+            assert isinstance(lost, d.SchedulerLost)
+            assert "is no scheduler" in lost.reason
+            turn.set_result(0)
+            yield turn
+
+    kernel.main(main)
