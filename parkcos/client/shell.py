@@ -148,6 +148,7 @@ class ClientShell:
         self._side.clients.pop(self._id, None)
         if self._owner is not None:
             self._owner.drop_end_callback(self._owner_ended)
+            self._owner = None
 
     def _begin_close(self, terminate: bool) -> None:
         raise NotImplementedError  # client.py

@@ -553,6 +553,26 @@ def test_a_client_that_was_never_scheduled_may_be_closed_twice() -> None:
     run(close, client)
 
 
+def test_a_client_belongs_to_the_task_that_has_scheduled_it_last(kernel: VirtualKernel) -> None:
+    """A task whose `schedule` came to nothing, and which has ended since, is no reason to close the client."""
+    client = running_client(kernel)
+    client._side.clients, client._state = {}, WAITING
+
+    def first(task: Any = None) -> Iterator[Any]:
+        def schedules() -> Iterator[Any]:
+            client._belong_to(task)
+            yield
+
+        yield schedules()
+        assert client._give_up_turn()
+
+    kernel.main(first)
+    assert client._state is NEW
+    client._belong_to(None)
+    client._state = RUNNING
+    assert not client._is_left()
+
+
 @pytest.mark.parametrize("state", [WAITING, RUNNING])
 @pytest.mark.parametrize("moves", [False, True])
 def test_another_program_in_the_place_of_the_scheduler(kernel: VirtualKernel, state: str, moves: bool) -> None:
