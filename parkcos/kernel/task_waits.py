@@ -116,6 +116,8 @@ class EndOf(TimedWait[Any]):
         if self._waiting and timeout_s is not None:
             if timeout_s > 0:
                 self.arm(task.kernel, timeout_s)
+            elif self._target.outcome is not None:  # and word of it is on its way
+                self._ended(self._target)
             else:
                 self.expired()
 

@@ -23,6 +23,7 @@ from parkcos.errors import TaskTerminated
 from parkcos.kernel import Completion, Outcome, operation
 from parkcos.net.guests import Guests
 from parkcos.net.location import Location
+from parkcos.net.refs import RemoteTask
 from tests.kernel.virtual import VirtualKernel
 
 
@@ -603,5 +604,18 @@ def test_another_program_in_the_place_of_the_scheduler(kernel: VirtualKernel, st
             assert "is no scheduler" in lost.reason
             turn.set_result(0)
             yield turn
+
+    kernel.main(main)
+
+
+def test_a_remote_task_that_has_ended_is_known_to_have_without_waiting(kernel: VirtualKernel) -> None:
+    rtask = RemoteTask(SimpleNamespace(kernel=kernel), Location("127.0.0.1", 9707), 5, 1, "there")  # type: ignore[arg-type]
+    rtask._watched = True
+
+    def main() -> Iterator[Any]:
+        assert (yield rtask.finish(timeout=0)) is None
+        rtask.ended(Outcome("finished", 7))
+        assert (yield rtask.finish(timeout=0)) == 7
+        assert (yield rtask.finish(timeout=1)) == 7
 
     kernel.main(main)
