@@ -36,6 +36,15 @@ SOURCE = textwrap.dedent('''
             self.count += number
             self.log(number, é="ä", late=True)
             return self.count == LIMIT
+
+        def log(self, *args: object) -> None:
+            """Of a subclass."""
+            raise NotImplementedError
+
+        def check(self) -> None:
+            """The invariants; for tests."""
+            for each in [1] if self.count != 0 else []:
+                assert self.step == each
 ''').encode()
 
 
