@@ -245,11 +245,10 @@ def test_servers_that_end_before_they_were_told_to_begin_do_not_count(first: str
 
 @pytest.mark.parametrize("first", ["node", "session"])
 def test_servers_that_end_after_they_were_ready_do_not_count(first: str) -> None:
-    c = Driven(servers=1)
-    for server in range(N + 1, N + 2 + EARLY_ENDS_MAX):
+    c = Driven(servers=EARLY_ENDS_MAX)
+    for server in range(N + 1, N + 1 + EARLY_ENDS_MAX):
         dies(c, server, first)
-        assert c(ServerIsUp(N, server + 1, "10.0.0.1", 1)) == [OpenServer(server + 1)]
-        c(ServerIsReady(server + 1))
+        assert c(ServerIsUp(N, server + 10, "10.0.0.1", 1)) == [OpenServer(server + 10)]
 
 
 # held back
@@ -341,6 +340,14 @@ def test_a_server_that_is_ready_while_its_client_closes_is_not_told_of() -> None
     c.told()
     c(ServerIsReady(N + 1))
     assert c.told() == []
+
+
+def test_the_first_reason_for_a_close_is_said() -> None:
+    c = Driven(servers=1)
+    c(Submitted(1, False))
+    for why in ("", "it was idle", "again"):
+        c(CloseAsked(False, why=why))
+    assert abandoned(c(Submitted(2, False))) == {2: "it was idle"}
 
 
 def test_without_a_scheduler_nobody_waits_for_a_node_that_is_closing() -> None:

@@ -160,6 +160,17 @@ def test_an_io_task_that_was_given_back_waits_for_any_server() -> None:
     assert c(ServerIsReady(M + 1)) == [Run(1, M + 1, True)]
 
 
+def test_what_is_given_back_goes_to_another_server_of_its_node() -> None:
+    c = Driven(servers=2)
+    c(Submitted(1, True, node=N))
+    assert c(Recalled(1, True)) == [Run(1, N + 2, True)]
+    c = Driven(servers=2)
+    for task in (1, 2):
+        c(Submitted(task, False, node=N))
+    assert c(Recalled(1, True)) == [], "that is busy"
+    assert c.run(2) == [Run(1, N + 2, False)]
+
+
 # ahead, and back
 
 
@@ -184,7 +195,7 @@ def test_a_server_counts_as_quick_as_soon_after_a_long_task_as_at_first() -> Non
 
 
 def test_no_more_is_recalled_than_the_idle_servers_take() -> None:
-    for idle in (1, 2):
+    for idle, slow in ((0, 2), (1, 1), (2, 2)):
         c = Driven(servers=2)
         c.warm()
         first = [c(Submitted(task, False))[0].server for task in (1, 2)]
@@ -194,7 +205,36 @@ def test_no_more_is_recalled_than_the_idle_servers_take() -> None:
             assert [run.task for run in c.run(task)] == list(others)
             c(Started(others[0]))
         c.bring(M, idle)
-        assert c(TimePassed(), 10.0) == [Recall(task, at) for task, at in zip((11, 21), first, strict=True)][:idle]
+        assert c(TimePassed(), 10.0) == [Recall(task, at) for task, at in zip((11, 21), first, strict=True)][:slow]
+
+
+def short_ones_after_a_slow_one(begin: float) -> int:
+    """A quick server that has nothing to do is given two tasks then, of which the first does not get on."""
+    c = Driven(servers=1)
+    c.warm()
+    c(SuspendAsked(N + 1, True))
+    for task in range(1, 100):
+        c(Submitted(task, False))
+    c(SuspendAsked(N + 1, False), begin)
+    ahead = [effect.task for effect in c(TimePassed(), begin + STUCK_AFTER_S)]
+    for task in ahead:
+        c(Recalled(task, True))
+    task = 1
+    while len(runs := c.run(task)) == 1:
+        task = runs[0].task
+    return task
+
+
+def test_how_slow_a_server_is_does_not_depend_on_when_it_had_nothing_to_do() -> None:
+    assert short_ones_after_a_slow_one(100.0) == short_ones_after_a_slow_one(0.0) > 5
+
+
+def test_what_was_recalled_once_can_be_recalled_again() -> None:
+    c = slow_again(100, 101)
+    for _ in range(2):
+        assert c(SuspendAsked(N + 1, True)) == [Recall(101, N + 1)]
+        assert c(Recalled(101, True)) == []
+        assert c(SuspendAsked(N + 1, False)) == [Run(101, N + 1, False)]
 
 
 def test_what_is_given_back_is_not_sent_behind_the_same_task_again() -> None:
