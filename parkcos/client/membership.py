@@ -362,7 +362,6 @@ class Membership(Placing):
         back = []
         for position, task in enumerate([*server.cpu, *server.io]):
             record = self.tasks[task]
-            record.server = 0
             if record.want_server or self._nodes_told or record.timed_out:
                 yield from self._abandon(task, reason)
             elif 0 < position < len(server.cpu) and certain and not record.started:
