@@ -100,6 +100,17 @@ def test_short_and_rightly_sealed() -> None:
     for sealed in (b"", b"\0" * 7):
         data = b"PKC1" + hmac.digest(KEY, sealed, "sha256")[:16] + sealed
         assert rejected(DatagramGate(KEY), data) == "malformed"
+    assert rejected(DatagramGate(KEY), seal(b"", at=NOW - 61)) == "stale", "the time alone is enough to see that"
+
+
+def test_while_a_secret_is_replaced_what_is_sealed_with_both_is_let_in_once() -> None:
+    old = b"o" * 32
+    for first, second in ((KEY, old), (old, KEY), (KEY, KEY), (old, old)):
+        gate = DatagramGate(KEY, old_mac_key=old)
+        assert gate.open(encode(HERE, first, NOW), NOW) == HERE
+        assert rejected(gate, encode(HERE, second, NOW)) == "replay"
+        assert gate.open(encode(HERE, second, NOW + 1), NOW) == HERE
+    assert rejected(DatagramGate(KEY, old_mac_key=old), encode(HERE, b"x" * 32, NOW)) == "mac"
 
 
 def test_when_it_was_sent() -> None:

@@ -101,14 +101,23 @@ def test_from_the_start_to_the_farewell(monkeypatch: pytest.MonkeyPatch) -> None
     async def test() -> None:
         discovery, _ = fake()
         discovery._private = None
+        discovery._rounds = 99  # it has run before
         await discovery.start()
         assert bound == [(socket.AF_INET, "10.0.0.5", 0, False), (socket.AF_INET, "", 9705, True)]
         private, shared = loop.used
         assert discovery.private_port == 1
         assert private.asks() == [True, True], "one to each port, at once"
-        assert discovery._timer is not None and not discovery._timer.cancelled()
+        assert discovery._timer is not None and discovery._rounds == 1
         await discovery.start()
         assert loop.used == [private, shared], "it runs already"
+        before, bound[:] = discovery._timer, []
+        await discovery.move(OwnAddress("10.9.0.5", (Interface("eth1", "10.9.0.5", "10.9.0.255"),), "", False))
+        assert before.cancelled()
+        assert bound == [(socket.AF_INET, "10.9.0.5", 0, False), (socket.AF_INET, "", 9705, True)]
+        assert private not in loop.used and shared not in loop.used and private.said == []
+        private, shared = loop.used
+        assert private.sent == [("10.9.0.255", 9705), ("10.9.0.255", 9706)]
+        assert private.asks() == [True, True]
         discovery.close()
         discovery.close()
         assert private.messages() == [Leaving("10.0.0.5", 9000, 2)] * 2
@@ -272,6 +281,19 @@ def test_whom_it_hears_and_answers_outside() -> None:
     discovery._receive(encode(Leaving("10.0.0.7", 9000, 7), KEY, NOW), ("10.0.0.7", 5000))
     assert heard == [7, 8, -7]
     assert sock.sent == [("10.0.0.7", 5000)]
+
+
+@pytest.mark.parametrize("silent", ["paused", "closed"])
+def test_who_is_paused_or_closed_hears_nothing(silent: str) -> None:
+    heard: list[int] = []
+    discovery, sock = fake(heard=heard)
+    if silent == "paused":
+        discovery.paused = True
+    else:
+        discovery._private = None  # a datagram was on its way
+    discovery._receive(encode(Announce("10.0.0.7", 9000, 7, "", (), 1, True), KEY, NOW), ("10.0.0.7", 5000))
+    discovery._receive(b"garbage", ("10.0.0.7", 5000))
+    assert (heard, sock.sent, discovery._gate.counts["magic"]) == ([], [], 0)
 
 
 def test_garbage_is_counted_and_logged_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,6 +155,21 @@ def test_acknowledged_when_asked_and_only_once() -> None:
     assert a.unacked_bytes == 0
 
 
+def test_between_two_connections_nothing_is_acknowledged_or_kept_to_be_said() -> None:
+    pair = Pair()
+    pair.connect()
+    a, b = pair.sides
+    pair.send(0, b"x")
+    pair.write(0)
+    pair.read(1)
+    a.pulse()
+    pair.cut()
+    assert b.owes_ack and not b.acknowledge()
+    b.pulse()
+    pair.connect()
+    assert not a.wants_write and not b.wants_write, "the next connection knows nothing of the pulse of the last"
+
+
 def test_much_is_acknowledged_without_being_asked() -> None:
     for size, count in ((1, session.ACK_FRAMES), (100_000, session.ACK_BYTES // 100_000 + 1)):
         pair = Pair()
@@ -536,6 +551,13 @@ def test_greeting_that_acknowledges_what_was_never_sent() -> None:
     a.attach(NOW)
     with pytest.raises(ProtocolError, match="acknowledged"):
         a.welcome(hello(2, session=2, to_session=1, received=1))
+
+
+def test_who_dials_first_knows_no_session_of_the_other_side() -> None:
+    said = session.decode_hello(Session(hello(1), 5).greeting()[HEADER.size :])
+    assert (said.session, said.to_session, said.received) == (5, 0, 0)
+    unknown = hello(1)  # what two shells tell each other before there is a session
+    assert (unknown.session, unknown.to_session, unknown.received, unknown.addrs) == (0, 0, 0, ())
 
 
 def test_a_stale_session_id_acknowledges_nothing() -> None:

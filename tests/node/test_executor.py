@@ -61,7 +61,9 @@ def test_io_tasks_start_at_once() -> None:
     server = Driven(Asked(1, io=False))
     assert server(Asked(2, io=True)) == [Start(2)]
     assert server(Asked(3, io=True)) == [Start(3)]
+    assert server.machine.running == 3
     assert server(Ended(2)) == []
+    assert server.machine.running == 2
     assert server(Ended(99)) == [], "an unknown task is nobody's"
 
 

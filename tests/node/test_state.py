@@ -155,6 +155,7 @@ def test_setup_that_fails() -> None:
         ToClient(PA, m.NodeFailed(A, "no such file", setup=True)),
         CloseZygote(),
     ]
+    assert node.machine.next_deadline() is None, "node_setup has ended"
     assert node(SetupFailed("again")) == []
     assert node(ZygoteExited("closed")) == FREED
 

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from parkcos.cluster import messages as m
 from parkcos.scheduler.state import (
+    FREE,
     HELD,
     LEFT_MAX,
     LOST,
@@ -118,6 +119,8 @@ def test_an_unwanted_node_is_the_next_clients() -> None:
     assert s(ClientWanted(B, N, 0)) == []
     s(asked(C))
     assert to(C, m.NodeOffer(C, info(N))) in s(ClientLeft(B)), "it was never reserved: free at once"
+    assert s(ClientLeft(C)) == []
+    assert s.state(N) == FREE
 
 
 def test_another_python() -> None:
