@@ -332,7 +332,7 @@ class NodeMachine:
         if server is None or not server.alive or server.incarnation:  # a client's code may say it again and again
             return
         server.incarnation, self.active_at = event.incarnation, now
-        if self.phase == SERVING and not server.asked:
+        if not server.asked:
             yield ToClient(self.client_process, m.ServerUp(self.client, event.index, "", event.port, event.incarnation))
 
     def _server_exited(self, event: ServerExited, now: float) -> Iterator[Effect]:
