@@ -7,6 +7,7 @@ import logging
 import random
 import socket
 import struct
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -27,10 +28,17 @@ NOW = 1_800_000_000.0
 class FakeSocket:
     """A private socket that sends nothing: it remembers, or fails."""
 
+    family = socket.AF_INET
+
     def __init__(self, error: OSError | None = None) -> None:
         self.sent: list[tuple[str, int]] = []
         self.said: list[bytes] = []
+        self.options: dict[int, Any] = {}
         self.error = error
+
+    def setsockopt(self, level: int, option: int, value: Any) -> None:
+        assert level == socket.IPPROTO_IP
+        self.options[option] = value
 
     def sendto(self, data: bytes, target: tuple[str, int]) -> None:
         if self.error is not None:
@@ -77,9 +85,11 @@ class Endpoints(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self.used: list[Any] = []
+        self.meanwhile: Callable[[], None] = lambda: None
 
     async def create_datagram_endpoint(self, factory: Any, *, sock: Any) -> Any:  # type: ignore[override]
         self.used.append(sock)
+        self.meanwhile()
 
         class Transport:
             def close(_) -> None:
@@ -88,20 +98,48 @@ class Endpoints(asyncio.SelectorEventLoop):
         return Transport(), factory()
 
 
+class Started:
+    """Runs tests in a loop that has no sockets but fake ones."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.loop = Endpoints()
+        self.bound: list[Any] = []
+        """Which sockets were asked for since it was last emptied."""
+        self.port_held = False
+        """Another program holds the well-known port."""
+        monkeypatch.setattr(module, "bound_socket", self._bound_socket)
+
+    def _bound_socket(self, *where: Any, shared: bool) -> FakeSocket:
+        self.bound.append((*where, shared))
+        if shared and self.port_held:
+            raise OSError(98, "Address already in use")
+        return FakeSocket()
+
+    def run(self, test: Coroutine[Any, Any, None]) -> None:
+        with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
+            runner.run(test)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Started:
+    return Started(monkeypatch)
+
+
+def stopped(**options: Any) -> Discovery:
+    """One that may be started, and ran before."""
+    discovery, _ = fake(**options)
+    discovery._private, discovery._rounds = None, 99
+    return discovery
+
+
 # what it sends
 
 
-def test_from_the_start_to_the_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
-    bound: list[Any] = []
-
-    def bound_socket(*where: Any, shared: bool) -> FakeSocket:
-        bound.append((*where, shared))
-        return FakeSocket()
+def test_from_the_start_to_the_farewell(started: Started) -> None:
+    loop, bound = started.loop, started.bound
 
     async def test() -> None:
-        discovery, _ = fake()
-        discovery._private = None
-        discovery._rounds = 99  # it has run before
+        discovery = stopped()
         await discovery.start()
         assert bound == [(socket.AF_INET, "10.0.0.5", 0, False), (socket.AF_INET, "", 9705, True)]
         private, shared = loop.used
@@ -124,15 +162,77 @@ def test_from_the_start_to_the_farewell(monkeypatch: pytest.MonkeyPatch) -> None
         assert loop.used == [] and shared.said == []
         assert discovery.private_port == 0 and discovery._timer is None
 
+    started.run(test())
+
+
+@pytest.mark.parametrize("multicast", [False, True])
+def test_who_announces_itself_by_multicast_hears_the_group(started: Started, multicast: bool) -> None:
+    async def test() -> None:
+        discovery = stopped(multicast=multicast)
+        await discovery.start()
+        private, shared = started.loop.used
+        own = socket.inet_aton("10.0.0.5")
+        sends = {socket.IP_MULTICAST_IF: own, socket.IP_MULTICAST_TTL: 1}
+        assert private.options == (sends if multicast else {})
+        hears = {socket.IP_ADD_MEMBERSHIP: socket.inet_aton(GROUP_V4) + own}
+        assert shared.options == (hears if multicast else {})
+        discovery.close()
+
+    started.run(test())
+
+
+@pytest.mark.parametrize("multicast", [False, True])
+def test_who_cannot_have_the_port_greets_others(
+    started: Started, multicast: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    started.port_held = True
+
+    async def test() -> None:
+        discovery = stopped(multicast=multicast)
+        await discovery.start()
+        (private,) = started.loop.used
+        assert private.asks() == [True, True]
+        discovery.close()
+
+    started.run(test())
+    (text,) = caplog.messages
+    assert "UDP port 9705 cannot be used for discovery" in text and "(Address already in use)" in text
+    assert (" by multicast" in text) == multicast
+
+
+def test_who_is_closed_while_it_starts_says_and_keeps_nothing(started: Started) -> None:
+    async def test() -> None:
+        discovery = stopped()
+        started.loop.meanwhile = discovery._shut
+        await discovery.start()
+        assert started.loop.used == [] and discovery._timer is None
+
+    started.run(test())
+
+
+@pytest.mark.parametrize(("addr", "family"), [("10.0.0.5", socket.AF_INET), ("fd00::5", socket.AF_INET6)])
+def test_an_address_that_is_no_more_this_machines(
+    addr: str, family: socket.AddressFamily, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bound_socket(*where: Any, shared: bool) -> None:
+        assert where == (family, addr, 0)
+        raise OSError(99, "Cannot assign requested address")
+
     monkeypatch.setattr(module, "bound_socket", bound_socket)
-    loop = Endpoints()
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        runner.run(test())
+    discovery = stopped(own=OwnAddress(addr, (Interface("eth0", addr),), "", False))
+    with pytest.raises(ConfigError, match=f"bound to {addr} .*: is it still this machine's address"):
+        asyncio.run(discovery.start())
+    assert discovery.private_port == 0
+
+
+def test_who_is_not_enabled_does_not_start(started: Started) -> None:
+    discovery = stopped(enabled=False)
+    started.run(discovery.start())
+    assert started.bound == [] and discovery.private_port == 0
 
 
 def test_what_does_not_fit_is_said_at_the_start() -> None:
-    discovery, _ = fake()
-    discovery._private = None
+    discovery = stopped()
     discovery._announce = lambda: Announce("10.0.0.5", 9000, 2, "x" * 200, (), 1, False)
     with pytest.raises(ConfigError, match="too long"):
         asyncio.run(discovery.start())
