@@ -2,7 +2,8 @@
 
 Where pycos is known to be broken, it is what pycos promises: transforms, categories and channels as subscribers work; a
 condition whose time is over owns its lock, and that of a task that has ended is free; sys.exit() ends one task; entries
-of atexit may have equal priorities; value() and finish() go together; a task that was terminated is told apart.
+of atexit may have equal priorities; value() and finish() go together; a task that was terminated is told apart; a
+task that waits at a socket that is closed gets an error.
 """
 
 from __future__ import annotations
