@@ -163,6 +163,7 @@ class ClientShell:
             left = self._leave_queue()
             if left and waited:
                 self._state, self._id, self._turn, self._scheduler, self._position = NEW, _new_id(), None, 0, 0
+                self._queued = None
             return left
 
     # -- the machine
@@ -367,8 +368,6 @@ class ClientShell:
             logger.exception("an allocate() of %s failed; the node %s is not used", self.name, info.name)
             self._unusable[shown(info)] = "the client's allocate() failed"
             cpus, allocation = 0, None
-        if allocation is not None:
-            self._matched[info.incarnation] = allocation
         if cpus and self.pulse_interval < info.pulse_interval_min and info.incarnation not in self._warned:
             self._warned.add(info.incarnation)
             logger.warning(
@@ -381,6 +380,8 @@ class ClientShell:
             )
         with self._lock:
             self._infos[info.incarnation] = info
+            if allocation is not None:
+                self._matched[info.incarnation] = allocation
             self._handle(d.Offered(info, cpus))
 
     def _forget_the_gone(self) -> None:

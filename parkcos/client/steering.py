@@ -90,8 +90,10 @@ class Steering(Incoming):
         Raises: ScheduleError, also if it is enabled already; UsageError if node_setup does not take them;
         ShippingError if they cannot travel.
         """
-        number = self._node_at("enable_node", where)
-        if self._machine.nodes[number].state != DISABLED:
+        with self._lock:  # it may be lost meanwhile
+            number = self._node_at("enable_node", where)
+            disabled = self._machine.nodes[number].state == DISABLED
+        if not disabled:
             raise ScheduleError(f"enable_node({where!r}): it is enabled already; restart_node sets a node up anew")
         self._set_setup_call(number, "node_setup", self._node_setup, setup_args)
         self._handle(d.EnableAsked(number))
@@ -102,8 +104,10 @@ class Steering(Incoming):
         Raises: ScheduleError, also if it is enabled already; UsageError if server_setup does not take them;
         ShippingError if they cannot travel.
         """
-        number = self._server_at("enable_server", location)
-        if self._machine.servers[number].opened:
+        with self._lock:
+            number = self._server_at("enable_server", location)
+            opened = self._machine.servers[number].opened
+        if opened:
             raise ScheduleError(f"enable_server({location!r}): it is enabled already")
         self._set_setup_call(number, "server_setup", self._server_setup, setup_args)
         self._handle(d.EnableAsked(number))
