@@ -108,7 +108,10 @@ class Zygote:
 
     def _receive(self) -> bytes:
         """What the node orders.  The pipes that go with an order come with its first byte."""
-        data, pipes, flags, _ = socket.recv_fds(self.orders, 1 << 16, _DESCRIPTORS_MAX, _CLOSE_ON_EXEC)
+        try:
+            data, pipes, flags, _ = socket.recv_fds(self.orders, 1 << 16, _DESCRIPTORS_MAX, _CLOSE_ON_EXEC)
+        except ConnectionError:  # the node is gone, and had not read all that was said to it
+            return b""
         if flags & socket.MSG_CTRUNC:  # this process has too many files open; those of one order come at a time
             _close_all(pipes)
             pipes = [-1] * family.PIPES

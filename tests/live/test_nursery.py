@@ -6,7 +6,9 @@ import asyncio
 import os
 import re
 import resource
+import select
 import signal
+import socket
 import sys
 from collections.abc import Callable, Coroutine, Generator
 from pathlib import Path
@@ -227,3 +229,23 @@ def test_orders_that_are_not_taken_do_not_pile_up(tmp_path: Path) -> None:
         assert "takes no orders" in await place.ended
 
     with_place(tmp_path, body, stops)
+
+
+def test_a_zygote_whose_node_ends_with_news_unread_removes_what_is_there(tmp_path: Path) -> None:
+    """The system tells it that the connection was reset, and not that it has ended."""
+
+    async def body(place: Place) -> None:
+        loop, nursery = asyncio.get_running_loop(), place.nursery
+        loop.remove_reader(nursery._orders)
+        nursery.order(family.Fork(0, [0]))  # without pipes: it says that there is no such server
+        try:
+            await asyncio.to_thread(select.select, [nursery._orders], [], [], LIMIT_S)
+            gone, nursery._orders = nursery._orders, socket.socket()
+            gone.close()
+            how = await asyncio.to_thread(nursery._process.wait, LIMIT_S)
+            assert how == -signal.SIGKILL, "by itself, with its group"
+            assert not (tmp_path / "client").exists()
+        finally:
+            nursery._begin_to_bury()
+
+    with_place(tmp_path, body)
