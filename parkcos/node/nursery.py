@@ -15,6 +15,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from parkcos.errors import ConfigError
 from parkcos.node import family
@@ -31,6 +32,9 @@ KILL_S = 10.0
 SEND_AGAIN_S = 0.05
 """After this time the zygote has taken some of the descriptors that are on their way, of which the system bounds the
 number."""
+
+THREAD_AGAIN_S = 0.5
+"""Until a thread is asked for again that could not be started."""
 
 ORDERS_MAX = 20_000
 """Orders that wait for a zygote: more than are needed to start, end and kill the servers of the largest node."""
@@ -206,15 +210,23 @@ class Nursery:
             self._task = self.loop.create_task(self._bury())
 
     async def _bury(self) -> None:
-        status = await asyncio.to_thread(self._process.wait)
-        await asyncio.to_thread(self._end_family)
+        status = await self._in_thread(self._process.wait)
+        await self._in_thread(self._end_family)
         self._close_fds()
-        await asyncio.to_thread(self.printed.finish)
+        await self._in_thread(self.printed.finish)
         if self.directory is not None:
-            await asyncio.to_thread(self._remove_directory, self.directory)
+            await self._in_thread(self._remove_directory, self.directory)
         self.tally.close()  # not before: the node reads it as long as it knows this zygote
         how = f"was killed by signal {-status}" if status < 0 else f"ended with exit code {status}"
         self._ended(f"the process that starts the servers {self._why or how}")
+
+    async def _in_thread(self, work: Callable[..., Any], *args: Any) -> Any:
+        """Do what may take a while, when there is a thread for it: the client's processes may be as many as may be."""
+        while True:
+            try:
+                return await asyncio.to_thread(work, *args)
+            except RuntimeError:  # no thread can be started
+                await asyncio.sleep(THREAD_AGAIN_S)
 
     def _end_family(self) -> None:
         """What the servers have started, as a zygote that was killed does not do by itself."""

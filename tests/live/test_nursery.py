@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -247,5 +248,28 @@ def test_a_zygote_whose_node_ends_with_news_unread_removes_what_is_there(tmp_pat
             assert not (tmp_path / "client").exists()
         finally:
             nursery._begin_to_bury()
+
+    with_place(tmp_path, body)
+
+
+def test_a_zygote_is_buried_also_while_no_thread_can_be_started(tmp_path: Path) -> None:
+    """What a client's tasks have started may be as much as the system allows its user."""
+
+    class NoThreads(ThreadPoolExecutor):
+        failures = 0
+
+        def submit(self, *args: Any, **kwargs: Any) -> Any:
+            if self.failures < 2:
+                self.failures += 1
+                raise RuntimeError("can't start new thread")
+            return super().submit(*args, **kwargs)
+
+    async def body(place: Place) -> None:
+        pool = NoThreads()
+        asyncio.get_running_loop().set_default_executor(pool)
+        os.kill(place.nursery.pid, signal.SIGKILL)
+        assert "was killed by signal 9" in await place.ended
+        assert pool.failures == 2
+        assert not (tmp_path / "client").exists()
 
     with_place(tmp_path, body)
