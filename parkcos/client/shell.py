@@ -291,6 +291,7 @@ class ClientShell:
         if observer is not None:
             observer.ended(submission, outcome)
         if self.status_task is not None:
+            rtask._unheard = False
             self.status_task.send(MonitorStatus.of(rtask, outcome))
 
     def _tell(self, status: int, info: Any, reason: str = "") -> None:

@@ -43,6 +43,9 @@ class Waiting(ClientShell):
                 logger.warning("%s waits for the servers of %s to be ready%s", self.name, which, why)
             else:
                 seen = "; ".join(f"{name}: {why}" for name, why in self._unusable.items())
+                if seen and all("another client" in why for why in self._unusable.values()):
+                    logger.warning("%s has no node yet, those that it has seen are in use: %s", self.name, seen)
+                    return self._say(client)
                 missing = "; ".join(f"{at}: {why}" for at, why in self._side.not_reached())
                 logger.warning(
                     "%s has no node %s. Start one on each machine with  parkcosnode.py  (the same secret, UDP port %d "
@@ -88,7 +91,8 @@ class Waiting(ClientShell):
         queued = self._queued
         if queued is not None and queued.holder:
             held_s = queued.held_s + time.monotonic() - self._queued_at
-            text += f" ({queued.waiting} wait; {queued.holder} has had the nodes for {_in_words(held_s)})"
+            who = "1 client waits" if queued.waiting == 1 else f"{queued.waiting} clients wait"
+            text += f" ({queued.holder} has had the nodes for {_in_words(held_s)}; {who})"
         for other in self._before():
             text += f", behind {other.name} of this very program"
             if other._machine.closing:

@@ -208,6 +208,8 @@ class Kernel(Loop):
             logger.warning("%r ended itself by %s", task, failures.exit_call(exception))
         elif failures.is_a(exception, KeyboardInterrupt):
             logger.warning("%r was interrupted", task)
+        elif task._callbacks:  # somebody waits for it, and gets it
+            logger.info("%r failed: %s", task, failures.line_of(exception))
         else:
             logger.error("%r failed:\n%s", task, text.rstrip())
         return Outcome("failed", None, exception, text, failures.trace_of(exception))

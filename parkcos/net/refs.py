@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from parkcos.errors import ParkcosError, TaskAbandoned, UsageError
-from parkcos.kernel import MonitorStatus, Outcome, Task
+from parkcos.kernel import MonitorStatus, Outcome, Task, failures
 from parkcos.kernel.registry import current_kernel
 from parkcos.kernel.task_waits import Act
 from parkcos.kernel.wait import Wait, Waitable, seconds
@@ -20,6 +21,8 @@ from parkcos.net.requests import delivered
 if TYPE_CHECKING:
     from parkcos.net.network import Network
     from parkcos.net.peer import Peer
+
+logger = logging.getLogger("parkcos")
 
 
 class Behind(int, Waitable):
@@ -40,7 +43,7 @@ class RemoteTask(Task):
     where the task runs.
     """
 
-    __slots__ = ("_location", "_outcome", "_peer", "_watched", "incarnation", "network")
+    __slots__ = ("_location", "_outcome", "_peer", "_unheard", "_watched", "incarnation", "network")
 
     is_local = False
 
@@ -52,6 +55,8 @@ class RemoteTask(Task):
         self.id = number
         self.name = name
         self._outcome: Outcome | None = None
+        self._unheard = False
+        """It has failed, and nobody has asked for its end yet."""
         self._watched = False
         self._callbacks = None
         self._peer: Peer | None = None
@@ -62,7 +67,13 @@ class RemoteTask(Task):
 
     @property
     def outcome(self) -> Outcome | None:
+        self._unheard = False
         return self._outcome
+
+    def __del__(self) -> None:
+        if getattr(self, "_unheard", False) and self._outcome is not None:
+            text = (self._outcome.traceback or "").rstrip()
+            logger.error("%r failed, and nobody has asked for its end:\n%s", self, text)
 
     @property
     def unread(self) -> int:
@@ -199,6 +210,8 @@ class RemoteTask(Task):
             return
         self._outcome = outcome
         callbacks, self._callbacks = self._callbacks, None
+        ordered = outcome.exception is None or failures.is_a(outcome.exception, (KeyboardInterrupt, SystemExit))
+        self._unheard = outcome.kind == outcomes.FAILED and not ordered and not callbacks
         for fn in callbacks or ():
             self.kernel.post(fn, self)
 

@@ -41,6 +41,39 @@ def _alarming(program: Program) -> list[str]:
     return [line for line in program.find("WARNING|ERROR") if not re.search(expected, line)]
 
 
+FAILS = """
+def fails(of, task=None):
+    yield
+    return 1 / 0, of
+
+def main(task=None):
+    client = Client([fails], name="fails")
+    yield client.schedule()
+    yield client.rtask(fails, "unheard")
+    rtask = yield client.rtask(fails, "heard")
+    try:
+        yield rtask.result()
+    except ZeroDivisionError:
+        print("heard of it", flush=True)
+    yield client.close()
+
+run(main)
+"""
+
+
+def test_a_failure_is_logged_once_by_whoever_is_left_with_it(ports: Ports, tmp_path: Path) -> None:
+    node, _ = ports.node(1)
+    with node, ports.client(tmp_path, FAILS) as client:
+        client.wait_for("^heard of it")
+        assert client.wait() == 0
+        node.wait_for("-> free")
+        assert node.end() == 0
+    assert len(client.find("ERROR .*fails/.* failed, and nobody has asked for its end:")) == 1
+    assert client.text.count("return 1 / 0, of") == 1
+    assert len(node.find("INFO .*fails/.* failed: ZeroDivisionError: division by zero")) == 2
+    assert "Traceback" not in node.text
+
+
 def test_a_server_that_dies_leaves_a_line_in_its_node_s_log(ports: Ports, tmp_path: Path) -> None:
     node, _ = ports.node(1)
     with node, ports.client(tmp_path, HOLDS) as client:

@@ -70,7 +70,9 @@ def test_started_again_it_takes_up_where_it_was(ports: Ports, tmp_path: Path, ho
             with ports.client(tmp_path, SQUARES, "waits.py") as waits:
                 waits.wait_for("number 2 in the queue")
                 with ports.client(tmp_path, SQUARES, "last.py") as last:
-                    last.wait_for(r"number 3 in the queue \(2 wait; counts at 127.0.0.1 has had the nodes for \d+ s\)")
+                    last.wait_for(
+                        r"number 3 in the queue \(counts at 127.0.0.1 has had the nodes for \d+ s; 2 clients wait\)"
+                    )
                     first.end(how)
                     for client in (runs, waits, last):
                         client.wait_for("waits 30 s for it to come back")
