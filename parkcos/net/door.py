@@ -11,6 +11,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable, Sequence
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("parkcos")
 
+ANY_PORT_TRIES = 20
+"""Of several addresses, the port that the system finds free at the first may be taken at another."""
 GREETING_TIMEOUT_S = 10.0
 GREETINGS_MAX = 256
 """More half-open connections than this at once are refused, oldest first, so that strangers cannot use up sockets."""
@@ -58,7 +61,7 @@ class Door:
 
         Raises: ConfigError naming the ports that are taken.
         """
-        for port in ports:
+        for port in chain.from_iterable(repeat(port, 1 if port else ANY_PORT_TRIES) for port in ports):
             try:
                 self.listeners = _bound(addrs, port)
             except OSError as error:
@@ -66,6 +69,8 @@ class Door:
                     continue
                 raise ConfigError(f"cannot listen at {addrs[0]} port {port}: {error.strerror}") from None
             return _at(self.listeners[0]).port
+        if not any(ports):
+            raise ConfigError(f"no TCP port was found that is free at {' and '.join(addrs)}: give one (tcp_port=)")
         shown = ", ".join(map(str, ports[:5]))
         raise ConfigError(
             f"TCP port {shown} of {addrs[0]} is taken by another process (or not allowed): "

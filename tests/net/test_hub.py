@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import logging
 import random
@@ -491,6 +492,24 @@ def test_port_that_is_taken(cluster: Cluster) -> None:
     a = cluster.hub()
     with pytest.raises(ConfigError, match=f"TCP port {a.port}"):
         a.hub.listen(["127.0.0.1"], [a.port])
+
+
+def test_a_free_port_that_is_taken_at_another_address(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system is asked for another one, as often as may help."""
+    bound, refusals = door._bound, [OSError(errno.EADDRINUSE, "Address already in use")] * 3
+
+    def refusing(addrs: Any, port: int) -> list[socket.socket]:
+        if refusals:
+            raise refusals.pop()
+        return bound(addrs, port)
+
+    monkeypatch.setattr(door, "_bound", refusing)
+    a = cluster.hub()
+    assert a.port
+    assert not refusals
+    refusals += [OSError(errno.EADDRINUSE, "Address already in use")] * door.ANY_PORT_TRIES
+    with pytest.raises(ConfigError, match=r"no TCP port was found that is free at 127\.0\.0\.1: give one"):
+        a.hub.listen(["127.0.0.1"], [0])
 
 
 # who does not get in
