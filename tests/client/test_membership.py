@@ -24,6 +24,7 @@ from parkcos.client.dispatch_events import (
     Offered,
     OpenServer,
     ProcessLost,
+    Reallocated,
     Run,
     SchedulerLost,
     ServerIsDown,
@@ -150,6 +151,22 @@ def test_a_node_that_failed_and_was_closed_is_not_wanted_again() -> None:
         assert not c.machine.nodes
 
 
+def test_a_node_that_was_in_use_when_the_allocations_changed_closes() -> None:
+    c = Driven(servers=1)
+    c(Reallocated())
+    assert c(NodeHasClosed(N, "its hours of service are over")) == []
+
+
+def test_a_server_that_waits_for_an_address_is_forgotten_when_its_node_fails() -> None:
+    c = Driven(servers=1)
+    c(down(N + 1))
+    c(ServerIsUp(N, N + 2, "10.0.0.1", N + 1))
+    for event in (NodeHasFailed(N, "signal 9", died=True), NodeHasClosed(N), Granted(N), NodeIsReady(N)):
+        c(event)
+    assert c(ProcessLost(N + 1, "reset")) == []
+    assert N + 2 not in c.machine.servers, "though its node is ready again"
+
+
 def test_a_silent_node_that_says_that_it_has_closed_was_not_abandoned() -> None:
     c = Driven(servers=1)
     c(SilenceSeen(N, True, "silence"))
@@ -185,7 +202,7 @@ def test_a_task_that_must_run_at_a_server_is_not_retried_elsewhere() -> None:
 
 def test_an_open_server_of_which_its_setup_is_said_to_have_failed_is_given_nothing() -> None:
     c = Driven(servers=2)
-    c(ServerSetupFailed(N + 1, "no such file"))
+    assert c(ServerSetupFailed(N + 1, "no such file")) == [], "it ends by itself"
     assert [c(Submitted(task, False)) for task in (1, 2)] == [[Run(1, N + 2, False)], []]
 
 
@@ -248,7 +265,7 @@ def test_servers_that_end_after_they_were_ready_do_not_count(first: str) -> None
     c = Driven(servers=EARLY_ENDS_MAX)
     for server in range(N + 1, N + 1 + EARLY_ENDS_MAX):
         dies(c, server, first)
-        assert c(ServerIsUp(N, server + 10, "10.0.0.1", 1)) == [OpenServer(server + 10)]
+        assert c(ServerIsUp(N, server + 10, "10.0.0.1", 1, server - N - 1)) == [OpenServer(server + 10)]
 
 
 # held back

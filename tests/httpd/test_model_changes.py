@@ -150,11 +150,12 @@ def test_what_each_event_of_the_whole_sends() -> None:
 def test_arguments_are_hidden_and_shown_where_they_are_known() -> None:
     w = watched()
     w(r.TaskSubmitted(1, "work", False), r.TaskDescribed(1, args="(1, 2)"), r.TaskSubmitted(2, "work", False))
+    w(r.TaskSubmitted(3, "work", False))
     settings = r.SettingsChanged(poll_s=5.0)
     assert w(r.SettingsChanged(show_args=False), settings) == {"tasks": [1]}
     assert w(r.TaskDescribed(2, args="(3, 4)")) == {}
     assert w(r.SettingsChanged(show_args=True), settings) == {"tasks": [1, 2]}
-    assert [task.args for task in w.model.tasks.values()] == ["(1, 2)", "(3, 4)"]
+    assert [task.args for task in w.model.tasks.values()] == ["(1, 2)", "(3, 4)", None]
     w.model._drop_detail(1)
     assert w(r.SettingsChanged(show_args=True)) == {"news": [True]}
     assert w.model.tasks[1].args == "(1, 2)", "it stays though the whole of it is not known any more"
