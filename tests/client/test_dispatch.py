@@ -274,7 +274,7 @@ def test_nothing_is_recalled_from_a_server_that_gets_on() -> None:
 def test_tasks_that_must_run_there_are_not_recalled() -> None:
     c = Driven(servers=1)
     c.warm()
-    for task in (1, 2):
+    for task in (1, 2, 4):
         c(Submitted(task, False, server=1001))
     c(Submitted(3, False, node=N))
     c(Started(1))

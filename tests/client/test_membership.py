@@ -155,6 +155,17 @@ def test_a_node_that_was_in_use_when_the_allocations_changed_closes() -> None:
     c = Driven(servers=1)
     c(Reallocated())
     assert c(NodeHasClosed(N, "its hours of service are over")) == []
+    c = Driven(servers=1)
+    c(CloseNodeAsked(N, False, True))
+    c(Reallocated())
+    assert c(NodeHasClosed(N, "its hours of service are over")) == [], "nor one that was to be restarted"
+
+
+def test_a_silent_node_that_says_that_it_has_failed_was_heard() -> None:
+    c = Driven(servers=1)
+    c(SilenceSeen(N, True, "silence"))
+    c(NodeHasFailed(N, "signal 9", died=True))
+    assert c(AbandonAsked(0, True)) == []
 
 
 def test_a_server_that_waits_for_an_address_is_forgotten_when_its_node_fails() -> None:
@@ -371,4 +382,12 @@ def test_without_a_scheduler_nobody_waits_for_a_node_that_is_closing() -> None:
     c = Driven(servers=1)
     c(SchedulerLost("the scheduler is gone"))
     c(CloseNodeAsked(N, False, False))
-    assert abandoned(c(Submitted(1, False))) == {1: "no server is left, and the scheduler is gone"}
+    for task, io in ((1, False), (2, True)):
+        assert abandoned(c(Submitted(task, io))) == {task: "no server is left, and the scheduler is gone"}
+
+
+def test_a_node_that_was_given_up_is_not_wanted_again_by_a_client_that_closes() -> None:
+    c = Driven(servers=1, nodes=2)
+    c(SilenceSeen(N, True, "silence"))
+    assert Dismiss(N, "it was silent, and given up") in c(CloseAsked(True))
+    assert c(ProcessLost(N, "it was silent, and given up")) == []
