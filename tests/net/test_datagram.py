@@ -50,6 +50,15 @@ def test_round_trip(key: bytes | None, message: Announce | Leaving) -> None:
     assert not any(gate.counts.values())
 
 
+@pytest.mark.parametrize("key", [KEY, None])
+def test_each_once(key: bytes | None) -> None:
+    gate = DatagramGate(key)
+    for message in (HERE, GONE):
+        assert gate.open(encode(message, key, NOW), NOW) == message
+    for message in (HERE, GONE):
+        assert rejected(gate, encode(message, key, NOW)) == "replay"
+
+
 def test_size() -> None:
     assert len(encode(HERE, KEY, NOW)) < 100
 

@@ -70,6 +70,11 @@ FRAMES = [
 ]
 
 
+def test_layout() -> None:
+    assert header(DATA, 258, 3) == b"\x02\x01\0\0" + b"\x02" + b"\x03" + b"\0" * 7
+    assert header(PULSE, 0) == b"\0" * 4 + b"\x06" + b"\0" * 8
+
+
 def test_every_single_split() -> None:
     for at in range(len(STREAM)):
         reader = FrameReader()
@@ -177,6 +182,11 @@ def test_after_a_redial_the_greeting_comes_first_again() -> None:
     reader.reset()
     with pytest.raises(ProtocolError, match="before the peer said who it is"):
         reader.feed(frame(DATA, b"b", 2), 1)
+    reader = trusting()
+    reader.feed(frame(BIG, BIG_SIZE.pack(5), 1), 0)
+    reader.reset()
+    with pytest.raises(ProtocolError, match="not announced"):
+        reader.feed(frame(PART, b"12345", 2), 1)
 
 
 def test_what_came_twice_is_dropped() -> None:

@@ -166,6 +166,7 @@ def test_between_two_connections_nothing_is_acknowledged_or_kept_to_be_said() ->
     pair.cut()
     assert b.owes_ack and not b.acknowledge()
     b.pulse()
+    assert not a.idle and b.idle
     pair.connect()
     assert not a.wants_write and not b.wants_write, "the next connection knows nothing of the pulse of the last"
 
@@ -233,6 +234,7 @@ def test_when_it_is_over_nothing_is_kept() -> None:
     for number in range(3):
         pair.send(0, b"%d waits" % number)
     one.pulse()
+    assert not one.idle
     assert one.release() == 3
     assert (one.attached, one.established, one.idle, one.wants_write, one.unacked_bytes) == (
         False,
@@ -263,10 +265,14 @@ def test_the_parts_of_a_payload_count_for_the_acknowledgement(monkeypatch: pytes
     pair.write(0)
     pair.read(1)
     assert not pair.sides[1].wants_write
-    pair.send(0, b"x" * 64)
+    pair.send(0, b"x" * 63)
     pair.write(0)
     pair.read(1)
-    assert kinds(pair.write(1)) == [(ACK, 5, 0)]
+    assert not pair.sides[1].wants_write
+    pair.send(0, b"x")
+    pair.write(0)
+    pair.read(1)
+    assert kinds(pair.write(1)) == [(ACK, 6, 0)]
     pair.send(0, b"x" * (64 * 5 - 1))  # from there on it is counted again
     pair.write(0)
     pair.read(1)
@@ -274,7 +280,7 @@ def test_the_parts_of_a_payload_count_for_the_acknowledgement(monkeypatch: pytes
     pair.send(0, b"x")
     pair.write(0)
     pair.read(1)
-    assert kinds(pair.write(1)) == [(ACK, 7, 0)]
+    assert kinds(pair.write(1)) == [(ACK, 8, 0)]
 
 
 def test_nothing_reliable_goes_out_before_the_greeting() -> None:

@@ -102,7 +102,7 @@ def test_from_free_to_serving_and_back() -> None:
     assert node.phase == WIPING
     assert node(ZygoteExited("closed"), 51.1) == FREED
     assert node.phase == FREE
-    assert (node.machine.clients_served, node.machine.lost) == (1, 0)
+    assert (node.machine.clients_served, node.machine.lost, node.machine.client_process) == (1, 0, 0)
     assert node.machine.next_deadline() is None
 
 
@@ -176,6 +176,8 @@ def test_a_zygote_that_dies() -> None:
     node = serving()
     assert node(ZygoteExited("killed")) == [down(100), down(101), ToClient(PA, m.NodeFailed(A, "killed")), *FREED]
     assert node(ServerExited(0, "killed")) == []
+    node = Driven(SchedulerSeen(S), ReserveAsked(S, A, PA), SetupAsked(A, 1, False), SetupDone())
+    assert node(ZygoteExited("killed")) == [ToClient(PA, m.NodeFailed(A, "killed")), *FREED], "no server listened yet"
     node = Driven(SchedulerSeen(S), ReserveAsked(S, A, PA), SetupAsked(A, 2, False))
     failed, *freed = node(ZygoteExited("killed"))
     assert failed.message.setup, "what waits for a server does not wait for ever"
@@ -409,6 +411,7 @@ def test_a_node_that_is_set_up_anew_stays_with_its_client() -> None:
     assert not answer.message.ok
     assert node(ZygoteExited("closed")) == [ToClient(PA, m.NodeClosed(A, kept=True))], "the scheduler hears nothing"
     assert node.phase == RESERVED
+    assert node.machine.next_deadline() == SETUP_WAIT_S
     assert node(SetupAsked(A, 2, False)) == [OpenZygote(A)]
 
 
@@ -570,8 +573,8 @@ TestAnyOrder = AnyOrder.TestCase
 def test_a_client_that_the_node_does_not_serve_any_more_is_told() -> None:
     node = Driven(ReserveAsked(S, A, PA), ProcessLost(PA, "it gave up the connection"))
     assert node.phase == FREE
-    assert node(SetupAsked(A, 2, False, PA)) == [ToClient(PA, m.NodeClosed(A))]
-    assert node(CloseAsked(A, True, process=PA)) == [ToClient(PA, m.NodeClosed(A))]
+    assert node(SetupAsked(A, 2, False, PA, 7)) == [ToClient(PA, m.NodeClosed(A, setup_id=7))]
+    assert node(CloseAsked(A, True, process=PA, setup_id=7)) == [ToClient(PA, m.NodeClosed(A, setup_id=7))]
     node(ReserveAsked(S, B, PB))
     assert node(SetupAsked(A, 2, False, PA)) == [ToClient(PA, m.NodeClosed(A))]
     assert node(CloseAsked(A, True)) == [], "it was not the client that asked"

@@ -17,6 +17,7 @@ from parkcos.scheduler.state import (
     ABSENT_S,
     HELD,
     RESERVING,
+    TAKEN,
     UNWANTED,
     ClientLeft,
     ClientRecord,
@@ -114,14 +115,13 @@ def test_a_client_that_runs_nothing_loses_its_turn_with_its_last_node() -> None:
     s(NodeReported(info(M), 0))
     s(ClientWanted(A, M, 1))
     assert s(NodeReported(info(N), 0, idle=A)) == [], "it has another one"
-    s(ClientWanted(A, M, 0))
-    s(NodeReported(info(M), 5))
-    s = held(asked(B))
-    s.machine.zombie_period_s = 60.0
+    s = held(NodeReported(info(M), 5), asked(B))
     dismissed, *rest = s(NodeReported(info(N), 0, idle=A))
     assert isinstance(dismissed.message, m.Dismissed)
     assert "none of its tasks has run for the zombie period" in dismissed.message.reason
-    assert rest == [to(B, m.Scheduled(B)), to(B, m.NodeOffer(B, info(N)))]
+    assert rest == [
+        to(B, m.Scheduled(B)), to(B, m.NodeOffer(B, info(N))), to(B, m.NodeUnusable(B, info(M), TAKEN))
+    ]  # fmt: skip
     assert s(ClientLeft(A)) == []
 
 

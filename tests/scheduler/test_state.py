@@ -107,6 +107,21 @@ def test_one_that_waits_no_longer_lets_the_others_up() -> None:
     assert s(ClientLeft(B)) == [], "nobody is behind it"
 
 
+def test_changes_of_the_queue_are_counted() -> None:
+    s = Driven()
+    for event, changes in (
+        (NodeReported(info(N), 0), 0),
+        (asked(A), 1),
+        (asked(A), 1),
+        (asked(B), 2),
+        (ClientLeft(C), 2),
+        (ClientLeft(B), 3),
+        (ProcessLost(A * 10, "killed"), 4),
+    ):
+        s(event)
+        assert s.machine.queue_changes == changes
+
+
 def test_an_unwanted_node_is_the_next_clients() -> None:
     s = Driven(NodeReported(info(N), 0), asked(A), asked(B))
     assert s(ClientWanted(A, N, 0)) == []
