@@ -124,7 +124,6 @@ class FrameReader:
                 self._start += n
                 self._take_part(n, frames)
                 last_seq = self._part_seq  # until it is whole, nothing comes after it
-                continue
             have = self._end - self._start
             if have < HEADER.size:
                 return frames
