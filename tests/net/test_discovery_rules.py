@@ -128,7 +128,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
 def stopped(**options: Any) -> Discovery:
     """One that may be started, and ran before."""
     discovery, _ = fake(**options)
-    discovery._private, discovery._rounds = None, 99
+    discovery._private, discovery._rounds, discovery._incarnation = None, 99, 98
     return discovery
 
 
@@ -139,11 +139,15 @@ def test_from_the_start_to_the_farewell(started: Started) -> None:
     loop, bound = started.loop, started.bound
 
     async def test() -> None:
-        discovery = stopped()
+        heard: list[int] = []
+        discovery = stopped(heard=heard)
         await discovery.start()
         assert bound == [(socket.AF_INET, "10.0.0.5", 0, False), (socket.AF_INET, "", 9705, True)]
         private, shared = loop.used
         assert discovery.private_port == 1
+        for data in private.said:
+            discovery._receive(data, ("10.0.0.5", 1))
+        assert heard == [], "its own words are no news"
         assert private.asks() == [True, True], "one to each port, at once"
         assert discovery._timer is not None and discovery._rounds == 1
         await discovery.start()

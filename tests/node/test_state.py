@@ -410,7 +410,7 @@ def test_a_node_that_is_set_up_anew_stays_with_its_client() -> None:
     (answer,) = node(ReserveAsked(S, 99, 98))
     assert not answer.message.ok
     assert node(ZygoteExited("closed")) == [ToClient(PA, m.NodeClosed(A, kept=True))], "the scheduler hears nothing"
-    assert node.phase == RESERVED
+    assert (node.phase, node.machine.keep) == (RESERVED, False)
     assert node.machine.next_deadline() == SETUP_WAIT_S
     assert node(SetupAsked(A, 2, False)) == [OpenZygote(A)]
 
@@ -595,3 +595,4 @@ def test_the_zygote_of_the_next_client_is_not_killed_in_the_place_of_the_last() 
     assert node.machine.next_deadline() == GRACE_S
     node(ZygoteExited("killed"))
     assert node.machine.next_deadline() is None
+    assert not node.machine.setting_up

@@ -235,6 +235,14 @@ def test_a_client_leaves_while_its_node_is_asked() -> None:
     assert s(NodeReported(info(N), 0)) == [to(B, m.NodeOffer(B, info(N)))]
 
 
+def test_a_client_that_wants_a_node_twice_gets_it_once() -> None:
+    s = Driven(NodeReported(info(N), 0), asked(A), ClientWanted(A, N, 4))
+    assert s(ClientWanted(A, N, 4)) == [], "it is asked already"
+    s(NodeAnswered(N, A, True, ""))
+    assert s(NodeReported(info(N), 0)) == [], "and when it is let go, it is not asked again"
+    assert s.state(N) == UNWANTED
+
+
 def test_late_words_do_not_count() -> None:
     s = held(asked(B))
     assert s(ClientWanted(B, N, 4)) == [], "it is not its turn"
