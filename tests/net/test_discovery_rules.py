@@ -165,6 +165,8 @@ def test_from_the_start_to_the_farewell(started: Started) -> None:
         assert private.messages() == [Leaving("10.0.0.5", 9000, 2)] * 2
         assert loop.used == [] and shared.said == []
         assert discovery.private_port == 0 and discovery._timer is None
+        discovery._announce = lambda: pytest.fail("there is nothing to announce any more")
+        discovery.probe()
 
     started.run(test())
 
@@ -420,7 +422,9 @@ def test_garbage_is_counted_and_logged_once(caplog: pytest.LogCaptureFixture, mo
 @pytest.mark.parametrize("shared", [False, True])
 def test_options_of_the_sockets(family: socket.AddressFamily, shared: bool) -> None:
     port = free_ports(1)[0]  # that nobody uses now
-    with module.bound_socket(family, "", port, shared=shared) as sock:
+    with module.bound_socket(family, "", port, shared=shared) as sock, socket.socket(family, sock.type) as plain:
+        buffers = [each.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for each in (sock, plain)]
+        assert buffers[0] > buffers[1]
         assert sock.getsockname()[1] == port
         assert not sock.getblocking()
         assert bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)) == shared

@@ -582,6 +582,20 @@ def test_a_client_that_the_node_does_not_serve_any_more_is_told() -> None:
     assert node(SetupAsked(B, 2, False, PB)) == [], "asked twice"
 
 
+def test_each_word_to_a_client_carries_the_number_of_its_setup() -> None:
+    setup = SetupAsked(A, 1, False, PA, 7)
+    node = Driven(ReserveAsked(S, A, PA), setup)
+    assert node(SetupDone())[0] == ToClient(PA, m.NodeReady(A, 7))
+    failed, closed = node(ZygoteExited("killed"))
+    assert failed == ToClient(PA, m.NodeFailed(A, "killed", setup_id=7))
+    assert closed == ToClient(PA, m.NodeClosed(A, setup_id=7))
+    node = Driven(ReserveAsked(S, A, PA), setup)
+    assert node(SetupFailed("no"))[0] == ToClient(PA, m.NodeFailed(A, "no", setup=True, setup_id=7))
+    node = Driven(ReserveAsked(S, A, PA), setup, CloseAsked(A, True, keep=True))
+    assert node(ZygoteExited("closed")) == [ToClient(PA, m.NodeClosed(A, kept=True, setup_id=7))]
+    assert node(ReleaseAsked(A)) == [ToClient(PA, m.NodeClosed(A))], "there was no other yet"
+
+
 def test_the_next_client_hears_nothing_of_the_setup_of_the_one_before() -> None:
     node = Driven(ReserveAsked(S, A, PA), SetupAsked(A, 1, False, PA, 7))
     node(ZygoteExited("killed"))
