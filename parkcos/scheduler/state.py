@@ -247,7 +247,7 @@ class SchedulerMachine:
             yield from self._offer(node)
         elif node.state in (RESERVING, OFFERED, UNWANTED):
             return  # sent before our question reached it
-        elif node.state == HELD and node.client == self.current and node.client:
+        elif node.state == HELD and node.client == self.current:
             if event.lost == self.current:  # as the client had lost it; it can be its own again
                 yield from self._free(node)
             else:
