@@ -85,6 +85,7 @@ class Endpoints(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self.used: list[Any] = []
+        self.ears: list[Any] = []
         self.meanwhile: Callable[[], None] = lambda: None
 
     async def create_datagram_endpoint(self, factory: Any, *, sock: Any) -> Any:  # type: ignore[override]
@@ -95,7 +96,8 @@ class Endpoints(asyncio.SelectorEventLoop):
             def close(_) -> None:
                 self.used.remove(sock)
 
-        return Transport(), factory()
+        self.ears.append(factory())
+        return Transport(), self.ears[-1]
 
 
 class Started:
@@ -145,9 +147,12 @@ def test_from_the_start_to_the_farewell(started: Started) -> None:
         assert bound == [(socket.AF_INET, "10.0.0.5", 0, False), (socket.AF_INET, "", 9705, True)]
         private, shared = loop.used
         assert discovery.private_port == 1
-        for data in private.said:
-            discovery._receive(data, ("10.0.0.5", 1))
-        assert heard == [], "its own words are no news"
+        for ear, incarnation in zip(loop.ears, (7, 8), strict=True):
+            for data in private.said:
+                ear.datagram_received(data, ("10.0.0.5", 1))
+            data = encode(Announce("10.0.0.7", 9000, incarnation, "", (), 1, False), KEY, NOW)
+            ear.datagram_received(data, ("10.0.0.7", 1))
+        assert heard == [7, 8], "its own words are no news"
         assert private.asks() == [True, True], "one to each port, at once"
         assert discovery._timer is not None and discovery._rounds == 1
         await discovery.start()
@@ -284,9 +289,13 @@ def test_groups_are_joined_by_those_who_use_them(addr: str, multicast: bool, use
 
 
 def test_intervals() -> None:
-    async def test() -> list[float]:
+    class Latest(random.Random):
+        def uniform(self, a: float, b: float) -> float:
+            return b
+
+    async def test(**options: Any) -> list[float]:
         waits: list[float] = []
-        discovery, _ = fake(chance=random.Random(2))
+        discovery, _ = fake(**options)
         loop = asyncio.get_running_loop()
         for _ in range(200):
             began = loop.time()
@@ -296,16 +305,19 @@ def test_intervals() -> None:
             discovery._timer.cancel()
         return waits
 
+    longest = ANNOUNCE_INTERVAL_S * (1 + ANNOUNCE_JITTER)
+    assert all(abs(w - longest) < 0.1 for w in asyncio.run(test(chance=Latest()))[4:])
     waits = asyncio.run(test())
     assert [round(w, 1) for w in waits[:4]] == [0.1, 0.2, 0.7, 1.0]
     assert all(abs(w - ANNOUNCE_INTERVAL_S) <= ANNOUNCE_INTERVAL_S * ANNOUNCE_JITTER + 0.1 for w in waits[4:])
     assert max(waits[4:]) - min(waits[4:]) > 1
 
 
-def test_who_asks_for_answers() -> None:
+@pytest.mark.parametrize("said", [False, True])
+def test_who_asks_for_answers(said: bool) -> None:
+    """Whatever is said of answers in what is to be announced."""
     discovery, sock = fake()
-    own = Announce("10.0.0.5", 9000, 2, "", (), 1, True)
-    discovery._announce = lambda: own  # whatever it says of answers
+    discovery._announce = lambda: Announce("10.0.0.5", 9000, 2, "", (), 1, said)
 
     async def ticks() -> None:
         for _ in range(len(ANNOUNCE_FIRST_S) + 2):
@@ -362,7 +374,12 @@ def test_a_full_buffer_is_a_lost_datagram(caplog: pytest.LogCaptureFixture) -> N
 
 
 @pytest.mark.parametrize(
-    "own", [OwnAddress("127.0.0.1", (ETH0,), "", True), OwnAddress("127.0.0.2", (ETH0,), "", False)]
+    "own",
+    [
+        OwnAddress("127.0.0.1", (ETH0,), "", True),
+        OwnAddress("127.0.0.2", (ETH0,), "", False),
+        OwnAddress("10.0.0.5", (ETH0,), "", True),
+    ],
 )
 def test_the_loopback_hears_and_answers_nobody_outside(own: OwnAddress) -> None:
     heard: list[int] = []

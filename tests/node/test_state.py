@@ -106,6 +106,17 @@ def test_from_free_to_serving_and_back() -> None:
     assert node.machine.next_deadline() is None
 
 
+def test_a_node_that_is_free_again_is_as_it_was() -> None:
+    node = serving(2, zombie_period_s=60.0)
+    node(CloseAsked(A, True, "closed by hand"), 10.0)
+    for index in range(2):
+        node(ServerExited(index, "exit code 0"), 11.0)
+    node(ZygoteExited("closed"), 11.1)
+    left = ["schedulers", "clients_served", "cpus", "active_at"]  # what is overwritten, or for longer than a client
+    fresh, used = ({k: v for k, v in vars(it).items() if k not in left} for it in (NodeMachine(), node.machine))
+    assert fresh == used
+
+
 def test_a_server_begins_once() -> None:
     """What runs there could say it again without end, and its client would be told each time."""
     node = serving(1)

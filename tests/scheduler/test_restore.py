@@ -23,6 +23,7 @@ from parkcos.scheduler.state import (
     ClientRecord,
     ClientWanted,
     ClientWantsAgain,
+    NodeAnswered,
     NodeReported,
     TimePassed,
     ToClient,
@@ -107,6 +108,9 @@ def test_a_client_wants_a_node_again_that_has_not_let_it_go_yet() -> None:
     assert s.state(N) == HELD
     assert s(NodeReported(info(N), 0)) == [reserve(N, A)]
     assert s.state(N) == RESERVING
+    s(NodeAnswered(N, A, True, ""))
+    assert s(NodeReported(info(N), 0)) == [], "once"
+    assert s.state(N) == UNWANTED
 
 
 def test_a_client_that_runs_nothing_loses_its_turn_with_its_last_node() -> None:
