@@ -122,12 +122,14 @@ def records():
         def emit(self, record):
             kept.append((record, self.format(record)))
 
-    handler, propagate = Keep(), logger.propagate
+    handler, propagate, level = Keep(), logger.propagate, logger.level
+    logger.setLevel(logging.INFO)
     logger.addHandler(handler)
     logger.propagate = False
     yield kept
     logger.removeHandler(handler)
     logger.propagate = propagate
+    logger.setLevel(level)
 
 
 @pytest.mark.parametrize("make", ODD)
@@ -173,6 +175,27 @@ def test_a_task_that_raises_has_failed_with_that_very_exception(kernel, records,
     assert type(finished) is MonitorStatus and finished.exception is error
     assert raised is error or (type(error) in (OddExit, GeneratorExit) and raised.__cause__ is error)
     assert len([text for _, text in records if task.name in text]) == 1
+
+
+@pytest.mark.parametrize("make", ODD)
+def test_what_nobody_waits_for_is_logged_once_and_whole(kernel, records, make):
+    error = make()
+
+    def fails():
+        yield
+        raise error
+
+    def main(task=None):
+        failing = Task(fails)
+        while failing.is_alive():
+            yield
+        return failing
+
+    task = kernel.main(main)
+    ((record, text),) = [(record, text) for record, text in records if task.name in text]
+    ordered = issubclass(type(error), SystemExit | KeyboardInterrupt)
+    assert record.levelno == (logging.WARNING if ordered else logging.ERROR)
+    assert ordered or task.outcome.traceback.rstrip() in text
 
 
 def test_a_caught_one_goes_on_through_sub_calls(kernel):
