@@ -88,6 +88,7 @@ def test_why_a_node_is_not_used_any_more_is_said_in_any_case() -> None:
 def test_a_setup_that_failed_at_a_node_that_is_not_used_says_nothing_of_others() -> None:
     c = Driven(servers=1)
     c(NodeHasFailed(M, "no such file", setup=True))
+    assert c(NodeHasFailed(M, "signal 9", died=True)) == []
     c(ProcessLost(N, "reset"))
     assert c(Submitted(1, False)) == [], "it waits for a node"
 
@@ -384,6 +385,17 @@ def test_without_a_scheduler_nobody_waits_for_a_node_that_is_closing() -> None:
     c(CloseNodeAsked(N, False, False))
     for task, io in ((1, False), (2, True)):
         assert abandoned(c(Submitted(task, io))) == {task: "no server is left, and the scheduler is gone"}
+
+
+def test_a_client_that_closes_does_not_wait_for_a_node_that_nobody_enables() -> None:
+    c = Driven(servers=1)
+    c.machine.disable_nodes = True
+    c(Offered(info(M), 1))
+    for event in (Submitted(1, False), Submitted(2, False), ProcessLost(N, "reset"), ProcessLost(N + 1, "reset")):
+        c(event)
+    effects = c(CloseAsked(False))
+    assert abandoned(effects) == {2: "no server is left, and the client is being closed"}
+    assert effects[-1] == LeaveScheduler()
 
 
 def test_a_node_that_was_given_up_is_not_wanted_again_by_a_client_that_closes() -> None:
