@@ -93,6 +93,14 @@ def test_a_setup_that_failed_at_a_node_that_is_not_used_says_nothing_of_others()
     assert c(Submitted(1, False)) == [], "it waits for a node"
 
 
+def test_a_node_that_waits_to_be_enabled_may_do_better_than_one_whose_setup_failed() -> None:
+    c = Driven(servers=1)
+    c.machine.disable_nodes = True
+    c(Offered(info(M), 1))
+    c(NodeHasFailed(N, "no such file", setup=True))
+    assert c(Submitted(1, False)) == []
+
+
 def test_a_node_that_is_had_again_without_an_offer_gets_its_servers() -> None:
     c = Driven(servers=1)
     c(ProcessLost(N, "reset"))
