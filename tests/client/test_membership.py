@@ -33,6 +33,7 @@ from parkcos.client.dispatch_events import (
     ServerSetupFailed,
     SetupNode,
     SilenceSeen,
+    Started,
     Submitted,
     SuspendAsked,
     TimePassed,
@@ -210,6 +211,18 @@ def test_what_had_not_begun_and_was_not_sent_ahead_may_have_begun() -> None:
         c(Submitted(task, task > 1))
     c(down(N + 1))
     assert set(abandoned(c(ProcessLost(N + 1, "reset")))) == {1, 2, 3}
+
+
+def test_what_was_sent_ahead_and_has_begun_is_not_run_twice() -> None:
+    c = Driven(servers=1)
+    c.warm()
+    for task in (1, 2, 3, 4):
+        c(Submitted(task, False))
+    assert [run.task for run in c.run(1)] == [2, 3, 4]
+    c(Started(3))
+    c(down(N + 1))
+    assert set(abandoned(c(ProcessLost(N + 1, "reset")))) == {2, 3}
+    assert list(c.machine.pending) == [4]
 
 
 def test_a_task_that_must_run_at_a_server_is_not_retried_elsewhere() -> None:
