@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import functools
+import gc
 import inspect
 import threading
+import weakref
 
 import pytest
 from hypothesis import given
@@ -373,6 +375,34 @@ def test_a_message_that_was_handed_over_comes_before_what_is_thrown(kernel):
 
     kernel.main(main)
     assert got == ["directly", "in_a_sub_call"]
+
+
+@pytest.mark.parametrize("in_a_sub_call", [False, True])
+def test_who_waits_for_a_message_keeps_nothing_alive(kernel, in_a_sub_call):
+    watched = []
+
+    def receives(task):
+        yield task.receive()
+
+    def waits(task=None):
+        thing = Some()
+        watched.append(weakref.ref(thing))
+        yield thing
+        del thing
+        if in_a_sub_call:
+            yield receives(task)
+        else:
+            yield task.receive()
+
+    def main(task=None):
+        waiting = Task(waits)
+        yield task.sleep(1)
+        gc.collect()
+        assert watched[0]() is None
+        waiting.send(1)
+        yield waiting.result()
+
+    kernel.main(main)
 
 
 def test_a_task_that_was_interrupted_at_its_yield_goes_on(kernel):

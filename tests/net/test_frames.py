@@ -176,6 +176,18 @@ def test_a_large_payload_gets_its_memory_as_it_comes(monkeypatch: pytest.MonkeyP
         assert len(body) == size and bytes(body) == b"x" * size
 
 
+@pytest.mark.parametrize("error", [MemoryError(), OSError(12, "Cannot allocate memory"), OverflowError(), ValueError()])
+def test_a_payload_that_there_is_no_memory_for(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(size: int) -> None:
+        raise error
+
+    monkeypatch.setattr(frames, "PROMPT_BYTES", 1000)
+    reader = trusting()
+    monkeypatch.setattr(frames, "_memory", no_memory)
+    with pytest.raises(ProtocolError, match="no memory here for a payload of 1001 bytes"):
+        reader.feed(frame(BIG, BIG_SIZE.pack(1001), 1), 0)
+
+
 def test_after_a_redial_the_greeting_comes_first_again() -> None:
     reader = FrameReader()
     reader.feed(frame(HELLO, b"who") + frame(DATA, b"a", 1) + header(DATA, 5, 2), 0)

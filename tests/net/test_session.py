@@ -181,6 +181,12 @@ def test_much_is_acknowledged_without_being_asked() -> None:
             pair.write(0)
         pair.read(1)
         assert kinds(pair.write(1)) == [(ACK, count, 0)]
+        for _ in range(count - 1):
+            pair.send(0, b"x" * (size // 2))
+        while pair.sides[0].wants_write:
+            pair.write(0)
+        pair.read(1)
+        assert not pair.sides[1].wants_write, "it is counted from the last"
     assert ACK not in frames.RELIABLE
 
 

@@ -220,6 +220,7 @@ def test_a_lost_client_is_closed_soon_and_told_nothing_at_the_end() -> None:
 def test_a_lost_scheduler_changes_nothing_but_who_is_told() -> None:
     node = serving(1)
     assert node(ProcessLost(S, "killed")) == []
+    assert Driven(SchedulerSeen(S))(ProcessLost(0, "killed")) == [], "nobody's, of a node that serves nobody"
     node(SchedulerSeen(2))
     node(CloseAsked(A, True))
     node(ServerExited(0, "exit code 0"))
@@ -300,7 +301,11 @@ def test_closing_one_server() -> None:
         down(101, "exit code 0", restarts=True, asked=True), ForkServer(1)
     ]  # fmt: skip
     assert node(CloseServerAsked(A, 101, False, True)) == [], "it has ended"
-    assert node.phase == SERVING
+    node = serving(1)
+    node(CloseServerAsked(A, 100, False, False))
+    assert node(ServerExited(0, "exit code 0")) == [down(100, "exit code 0", asked=True)]
+    assert node.phase == SERVING, "with no server, until its client closes it"
+    assert node(CloseAsked(A, True)) == [CloseZygote()]
 
 
 def test_restart_servers() -> None:
