@@ -30,7 +30,11 @@ def test_a_plain_value_comes_back_after_others_had_a_turn(kernel):
         order.append("one again")
         for value in ((1, 2), "x", [], None, 0, kernel, {"a": 1}):
             assert (yield value) is value
+            assert (yield nothing()) is None
         assert (yield) is None
+
+    def nothing():
+        return (yield)
 
     def two():
         order.append("two")
@@ -223,14 +227,17 @@ def test_how_long_it_sleeps(in_sleeper):
     soon.cancel()
     late.cancel()
     loop.idle()
-    assert bed.slept[3:] == [-1.0]
+    very_soon = loop.call_later(0.25, print)
+    loop.idle()
+    very_soon.cancel()
+    assert bed.slept[3:] == [-1.0, 0.25]
     due = loop.call_later(0, print)
     loop.idle()
     due.cancel()
     loop.post(print)
     assert loop.has_posts()
     loop.idle()
-    assert len(bed.slept) == 4
+    assert len(bed.slept) == 5
     assert not loop._sleeping
 
 
@@ -268,6 +275,7 @@ def test_only_a_sleeping_kernel_is_woken():
             self.lock.release()
 
     kernel = Kernel()
+    assert kernel._lock.locked(), "its first sleep ends no sooner than the others"
     kernel._lock = Counting(kernel._lock)
     for _ in range(100):
         kernel.post(lambda: None)
@@ -324,6 +332,10 @@ def test_a_lazy_flush_is_done_when_there_is_nothing_else_to_do(kernel):
         kernel.request_flush(lambda: seen.append(kernel.now - began), lazy=True)
         yield task.sleep(1)
         assert seen == [0]
+        kernel.request_flush(lambda: seen.append("lazy"), lazy=True)
+        kernel.post(seen.append, "posted")
+        yield task.sleep(1)
+        assert seen == [0, "posted", "lazy"], "what was posted is something to do"
 
     kernel.main(main)
 

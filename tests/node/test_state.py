@@ -240,6 +240,7 @@ def test_a_patient_close_kills_nobody_until_it_is_urgent() -> None:
     assert node(CloseAsked(A, False)) == [EndServer(0, PATIENT), EndServer(1, PATIENT)]
     assert node.machine.next_deadline() is None
     assert node(CloseAsked(A, False)) == []
+    assert node(CloseServerAsked(A, 101, True, True), 98.0) == [], "all of them end"
     assert node(ServerExited(0, "exit code 0"), 99.0) == [down(100, "exit code 0", asked=True)]
     assert node(CloseAsked(A, True), 100.0) == [EndServer(1, GRACE_S)]
     assert node(CloseAsked(A, True), 101.0) == []
@@ -274,8 +275,10 @@ def test_the_first_server_of_a_client_that_ends_at_once_counts() -> None:
     assert node(ServerExited(0, "killed"), 51.0) == [ForkServer(0)]
     assert node(ServerExited(0, "killed"), 52.0) == []
     assert node.machine.next_deadline() == 52.2
+    assert node(ServerListening(0, 9707, 100), 52.1) == [], "it has ended, whatever was on its way"
     assert node(TimePassed(), 53.0) == [ForkServer(0)]
-    assert node(ServerExited(0, "killed"), 53.0 + STEADY_S) == [ForkServer(0)], "it was up for long enough"
+    assert node(ServerListening(0, 9707, 101), 53.0) == [ToClient(PA, m.ServerUp(A, 0, "", 9707, 101))]
+    assert node(ServerExited(0, "killed"), 53.0 + STEADY_S)[1:] == [ForkServer(0)], "it was up for long enough"
 
 
 def test_while_a_server_waits_to_be_replaced_the_node_closes() -> None:
@@ -407,6 +410,14 @@ def test_a_client_that_runs_nothing_is_closed() -> None:
     why = "its node closed it: none of its tasks has run there for 60 s"
     assert node(ServerExited(0, "it ended"))[0] == down(100, why, asked=True)
     assert node(ZygoteExited("closed"))[0] == ToClient(PA, m.NodeClosed(A, why))
+
+
+def test_a_node_that_closes_already_is_not_closed_for_running_nothing() -> None:
+    node = serving(1, zombie_period_s=60.0)
+    node(CloseAsked(A, False), 1.0)
+    assert node.machine.next_deadline() is None
+    assert node(TimePassed(), 100.0) == []
+    assert node.machine.idled == 0
 
 
 def test_the_shorter_of_two_idle_limits_counts() -> None:
