@@ -596,6 +596,26 @@ def test_senseless_yields_of_things_made_in_the_task(kernel):
     kernel.main(main)
 
 
+@pytest.mark.parametrize("in_a_sub_call", [False, True])
+def test_what_receive_gave_is_good_for_one_yield(kernel, in_a_sub_call):
+    def again(message):
+        yield message
+
+    def main(task=None):
+        task.send(1)
+        task.send(2)
+        message = task.receive()
+        assert (yield message) == 1
+        with pytest.raises(SenselessYield, match="of the task that yields it"):
+            if in_a_sub_call:
+                yield again(message)
+            else:
+                yield message
+        return (yield task.receive())
+
+    assert kernel.main(main) == 2
+
+
 def test_a_failing_wait_is_raised_at_its_yield(kernel):
     class Broken(Wait):
         def begin(self, task):
