@@ -607,25 +607,72 @@ def test_what_receive_gave_is_good_for_one_yield(kernel, in_a_sub_call):
         message = task.receive()
         assert (yield message) == 1
         with pytest.raises(SenselessYield, match="of the task that yields it"):
-            if in_a_sub_call:
-                yield again(message)
-            else:
-                yield message
+            yield again(message) if in_a_sub_call else message
         return (yield task.receive())
 
     assert kernel.main(main) == 2
 
 
-def test_a_failing_wait_is_raised_at_its_yield(kernel):
+def test_a_failing_wait_is_raised_at_its_yield_and_is_over(kernel):
+    cancelled = []
+
     class Broken(Wait):
         def begin(self, task):
             raise ValueError("begin")
 
-    def main():
+        def cancel(self, task):
+            cancelled.append(task)
+
+    def waits(task=None):
         with pytest.raises(ValueError, match="begin"):
             yield Broken()
+        with pytest.raises(KeyError):
+            yield task.receive()
+
+    def main(task=None):
+        waiting = Task(waits)
+        yield task.sleep(1)
+        waiting.throw(KeyError())
+        yield waiting.result()
 
     kernel.main(main)
+    assert cancelled == []
+
+
+def test_after_a_failed_sub_call_a_plain_yield_gives_nothing(kernel):
+    def fails():
+        yield 5
+        raise ValueError
+
+    def main():
+        try:
+            yield fails()
+        except ValueError:
+            return (yield)
+
+    assert kernel.main(main) is None
+
+
+def test_a_task_at_whose_yield_the_kernel_fails_is_closed(kernel, caplog):
+    seen = []
+
+    class Broken(Waitable):
+        def as_wait(self):
+            raise ValueError("as_wait")
+
+    def waits():
+        try:
+            yield Broken()
+        finally:
+            seen.append("closed")
+
+    def main():
+        with pytest.raises(ValueError, match="as_wait"):
+            yield Task(waits).result()
+        assert seen == ["closed"]
+
+    kernel.main(main)
+    assert "the kernel has a bug; it goes on" in caplog.text
 
 
 @pytest.mark.parametrize("how", ["call_later", "post", "request_flush"])

@@ -146,6 +146,8 @@ def test_a_double_is_forgotten_only_when_it_is_stale() -> None:
     gate.open(other, NOW + 19.9)
     assert rejected(gate, early, NOW + 19.9) == "replay"
     assert rejected(gate, early, NOW + 20.1) == "stale"
+    gate.open(encode(HERE, KEY, NOW + 20), NOW + 20.1)
+    assert len(gate._seen) == 2, "then it is not remembered either"
 
 
 def test_stale_says_how_much() -> None:

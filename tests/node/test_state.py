@@ -136,6 +136,10 @@ def test_one_client_at_a_time() -> None:
     (refusal,) = node(ReserveAsked(S, A, PA))
     assert "this client" in refusal.message.reason
     assert node(SetupAsked(A, 2, False)) == [], "it is closing"
+    node = Driven(ReserveAsked(S, A, PA))
+    (refusal,) = node(ReserveAsked(S, B, PB))
+    assert not refusal.message.ok, "it is reserved"
+    assert node.machine.client == A
 
 
 def test_a_reservation_lapses() -> None:
@@ -198,6 +202,9 @@ def test_a_zygote_that_dies() -> None:
     node(CloseAsked(A, True))
     assert node(ZygoteExited("killed")) == [down(100, asked=True), *FREED]
     assert node(ZygoteExited("killed")) == []
+    node = serving(1)
+    node(CloseAsked(A, True, "closed by hand"))
+    assert node(ZygoteExited("killed"))[0] == down(100, "closed by hand", asked=True), "why it was to end"
 
 
 def test_a_lost_client_is_closed_soon_and_told_nothing_at_the_end() -> None:
@@ -243,6 +250,7 @@ def test_a_patient_close_kills_nobody_until_it_is_urgent() -> None:
     assert node(CloseServerAsked(A, 101, True, True), 98.0) == [], "all of them end"
     assert node(ServerExited(0, "exit code 0"), 99.0) == [down(100, "exit code 0", asked=True)]
     assert node(CloseAsked(A, True), 100.0) == [EndServer(1, GRACE_S)]
+    assert node(CloseAsked(A, True), 100.0) == [], "at the same moment"
     assert node(CloseAsked(A, True), 101.0) == []
     assert node.machine.next_deadline() == 100.0 + GRACE_S
     assert node(ProcessLost(PA, "killed"), 102.0) == [EndServer(1, LOST_GRACE_S)]
@@ -275,7 +283,9 @@ def test_the_first_server_of_a_client_that_ends_at_once_counts() -> None:
     assert node(ServerExited(0, "killed"), 51.0) == [ForkServer(0)]
     assert node(ServerExited(0, "killed"), 52.0) == []
     assert node.machine.next_deadline() == 52.2
-    assert node(ServerListening(0, 9707, 100), 52.1) == [], "it has ended, whatever was on its way"
+    for late in (ServerListening(0, 9707, 100), ServerExited(0, "killed")):
+        assert node(late, 52.1) == [], "it has ended, whatever was on its way"
+    assert node.machine.next_deadline() == 52.2
     assert node(TimePassed(), 53.0) == [ForkServer(0)]
     assert node(ServerListening(0, 9707, 101), 53.0) == [ToClient(PA, m.ServerUp(A, 0, "", 9707, 101))]
     assert node(ServerExited(0, "killed"), 53.0 + STEADY_S)[1:] == [ForkServer(0)], "it was up for long enough"
