@@ -205,6 +205,11 @@ def test_a_zygote_that_dies() -> None:
     node = serving(1)
     node(CloseAsked(A, True, "closed by hand"))
     assert node(ZygoteExited("killed"))[0] == down(100, "closed by hand", asked=True), "why it was to end"
+    node = serving(1)
+    for event in (ServerExited(0, "killed"), ServerListening(0, 9707, 101), ServerExited(0, "killed")):
+        node(event)
+    assert node.machine.next_deadline() is not None, "there is none now, and that has been said"
+    assert node(ZygoteExited("killed")) == [ToClient(PA, m.NodeFailed(A, "killed")), *FREED]
 
 
 def test_a_lost_client_is_closed_soon_and_told_nothing_at_the_end() -> None:

@@ -49,6 +49,7 @@ def test_clients_come_back_to_their_places() -> None:
     assert s(asked(B)) == [to(B, m.Queued(B, 1))]
     assert s(asked(A)) == [to(A, m.Queued(A, 0)), to(A, m.Scheduled(A)), to(A, m.NodeOffer(A, info(M)))]
     assert s(asked(A)) == [], "it is back"
+    assert s.machine.queue_changes == 3
     assert s.machine.next_deadline() is None
     assert s(ClientLeft(A))[0] == ToNode(N, m.ReleaseNode(A)), "the node that it has had all the time"
 
