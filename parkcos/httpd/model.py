@@ -264,7 +264,7 @@ class Model:
 
     def _printed(self, event: r.Printed, now: float) -> None:
         number = event.server or event.node
-        if number not in self.servers and number not in self.nodes:
+        if not event.lines or (number not in self.servers and number not in self.nodes):
             return
         lines = self._drop_output(number)
         lines.extend(clean(line, LINE_MAX) for line in event.lines[-LINES_MAX:])

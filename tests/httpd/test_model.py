@@ -246,6 +246,9 @@ def test_output_is_bounded_for_all_servers_together(monkeypatch: pytest.MonkeyPa
         machine.handle(r.Printed(server, 1, ["1st.", "2nd.", "3rd."]), 1001)
         machine.check()
     machine.handle(r.Printed(11, 1, ["4th."]), 1002)
+    machine.handle(r.ServerSeen(14, 1, "kiln/1", "::1", 2), 1002)
+    for server in (12, 14):
+        machine.handle(r.Printed(server, 1, []), 1002)
     assert {server: list(lines) for server, lines in machine.output.items()} == {
         12: ["1st.", "2nd.", "3rd."],
         13: ["1st.", "2nd.", "3rd."],
