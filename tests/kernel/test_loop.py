@@ -389,8 +389,9 @@ def test_a_message_that_was_handed_over_comes_before_what_is_thrown(kernel):
     assert got == ["directly", "in_a_sub_call"]
 
 
-@pytest.mark.parametrize("in_a_sub_call", [False, True])
-def test_who_waits_for_a_message_keeps_nothing_alive(kernel, in_a_sub_call):
+@pytest.mark.parametrize("how", ["receive", "receive in a sub-call", "event"])
+def test_who_waits_keeps_nothing_alive(kernel, how):
+    event = Event()
     watched = []
 
     def receives(task):
@@ -401,10 +402,12 @@ def test_who_waits_for_a_message_keeps_nothing_alive(kernel, in_a_sub_call):
         watched.append(weakref.ref(thing))
         yield thing
         del thing
-        if in_a_sub_call:
-            yield receives(task)
-        else:
+        if how == "receive":
             yield task.receive()
+        elif how == "event":
+            yield event.wait()
+        else:
+            yield receives(task)
 
     def main(task=None):
         waiting = Task(waits)
@@ -412,6 +415,7 @@ def test_who_waits_for_a_message_keeps_nothing_alive(kernel, in_a_sub_call):
         gc.collect()
         assert watched[0]() is None
         waiting.send(1)
+        event.set()
         yield waiting.result()
 
     kernel.main(main)

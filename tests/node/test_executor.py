@@ -171,8 +171,8 @@ def test_the_time_of_a_task_begins_with_its_start() -> None:
 def test_a_closing_server_begins_nothing() -> None:
     server = Driven(Asked(1, io=False), Asked(9, io=False, timeout_s=1.0))
     assert server(CloseAsked(-1.0)) == [Leave(), Abandon(9)]
-    assert server(Asked(2, io=False)) == [Abandon(2)]
-    assert server(Asked(3, io=True)) == [Abandon(3)]
+    assert server(Asked(2, io=False, timeout_s=1.0)) == [Abandon(2)]
+    assert server(Asked(3, io=True, timeout_s=1.0)) == [Abandon(3)]
 
 
 class AnyOrder(RuleBasedStateMachine):

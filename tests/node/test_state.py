@@ -492,6 +492,11 @@ def test_closed_by_its_operator() -> None:
     assert node(ZygoteExited("closed")) == [ToClient(PA, m.NodeClosed(A, "closed by hand")), ToScheduler(S, None)]
     node(ReserveAsked(S, A, PA))
     assert node(ReleaseAsked(A)) == FREED, "the reason is not kept for the next"
+    node = serving(0)
+    node(CloseAsked(A, True, "closed by hand"))
+    for why in ("", "it is late"):
+        node(CloseAsked(A, True, why))
+    assert node(ZygoteExited("closed"))[0] == ToClient(PA, m.NodeClosed(A, "closed by hand")), "the first reason counts"
 
 
 class AnyOrder(RuleBasedStateMachine):

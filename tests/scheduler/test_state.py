@@ -203,6 +203,7 @@ def test_a_node_outside_of_its_hours() -> None:
     assert s(NodeReported(closed, A)) == [], "it is its client's last hour"
     other = info(M, closed="not in service until 18:00")
     assert s(NodeReported(other, 99)) == [to(A, m.NodeUnusable(A, other, other.closed))], "and another's"
+    assert s(NodeReported(other, 0)) == [to(A, m.NodeUnusable(A, other, other.closed))], "whom it has closed"
     assert s(NodeReported(closed, 0)) == [], "whom it closed knows why"
     assert s(NodeReported(info(N), 0)) == [to(A, m.NodeOffer(A, info(N)))], "the next day, for the same client"
 
