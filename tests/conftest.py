@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator, Iterator
 from multiprocessing import resource_tracker
 from typing import Any
 
+import hypothesis
 import psutil
 import pytest
 
@@ -52,6 +53,8 @@ def pytest_configure(config: pytest.Config) -> None:
     tempfile.tempdir = None
     os.environ[SESSION_TAG] = os.path.basename(home)
     config.pluginmanager.register(Logs())
+    hypothesis.settings.register_profile("parkcos", deadline=None)  # how long an example takes says nothing here
+    hypothesis.settings.load_profile("parkcos")
 
 
 # Skips: said in words; in CI, where everything is installed, a skip is a failure.
