@@ -30,6 +30,8 @@ def test_a_plain_value_comes_back_after_others_had_a_turn(kernel):
         order.append("one again")
         for value in ((1, 2), "x", [], None, 0, kernel, {"a": 1}):
             assert (yield value) is value
+            assert (yield) is None
+            assert (yield value) is value
             assert (yield nothing()) is None
         assert (yield) is None
 
@@ -681,8 +683,10 @@ def test_a_task_at_whose_yield_the_kernel_fails_is_closed(kernel, caplog, woken)
 
     def main():
         with pytest.raises(ValueError, match="as_wait"):
-            yield Task(outer).result()
+            yield (task := Task(outer)).result()
         assert seen == ["closed"], "although somebody still has it"
+        yield
+        assert type(task.outcome.exception) is ValueError, "it has ended once"
 
     waiting = waits()
     kernel.main(main)
