@@ -286,12 +286,11 @@ class ClientShell:
     def _finish(self, submission: Submission, outcome: Outcome) -> None:
         rtask = submission.rtask
         assert rtask is not None
-        rtask.ended(outcome)
+        rtask.ended(outcome, told=self.status_task is not None)
         observer = self._observer
         if observer is not None:
             observer.ended(submission, outcome)
         if self.status_task is not None:
-            rtask._unheard = False
             self.status_task.send(MonitorStatus.of(rtask, outcome))
 
     def _tell(self, status: int, info: Any, reason: str = "") -> None:

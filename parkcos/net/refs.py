@@ -73,7 +73,7 @@ class RemoteTask(Task):
     def __del__(self) -> None:
         if getattr(self, "_unheard", False) and self._outcome is not None:
             text = (self._outcome.traceback or "").rstrip()
-            logger.error("%r failed, and nobody has asked for its end:\n%s", self, text)
+            logger.error("%r failed, and nobody here has asked for its end:\n%s", self, text)
 
     @property
     def unread(self) -> int:
@@ -204,14 +204,14 @@ class RemoteTask(Task):
         elif self._callbacks and fn in self._callbacks:
             self._callbacks.remove(fn)
 
-    def ended(self, outcome: Outcome) -> None:
-        """Kernel thread: how the task ended is known."""
+    def ended(self, outcome: Outcome, *, told: bool = False) -> None:
+        """Kernel thread: how the task ended is known.  told: somebody is told who has not asked."""
         if self._outcome is not None:
             return
         self._outcome = outcome
         callbacks, self._callbacks = self._callbacks, None
         ordered = outcome.exception is None or failures.is_a(outcome.exception, (KeyboardInterrupt, SystemExit))
-        self._unheard = outcome.kind == outcomes.FAILED and not ordered and not callbacks
+        self._unheard = outcome.kind == outcomes.FAILED and not (ordered or callbacks or told)
         for fn in callbacks or ():
             self.kernel.post(fn, self)
 

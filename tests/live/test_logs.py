@@ -68,7 +68,7 @@ def test_a_failure_is_logged_once_by_whoever_is_left_with_it(ports: Ports, tmp_p
         assert client.wait() == 0
         node.wait_for("-> free")
         assert node.end() == 0
-    assert len(client.find("ERROR .*fails/.* failed, and nobody has asked for its end:")) == 1
+    assert len(client.find("ERROR .*fails/.* failed, and nobody here has asked for its end:")) == 1
     assert client.text.count("return 1 / 0, of") == 1
     assert len(node.find("INFO .*fails/.* failed: ZeroDivisionError: division by zero")) == 2
     assert "Traceback" not in node.text
