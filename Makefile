@@ -1,7 +1,7 @@
 # make demo    see it work          make test   run all tests (ARGS="-k name" for some, JOBS=0 for one at a time)
 # make lint    ruff, mypy, imports  make bench  the table of speeds, in an environment with the peers (minutes)
 # make lock    choose the newest version of everything, and write requirements/*.txt with their hashes
-# make mutate  small changes that no test notices (FILES="parkcos/net/frames.py" SAMPLE=40 SEED=1 JOBS=2; long)
+# make mutate  small changes that no test notices (FILES="parkcos/net/session/frames.py" SAMPLE=40 SEED=1 JOBS=2; long)
 # Everything is installed into a virtual environment of its own; nothing needs to be there but Python 3.11 or later.
 # DEPS says in which versions: `lock` as in requirements/*.txt; `newest` and `lowest` that pyproject.toml allows.
 

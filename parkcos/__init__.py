@@ -9,9 +9,11 @@ import logging as _logging
 from parkcos.client.allocate import NodeAllocate
 from parkcos.client.client import Client
 from parkcos.client.completed import as_completed
-from parkcos.client.local import LocalCluster
 from parkcos.client.scheduler import Scheduler
 from parkcos.client.status import NodeAvailInfo, Status, TaskInfo
+from parkcos.deploy.local import LocalCluster
+from parkcos.descriptors.pipes import AsyncFile, AsyncPipe
+from parkcos.descriptors.sockets import AsyncSocket
 from parkcos.errors import (
     ConfigError,
     ForgottenYield,
@@ -43,13 +45,11 @@ from parkcos.kernel import (
     Task,
     cur_task,
 )
+from parkcos.net.finding.peer_status import PeerStatus
 from parkcos.net.location import Location
-from parkcos.net.peer_status import PeerStatus
-from parkcos.net.pipes import AsyncFile, AsyncPipe
-from parkcos.net.rps import RPS
 from parkcos.net.runtime import VERSION as __version__
 from parkcos.net.runtime import Parkcos, atexit, io, join, run, terminate
-from parkcos.net.sockets import AsyncSocket
+from parkcos.net.tasks.rps import RPS
 from parkcos.node.server import close_node, close_server
 
 logger = _logging.getLogger("parkcos")

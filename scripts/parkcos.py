@@ -33,6 +33,6 @@ def _give_way():
 if __name__ == "parkcos":
     _give_way()
 elif __name__ == "__main__":
-    from parkcos.scheduler.main import main  # finds this very file first, which gives way
+    from parkcos.commands.scheduler import main  # finds this very file first, which gives way
 
     sys.exit(main())

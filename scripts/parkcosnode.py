@@ -4,6 +4,6 @@
 import sys
 
 if __name__ == "__main__":
-    from parkcos.node.main import main
+    from parkcos.commands.node import main
 
     sys.exit(main())

@@ -1,6 +1,6 @@
 """What no test notices: each of many small changes of the code must make a test fail.
 
-    make mutate FILES="parkcos/net/frames.py parkcos/kernel/timers.py" SAMPLE=80 SEED=7 JOBS=1
+    make mutate FILES="parkcos/net/session/frames.py parkcos/kernel/timers.py" SAMPLE=80 SEED=7 JOBS=1
 
 The seed draws a sample of all such changes.  Each is made alone in a copy of the tree, where the unit tests of its
 package are run; for the machines that the simulation runs, a few of its worlds as well.  A change that makes a
@@ -35,10 +35,10 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 FILES: Final = (
     "parkcos/kernel/loop.py",
     "parkcos/kernel/timers.py",
-    "parkcos/net/session.py",
-    "parkcos/net/frames.py",
-    "parkcos/net/discovery.py",
-    "parkcos/net/datagram.py",
+    "parkcos/net/session/session.py",
+    "parkcos/net/session/frames.py",
+    "parkcos/net/finding/discovery.py",
+    "parkcos/net/finding/datagram.py",
     "parkcos/scheduler/state.py",
     "parkcos/node/state.py",
     "parkcos/node/executor.py",

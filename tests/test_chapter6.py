@@ -17,8 +17,7 @@ from typing import Any
 import pytest
 
 import parkcos
-from parkcos.node import main as node
-from parkcos.scheduler import main as scheduler
+from parkcos.commands import node, scheduler
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "chapter6.md"

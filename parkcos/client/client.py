@@ -33,8 +33,8 @@ from parkcos.kernel import target as targets
 from parkcos.kernel.registry import cur_task, current_kernel
 from parkcos.kernel.wait import seconds
 from parkcos.net.bounds import NAME_CHARS_MAX
+from parkcos.net.finding.lookup import known
 from parkcos.net.location import Location
-from parkcos.net.lookup import known
 from parkcos.net.runtime import Parkcos, run
 
 logger = logging.getLogger("parkcos")

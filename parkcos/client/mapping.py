@@ -18,8 +18,8 @@ from parkcos.errors import NotATask, ScheduleError, ShippingError, UsageError
 from parkcos.kernel import Call, Completion, Outcome, Task, failures
 from parkcos.kernel import target as targets
 from parkcos.kernel.explain import add_loop_note
-from parkcos.net import outcomes
 from parkcos.net.payload import dumps, join
+from parkcos.net.tasks import outcomes
 
 if TYPE_CHECKING:
     from parkcos.client.client import Client

@@ -11,7 +11,7 @@ import msgspec
 from parkcos.cluster.shipping import Definition
 from parkcos.kernel import Completion, Task
 from parkcos.net.payload import Buffer
-from parkcos.net.refs import RemoteTask
+from parkcos.net.tasks.remote_task import RemoteTask
 
 if TYPE_CHECKING:
     from parkcos.client.options import TaskLimits

@@ -30,12 +30,12 @@ from parkcos.cluster.shipping import Definition, Shipper
 from parkcos.cluster.timer import DeadlineTimer
 from parkcos.errors import RemoteError, ScheduleError, TaskAbandoned, TaskTimeout
 from parkcos.kernel import Completion, Kernel, MonitorStatus, Outcome, Task
-from parkcos.net import outcomes
 from parkcos.net.bounds import NAME_CHARS_MAX, SECONDS_MAX
 from parkcos.net.location import Location
 from parkcos.net.network import Network
 from parkcos.net.payload import PICKLE, Buffer
-from parkcos.net.refs import RemoteTask, RetriedTask
+from parkcos.net.tasks import outcomes
+from parkcos.net.tasks.remote_task import RemoteTask, RetriedTask
 
 logger = logging.getLogger("parkcos")
 

@@ -12,11 +12,11 @@ from parkcos.cluster.postbox import Postbox
 from parkcos.errors import ConfigError, ScheduleError
 from parkcos.kernel import operation
 from parkcos.kernel.afterwards import Afterwards
+from parkcos.net.finding.lookup import known
 from parkcos.net.location import Location
-from parkcos.net.lookup import known
 from parkcos.net.network import Network
 from parkcos.net.payload import Buffer
-from parkcos.net.peer import CONNECTING, GONE, UP, Peer
+from parkcos.net.session.peer import CONNECTING, GONE, UP, Peer
 from parkcos.scheduler.service import SchedulerService
 
 if TYPE_CHECKING:

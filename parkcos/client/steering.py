@@ -19,8 +19,8 @@ from parkcos.client.shell import NEW, RUNNING
 from parkcos.cluster import messages as m
 from parkcos.errors import ConfigError, ScheduleError, UsageError
 from parkcos.kernel import Completion
+from parkcos.net.finding.lookup import known, looked_up
 from parkcos.net.location import Location
-from parkcos.net.lookup import known, looked_up
 
 logger = logging.getLogger("parkcos")
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from parkcos.errors import ConfigError
-from parkcos.net.file_disk import make_own, own_folder
-from parkcos.net.file_rules import Refused
+from parkcos.net.files.disk import make_own, own_folder
+from parkcos.net.files.rules import Refused
 
 
 class OwnFolders:

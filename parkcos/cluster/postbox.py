@@ -16,7 +16,7 @@ from parkcos.cluster import messages as m
 from parkcos.net import wire
 from parkcos.net.network import Network
 from parkcos.net.payload import PICKLE, Buffer, join
-from parkcos.net.peer import GONE, Peer
+from parkcos.net.session.peer import GONE, Peer
 
 logger = logging.getLogger("parkcos")
 

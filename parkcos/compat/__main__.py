@@ -13,12 +13,12 @@ from types import TracebackType
 from typing import Any
 
 from parkcos import LocalCluster, Parkcos
-from parkcos.cluster.options import add_network_options, network_options, parse_location
 from parkcos.compat import alias, runtime
 from parkcos.compat.commands import command
 from parkcos.compat.sources import compile_program, rewrite_modules_of
 from parkcos.errors import ParkcosError
 from parkcos.net.options import CLIENT_UDP_PORT
+from parkcos.program.options import add_network_options, network_options, parse_location
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -22,9 +22,9 @@ from parkcos.errors import ConfigError
 def command(program: str) -> Callable[[Sequence[str]], int] | None:
     """What runs instead of `program`, with its options: gives the exit code.  None: it is none of pycos's own."""
     names = {
-        "dispycosnode.py": ("parkcos.node.main", node_options),
-        "discoronode.py": ("parkcos.node.main", node_options),
-        "dispycos.py": ("parkcos.scheduler.main", scheduler_options),
+        "dispycosnode.py": ("parkcos.commands.node", node_options),
+        "discoronode.py": ("parkcos.commands.node", node_options),
+        "dispycos.py": ("parkcos.commands.scheduler", scheduler_options),
     }
     found = names.get(os.path.basename(program))
     if found is None:

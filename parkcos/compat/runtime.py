@@ -16,9 +16,9 @@ from parkcos.compat.extras import Struct
 from parkcos.errors import ConfigError
 from parkcos.kernel import Kernel, operation
 from parkcos.kernel.registry import cur_task, set_default_kernel_factory
+from parkcos.net.finding.lookup import known
 from parkcos.net.location import Location, resolve
-from parkcos.net.lookup import known
-from parkcos.net.secret import SECRET_CHARS_MIN
+from parkcos.net.trust.secret import SECRET_CHARS_MIN
 
 logger = logging.getLogger("parkcos")
 
@@ -334,7 +334,7 @@ class Pycos:
         host: str | None = None, socket_family: Any = None, ipv4_multicast: bool = False
     ) -> Struct | None:
         """An object with ``ip`` and ``family`` of `host`, or (None) of this machine."""
-        from parkcos.net.addresses import choose_address
+        from parkcos.net.finding.addresses import choose_address
 
         try:
             ip = choose_address(host).addr

@@ -9,7 +9,7 @@ from typing import Any
 import parkcos
 from parkcos.errors import ParkcosError
 from parkcos.kernel import operation
-from parkcos.net.rps import LocatedRPS
+from parkcos.net.tasks.rps import LocatedRPS
 
 logger = logging.getLogger("parkcos")
 

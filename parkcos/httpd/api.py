@@ -12,9 +12,9 @@ from aiohttp import web
 from parkcos.httpd import records as r
 from parkcos.httpd.acting import Refused
 from parkcos.httpd.board import Board, encode
-from parkcos.httpd.guard import refused
 from parkcos.httpd.model import Model
 from parkcos.httpd.stream import Stream
+from parkcos.web.guard import refused
 
 POLL_MIN_S, POLL_MAX_S = 0.5, 600.0
 TASKS_MAX = 10_000

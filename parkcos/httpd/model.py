@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from parkcos.httpd import records as r
-from parkcos.httpd.ledger import Ledger
 from parkcos.httpd.texts import ARGS_SHORT, clean
+from parkcos.web.ledger import Ledger
 
 HISTORY_S = 900.0
 """Points of the charts are kept for so long."""

@@ -20,14 +20,14 @@ from aiohttp.web_protocol import RequestPayloadError
 from parkcos.errors import ConfigError
 from parkcos.httpd.api import POLL_MAX_S, POLL_MIN_S, Actions, Api
 from parkcos.httpd.board import Board
-from parkcos.httpd.entrance import Entrance
-from parkcos.httpd.guard import Guard
 from parkcos.httpd.metrics import Metrics
-from parkcos.httpd.pages import Pages
 from parkcos.httpd.stream import Stream
-from parkcos.httpd.tokens import Tokens
-from parkcos.net.addresses import choose_address
+from parkcos.net.finding.addresses import choose_address
 from parkcos.net.iothread import IOThread
+from parkcos.web.entrance import Entrance
+from parkcos.web.guard import Guard
+from parkcos.web.pages import Pages
+from parkcos.web.tokens import Tokens
 
 logger = logging.getLogger("parkcos")
 

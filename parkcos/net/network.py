@@ -20,31 +20,32 @@ from parkcos.kernel import Kernel, Task, operation
 from parkcos.kernel.failures import log_failure
 from parkcos.kernel.forked import refuse
 from parkcos.kernel.wait import Completion, seconds
-from parkcos.net import outcomes, wire
-from parkcos.net.addresses import OwnAddress
-from parkcos.net.backlog import Backlog
-from parkcos.net.channels import reduce_channel
-from parkcos.net.datagram import Announce, DatagramGate, Leaving
-from parkcos.net.discovery import Discovery
-from parkcos.net.files import Files
+from parkcos.net import wire
+from parkcos.net.files.service import Files
+from parkcos.net.finding.addresses import OwnAddress
+from parkcos.net.finding.datagram import Announce, DatagramGate, Leaving
+from parkcos.net.finding.discovery import Discovery
+from parkcos.net.finding.lookup import known
+from parkcos.net.finding.namesakes import Namesakes
+from parkcos.net.finding.peer_status import PeerStatus, PeerStatuses
+from parkcos.net.finding.relay import Relay
 from parkcos.net.forked import let_go
-from parkcos.net.frames import FRAME_BYTES_MAX, Memory
-from parkcos.net.hub import Callbacks, Hub
 from parkcos.net.iothread import IOThread
 from parkcos.net.location import Location
-from parkcos.net.lookup import known
-from parkcos.net.namesakes import Namesakes
 from parkcos.net.options import NetworkOptions, identity_of, own_addresses, told_addresses
 from parkcos.net.payload import PICKLE, Buffer, loads
-from parkcos.net.peer import CONNECTING, GONE, LAZY, SOON, UNMARKED, Peer
-from parkcos.net.peer_status import PeerStatus, PeerStatuses
-from parkcos.net.refs import RemoteTask, restore_task
-from parkcos.net.relay import Relay
-from parkcos.net.requests import Requests, must_be_encodable
 from parkcos.net.roaming import Roaming
-from parkcos.net.router import Router
-from parkcos.net.senders import WaitingSenders
-from parkcos.net.session import ADDRS_MAX, PROTOCOL, Hello
+from parkcos.net.session.backlog import Backlog
+from parkcos.net.session.frames import FRAME_BYTES_MAX, Memory
+from parkcos.net.session.hub import Callbacks, Hub
+from parkcos.net.session.peer import CONNECTING, GONE, LAZY, SOON, UNMARKED, Peer
+from parkcos.net.session.session import ADDRS_MAX, PROTOCOL, Hello
+from parkcos.net.tasks import outcomes
+from parkcos.net.tasks.remote_channel import reduce_channel
+from parkcos.net.tasks.remote_task import RemoteTask, restore_task
+from parkcos.net.tasks.requests import Requests, must_be_encodable
+from parkcos.net.tasks.router import Router
+from parkcos.net.tasks.senders import WaitingSenders
 
 if TYPE_CHECKING:
     from parkcos.kernel import Channel

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from parkcos.errors import ConfigError
-from parkcos.net.addresses import OwnAddress, choose_address
-from parkcos.net.certificates import CertificateIdentity, Certificates
-from parkcos.net.datagram import NAME_CHARS_MAX
+from parkcos.net.finding.addresses import OwnAddress, choose_address
+from parkcos.net.finding.datagram import NAME_CHARS_MAX
 from parkcos.net.location import PORT_MAX, resolve
-from parkcos.net.secret import ClusterKeys
-from parkcos.net.tls import Identity, TlsIdentity
+from parkcos.net.trust.certificates import CertificateIdentity, Certificates
+from parkcos.net.trust.secret import ClusterKeys
+from parkcos.net.trust.tls import Identity, TlsIdentity
 
 CLIENT_UDP_PORT = 9705
 NODE_UDP_PORT = 9706

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from parkcos.errors import ConfigError
-from parkcos.net.addresses import OwnAddress, local_interfaces
+from parkcos.net.finding.addresses import OwnAddress, local_interfaces
 from parkcos.net.forked import own as owned
 from parkcos.net.location import Location, is_loopback
 from parkcos.net.options import own_addresses, told_addresses
-from parkcos.net.peer import UP
+from parkcos.net.session.peer import UP
 
 if TYPE_CHECKING:
     from parkcos.net.network import Network

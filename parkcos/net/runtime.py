@@ -133,9 +133,9 @@ class Parkcos:
                     "call Parkcos(...) with them before the first client, peer or registered task"
                 )
             if not plain:
-                from parkcos.net.certificates import load_certificates
                 from parkcos.net.options import NetworkOptions
-                from parkcos.net.secret import cluster_keys
+                from parkcos.net.trust.certificates import load_certificates
+                from parkcos.net.trust.secret import cluster_keys
 
                 if no_secret and (secret or old_secret_file):
                     raise ConfigError("give either a secret or no_secret, not both")
@@ -251,7 +251,7 @@ class Parkcos:
 
     def _default_options(self) -> NetworkOptions:
         from parkcos.net.options import NetworkOptions
-        from parkcos.net.secret import ClusterKeys, load_secret
+        from parkcos.net.trust.secret import ClusterKeys, load_secret
 
         return NetworkOptions(version=VERSION, keys=ClusterKeys.derive(load_secret()))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from parkcos.cluster.folders import OwnFolders
 from parkcos.errors import ConfigError
-from parkcos.net.file_disk import own_folder
+from parkcos.net.files.disk import own_folder
 from parkcos.net.payload import Buffer
 from parkcos.node.identity import ClientUser, remove_folder
 from parkcos.node.processes import CLIENT_FOLDER, folder_mode

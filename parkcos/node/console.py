@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from parkcos.cluster.console import Console
-from parkcos.cluster.prompt import help_text
 from parkcos.node import state_events as ev
 from parkcos.node.prompt import COMMANDS, PROMPT, NodeStatus, ServerStatus, parse_command, status_text
+from parkcos.program.console import Console
+from parkcos.program.prompt import help_text
 
 if TYPE_CHECKING:
     from parkcos.node.program import NodeProgram

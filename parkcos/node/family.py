@@ -17,8 +17,8 @@ import msgspec
 
 import parkcos.errors
 from parkcos.errors import ParkcosError
-from parkcos.net.certificates import Certificates
-from parkcos.net.secret import ClusterKeys
+from parkcos.net.trust.certificates import Certificates
+from parkcos.net.trust.secret import ClusterKeys
 
 LENGTH = struct.Struct("<I")
 NEWS_BYTES_MAX = 64 * 1024

@@ -18,9 +18,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from parkcos.cluster import messages as m
-from parkcos.cluster.log import RECORD_BYTES_MAX, wait_for_log
 from parkcos.cluster.postbox import Postbox
 from parkcos.net.payload import PICKLE
+from parkcos.program.log import RECORD_BYTES_MAX, wait_for_log
 
 logger = logging.getLogger("parkcos")
 

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from parkcos.cluster.log import PatientHandler
+from parkcos.program.log import PatientHandler
 
 
 def print_into(pipes: Sequence[int]) -> None:

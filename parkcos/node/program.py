@@ -18,18 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from parkcos.cluster import messages as m
-from parkcos.cluster.options import enough_ports, ports_to_try
 from parkcos.cluster.postbox import Postbox
 from parkcos.cluster.processors import usable_processors
-from parkcos.cluster.signals import Signals
 from parkcos.cluster.timer import DeadlineTimer
 from parkcos.errors import ConfigError
-from parkcos.net.file_rules import printable
+from parkcos.net.files.rules import printable
 from parkcos.net.location import Location
 from parkcos.net.network import Network
 from parkcos.net.payload import Buffer
-from parkcos.net.peer import Peer
 from parkcos.net.runtime import VERSION
+from parkcos.net.session.peer import Peer
 from parkcos.node import family
 from parkcos.node import state as st
 from parkcos.node import state_events as ev
@@ -45,6 +43,8 @@ from parkcos.node.pulses import Pulses
 from parkcos.node.recurring import Recurring
 from parkcos.node.sent import SENT, SentFiles
 from parkcos.node.tally import SERVERS_MAX, ServerTally
+from parkcos.program.options import enough_ports, ports_to_try
+from parkcos.program.signals import Signals
 
 logger = logging.getLogger("parkcos")
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from parkcos.cluster import prompt
-from parkcos.cluster.prompt import Command
+from parkcos.program import prompt
+from parkcos.program.prompt import Command
 
 PROMPT = "parkcosnode> "
 

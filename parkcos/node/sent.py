@@ -11,8 +11,8 @@ import logging
 import shutil
 from pathlib import Path, PurePosixPath
 
-from parkcos.net.files import Files
-from parkcos.net.peer import Peer
+from parkcos.net.files.service import Files
+from parkcos.net.session.peer import Peer
 
 logger = logging.getLogger("parkcos")
 

@@ -25,19 +25,19 @@ from typing import Any
 from parkcos.cluster import messages as m
 from parkcos.cluster import namespace
 from parkcos.cluster.postbox import Postbox, Posted
-from parkcos.cluster.signals import handle
 from parkcos.cluster.timer import DeadlineTimer
 from parkcos.errors import ParkcosError, TaskTimeout
 from parkcos.kernel import Completion, MonitorStatus, Outcome, Task, failures, operation
-from parkcos.net import outcomes
 from parkcos.net.location import Location
 from parkcos.net.options import NetworkOptions
 from parkcos.net.payload import Buffer, loads
-from parkcos.net.peer import CONNECTING, Peer
 from parkcos.net.runtime import VERSION, Parkcos
+from parkcos.net.session.peer import CONNECTING, Peer
+from parkcos.net.tasks import outcomes
 from parkcos.node import ending, family, randomness
 from parkcos.node import executor as ex
 from parkcos.node.tally import Tally
+from parkcos.program.signals import handle
 
 logger = logging.getLogger("parkcos")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from parkcos.cluster import messages as m
-from parkcos.net.file_rules import Refused, check_size
+from parkcos.net.files.rules import Refused, check_size
 
 
 def unpack(entries: Sequence[m.File | m.Folder | m.Link], directory: Path, max_file_size: int | None) -> None:

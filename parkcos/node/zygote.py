@@ -24,16 +24,14 @@ from typing import NoReturn
 
 from parkcos.cluster import messages as m
 from parkcos.cluster import namespace
-from parkcos.cluster.limits import set_open_files
 from parkcos.cluster.requirements import what_is_missing
-from parkcos.cluster.signals import handle
 from parkcos.errors import ConfigError, NoNetworkYet
 from parkcos.kernel import Kernel, MonitorStatus, failures
-from parkcos.net import tls
-from parkcos.net.file_rules import Refused
+from parkcos.net.files.rules import Refused
 from parkcos.net.options import NetworkOptions
 from parkcos.net.payload import PICKLE, loads
 from parkcos.net.runtime import Parkcos, bar
+from parkcos.net.trust import tls
 from parkcos.node import ending, family, printing, randomness, server
 from parkcos.node.as_client import FAMILY, become, end_family
 from parkcos.node.client_folders import BUNDLE
@@ -42,6 +40,8 @@ from parkcos.node.identity import set_dumpable
 from parkcos.node.sent import SENT
 from parkcos.node.tally import Tally
 from parkcos.node.unpacking import unpack
+from parkcos.program.limits import set_open_files
+from parkcos.program.signals import handle
 
 _DESCRIPTORS_MAX = 16
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)

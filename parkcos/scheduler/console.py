@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from parkcos.cluster.console import Console
-from parkcos.cluster.prompt import help_text, parse_command
 from parkcos.net.location import Location
+from parkcos.program.console import Console
+from parkcos.program.prompt import help_text, parse_command
 from parkcos.scheduler.state import SchedulerMachine
 
 if TYPE_CHECKING:

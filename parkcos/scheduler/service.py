@@ -17,7 +17,7 @@ from parkcos.cluster.timer import DeadlineTimer
 from parkcos.net.location import Location
 from parkcos.net.network import Network
 from parkcos.net.payload import Buffer
-from parkcos.net.peer import CONNECTING, Peer
+from parkcos.net.session.peer import CONNECTING, Peer
 from parkcos.scheduler import state as st
 from parkcos.scheduler.journal import Entries, Journal
 

@@ -20,7 +20,7 @@ from typing import ClassVar
 import msgspec
 
 from parkcos.cluster import messages as m
-from parkcos.net.file_rules import printable
+from parkcos.net.files.rules import printable
 
 RETRY_S = 1.0
 """A node that did not answer a reservation is asked again after this time."""

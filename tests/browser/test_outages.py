@@ -224,7 +224,7 @@ def test_a_scheduler_that_dies_and_is_back(
         expect(someone.heading("Shared cluster")).to_be_visible()
         expect(someone.page.get_by_text("The scheduler at foundry has run")).to_be_visible()
         expect(someone.row("Nodes", "kiln")).to_contain_text("nobody")
-        command = ["-m", "parkcos.scheduler.main", "-t", str(scheduler_port), "-u", str(ports.udp - 1)]
+        command = ["-m", "parkcos.commands.scheduler", "-t", str(scheduler_port), "-u", str(ports.udp - 1)]
         with contextlib.ExitStack() as stack:
             one = stack.enter_context(ports.client(tmp_path, source, "one.py"))
             expect(someone.row("Clients", "one.py")).to_contain_text("has the cluster")

@@ -21,9 +21,9 @@ from parkcos.cluster import messages as m
 from parkcos.cluster.shipping import Shipper
 from parkcos.errors import TaskTerminated
 from parkcos.kernel import Completion, Outcome, operation
-from parkcos.net.guests import Guests
 from parkcos.net.location import Location
-from parkcos.net.refs import RemoteTask
+from parkcos.net.tasks.remote_task import RemoteTask
+from parkcos.net.trust.guests import Guests
 from tests.kernel.virtual import VirtualKernel
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from parkcos.cluster.code_doctor import examine_code
 from parkcos.cluster.imports import Companions, Import, constants_in, imports_in
+from parkcos.commands.scheduler import main as scheduler_main
 from parkcos.errors import ConfigError
-from parkcos.scheduler.main import main as scheduler_main
+from parkcos.program.code_doctor import examine_code
 from tests.cluster.test_origins import write
 
 

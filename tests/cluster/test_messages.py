@@ -12,7 +12,7 @@ from msgspec import inspect
 from parkcos.cluster import messages as m
 from parkcos.net import wire
 from parkcos.net.bounds import TEXT_CHARS_MAX, clipped, must_be_location
-from parkcos.net.file_messages import ToReceiver, ToSender
+from parkcos.net.files.messages import ToReceiver, ToSender
 
 OF_THE_CLUSTER = [m.ToScheduler, m.ToNode, m.ToClient, m.ToServer, ToReceiver, ToSender]
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parkcos.httpd import ledger, model
+from parkcos.httpd import model
 from parkcos.httpd import records as r
 from parkcos.httpd.model import Model
+from parkcos.web import ledger
 
 encode = msgspec.json.encode
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from parkcos.httpd import ledger, model
+from parkcos.httpd import model
 from parkcos.httpd import records as r
 from parkcos.httpd.model import Model
+from parkcos.web import ledger
 from tests.httpd.test_model import make, wire
 
 # Numbers that are not the same in another base.

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from parkcos import Client, Parkcos
-from parkcos.httpd import HTTPServer, pages
+from parkcos.httpd import HTTPServer
+from parkcos.web import pages
 from tests.httpd.asking import Browser
 from tests.httpd.test_security import ROUTES, login
 

@@ -16,14 +16,14 @@ from parkcos import Client, ConfigError, Parkcos
 from parkcos.httpd import HTTPServer
 from parkcos.httpd.api import Api
 from parkcos.httpd.board import Board
-from parkcos.httpd.guard import Guard
 from parkcos.httpd.metrics import Metrics
-from parkcos.httpd.pages import Pages
 from parkcos.httpd.server import new_model
 from parkcos.httpd.shared import NoActions
 from parkcos.httpd.site import make_app
 from parkcos.httpd.stream import Stream
-from parkcos.httpd.tokens import Tokens
+from parkcos.web.guard import Guard
+from parkcos.web.pages import Pages
+from parkcos.web.tokens import Tokens
 from tests.conftest import no_leaks
 from tests.httpd.asking import Answer, Browser, Viewer
 

@@ -204,13 +204,13 @@ class Ports:
         """Start a node; its program and TCP port.  command: Python's arguments that run it; program: starts it."""
         ports = free_ports(cpus + 1)
         chosen = [text for port in ports for text in ("--tcp_ports", str(port))]
-        command = [*(command or ["-m", "parkcos.node.main"]), "-c", str(cpus), "-u", str(self.udp), *chosen]
+        command = [*(command or ["-m", "parkcos.commands.node"]), "-c", str(cpus), "-u", str(self.udp), *chosen]
         return program(*command, *self.options, *options), ports[0]
 
     def scheduler(self, *options: str) -> tuple[Program, int]:
         """Start a shared scheduler; its program and TCP port."""
         port = free_ports(1)[0]
-        command = ["-m", "parkcos.scheduler.main", "-t", str(port), "-u", str(self.udp - 1)]
+        command = ["-m", "parkcos.commands.scheduler", "-t", str(port), "-u", str(self.udp - 1)]
         return Program(*command, *self.options, *options), port
 
     def client(self, folder: Path, source: str, name: str = "client.py", secret: str = SECRET) -> Program:

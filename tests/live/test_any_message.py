@@ -14,11 +14,12 @@ import pytest
 from parkcos import Client, LocalCluster, Location, Parkcos
 from parkcos.cluster import messages as m
 from parkcos.errors import TaskAbandoned, UsageError
-from parkcos.net import relay, wire
-from parkcos.net.file_messages import ToReceiver, ToSender
-from parkcos.net.frames import DATA
+from parkcos.net import wire
+from parkcos.net.files.messages import ToReceiver, ToSender
+from parkcos.net.finding import relay
 from parkcos.net.network import Network
-from parkcos.net.peer import UP, Peer
+from parkcos.net.session.frames import DATA
+from parkcos.net.session.peer import UP, Peer
 from tests.live.any_message import Strange
 from tests.live.lib import LIMIT_S, SECRET, Ports, Program, run, with_client
 from tests.live.test_programs import SQUARES

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from parkcos.net.certificates import make_certificate
+from parkcos.net.trust.certificates import make_certificate
 from tests.live.lib import LIMIT_S, SECRET, Ports, Program
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
@@ -47,12 +47,12 @@ def client(folder: Path, options: str, rest: str = "Task(main)\n") -> Program:
 def test_made_by_the_command_and_used_by_node_and_client(tmp_path: Path, stack: contextlib.ExitStack) -> None:
     """Also the servers have it, which the client dials."""
     folder = tmp_path / "certificate"
-    with Program("-m", "parkcos.scheduler.main", "--make_cert", folder, "--days", "30") as maker:
+    with Program("-m", "parkcos.commands.scheduler", "--make_cert", folder, "--days", "30") as maker:
         assert maker.wait() == 0
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert f"--certfile {certificate} --keyfile {key}" in maker.text
-    with Program("-m", "parkcos.scheduler.main", "--make_cert", folder) as again:
+    with Program("-m", "parkcos.commands.scheduler", "--make_cert", folder) as again:
         assert again.wait() == 1
     assert "is not overwritten" in again.text
 
@@ -156,7 +156,7 @@ def test_doctor_looks_at_a_running_node(stack: contextlib.ExitStack) -> None:
     node, port = ports.node(1)
     stack.enter_context(node)
     node.wait_for("uses address")
-    base = ["-m", "parkcos.node.main", "-i", "127.0.0.1", "-u", str(ports.udp), "--doctor", f"127.0.0.1:{port}"]
+    base = ["-m", "parkcos.commands.node", "-i", "127.0.0.1", "-u", str(ports.udp), "--doctor", f"127.0.0.1:{port}"]
     with Program(*base, "-s", SECRET, "--json") as well:
         assert well.wait() == 0, well.text
     findings = json.loads(well.text)

@@ -382,7 +382,7 @@ def test_after_the_end(port: int) -> None:
 def test_resources_that_mean_nothing() -> None:
     texts = ["gpu", "gpu=", "gpu=many", "gpu=-1", "gpu=inf", "=1", "g pu=1"]
     with contextlib.ExitStack() as stack:
-        nodes = [stack.enter_context(Program("-m", "parkcos.node.main", "--resource", text)) for text in texts]
+        nodes = [stack.enter_context(Program("-m", "parkcos.commands.node", "--resource", text)) for text in texts]
         for text, node in zip(texts, nodes, strict=True):
             assert node.wait() == 1
             assert node.find(rf"--resource {text}: write a name and a number, as  --resource gpu=1")

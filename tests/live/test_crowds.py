@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from parkcos.net import session as sessions
-from parkcos.net.frames import HEADER
-from parkcos.net.secret import ClusterKeys
-from parkcos.net.session import PROTOCOL, Hello
-from parkcos.net.tls import TlsIdentity
+from parkcos.net.session import session as sessions
+from parkcos.net.session.frames import HEADER
+from parkcos.net.session.session import PROTOCOL, Hello
+from parkcos.net.trust.secret import ClusterKeys
+from parkcos.net.trust.tls import TlsIdentity
 from tests.live.lib import LIMIT_S, SECRET, Ports
 from tests.live.test_programs import SQUARES
 
@@ -69,7 +69,7 @@ def test_a_node_without_descriptors_left_serves_again_when_there_are_some(ports:
     """Who waits at the door takes up what there is; the node lets strangers go, and says what is the matter."""
     program = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)); "
-        "from parkcos.node.main import main; sys.exit(main())"
+        "from parkcos.commands.node import main; sys.exit(main())"
     )
     node, port = ports.node(1, command=["-c", program])
     with node:

@@ -32,7 +32,7 @@ from parkcos import (
     UsageError,
 )
 from parkcos.httpd import HTTPServer
-from parkcos.net.certificates import make_certificate
+from parkcos.net.trust.certificates import make_certificate
 from tests.conftest import no_leaks
 from tests.httpd.asking import Browser, Viewer
 from tests.live.lib import LIMIT_S, SECRET, Ports, run

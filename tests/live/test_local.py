@@ -323,7 +323,9 @@ with LocalCluster(cpus=1) as cluster:
     "options", [f"secret={SECRET!r}", "no_secret=True", "certfile={certfile!r}, keyfile={keyfile!r}"]
 )
 def test_who_knows_the_program_s_secret_does_not_get_into_its_cluster(tmp_path: Path, options: str) -> None:
-    subprocess.run([sys.executable, "-m", "parkcos.scheduler.main", "--make_cert", str(tmp_path / "own")], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "parkcos.commands.scheduler", "--make_cert", str(tmp_path / "own")], check=True
+    )
     certfile, keyfile = str(tmp_path / "own" / "certificate.pem"), str(tmp_path / "own" / "key.pem")
     options = options.format(certfile=certfile, keyfile=keyfile)
     own = f"Parkcos(host='127.0.0.1', udp_port={free_ports(1)[0]}, {options})\n"

@@ -208,7 +208,7 @@ def test_the_end_of_the_input_is_not_the_nodes_end(ports: Ports, tmp_path: Path,
 
 def test_at_a_terminal(ports: Ports, left_behind: Path) -> None:
     port, (master, terminal) = free_ports(1)[0], pty.openpty()
-    command = ["-m", "parkcos.node.main", "-c", "1", "-u", str(ports.udp), "--tcp_ports", str(port), *ports.options]
+    command = ["-m", "parkcos.commands.node", "-c", "1", "-u", str(ports.udp), "--tcp_ports", str(port), *ports.options]
     starter = (
         "import fcntl, os, sys, termios\n"
         "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"  # this terminal is the node's own
@@ -251,7 +251,7 @@ def test_serve_one_client(ports: Ports, tmp_path: Path, left_behind: Path) -> No
         client.wait_for("total 285")
         assert client.wait() == 0
         assert node.wait() == 0
-    with Program("-m", "parkcos.node.main", "--serve", "0") as wrong:
+    with Program("-m", "parkcos.commands.node", "--serve", "0") as wrong:
         assert wrong.wait() == 1
         assert "--serve 0: give the number of clients" in wrong.text
 
@@ -288,7 +288,7 @@ def test_at_the_end_of_service_the_servers_end(ports: Ports, tmp_path: Path, lef
         "        return datetime.datetime.now() + datetime.timedelta(hours=hours)\n"
         "program.dt = SimpleNamespace(datetime=Clock)\n"
         "program.CLOCK_S = 0.1\n"
-        "from parkcos.node.main import main\n"
+        "from parkcos.commands.node import main\n"
         "sys.exit(main())\n"
     )
     start, stop, end = at(-60), at(120), at(240)
@@ -358,7 +358,7 @@ def test_a_configuration_is_saved_and_used(ports: Ports, tmp_path: Path, left_be
     saved = json.loads(file.read_text())
     assert sorted(saved) == ["cpus", "serve", "tcp_ports", "udp_port"]
     assert file.stat().st_mode & 0o777 == 0o600
-    command = ["-m", "parkcos.node.main", "--config", str(file), "-c", "1", *ports.options]
+    command = ["-m", "parkcos.commands.node", "--config", str(file), "-c", "1", *ports.options]
     with Program(*command) as node, ports.client(tmp_path, SQUARES) as client:
         node.wait_for(f"uses address.*|listens.*{saved['tcp_ports'][0]}")
         node.say("status\n")
@@ -367,7 +367,7 @@ def test_a_configuration_is_saved_and_used(ports: Ports, tmp_path: Path, left_be
         assert node.wait() == 0, "--serve 1"
         assert not node.find("server 2|up to 3")
     file.write_text('{"cpus": 1, "servce": 2}')
-    with Program("-m", "parkcos.node.main", "--config", str(file)) as wrong:
+    with Program("-m", "parkcos.commands.node", "--config", str(file)) as wrong:
         assert wrong.wait() == 1
         assert f"--config {file}: there is no option 'servce' that can be saved; perhaps 'serve' is meant" in wrong.text
 
@@ -406,14 +406,14 @@ def test_a_second_node_is_told_the_command_that_works(ports: Ports) -> None:
     with first:
         first.wait_for("uses address")
         refused = Program(
-            "-m", "parkcos.node.main", "-c", "1", f"--tcp_ports={port}", *ports.options, "-u", str(ports.udp)
+            "-m", "parkcos.commands.node", "-c", "1", f"--tcp_ports={port}", *ports.options, "-u", str(ports.udp)
         )
         with refused:
             assert refused.wait() == 1
             command = refused.wait_for(r"beside it on this machine, write: parkcosnode.py (.*)")[1]
         assert SECRET not in refused.text, "others may read a log"
         words = [SECRET if word == "SECRET" else word for word in shlex.split(command)]
-        with Program("-m", "parkcos.node.main", *words) as second:
+        with Program("-m", "parkcos.commands.node", *words) as second:
             second.wait_for("uses address")
             assert second.end() == 0
 

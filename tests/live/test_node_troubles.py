@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from parkcos.net.file_disk import own_folder
+from parkcos.net.files.disk import own_folder
 from tests.live.lib import LIMIT_S, Ports, Program, free_ports
 from tests.live.test_programs import SQUARES
 
@@ -194,7 +194,7 @@ def test_clients_do_not_hold_the_nodes_terminal(ports: Ports, tmp_path: Path, st
     ours, theirs = pty.openpty()
     stack.callback(os.close, ours)
     at_terminal = f"t = os.open({os.ttyname(theirs)!r}, os.O_RDWR); os.dup2(t, 0); os.dup2(t, 2); os.close(t)"
-    code = f"import os, sys; {at_terminal}; from parkcos.node.main import main; sys.exit(main())"
+    code = f"import os, sys; {at_terminal}; from parkcos.commands.node import main; sys.exit(main())"
     node = stack.enter_context(ports.node(1, command=("-c", code))[0])
     with ports.client(tmp_path, LOOKS) as client:
         client.wait_for(r"^terminals: \[\]")
@@ -236,7 +236,7 @@ def test_programs_without_standard_streams(ports: Ports, tmp_path: Path, stack: 
         return stack.enter_context(Program(*args, python=python, **options))
 
     node, _ = ports.node(1, program=program)
-    shared = ["-m", "parkcos.scheduler.main", "-t", str(free_ports(1)[0]), "-u", str(ports.udp - 1), *ports.options]
+    shared = ["-m", "parkcos.commands.scheduler", "-t", str(free_ports(1)[0]), "-u", str(ports.udp - 1), *ports.options]
     scheduler = program(*shared)
     with ports.client(tmp_path, WITHOUT_STREAMS, "seen.py") as client:
         assert client.wait() == 0, client.text

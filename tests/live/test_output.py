@@ -148,7 +148,7 @@ def test_what_is_printed_is_logged_and_shown(
 def test_a_node_whose_log_is_a_file(tmp_path: Path, ports: Ports, stack: contextlib.ExitStack) -> None:
     log = tmp_path / "node.log"
     to_file = f"f = os.open({str(log)!r}, os.O_CREAT | os.O_WRONLY); os.dup2(f, 1); os.dup2(f, 2); "
-    code = f"import os, sys; {to_file} from parkcos.node.main import main; sys.exit(main())"
+    code = f"import os, sys; {to_file} from parkcos.commands.node import main; sys.exit(main())"
     node = stack.enter_context(ports.node(1, "-n", "kiln", command=("-c", code))[0])
     client = stack.enter_context(ports.client(tmp_path, source(True) + "run()\n"))
     assert client.wait() == 0, client.text
@@ -320,7 +320,7 @@ def test_a_log_that_nobody_reads_stops_the_task_that_prints_and_not_the_node(
     stack.callback(os.close, reading)
     code = (
         f"import os, sys; os.dup2(os.open({str(log)!r}, os.O_WRONLY), 2); "
-        "from parkcos.node.main import main; sys.exit(main())"
+        "from parkcos.commands.node import main; sys.exit(main())"
     )
     node = stack.enter_context(ports.node(2, "-n", "kiln", command=("-c", code))[0])
     client = stack.enter_context(ports.client(tmp_path, UNREAD))

@@ -389,7 +389,7 @@ def test_a_server_whose_port_is_taken_has_one_beyond_the_highest(ports: Ports, t
         taken = sock.getsockname()[1]
         own = str(free_ports(1)[0])
         options = ("--tcp_ports", own, "--tcp_ports", str(taken))
-        node = Program("-m", "parkcos.node.main", "-c", "1", "-u", str(ports.udp), *options, *ports.options)
+        node = Program("-m", "parkcos.commands.node", "-c", "1", "-u", str(ports.udp), *options, *ports.options)
         with node, ports.client(tmp_path, SQUARES) as client:
             client.wait_for("^total 285")
             said = rf"TCP port {taken} is taken by another process: this server has port \d+"
@@ -443,7 +443,7 @@ def test_other_python_version_is_said(ports: Ports, tmp_path: Path) -> None:
     other.write_text(
         "import platform, sys\n"
         "platform.python_version_tuple = lambda: ('3', '99', '0')\n"
-        "from parkcos.node.main import main\n"
+        "from parkcos.commands.node import main\n"
         "sys.exit(main())\n"
     )
     command = [other, "-c", "1", "-u", str(ports.udp), "--tcp_ports", str(ports.udp)]

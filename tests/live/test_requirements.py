@@ -55,7 +55,7 @@ def start_node(ports: Ports, name: str, site: Path, version: str, *options: str)
     (site / "parkcos_clay.py").write_text(f"NAME = 'clay of {name}'\n")
     code = (
         f"import os, sys; os.environ['PYTHONPATH'] += os.pathsep + {str(site)!r}; "
-        "from parkcos.node.main import main; sys.exit(main())"
+        "from parkcos.commands.node import main; sys.exit(main())"
     )
     return ports.node(1, "-n", name, *options, command=("-c", code))[0]
 

@@ -14,7 +14,7 @@ from parkcos import Client, Location, RemoteError, ScheduleError, ShippingError,
 from parkcos.client import waiting
 from parkcos.client.side import ClientSide
 from parkcos.kernel import Completion
-from parkcos.net import lookup
+from parkcos.net.finding import lookup
 from tests.live.lib import LIMIT_S, ROOT, Program, free_ports, me, run, with_client
 
 pytestmark = [pytest.mark.live, pytest.mark.usefixtures("cluster")]

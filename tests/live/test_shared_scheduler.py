@@ -49,7 +49,7 @@ main_task.value()
 
 def start(ports: Ports, port: int, folder: Path, *options: str) -> Program:
     """A scheduler at a port of its own, which keeps its journal in `folder`."""
-    command = ["-m", "parkcos.scheduler.main", "-t", str(port), "-u", str(ports.udp - 1)]
+    command = ["-m", "parkcos.commands.scheduler", "-t", str(port), "-u", str(ports.udp - 1)]
     return Program(*command, *ports.options, "--dest_path", str(folder), *options)
 
 
@@ -200,7 +200,7 @@ def test_an_idle_client_loses_its_turn(ports: Ports, tmp_path: Path) -> None:
 
 def test_the_prompt(ports: Ports, tmp_path: Path) -> None:
     (port,) = free_ports(1)
-    command = ["-m", "parkcos.scheduler.main", "-t", str(port), "-u", str(ports.udp - 1)]
+    command = ["-m", "parkcos.commands.scheduler", "-t", str(port), "-u", str(ports.udp - 1)]
     options = [option for option in ports.options if option != "--daemon"]
     node, _ = ports.node(2, "-n", "one")
     with Program(*command, *options, "--dest_path", str(tmp_path / "dest")) as scheduler:
@@ -228,7 +228,7 @@ def test_in_the_background_of_a_terminal_it_reads_nothing(ports: Ports, tmp_path
     """As with --daemon; who reads a terminal from the background is stopped by the system."""
     (port,), (master, terminal) = free_ports(1), pty.openpty()
     options = [option for option in ports.options if option != "--daemon"]
-    command = ["-m", "parkcos.scheduler.main", "-t", str(port), "-u", str(ports.udp - 1), *options]
+    command = ["-m", "parkcos.commands.scheduler", "-t", str(port), "-u", str(ports.udp - 1), *options]
     starter = (
         "import os, signal, subprocess, sys\n"
         f"terminal = os.open({os.ttyname(terminal)!r}, os.O_RDWR)\n"  # of this session, whose first process this is

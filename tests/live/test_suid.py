@@ -365,7 +365,7 @@ def test_a_folder_that_is_not_fit_is_refused(place: Place, mode: int, says: str)
 
 
 def test_an_interpreter_whose_bits_have_no_effect_is_refused(python: SuidPython) -> None:
-    command = ["setpriv", "--no-new-privs", python.python, "-m", "parkcos.node.main", "-c", "1"]
+    command = ["setpriv", "--no-new-privs", python.python, "-m", "parkcos.commands.node", "-c", "1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, **python.popen())
     assert done.returncode == 1
     assert "parkcosnode.py: the interpreter is suid, but the system starts it without" in done.stderr

@@ -17,15 +17,15 @@ import msgspec
 
 from parkcos.kernel import Kernel, Task
 from parkcos.net import wire
-from parkcos.net.hub import Callbacks, Hub
 from parkcos.net.iothread import IOThread
 from parkcos.net.network import Network
 from parkcos.net.options import NetworkOptions
 from parkcos.net.payload import dumps, loads
-from parkcos.net.peer import UP, Peer
-from parkcos.net.secret import ClusterKeys
-from parkcos.net.session import PROTOCOL, Hello
-from parkcos.net.tls import TlsIdentity
+from parkcos.net.session.hub import Callbacks, Hub
+from parkcos.net.session.peer import UP, Peer
+from parkcos.net.session.session import PROTOCOL, Hello
+from parkcos.net.trust.secret import ClusterKeys
+from parkcos.net.trust.tls import TlsIdentity
 
 T = TypeVar("T")
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from parkcos.net import file_messages as m
-from parkcos.net import file_sending
-from parkcos.net.file_disk import Target
+from parkcos.net.files import messages as m
+from parkcos.net.files import sending as sendings
+from parkcos.net.files.disk import Target
 from parkcos.net.location import Location
 from tests.net.cluster_of_networks import WAIT_S, Changes, Place
 
@@ -101,7 +101,7 @@ class Counter:
             self.bytes += len(data)
             posted = post(peer, message, data)
             for outgoing in place.network.files.outgoing.values():
-                if isinstance(outgoing, file_sending.Outgoing) and outgoing.machine is not None:
+                if isinstance(outgoing, sendings.Outgoing) and outgoing.machine is not None:
                     machine = outgoing.machine
                     self.in_flight_max = max(self.in_flight_max, machine.read_to - machine.written_to)
             waiting = peer.session.unacked_bytes + peer._queue_bytes

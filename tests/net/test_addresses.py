@@ -1,4 +1,4 @@
-"""parkcos/net/addresses.py"""
+"""parkcos/net/finding/addresses.py"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from parkcos.errors import ConfigError
-from parkcos.net.addresses import (
+from parkcos.net.finding.addresses import (
     GROUP_V4,
     GROUP_V6,
     Interface,

@@ -1,4 +1,4 @@
-"""parkcos/net/certificates.py: what is wrong with the files, said at the start; real handshakes; real processes."""
+"""parkcos/net/trust/certificates.py: what is wrong with the files, said at the start; handshakes; processes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from parkcos.errors import ConfigError
-from parkcos.net.certificates import CertificateIdentity, Certificates, load_certificates, make_certificate
-from parkcos.net.tls import Identity, TlsIdentity
+from parkcos.net.trust.certificates import CertificateIdentity, Certificates, load_certificates, make_certificate
+from parkcos.net.trust.tls import Identity, TlsIdentity
 from tests.net.cluster_of_networks import KEYS, Cluster, Log
 from tests.net.test_tls import Wire
 

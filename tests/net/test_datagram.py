@@ -1,4 +1,4 @@
-"""parkcos/net/datagram.py"""
+"""parkcos/net/finding/datagram.py"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parkcos.errors import ConfigError, ProtocolError
-from parkcos.net.datagram import (
+from parkcos.net.finding.datagram import (
     DATAGRAM_BYTES_MAX,
     REASONS,
     Announce,

@@ -1,4 +1,4 @@
-"""parkcos/net/discovery.py: several processes' worth of discovery in one loop, on loopback only."""
+"""parkcos/net/finding/discovery.py: several processes' worth of discovery in one loop, on loopback only."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from parkcos.errors import ConfigError
-from parkcos.net import discovery as module
-from parkcos.net.addresses import Interface, OwnAddress
-from parkcos.net.datagram import Announce, DatagramGate, Leaving, encode
-from parkcos.net.discovery import Discovery
+from parkcos.net.finding import discovery as module
+from parkcos.net.finding.addresses import Interface, OwnAddress
+from parkcos.net.finding.datagram import Announce, DatagramGate, Leaving, encode
+from parkcos.net.finding.discovery import Discovery
 from tests.ports import free_ports
 
 pytestmark = pytest.mark.live

@@ -1,4 +1,4 @@
-"""parkcos/net/discovery.py: what one process says and to whom, what it lets pass, and the options of its sockets."""
+"""parkcos/net/finding/discovery.py: what one process says and to whom, what it lets pass, its sockets' options."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from parkcos.errors import ConfigError
-from parkcos.net import discovery as module
-from parkcos.net.addresses import GROUP_V4, GROUP_V6, Interface, OwnAddress
-from parkcos.net.datagram import Announce, DatagramGate, Leaving, encode
-from parkcos.net.discovery import ANNOUNCE_FIRST_S, ANNOUNCE_INTERVAL_S, ANNOUNCE_JITTER, Discovery
+from parkcos.net.finding import discovery as module
+from parkcos.net.finding.addresses import GROUP_V4, GROUP_V6, Interface, OwnAddress
+from parkcos.net.finding.datagram import Announce, DatagramGate, Leaving, encode
+from parkcos.net.finding.discovery import ANNOUNCE_FIRST_S, ANNOUNCE_INTERVAL_S, ANNOUNCE_JITTER, Discovery
 from parkcos.net.location import is_loopback
 from tests.ports import free_ports
 

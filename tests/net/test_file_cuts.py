@@ -1,4 +1,4 @@
-"""parkcos/net/files.py while other things happen: messages, stuck disks, time-outs, cuts, killed programs."""
+"""parkcos/net/files/service.py while other things happen: messages, stuck disks, time-outs, cuts, killed programs."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from typing import Any
 import psutil
 import pytest
 
-from parkcos.net import file_disk, file_sending, files, wire
-from parkcos.net import file_messages as m
-from parkcos.net.file_disk import Source, Stop, Target
-from parkcos.net.file_rules import Refused
+from parkcos.net import wire
+from parkcos.net.files import disk, service
+from parkcos.net.files import messages as m
+from parkcos.net.files import sending as sendings
+from parkcos.net.files.disk import Source, Stop, Target
+from parkcos.net.files.rules import Refused
 from parkcos.net.location import Location
-from parkcos.net.secret import ClusterKeys
+from parkcos.net.trust.secret import ClusterKeys
 from tests.net.cluster_of_networks import WAIT_S, Cluster, Log, Place
 from tests.net.sending import (
     MIB,
@@ -188,7 +190,7 @@ def test_timeout_is_said_at_both_sides_and_the_part_is_kept(
 def test_what_does_not_move_on_is_said(
     two: tuple[Place, Place], tmp_path: Path, stuck: StuckDisk, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "LOOK_AGAIN_S", 0.05)
+    monkeypatch.setattr(service, "LOOK_AGAIN_S", 0.05)
     a, b = two
     sending = send(a, b, sparse_file(tmp_path / "f", MIB))
     log.wait_for("f' for b at", "does not move on: the receiver has not written more, 0 bytes are there")
@@ -199,8 +201,8 @@ def test_what_does_not_move_on_is_said(
 def test_a_sender_that_forgets_its_file(
     two: tuple[Place, Place], dest: Path, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "LOOK_AGAIN_S", 0.05)
-    monkeypatch.setattr(files, "IDLE_S", 0.1)
+    monkeypatch.setattr(service, "LOOK_AGAIN_S", 0.05)
+    monkeypatch.setattr(service, "IDLE_S", 0.1)
     hostile = Hostile(*two)
     hostile.say(m.Offer(1, "", "f", 10, 1, 0o644, False))
     assert "nothing came for" in hostile.answer(1, m.Failed).reason
@@ -361,7 +363,7 @@ def test_last_words_of_a_receiver_count(
     sending = send(a, b, source)
 
     def has_sent_all() -> bool:
-        return any(isinstance(o, file_sending.Outgoing) and o.machine and o.machine.state == "ended"
+        return any(isinstance(o, sendings.Outgoing) and o.machine and o.machine.state == "ended"
                    for o in list(a.network.files.outgoing.values()))  # fmt: skip
 
     wait_until(has_sent_all)
@@ -415,10 +417,10 @@ def test_hashing_can_be_given_up(tmp_path: Path) -> None:
     stop = Stop()
     fd = os.open(made_file(tmp_path / "f", MIB), os.O_RDONLY)
     try:
-        assert file_disk.hash_file(fd, MIB, stop).digest() == hashlib.sha256((tmp_path / "f").read_bytes()).digest()
+        assert disk.hash_file(fd, MIB, stop).digest() == hashlib.sha256((tmp_path / "f").read_bytes()).digest()
         stop.stopped = True
         with pytest.raises(Refused, match="given up"):
-            file_disk.hash_file(fd, MIB, stop)
+            disk.hash_file(fd, MIB, stop)
     finally:
         os.close(fd)
 

@@ -1,4 +1,4 @@
-"""parkcos/net/file_rules.py: where a file may lie, and whether it may be written."""
+"""parkcos/net/files/rules.py: where a file may lie, and whether it may be written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parkcos.errors import ConfigError
-from parkcos.net.file_rules import (
+from parkcos.net.files.rules import (
     PARTIAL_PREFIX,
     STALE_S,
     Existing,

@@ -1,4 +1,4 @@
-"""parkcos/net/file_transfer.py: sender and receiver with disks in memory, and a line that breaks anywhere."""
+"""parkcos/net/files/transfer.py: sender and receiver with disks in memory, and a line that breaks anywhere."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parkcos.net import file_transfer as ft
-from parkcos.net.file_messages import (
+from parkcos.net.files import transfer as ft
+from parkcos.net.files.messages import (
     CHUNK_BYTES_MAX,
     WINDOW_BYTES_MAX,
     Accept,
@@ -28,7 +28,7 @@ from parkcos.net.file_messages import (
     decode,
     encode,
 )
-from parkcos.net.file_rules import PARTIAL_PREFIX, Existing, Refused, kept_mode
+from parkcos.net.files.rules import PARTIAL_PREFIX, Existing, Refused, kept_mode
 
 
 def sha(data: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""parkcos/net/files.py with real disks and sockets: what arrives, what is refused, where links lead."""
+"""parkcos/net/files/service.py with real disks and sockets: what arrives, what is refused, where links lead."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from parkcos.errors import UsageError
-from parkcos.net import file_disk, files
-from parkcos.net import file_messages as m
-from parkcos.net.file_disk import Folder, default_dest_path
-from parkcos.net.file_rules import STALE_S, Refused, partial_name
+from parkcos.net.files import disk, service
+from parkcos.net.files import messages as m
+from parkcos.net.files.disk import Folder, default_dest_path
+from parkcos.net.files.rules import STALE_S, Refused, partial_name
 from tests.net.cluster_of_networks import Cluster, Log, Place
 from tests.net.sending import (
     MIB,
@@ -208,9 +208,9 @@ def test_hostile_names(two: tuple[Place, Place], dest: Path, folder: str, name: 
 def test_hostile_offers_are_bounded(two: tuple[Place, Place], dest: Path, log: Log) -> None:
     a, b = two
     hostile = Hostile(a, b)
-    for number in range(files.RECEIVED_AT_ONCE + 1):
+    for number in range(service.RECEIVED_AT_ONCE + 1):
         hostile.say(m.Offer(number, "", f"f{number}", 10, 1, 0o644, False))
-    assert "at once" in hostile.answer(files.RECEIVED_AT_ONCE).reason
+    assert "at once" in hostile.answer(service.RECEIVED_AT_ONCE).reason
     hostile.answer(0, m.Accept)
     hostile.say(m.Offer(0, "", "g", 10, 1, 0o644, False))
     log.wait_for("offers two files under one number")
@@ -270,7 +270,7 @@ def test_a_link_that_is_put_there_meanwhile(dest: Path, monkeypatch: pytest.Monk
             (dest / "a").symlink_to(outside)
         return status
 
-    monkeypatch.setattr(file_disk.os, "lstat", swapping)
+    monkeypatch.setattr(disk.os, "lstat", swapping)
     with pytest.raises(Refused, match="a link or a file"):
         Folder(dest, ["a"], make=True)
 
@@ -309,7 +309,7 @@ def test_a_partial_file_that_is_a_link(two: tuple[Place, Place], source: Path, d
 def test_default_folder_is_the_users_own(
     cluster: Cluster, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(file_disk.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(disk.tempfile, "tempdir", str(tmp_path))
     a, b = cluster.place("a"), cluster.place("b")
     folder = default_dest_path()
     assert folder.parent.parent == tmp_path
@@ -323,7 +323,7 @@ def test_default_folder_is_the_users_own(
 def test_default_folder_that_others_can_write_to(
     cluster: Cluster, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, log: Log
 ) -> None:
-    monkeypatch.setattr(file_disk.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(disk.tempfile, "tempdir", str(tmp_path))
     a, b = cluster.place("a"), cluster.place("b")
     folder = default_dest_path().parent
     folder.mkdir()

@@ -212,7 +212,7 @@ def test_a_child_of_the_main_thread_that_uses_the_parents_things_is_told_so() ->
         runtime = loopback()
         task = Task(sleeps)
         io = runtime.io
-        reference = parkcos.net.refs.RemoteTask(runtime.network, Location("127.0.0.1", 9), 5, 6, "far")
+        reference = parkcos.net.tasks.remote_task.RemoteTask(runtime.network, Location("127.0.0.1", 9), 5, 6, "far")
         pid = os.fork()
         if pid == 0:
             for use in (lambda: task.send(1), lambda: task.terminate(), lambda: task.value(), lambda: task.future(),

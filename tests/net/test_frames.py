@@ -1,4 +1,4 @@
-"""parkcos/net/frames.py: however the stream is split, the same frames come out."""
+"""parkcos/net/session/frames.py: however the stream is split, the same frames come out."""
 
 from __future__ import annotations
 
@@ -10,8 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parkcos.errors import ProtocolError
-from parkcos.net import frames
-from parkcos.net.frames import ACK, BIG, BIG_SIZE, BYE, DATA, HEADER, HELLO, PART, PULSE, Frame, FrameReader, header
+from parkcos.net.session import frames
+from parkcos.net.session.frames import (
+    ACK,
+    BIG,
+    BIG_SIZE,
+    BYE,
+    DATA,
+    HEADER,
+    HELLO,
+    PART,
+    PULSE,
+    Frame,
+    FrameReader,
+    header,
+)
 
 
 def frame(kind: int, body: bytes = b"", seq: int = 0) -> bytes:

@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 
 from parkcos.cluster import messages as m
 from parkcos.errors import ProtocolError
-from parkcos.net import relay, session, wire
-from parkcos.net.datagram import DATAGRAM_BYTES_MAX, Announce, DatagramGate, DatagramRejected, Leaving, encode
-from parkcos.net.frames import BIG, DATA, HEADER, HELLO, PART, FrameReader, header
-from parkcos.net.session import PROTOCOL, Hello, Session
+from parkcos.net import wire
+from parkcos.net.finding import relay
+from parkcos.net.finding.datagram import DATAGRAM_BYTES_MAX, Announce, DatagramGate, DatagramRejected, Leaving, encode
+from parkcos.net.session import session
+from parkcos.net.session.frames import BIG, DATA, HEADER, HELLO, PART, FrameReader, header
+from parkcos.net.session.session import PROTOCOL, Hello, Session
 
 EXAMPLES = int(os.environ.get("PARKCOS_FUZZ_EXAMPLES", "500"))
 fuzz = settings(max_examples=EXAMPLES, deadline=None)

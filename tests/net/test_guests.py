@@ -1,4 +1,4 @@
-"""parkcos/net/guests.py: processes with keys of their own, beside those of the cluster that a process is in."""
+"""parkcos/net/trust/guests.py: processes with keys of their own, beside those of the cluster that a process is in."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from parkcos.net.secret import ClusterKeys
+from parkcos.net.trust.secret import ClusterKeys
 from tests.net.cluster_of_networks import KEYS, OTHER_KEYS, Cluster, Log, Place
 
 

@@ -1,4 +1,4 @@
-"""parkcos/net/hub.py (with peer.py and link.py): real sockets on loopback, and no tasks."""
+"""parkcos/net/session/hub.py (with peer.py and link.py): real sockets on loopback, and no tasks."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from typing import Any
 import pytest
 
 from parkcos.errors import ConfigError
-from parkcos.net import dialer, door, wire
-from parkcos.net import hub as module
-from parkcos.net import peer as peers
-from parkcos.net import session as sessions
-from parkcos.net.door import GREETINGS_MAX
-from parkcos.net.frames import BIG, BIG_SIZE, BYE, DATA, FRAME_BYTES_MAX, HEADER, HELLO_BYTES_MAX, PART, header
+from parkcos.net import wire
 from parkcos.net.location import Location
-from parkcos.net.peer import GONE, UP
-from parkcos.net.session import PROTOCOL
-from parkcos.net.tls import TlsIdentity
+from parkcos.net.session import dialer, door
+from parkcos.net.session import hub as module
+from parkcos.net.session import peer as peers
+from parkcos.net.session import session as sessions
+from parkcos.net.session.door import GREETINGS_MAX
+from parkcos.net.session.frames import BIG, BIG_SIZE, BYE, DATA, FRAME_BYTES_MAX, HEADER, HELLO_BYTES_MAX, PART, header
+from parkcos.net.session.peer import GONE, UP
+from parkcos.net.session.session import PROTOCOL
+from parkcos.net.trust.tls import TlsIdentity
 from tests.net.cluster_of_networks import KEYS, OTHER_KEYS, WAIT_S, Changes, Cluster, HubPlace, Log
 
 pytestmark = pytest.mark.live

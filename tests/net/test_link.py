@@ -1,4 +1,4 @@
-"""parkcos/net/link.py: a connection that ends before its handshake begins."""
+"""parkcos/net/session/link.py: a connection that ends before its handshake begins."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import warnings
 
 import pytest
 
-from parkcos.net import link as links
-from parkcos.net.secret import ClusterKeys
-from parkcos.net.tls import TlsIdentity
+from parkcos.net.session import link as links
+from parkcos.net.trust.secret import ClusterKeys
+from parkcos.net.trust.tls import TlsIdentity
 
 
 @pytest.mark.parametrize("dialed", [True, False])

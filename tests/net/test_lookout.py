@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from parkcos.kernel import Kernel
-from parkcos.net import lookout as lookouts
 from parkcos.net.iothread import IOThread
-from parkcos.net.lookout import IO, KERNEL, Lookout
 from parkcos.net.network import Network
 from parkcos.net.options import NetworkOptions
-from parkcos.net.peer import UP
+from parkcos.net.session import lookout as lookouts
+from parkcos.net.session.lookout import IO, KERNEL, Lookout
+from parkcos.net.session.peer import UP
 
 LIMIT_S = 20.0
 

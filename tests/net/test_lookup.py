@@ -1,4 +1,4 @@
-"""parkcos/net/lookup.py: other tasks run while a name server is asked."""
+"""parkcos/net/finding/lookup.py: other tasks run while a name server is asked."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from parkcos.errors import ConfigError
 from parkcos.kernel import Channel, Task
 from parkcos.net.location import Location
-from parkcos.net.rps import RPS
+from parkcos.net.tasks.rps import RPS
 from tests.net.cluster_of_networks import WAIT_S, Cluster, Log, Place
 from tests.resolver import HOST, NOBODY, Resolver
 

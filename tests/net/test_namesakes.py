@@ -1,4 +1,4 @@
-"""parkcos/net/namesakes.py, network.py: who announce one address are named, and tried where they are."""
+"""parkcos/net/finding/namesakes.py, network.py: who announce one address are named, and tried where they are."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from parkcos.net.datagram import Announce
-from parkcos.net.namesakes import AT_ONE_MAX, Namesakes
+from parkcos.net.finding.datagram import Announce
+from parkcos.net.finding.namesakes import AT_ONE_MAX, Namesakes
 from tests.net.cluster_of_networks import Changes, Cluster, Log
 from tests.ports import free_ports
 

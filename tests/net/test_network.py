@@ -10,13 +10,13 @@ import pytest
 
 from parkcos.errors import RemoteTaskError, ShippingError, TaskAbandoned, TaskTerminated, UsageError
 from parkcos.kernel import Channel, MonitorStatus, Task
-from parkcos.net import hub
-from parkcos.net import peer as peers_module
-from parkcos.net.channels import RemoteChannel
+from parkcos.net.finding.peer_status import PeerStatus
 from parkcos.net.location import Location
 from parkcos.net.options import told_addresses
-from parkcos.net.peer_status import PeerStatus
-from parkcos.net.refs import RemoteTask
+from parkcos.net.session import hub
+from parkcos.net.session import peer as peers_module
+from parkcos.net.tasks.remote_channel import RemoteChannel
+from parkcos.net.tasks.remote_task import RemoteTask
 from tests.net.cluster_of_networks import OTHER_KEYS, WAIT_S, Changes, Cluster, Log, Place
 from tests.ports import free_ports
 

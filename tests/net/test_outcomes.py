@@ -1,4 +1,4 @@
-"""parkcos/net/outcomes.py: how a task ended, there and back."""
+"""parkcos/net/tasks/outcomes.py: how a task ended, there and back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from parkcos.errors import RemoteTaskError, ShippingError, TaskAbandoned, TaskTerminated
 from parkcos.kernel.failures import text_of
 from parkcos.kernel.outcome import Outcome
-from parkcos.net import outcomes
+from parkcos.net.tasks import outcomes
 
 
 def travelled(outcome: Outcome) -> Outcome:

@@ -1,4 +1,4 @@
-"""parkcos/net/peer.py: what is posted, taken back and dropped while other threads do the same."""
+"""parkcos/net/session/peer.py: what is posted, taken back and dropped while other threads do the same."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 
 from parkcos.net import wire
 from parkcos.net.location import Location
-from parkcos.net.peer import GONE, UP, Peer
-from parkcos.net.session import PROTOCOL, Hello, Session
+from parkcos.net.session.peer import GONE, UP, Peer
+from parkcos.net.session.session import PROTOCOL, Hello, Session
 
 WAIT_S = 20.0
 MEANWHILE_S = 0.2

@@ -1,4 +1,4 @@
-"""parkcos/net/hub.py, dialer.py and door.py: who lives where, with several addresses, behind NAT, when many come.
+"""hub.py, dialer.py and door.py of parkcos/net/session: who lives where, with several addresses, behind NAT; many come.
 
 Real sockets on loopback, and no tasks.
 """
@@ -15,13 +15,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from parkcos.net import book, dialer
-from parkcos.net import hub as hubs
-from parkcos.net.frames import BYE, DATA
 from parkcos.net.location import Location
-from parkcos.net.peer import GONE, UP
-from parkcos.net.session import decode_hello, encode_hello
-from parkcos.net.tls import TlsIdentity
+from parkcos.net.session import book, dialer
+from parkcos.net.session import hub as hubs
+from parkcos.net.session.frames import BYE, DATA
+from parkcos.net.session.peer import GONE, UP
+from parkcos.net.session.session import decode_hello, encode_hello
+from parkcos.net.trust.tls import TlsIdentity
 from tests.net.cluster_of_networks import KEYS, WAIT_S, Changes, Cluster, HubPlace, Log
 from tests.net.test_hub import greeted, numbers, read_frame, settled, wait_up
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from parkcos.errors import ConfigError
-from parkcos.net.datagram import Announce, DatagramGate, DatagramRejected, encode
-from parkcos.net.secret import ClusterKeys, cluster_keys
-from parkcos.net.tls import TlsIdentity
+from parkcos.net.finding.datagram import Announce, DatagramGate, DatagramRejected, encode
+from parkcos.net.trust.secret import ClusterKeys, cluster_keys
+from parkcos.net.trust.tls import TlsIdentity
 from tests.net.cluster_of_networks import Cluster, Log
 from tests.net.test_tls import Wire, shake
 from tests.ports import free_ports

@@ -1,4 +1,4 @@
-"""parkcos/net/rps.py, with the router's half of it: several networks in one process, and real processes."""
+"""parkcos/net/tasks/rps.py, with the router's half of it: several networks in one process, and real processes."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from parkcos.errors import (
     UsageError,
 )
 from parkcos.kernel import Kernel, MonitorStatus, Task
-from parkcos.net import rps as rps_module
 from parkcos.net.location import Location
-from parkcos.net.refs import RemoteTask
-from parkcos.net.rps import RPS, LocatedRPS
+from parkcos.net.tasks import rps as rps_module
+from parkcos.net.tasks.remote_task import RemoteTask
+from parkcos.net.tasks.rps import RPS, LocatedRPS
 from tests.net.cluster_of_networks import WAIT_S, Changes, Cluster, Log, Place
 
 pytestmark = pytest.mark.live

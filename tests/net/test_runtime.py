@@ -86,7 +86,7 @@ def test_files_names_and_threads_when_the_main_part_has_ended(tmp_path: Path) ->
         from parkcos.net.iothread import IOThread
         from parkcos.net.network import Network
         from parkcos.net.options import NetworkOptions
-        from parkcos.net.secret import cluster_keys
+        from parkcos.net.trust.secret import cluster_keys
 
         async def several():
             return sum(await asyncio.gather(*(asyncio.to_thread(abs, -n) for n in range(20))))

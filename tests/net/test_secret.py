@@ -1,4 +1,4 @@
-"""parkcos/net/secret.py"""
+"""parkcos/net/trust/secret.py"""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from parkcos.errors import ConfigError
-from parkcos.net import secret as module
-from parkcos.net.secret import ClusterKeys, default_secret_path, load_secret
+from parkcos.net.trust import secret as module
+from parkcos.net.trust.secret import ClusterKeys, default_secret_path, load_secret
 
 
 def test_default_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ from pathlib import Path
 if sys.argv[2] == "no links":
     def refuse(*_): raise OSError(95, "Operation not supported")
     os.link = refuse
-from parkcos.net.secret import load_secret
+from parkcos.net.trust.secret import load_secret
 print("ready", flush=True)
 sys.stdin.readline()
 print(load_secret(Path(sys.argv[1])))

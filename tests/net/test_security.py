@@ -23,13 +23,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from parkcos.net import session as sessions
 from parkcos.net import wire
-from parkcos.net.datagram import _MAGIC, _MAGIC_OPEN, _TIME, _mac
-from parkcos.net.frames import BIG, BIG_SIZE, DATA, HELLO, PART, header
+from parkcos.net.finding.datagram import _MAGIC, _MAGIC_OPEN, _TIME, _mac
 from parkcos.net.payload import PICKLE, loads
-from parkcos.net.session import PROTOCOL, Hello
-from parkcos.net.tls import TlsIdentity
+from parkcos.net.session import session as sessions
+from parkcos.net.session.frames import BIG, BIG_SIZE, DATA, HELLO, PART, header
+from parkcos.net.session.session import PROTOCOL, Hello
+from parkcos.net.trust.tls import TlsIdentity
 from tests.net.cluster_of_networks import KEYS, OTHER_KEYS, WAIT_S, Cluster, Log, Place
 from tests.ports import free_ports
 

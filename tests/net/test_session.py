@@ -1,4 +1,4 @@
-"""parkcos/net/session.py: two sessions and a pipe of bytes that breaks wherever it hurts."""
+"""parkcos/net/session/session.py: two sessions and a pipe of bytes that breaks wherever it hurts."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from parkcos.errors import ProtocolError
-from parkcos.net import frames, session
-from parkcos.net.frames import ACK, BIG, BYE, DATA, HEADER, HELLO, PART, PULSE, FrameReader, header
-from parkcos.net.session import PROTOCOL, Hello, Session
+from parkcos.net.session import frames, session
+from parkcos.net.session.frames import ACK, BIG, BYE, DATA, HEADER, HELLO, PART, PULSE, FrameReader, header
+from parkcos.net.session.session import PROTOCOL, Hello, Session
 
 NOW = 100.0
 

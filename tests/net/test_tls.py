@@ -1,4 +1,4 @@
-"""parkcos/net/tls.py: real handshakes, in memory."""
+"""parkcos/net/trust/tls.py: real handshakes, in memory."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from parkcos.net.secret import ClusterKeys
-from parkcos.net.tls import LEAF_RENEW_S, TlsIdentity, explain_tls_error
+from parkcos.net.trust.secret import ClusterKeys
+from parkcos.net.trust.tls import LEAF_RENEW_S, TlsIdentity, explain_tls_error
 
 OURS = ClusterKeys(b"a" * 32, b"m" * 32)
 THEIRS = ClusterKeys(b"b" * 32, b"m" * 32)
@@ -230,7 +230,7 @@ def test_any_name_will_do() -> None:
 
 def test_imports_little_until_asked() -> None:
     loaded = (
-        "import sys, parkcos.net.tls as tls; early = 'cryptography' in sys.modules; tls.preload();"
+        "import sys, parkcos.net.trust.tls as tls; early = 'cryptography' in sys.modules; tls.preload();"
         "print(early, 'cryptography.x509' in sys.modules)"
     )
     root = Path(__file__).parents[2]

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from parkcos.kernel import Task
-from parkcos.net import backlog, wire
-from parkcos.net import peer as peers
-from parkcos.net.kept import KeptOutcomes
-from parkcos.net.refs import RemoteTask
-from parkcos.net.requests import Requests
+from parkcos.net import wire
+from parkcos.net.session import backlog
+from parkcos.net.session import peer as peers
+from parkcos.net.tasks.kept_outcomes import KeptOutcomes
+from parkcos.net.tasks.remote_task import RemoteTask
+from parkcos.net.tasks.requests import Requests
 from tests.net.cluster_of_networks import WAIT_S, Cluster, Log, Place
 
 pytestmark = pytest.mark.live
@@ -151,7 +152,7 @@ def test_who_waits_for_a_slow_task_learns_that_its_process_is_gone(
 
 def test_whoever_waits_to_send_says_so(two: tuple[Place, Place], log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backlog, "SLOW_MESSAGES", 100)
-    monkeypatch.setattr("parkcos.net.senders.WAITING_LOG_S", 0.05)
+    monkeypatch.setattr("parkcos.net.tasks.senders.WAITING_LOG_S", 0.05)
     a, b = two
     remote = a.reference(idle(b))
 

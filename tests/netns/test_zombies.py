@@ -190,8 +190,8 @@ IMPATIENT_NODE = textwrap.dedent("""
     import logging, sys
     from pathlib import Path
     from parkcos.net.options import NetworkOptions
-    from parkcos.net.secret import cluster_keys
-    from parkcos.node.main import run
+    from parkcos.net.trust.secret import cluster_keys
+    from parkcos.commands.node import run
     from parkcos.node.program import NodeOptions
 
     secret, folder = map(Path, sys.argv[1:3])

@@ -8,8 +8,8 @@ import re
 import pytest
 
 from parkcos import LocalCluster
+from parkcos.commands.node import main, parse_resources
 from parkcos.errors import ConfigError
-from parkcos.node.main import main, parse_resources
 from parkcos.node.program import count_cpus
 
 

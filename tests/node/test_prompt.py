@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from parkcos.cluster.prompt import Command, help_text
 from parkcos.errors import UsageError
 from parkcos.node.prompt import COMMANDS, NodeStatus, ServerStatus, parse_command, status_text
+from parkcos.program.prompt import Command, help_text
 
 
 def test_commands() -> None:

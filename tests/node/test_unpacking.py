@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from parkcos.cluster import messages as m
-from parkcos.net.file_rules import Refused
+from parkcos.net.files.rules import Refused
 from parkcos.node.unpacking import unpack
 
 
