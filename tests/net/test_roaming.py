@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from parkcos.errors import ConfigError
-from parkcos.net.finding import discovery, roaming
+from parkcos.net import roaming
+from parkcos.net.finding import discovery
 from parkcos.net.finding.addresses import Interface, OwnAddress
 from parkcos.net.location import Location
 from tests.net.cluster_of_networks import Cluster, Log, Place
