@@ -322,7 +322,7 @@ def test_what_tasks_print(node: int, capfd: pytest.CaptureFixture[str]) -> None:
 def test_what_tasks_print_is_known_from_when_it_is_made(node: int, capfd: pytest.CaptureFixture[str]) -> None:
     client = Client(nodes=[NodeAllocate("127.0.0.1", node)])
     schedule(client)
-    run(lambda: (yield client.rtask(double, 1)))  # the node has been set up
+    run(lambda: (yield (yield client.rtask(double, 1)).result()))  # the node has been set up, and nothing runs
     with contextlib.ExitStack() as stack:
         http = HTTPServer(client, "127.0.0.1", 0)
         stack.callback(http.shutdown)

@@ -73,8 +73,10 @@ class KeepAlive:
         self._watching = hub.io.loop.call_later(WATCH_S, self._watch)
         for peer in hub.peers():
             session, link = peer.session, peer.link
-            if link is None or peer.dialing or not peer.dialable or session.last_sent <= session.last_heard:
+            if link is None or peer.dialing or not peer.dialable:
                 continue
+            if session.last_sent <= session.last_heard and not session.unacked_bytes:
+                continue  # nothing is under way; what is may lie still while the other side is heard
             stalled = link.stalled()
             if stalled is None:  # the system does not tell: silence does
                 stalled = bool(session.unacked_bytes) and now - session.last_heard > 2 * hub.pulse_s

@@ -33,10 +33,23 @@ LEFT = "it closed the connection during the greeting"
 _JOIN_BYTES = 16 * 1024
 _RECORD_BYTES = 16 * 1024
 """TLS never puts more into a record, and a read gives one record at most."""
-_TCP_INFO = struct.Struct("2xB")
-"""Of Linux's tcp_info: after state and ca_state, how often in vain what was not acknowledged has been sent again."""
+_TCP_INFO = struct.Struct("2xB5xI12xI")
+"""The part of Linux's tcp_info that matters: retransmissions in vain, their time-out (microseconds), unacknowledged
+segments."""
 STALLED_RETRANSMITS = 2
+STALLED_RTO_US = 2_000_000
+"""A time-out that long, on a path in use, is what a cut has left: for so long nothing more is sent after it healed."""
 _WOULD_BLOCK = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+def is_stalled(info: bytes) -> bool:
+    """Whether a connection gets nothing to the other host, by what its kernel says of it (tcp_info).
+
+    After a cut the first acknowledgement takes the count of retransmissions back, but not their time-out: what is still
+    unacknowledged waits for that, perhaps as long as the cut was, while the other direction flows.
+    """
+    retransmits, rto_us, unacked = _TCP_INFO.unpack_from(info)
+    return bool(retransmits >= STALLED_RETRANSMITS or (unacked and rto_us >= STALLED_RTO_US))
 
 
 class Link:
@@ -72,15 +85,14 @@ class Link:
         return self.peer_text.rpartition(":")[0].strip("[]")
 
     def stalled(self) -> bool | None:
-        """Whether the other host's kernel acknowledges nothing any more; None where the system does not tell.
+        """Whether what is sent does not get to the other host; None where the system does not tell.
 
         It tells a path that is cut from a process that is busy, whose kernel goes on to acknowledge.
         """
         if not hasattr(socket, "TCP_INFO"):
             return None
         try:
-            info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
-            return bool(_TCP_INFO.unpack(info)[0] >= STALLED_RETRANSMITS)
+            return is_stalled(self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size))
         except (OSError, struct.error):
             return None
 
