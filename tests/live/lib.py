@@ -216,11 +216,13 @@ class Ports:
     def client(self, folder: Path, source: str, name: str = "client.py", secret: str = SECRET) -> Program:
         """Start a client program.  source: what follows the usual beginning."""
         path = folder / name
-        path.write_text(
+        text = (
             "import logging, os, signal, sys, time\n"
             "import parkcos\n"
             "from parkcos import *\n"
             "logging.basicConfig(level=logging.INFO, format='%(levelname)s %(message)s')\n"
             f"parkcos.Parkcos(host='127.0.0.1', udp_port={self.udp - 1}, secret={secret!r})\n" + source
         )
+        if not path.exists() or path.read_text() != text:  # else one may be about to read it
+            path.write_text(text)
         return Program(path, cwd=folder)
