@@ -42,10 +42,13 @@ FILES: Final = (
     "parkcos/scheduler/state.py",
     "parkcos/node/state.py",
     "parkcos/node/executor.py",
-    "parkcos/client/placing.py",
+    "parkcos/client/backlog.py",
+    "parkcos/client/tasks.py",
+    "parkcos/client/places.py",
+    "parkcos/client/holds.py",
     "parkcos/client/membership.py",
-    "parkcos/client/dispatch.py",
     "parkcos/client/controls.py",
+    "parkcos/client/dispatch.py",
     "parkcos/httpd/model.py",
 )
 SAMPLE: Final = 300

@@ -18,12 +18,12 @@ from parkcos.client import mapping
 from parkcos.client.allocate import NodeAllocate, allocations
 from parkcos.client.components import bundle
 from parkcos.client.options import Errors, Options, TaskLimits, checked
-from parkcos.client.placing import READY
-from parkcos.client.rtasks import Submission, name_of, words_of
+from parkcos.client.records import READY
 from parkcos.client.shell import CLOSED, NEW, RUNNING, WAITING
 from parkcos.client.side import ClientSide
 from parkcos.client.steering import Steering
 from parkcos.client.stream import Results
+from parkcos.client.submission import Submission, kind_of, name_of, words_of
 from parkcos.cluster import messages as m
 from parkcos.cluster.requirements import parse_requirements
 from parkcos.cluster.timer import DeadlineTimer
@@ -42,6 +42,8 @@ logger = logging.getLogger("parkcos")
 MIN_PULSE_INTERVAL = 10.0
 MAX_PULSE_INTERVAL = 100.0
 """Seconds.  Nodes have bounds of their own, by default these."""
+
+UNAWAITED = "nobody waits for it to start"
 
 _CALLS = {
     "map": "client.map({}, ...)",
@@ -128,9 +130,9 @@ class Client(Steering):
         self.status_task = status_task
         self.restart_servers = restart_servers
         self.pulse_interval = float(pulse_interval)
-        self._machine.disable_nodes = disable_nodes
-        self._machine.disable_servers = disable_servers
-        self._machine.abandon_zombies = abandon_zombie_nodes
+        self._machine.members.disable_nodes = disable_nodes
+        self._machine.members.disable_servers = disable_servers
+        self._machine.controls.abandon_zombies = abandon_zombie_nodes
         self._node_setup = node_setup
         self._server_setup = server_setup
         self._components = components
@@ -188,7 +190,7 @@ class Client(Steering):
 
     def _owner_ended(self, task: Task) -> None:
         outcome = task.outcome
-        if self._is_open() and not self._machine.closing and outcome is not None and outcome.kind != "finished":
+        if self._is_open() and not self._machine.stage.closing and outcome is not None and outcome.kind != "finished":
             logger.warning("%s is closed, for %r, which has scheduled it, has %s", self.name, task, outcome.kind)
             self._begin_close(True)
 
@@ -230,8 +232,8 @@ class Client(Steering):
 
     def _prepare(self) -> None:
         """Pack what travels, and find the network: whatever is wrong with either is raised before anything begins."""
-        if (self._machine.disable_nodes or self._machine.disable_servers) and self.status_task is None:
-            what = "disable_nodes" if self._machine.disable_nodes else "disable_servers"
+        if (self._machine.members.disable_nodes or self._machine.members.disable_servers) and self.status_task is None:
+            what = "disable_nodes" if self._machine.members.disable_nodes else "disable_servers"
             raise UsageError(f"{what}=True needs a status_task, which is told of each and enables it")
         _must_be_status_task(self.status_task)
         network = Parkcos.instance().network
@@ -351,8 +353,8 @@ class Client(Steering):
 
     def _must_run(self) -> None:
         if self._state is not RUNNING:
-            if self._machine.closed_why:
-                raise ScheduleError(f"{self!r} runs no tasks: {self._machine.closed_why}")
+            if self._machine.stage.closed_why:
+                raise ScheduleError(f"{self!r} runs no tasks: {self._machine.stage.closed_why}")
             raise ScheduleError(f"{self!r} runs no tasks\n  write: yield client.schedule()  first, and close() last")
 
     def _submit(
@@ -380,19 +382,30 @@ class Client(Steering):
             nonlocal number
             form, buffers, definitions = self._shipper.pack_call(fn, args, kwargs)
             number = self._numbers()
-            seed = [] if self._seed is None else [next(self._seeds), *self._seed]
             submission = self._submissions[number] = Submission(
-                name or name_of(fn), io, args, kwargs, form, buffers, definitions, completion, seed
+                number=number,
+                io=io,
+                want_server=server,
+                want_node=node,
+                kind=kind_of(fn),
+                name=name or name_of(fn),
+                args=args,
+                kwargs=kwargs,
+                form=form,
+                buffers=buffers,
+                definitions=definitions,
+                completion=completion,
             )
+            if self._seed is not None:
+                submission.seed = [next(self._seeds), *self._seed]
             if fn is mapping.run_chunk:
                 submission.calls = args[1]
-            if limits is None:
-                self._handle(d.Submitted(number, io, server, node))
-            else:
-                submission.limit(limits, server, node)
-                self._handle(d.Submitted(number, io, server, node, limits.timeout_s, limits.retries))
+                submission.kind = kind_of(args[0], len(args[1]))
+            if limits is not None:
+                limits.apply_to(submission)
+            self._handle(d.Submitted(submission))
 
-        return Completion(self._kernel, what, start, on_cancel=lambda: self._handle(d.Withdrawn(number)))
+        return Completion(self._kernel, what, start, on_cancel=lambda: self._handle(d.CancelAsked(number, UNAWAITED)))
 
     def close(self, await_io: bool = False, terminate: bool = False, timeout: float | None = None) -> Completion[None]:
         """End the client: wait for its CPU tasks, end its servers, give the nodes to the next client.  Yield it.

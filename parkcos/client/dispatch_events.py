@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from parkcos.client.records import Task
 from parkcos.cluster import messages as m
 
 # -- events
@@ -96,22 +97,16 @@ class ProcessLost(msgspec.Struct, frozen=True):
 
 
 class Submitted(msgspec.Struct, frozen=True):
-    """server, node: where it must run, 0 for anywhere; timeout_s: how long it may run, 0: no limit; retries: how often
-    it may be run anew when it is lost with its server."""
+    """task: its record, which is the machine's from now on."""
+
+    task: Task
+
+
+class CancelAsked(msgspec.Struct, frozen=True):
+    """A task is to end, wherever it is, and not to run again."""
 
     task: int
-    io: bool
-    server: int = 0
-    node: int = 0
-    timeout_s: float = 0.0
-    retries: int = 0
-
-
-class Withdrawn(msgspec.Struct, frozen=True):
-    """Nobody waits any more for a task to start: it need not, if it has not been sent yet."""
-
-    task: int
-    reason: str = "nobody waits for it to start"
+    reason: str = "it was cancelled"
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -146,10 +141,11 @@ class Recalled(msgspec.Struct, frozen=True):
     server: int = 0
 
 
-class EndTaskAsked(msgspec.Struct, frozen=True):
-    """A task is to end, wherever it is."""
+class Judged(msgspec.Struct, frozen=True):
+    """The end of a run was looked at.  again: why it is to run again, if its retries allow it; "": it does not."""
 
     task: int
+    again: str = ""
 
 
 class SchedulerLost(msgspec.Struct, frozen=True):
@@ -241,12 +237,12 @@ Event = (
     | ServerIsDown
     | ProcessLost
     | Submitted
-    | Withdrawn
+    | CancelAsked
     | Started
     | Refused
     | Ended
     | Recalled
-    | EndTaskAsked
+    | Judged
     | SchedulerLost
     | TurnBegun
     | CloseAsked
@@ -353,7 +349,7 @@ class ReportAbandoned(msgspec.Struct, frozen=True):
 
 
 class ReportRetried(msgspec.Struct, frozen=True):
-    """It was lost with its server, and will be run anew."""
+    """It was lost with its server, or failed in a way for which it is tried again: it will run again."""
 
     task: int
     reason: str

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from parkcos.client import dispatch_events as d
-from parkcos.client.placing import CLOSING, FAILING, OPEN, PAUSED, READY, SETUP
+from parkcos.client.records import CLOSING, FAILING, OPEN, PAUSED, READY, SETUP
 from parkcos.client.shell import CLOSED, RUNNING, SILENT_PULSES, WAITING, shown
 from parkcos.client.status import Statuses
 from parkcos.client.waiting import Waiting
@@ -43,11 +43,11 @@ class Incoming(Waiting):
             case m.TaskStarted():
                 self._handle(d.Started(message.task, process, message.id))
             case m.TaskEnded():
-                tasks = self._machine.tasks
+                tasks, unjudged = self._machine.tasks, self._machine.queue.unjudged
                 with self._lock:
-                    known = message.task in tasks
+                    known = message.task in tasks and message.task not in unjudged
                     self._handle(d.Ended(message.task, message.seconds, message.cut, process, message.id))
-                    ended = known and message.task not in tasks
+                    ended = known and (message.task not in tasks or message.task in unjudged)
                 if ended:  # else it will be run again, or that server's word does not count
                     self._kernel.post(self._end, message.task, message.kind, form, payload)
             case m.TaskRefused():
@@ -65,7 +65,7 @@ class Incoming(Waiting):
                 logger.error("%s: a server at %s cannot be used: %s", self.name, at, message.error)
                 self._handle(d.ServerSetupFailed(process, message.error))
             case m.ServerDown():
-                if not message.asked and not self._machine.closing:
+                if not message.asked and not self._machine.stage.closing:
                     at = self._locations.get(message.incarnation)
                     logger.warning("%s: server %s: %s", self.name, at, message.reason)
                 self._handle(d.ServerIsDown(message.incarnation, message.reason, message.restarts, message.asked))
@@ -89,7 +89,7 @@ class Incoming(Waiting):
                 self._node_avail(process, message)
             case m.NodeFailed():
                 info = self._infos.get(process)
-                if self._machine.is_of_now(process, message.setup_id):  # else it is no news
+                if self._machine.members.is_of_now(process, message.setup_id):  # else it is no news
                     node_name = info.name if info else process
                     logger.error("%s: the node %s cannot be used: %s", self.name, node_name, message.error)
                     if info is not None and not message.setup:
@@ -97,7 +97,7 @@ class Incoming(Waiting):
                 event = d.NodeHasFailed(process, message.error, message.setup, not message.setup, message.setup_id)
                 self._handle(event)
             case m.NodeClosed():
-                is_news = message.reason and self._machine.is_of_now(process, message.setup_id)
+                is_news = message.reason and self._machine.members.is_of_now(process, message.setup_id)
                 if is_news and (info := self._infos.get(process)):
                     logger.warning("%s: the node %s was closed: %s", self.name, info.name, message.reason)
                     self._unusable[shown(info)] = f"it was closed: {message.reason}"

@@ -12,8 +12,8 @@ from collections.abc import Callable, Generator, Iterable
 from types import CoroutineType, GeneratorType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from parkcos.client.rtasks import name_of
 from parkcos.client.stream import AHEAD, Batch, Flow, Results, in_task
+from parkcos.client.submission import name_of
 from parkcos.errors import NotATask, ScheduleError, ShippingError, UsageError
 from parkcos.kernel import Call, Completion, Outcome, Task, failures
 from parkcos.kernel import target as targets
@@ -61,7 +61,7 @@ def start(
             ) from None
 
     def submit(fn: Any, args: tuple[Any, ...], name: str) -> Completion[Task]:
-        if client._machine.closing:
+        if client._machine.stage.closing:
             raise ScheduleError(f"{client!r} is being closed: its map takes no more")
         return client._submit("map", None, False, fn, args, {}, limits, name)
 

@@ -2,53 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 
-from parkcos.client.dispatch_events import (
-    CloseNode,
-    CloseServer,
-    Consider,
-    Dismiss,
-    Effect,
-    Granted,
-    NodeHasClosed,
-    NodeHasFailed,
-    NodeIsReady,
-    Offered,
-    OpenServer,
-    ProcessLost,
-    ReportRetried,
-    ReportStatus,
-    SchedulerLost,
-    ServerIsDown,
-    ServerIsLeaving,
-    ServerIsReady,
-    ServerIsUp,
-    ServerSetupFailed,
-    SetupNode,
-    TurnBegun,
-    Want,
-)
-from parkcos.client.placing import (
+from parkcos.client import dispatch_events as d
+from parkcos.client.holds import Holds
+from parkcos.client.places import Places
+from parkcos.client.records import (
     CLOSING,
     DISABLED,
+    FAILED,
     FAILING,
+    OPEN,
     OPENING,
     PAUSED,
     READY,
     SETUP,
+    SILENT,
     WANTED,
+    End,
     Node,
-    Placing,
     Server,
+    Stage,
 )
+from parkcos.client.tasks import Tasks
 
 END_WAIT_S = 1.0
-"""A server is known to be gone from its node and from its session; the second word is awaited so long."""
-
-SILENT, FAILED = "silent", "failed"
-"""The holds of a node or server of which nothing is heard; and of a node whose servers all died at once."""
+"""Seconds between the first word of a server's end, from its node or its session, and the latest second one."""
 
 EARLY_ENDS_MAX = 3
 """When so many servers have ended in server_setup, one after the other, the next one would, too."""
@@ -60,9 +39,38 @@ STEADY_S = 10.0
 """Seconds that a node must have been ready for its next failure to count as the first."""
 
 
-@dataclass
-class Membership(Placing):
-    """Which nodes and servers there are."""
+class Membership:
+    """Which nodes and servers there are.
+
+    disable_nodes, disable_servers: each waits until the client's program enables it.
+    """
+
+    def __init__(
+        self, places: Places, tasks: Tasks, holds: Holds, stage: Stage, order: Callable[[d.Effect], None]
+    ) -> None:
+        self.places = places
+        self.nodes = places.nodes
+        self.servers = places.servers
+        self.tasks = tasks
+        self.holds = holds
+        self.stage = stage
+        self.order = order
+        self.disable_nodes = False
+        self.disable_servers = False
+        self._ending: dict[int, None] = {}
+        """Servers, in the order of their ``end.by_s``."""
+        self._followers: dict[int, d.ServerIsUp] = {}
+        """Server that is ending -> the one that has taken its address, which stays unsaid before that end."""
+        self._unsaid: dict[int, tuple[int, bool]] = {}
+        """Servers that have ended here, while their node has yet to say whether another one takes the place: the
+        node, and whether that place counts in its `left`."""
+        self._parting: dict[int, d.Offered] = {}
+        """Nodes that were given up, and whose sessions have yet to end: they are wanted again after that."""
+        self._missed: dict[int, d.Offered] = {}
+        """Nodes that may be reserved for this client though they are not in `nodes`: lost without a word of their own
+        and wanted again, or wanted of a scheduler that is gone."""
+        self._setups = 0
+        """How many nodes were set up, or set up again."""
 
     # -- nodes
 
@@ -74,27 +82,27 @@ class Membership(Placing):
         record = self.nodes.get(node)
         return record is None or setup_id is None or setup_id >= record.setup_id
 
-    def _offered(self, event: Offered, now: float) -> Iterator[Effect]:
+    def offered(self, event: d.Offered, now: float) -> None:
         number = event.info.incarnation
         self._missed.pop(number, None)
-        if self._nodes_told or self.scheduler_lost:
+        if self.stage.nodes_told or self.stage.scheduler_lost:
             return
         known = self.nodes.get(number)
         if known is not None and SILENT in known.holds:  # it is free: it has given this client up
-            yield from self._give_node_up(number, known, "nothing was heard of it, and it has closed this client", now)
+            self.give_node_up(number, known, "nothing was heard of it, and it has closed this client", now)
             known = None
         if number in self._parting:
             self._parting[number] = event
             return
         if known is not None and known.unwanted:
-            yield from self._drop_node(number, "NodeClosed", "its client closed it", now)
+            self.drop_node(number, "NodeClosed", "its client closed it", now)
             if not known.reconsider:
-                yield Want(number, 0)
+                self.order(d.Want(number, 0))
                 return
             known = None
         if known is None:
             if event.cpus > 0:
-                yield ReportStatus("NodeDiscovered", number)
+                self.order(d.ReportStatus("NodeDiscovered", number))
                 node = self.nodes[number] = Node(event.info, event.cpus, event.cpus)
                 if self.disable_nodes:
                     node.state = DISABLED
@@ -106,137 +114,161 @@ class Membership(Placing):
             return  # it is in use
         else:  # it was not to be had, and now it is
             known.info = event.info
-        yield Want(number, event.cpus if known is None else known.cpus)
+        self.order(d.Want(number, event.cpus if known is None else known.cpus))
 
-    def _granted(self, event: Granted, now: float) -> Iterator[Effect]:
+    def granted(self, event: d.Granted, now: float) -> None:
         node, missed = self.nodes.get(event.node), self._missed.pop(event.node, None)
         if missed is not None:
-            yield ReportStatus("NodeDiscovered", event.node)
+            self.order(d.ReportStatus("NodeDiscovered", event.node))
             node = self.nodes[event.node] = Node(missed.info, missed.cpus, missed.cpus)
         if node is None or node.state != WANTED:
             return
-        self._had_nodes = True
+        self.stage.had_nodes = True
         if node.unwanted:
             node.state = CLOSING
-            yield CloseNode(event.node, True)
+            self.order(d.CloseNode(event.node, True))
             return
-        yield self._set_up(event.node, node)
+        self._set_up(event.node, node)
 
-    def _set_up(self, number: int, node: Node) -> SetupNode:
+    def _set_up(self, number: int, node: Node) -> None:
         self._setups += 1
         node.state, node.setup_id = SETUP, self._setups
         node.early_ends = 0
         node.given_up.clear()
-        return SetupNode(number, node.cpus, node.setup_id)
+        self.order(d.SetupNode(number, node.cpus, node.setup_id))
 
-    def _node_is_ready(self, event: NodeIsReady, now: float) -> Iterator[Effect]:
+    def node_is_ready(self, event: d.NodeIsReady, now: float) -> None:
         node = self.nodes.get(event.node)
         if node is not None and node.state == SETUP and self.is_of_now(event.node, event.setup_id):
             node.state, node.restart, node.ready_at = READY, False, now
             if not node.initialized:
                 node.initialized = True
-                yield ReportStatus("NodeInitialized", event.node)
-            yield from self._hold(event.node, FAILED, False, "it has been set up anew", now)
+                self.order(d.ReportStatus("NodeInitialized", event.node))
+            self.holds.hold(event.node, FAILED, False, "it has been set up again", now)
 
-    def _node_has_failed(self, event: NodeHasFailed, now: float) -> Iterator[Effect]:
+    def node_has_failed(self, event: d.NodeHasFailed, now: float) -> None:
         if not self.is_of_now(event.node, event.setup_id):
             return
         node = self.nodes.get(event.node)
         self._missed.pop(event.node, None)
         if event.setup and node is not None:
-            self.setup_error = event.error
+            self.stage.setup_error = event.error
         if node is not None and node.state == READY and now - node.ready_at >= STEADY_S:
             node.failures = 0
         if node is not None and event.died and (node.state == READY or node.restart) and node.failures < FAILURES_MAX:
-            yield from self._fail(event.node, node, event.error, now)
+            self._fail(event.node, node, event.error, now)
         else:
-            yield from self._drop_node(event.node, "NodeDisconnected", event.error, now)
+            self.drop_node(event.node, "NodeDisconnected", event.error, now)
 
-    def _fail(self, number: int, node: Node, reason: str, now: float) -> Iterator[Effect]:
+    def _fail(self, number: int, node: Node, reason: str, now: float) -> None:
         """It will say that it has closed this client, which then wants it again."""
         node.state, node.restart, node.failures = FAILING, True, node.failures + 1
-        yield from self._part_from_servers(number, node, reason, now)
+        self._part_from_servers(number, node, reason, now)
         node.servers.clear()
-        yield from self._hold(number, FAILED, True, reason, now)
+        self.holds.hold(number, FAILED, True, reason, now)
         node.holds.pop(SILENT, None)  # it was just heard
 
-    def _node_has_closed(self, event: NodeHasClosed, now: float) -> Iterator[Effect]:
+    def node_has_closed(self, event: d.NodeHasClosed, now: float) -> None:
         if not self.is_of_now(event.node, event.setup_id):
             return
         node = self.nodes.get(event.node)
-        if node is not None and node.restart and event.kept and not self._nodes_told:
-            yield from self._set_up_anew(event.node, node, now)
-        elif node is not None and node.state == FAILING and node.restart:
-            yield from self._want_again(event.node, node, event.reason, now)
+        restarted = node if node is not None and node.restart and not self.stage.nodes_told else None
+        if restarted is not None and event.kept:
+            self._set_up_again(event.node, restarted, now)
+        elif restarted is not None and restarted.state == FAILING:
+            self._want_again(event.node, restarted, event.reason, now)
+        elif restarted is not None and restarted.state == CLOSING and not event.reason:
+            # It has let go of this client before it heard that it is to be set up again.
+            self._part_from_servers(event.node, restarted, "its node was restarted", now)
+            restarted.servers.clear()
+            self._want_again(event.node, restarted, "", now)
+        elif node is not None and node.state == DISABLED:
+            pass  # that was an earlier reservation, of which this client did not know: it was offered again since
         elif node is not None and node.state in (WANTED, SETUP) and not event.reason:
             # It was reserved for this client, which did not get to know it, or not in time.
-            yield from self._want_again(event.node, node, "", now)
+            self._want_again(event.node, node, "", now)
         elif event.node in self._missed:
-            yield from self._offered(self._missed[event.node], now)
+            self.offered(self._missed[event.node], now)
         else:
-            yield from self._drop_node(event.node, "NodeClosed", event.reason or "its node was closed", now)
+            self.drop_node(event.node, "NodeClosed", event.reason or "its node was closed", now)
             if node is not None and node.reconsider:
-                yield Consider(event.node)
+                self.order(d.Consider(event.node))
 
-    def _want_again(self, number: int, node: Node, reason: str, now: float) -> Iterator[Effect]:
+    def _want_again(self, number: int, node: Node, reason: str, now: float) -> None:
         """It has failed, or its reservation has run out, and it is free."""
-        if reason or self.scheduler_lost:
-            yield from self._drop_node(number, "NodeDisconnected", reason or "it failed, and cannot be had again", now)
+        if reason or self.stage.scheduler_lost:
+            self.drop_node(number, "NodeDisconnected", reason or "it failed, and cannot be had again", now)
         else:
-            yield from self._hold(number, SILENT, False, "it is heard again", now)
+            self.holds.hold(number, SILENT, False, "it is heard again", now)
             node.state, node.left, node.setup_id = WANTED, node.cpus, 0
-            yield Want(number, node.cpus)
+            self.order(d.Want(number, node.cpus))
 
-    def _set_up_anew(self, number: int, node: Node, now: float) -> Iterator[Effect]:
-        yield from self._part_from_servers(number, node, "its node was restarted", now)
+    def _set_up_again(self, number: int, node: Node, now: float) -> None:
+        self._part_from_servers(number, node, "its node was restarted", now)
         node.servers.clear()
         node.left = node.cpus
         node.condition = node.condition if node.holds else ""
-        yield self._set_up(number, node)
+        self._set_up(number, node)
 
-    def _part_from_servers(self, number: int, node: Node, reason: str, now: float) -> Iterator[Effect]:
+    def _part_from_servers(self, number: int, node: Node, reason: str, now: float) -> None:
         """They have ended.  Their sessions have the last word: what they sent last may still be on its way."""
         for server in node.servers:
             record = self.servers[server]
-            record.down = record.down or reason
-            self._retire(server)
+            end = record.ending()
+            end.node_says = end.node_says or reason
+            self.places.retire(server)
             record.node = 0
         for server in [s for s, (at, _) in self._unsaid.items() if at == number]:
             del self._unsaid[server]
         for server in [s for s, follower in self._followers.items() if follower.node == number]:
             del self._followers[server]
         for server in node.servers:
-            yield from self._await_end(server, now)
+            self._await_end(server, now)
 
-    def _drop_node(self, number: int, status: str, reason: str, now: float) -> Iterator[Effect]:
+    def drop_node(self, number: int, status: str, reason: str, now: float) -> None:
         node = self.nodes.get(number)
         if node is None:
             return
         if node.holds.keys() & {SILENT, FAILED} and status == "NodeDisconnected":
             status = "NodeAbandoned"  # the other was told
-        yield from self._part_from_servers(number, node, reason or status, now)
+        self._part_from_servers(number, node, reason or status, now)
         del self.nodes[number]
-        for task in [*node.waiting, *node.waiting_io]:
-            yield from self._abandon(task, reason)
-        yield ReportStatus(status, number, reason)
+        self.tasks.abandon_waiting(node, reason)
+        self.order(d.ReportStatus(status, number, reason))
 
-    def _scheduler_lost(self, event: SchedulerLost, now: float) -> Iterator[Effect]:
-        self.scheduler_lost = event.reason
-        yield from self._void_offers(self.scheduler_lost, now)
+    def scheduler_lost(self, event: d.SchedulerLost, now: float) -> None:
+        self.stage.scheduler_lost = event.reason
+        self._void_offers(event.reason, now)
 
-    def _turn_begun(self, event: TurnBegun, now: float) -> Iterator[Effect]:
+    def turn_begun(self, event: d.TurnBegun, now: float) -> None:
         for number, node in self.nodes.items():
             if node.state == WANTED:
-                self._missed[number] = Offered(node.info, node.cpus)
-        yield from self._void_offers("the scheduler was started again, and offers it anew if it is there", now)
+                self._missed[number] = d.Offered(node.info, node.cpus)
+        self._void_offers("the scheduler was started again, and offers it again if it is there", now)
 
-    def _void_offers(self, reason: str, now: float) -> Iterator[Effect]:
+    def _void_offers(self, reason: str, now: float) -> None:
         for number in [n for n, node in self.nodes.items() if node.state in (WANTED, DISABLED)]:
-            yield from self._drop_node(number, "NodeDisconnected", reason, now)
+            self.drop_node(number, "NodeDisconnected", reason, now)
+
+    def close_nodes(self, now: float) -> None:
+        """The client is being closed, and no task is waited for any more."""
+        self._missed.clear()
+        for number, node in list(self.nodes.items()):
+            if node.state in (WANTED, DISABLED):
+                del self.nodes[number]  # the scheduler releases it when this client leaves
+                continue
+            if SILENT in node.holds:
+                self.give_node_up(number, node, "nothing is heard of it", now)
+                continue
+            node.state, node.restart = CLOSING, False
+            for server in node.servers:
+                self.places.retire(server)
+            # What CPU tasks there are is not waited for; I/O tasks get their grace in any case.
+            self.order(d.CloseNode(number, True, setup_id=node.setup_id))
 
     # -- servers
 
-    def _server_is_up(self, event: ServerIsUp, now: float) -> Iterator[Effect]:
+    def server_is_up(self, event: d.ServerIsUp, now: float) -> None:
         node = self.nodes.get(event.node)
         if node is None or node.state != READY or event.server in self.servers:
             return
@@ -248,160 +280,186 @@ class Membership(Placing):
             return
         server = self.servers[event.server] = Server(event.node, event.addr, event.port, event.index)
         node.servers[event.server] = None
-        self._weigh(event.node, node)
-        yield ReportStatus("ServerDiscovered", event.server)
+        self.places.weigh(event.node, node)
+        self.order(d.ReportStatus("ServerDiscovered", event.server))
         if not self.disable_servers:
-            server.opened = True
-            yield OpenServer(event.server)
+            self.open_server(event.server, server)
 
-    def _server_is_ready(self, event: ServerIsReady, now: float) -> Iterator[Effect]:
+    def open_server(self, number: int, server: Server) -> None:
+        """It may begin."""
+        server.state = OPENING
+        self.order(d.OpenServer(number))
+
+    def server_is_ready(self, event: d.ServerIsReady, now: float) -> None:
         server = self.servers.get(event.server)
         if server is None or server.state != OPENING:
             return
-        server.state, self.setup_error = PAUSED, ""
+        server.state, self.stage.setup_error = PAUSED, ""
         self.nodes[server.node].early_ends = 0
-        yield ReportStatus("ServerInitialized", event.server)
-        yield from self._settle(event.server, now)
+        self.order(d.ReportStatus("ServerInitialized", event.server))
+        self.holds.settle(event.server, now)
 
-    def _give_node_up(self, number: int, node: Node, reason: str, now: float) -> Iterator[Effect]:
+    def give_node_up(self, number: int, node: Node, reason: str, now: float) -> None:
         servers = list(node.servers)
         for server in servers:
             record = self.servers[server]
             record.holds[SILENT] = reason
-            record.down = record.gone = f"its node was given up: {reason}"
-        self._parting[number] = Offered(node.info, node.cpus)
-        yield from self._drop_node(number, "NodeAbandoned", reason, now)
+            end = record.ending()
+            end.node_says = end.session_says = f"its node was given up: {reason}"
+        self._parting[number] = d.Offered(node.info, node.cpus)
+        self.drop_node(number, "NodeAbandoned", reason, now)
         for process in [*servers, number]:
-            yield Dismiss(process, "it was silent, and given up")
+            self.order(d.Dismiss(process, "it was silent, and given up"))
 
-    def _hold(self, number: int, why: str, held: bool, reason: str, now: float) -> Iterator[Effect]:
-        """Give a node or server nothing more because of `why`; or, because of that, hold it back no longer."""
-        raise NotImplementedError
-
-    def _settle(self, number: int, now: float) -> Iterator[Effect]:
-        """A ready server is open to tasks while nothing holds it, or its node, back."""
-        raise NotImplementedError
-
-    def _server_is_leaving(self, event: ServerIsLeaving, now: float) -> Iterator[Effect]:
+    def server_is_leaving(self, event: d.ServerIsLeaving, now: float) -> None:
         if (server := self.servers.get(event.server)) is not None:
-            server.leaving = True
-            self._retire(event.server)
-        yield from ()
+            server.ending().leaving = True
+            self.places.retire(event.server)
 
-    def _server_setup_failed(self, event: ServerSetupFailed, now: float) -> Iterator[Effect]:
+    def server_setup_failed(self, event: d.ServerSetupFailed, now: float) -> None:
         server = self.servers.get(event.server)
         if server is not None:
-            server.down = self.setup_error = event.error or "server_setup failed"
-            server.useless = True
-            yield from self._end_server(event.server, now)
+            end = server.ending()
+            end.node_says = self.stage.setup_error = event.error or "server_setup failed"
+            end.useless = True
+            self.end_server(event.server, now)
 
-    def _server_is_down(self, event: ServerIsDown, now: float) -> Iterator[Effect]:
+    def server_is_down(self, event: d.ServerIsDown, now: float) -> None:
         for ending, follower in list(self._followers.items()):
             if follower.server == event.server:  # it has had that address, too: the session with the other is long over
-                yield from self._end_server(ending, now)
+                self.end_server(ending, now)
         server = self.servers.get(event.server)
         if server is not None:
-            server.down, server.asked = event.reason or "it ended", event.asked
-            server.reported, server.restarts = True, event.restarts
+            end = server.ending()
+            end.node_says, end.asked, end.successor = event.reason or "it ended", event.asked, event.restarts
             node = self.nodes.get(server.node)
             if node is not None and node.state == READY and not (event.restarts or event.asked):
                 node.restart = True  # it is about to say that it has failed
-            elif node is not None and (server.ended_early or (server.opened and server.state == OPENING)):
-                self._count_early_end(node, server)
-            yield from self._await_end(event.server, now)
+            elif node is not None and (end.early or server.state == OPENING):
+                self._count_early_end(node, server.index, end)
+            self._await_end(event.server, now)
             return
         at, counts = self._unsaid.pop(event.server, (0, False))
         if (node := self.nodes.get(at)) is not None:
             node.left += event.restarts - counts
-            yield from self._abandon_at(node, event.reason)
+            self._abandon_at(node, event.reason)
 
-    def _count_early_end(self, node: Node, server: Server) -> None:
-        """It ended before it was ready, most likely by what server_setup did.  The next in its place is not up yet."""
+    def _count_early_end(self, node: Node, index: int, end: End) -> None:
+        """A server ended before it was ready, most likely by what server_setup did.  The next one is not up yet."""
         node.early_ends += 1
         if node.early_ends >= EARLY_ENDS_MAX:
-            self.setup_error = f"a server ended before it was ready: {server.down}"
-            server.restarts = False
-            node.given_up.add(server.index)
+            self.stage.setup_error = f"a server ended before it was ready: {end.node_says}"
+            end.successor = False
+            node.given_up.add(index)
 
-    def _process_lost(self, event: ProcessLost, now: float) -> Iterator[Effect]:
+    def process_lost(self, event: d.ProcessLost, now: float) -> None:
         node, offer = self.nodes.get(event.process), self._parting.pop(event.process, None)
         if node is not None:
             if node.state not in (DISABLED, CLOSING) or node.restart:
-                offer = Offered(node.info, node.cpus)
+                offer = d.Offered(node.info, node.cpus)
             reason = f"its node is gone: {event.reason}"
-            yield from self._drop_node(event.process, "NodeDisconnected", reason, now)
-        if offer is not None and offer.cpus and not (self._nodes_told or self.scheduler_lost):
+            self.drop_node(event.process, "NodeDisconnected", reason, now)
+        if offer is not None and offer.cpus and not (self.stage.nodes_told or self.stage.scheduler_lost):
             # It may be there, and have let go of this client; only its scheduler knows.
             self._missed[event.process] = offer
-            yield Want(event.process, offer.cpus)
+            self.order(d.Want(event.process, offer.cpus))
         server = self.servers.get(event.process)
         if server is not None:
-            server.gone = event.reason or "it ended"
-            yield from self._await_end(event.process, now)
+            server.ending().session_says = event.reason or "it ended"
+            self._await_end(event.process, now)
 
-    def _await_end(self, number: int, now: float) -> Iterator[Effect]:
+    def _await_end(self, number: int, now: float) -> None:
         """Its node and its session both have a word to say; what it sent last may still be on its way."""
         server = self.servers[number]
-        server.ended_early = server.opened and server.state == OPENING
-        self._retire(number)
-        if server.down and server.gone:
-            yield from self._end_server(number, now)
-        elif server.end_by is None:
-            server.end_by = now + END_WAIT_S
+        end = server.ending()
+        end.early = server.state == OPENING
+        self.places.retire(number)
+        if end.node_says and end.session_says:
+            self.end_server(number, now)
+        elif end.by_s is None:
+            end.by_s = now + END_WAIT_S
             self._ending[number] = None
 
-    def _end_server(self, number: int, now: float) -> Iterator[Effect]:
-        self._retire(number)
+    def end_server(self, number: int, now: float) -> None:
+        """It is no more, whoever has said so, or is given up."""
+        self.places.retire(number)
         self._ending.pop(number, None)
-        self._ahead.pop(number, None)
-        server = self.servers.pop(number)
-        why = server.down or server.gone
+        server = self.servers[number]
+        end = server.ending()
+        why = end.node_says or end.session_says
         reason = f"its server {server.addr}:{server.port} ended: {why}"
-        # Only then is the word of what had begun complete.
-        certain = bool(server.down and server.gone) and SILENT not in server.holds
-        back = []
-        for position, task in enumerate([*server.cpu, *server.io]):
-            record = self.tasks[task]
-            if record.want_server or self._nodes_told or record.timed_out:
-                yield from self._abandon(task, reason)
-            elif 0 < position < len(server.cpu) and certain and not record.started:
-                back.append(task)
-            elif record.retries:
-                record.retries -= 1
-                record.started = False
-                back.append(task)
-                yield ReportRetried(task, reason)
-            else:
-                yield from self._abandon(task, reason)
-        for task in [*server.waiting, *server.waiting_io]:
-            yield from self._abandon(task, reason)
-        if server.asked:
-            status = "ServerClosed"
-        elif SILENT in server.holds:
-            status = "ServerAbandoned"
-        else:
-            status = "ServerClosed" if self.closing else "ServerDisconnected"
-        yield ReportStatus(status, number, why)
-        yield from self._put_back(back, reason, now)
+        back = self.tasks.server_has_ended(number, server, reason)
+        del self.servers[number]
+        self.order(d.ReportStatus(self._status_of(server, end), number, why))
+        self.tasks.put_back(back, reason, now)
         node = self.nodes.get(server.node)
         if node is not None:
             node.servers.pop(number, None)
-            self._weigh(server.node, node)
-            counts = server.restarts if server.reported else not server.useless
-            if not server.reported:
+            self.places.weigh(server.node, node)
+            counts = not end.useless if end.successor is None else end.successor
+            if end.successor is None:
                 self._unsaid[number] = server.node, counts
-                if not (server.useless or server.leaving):  # its process may be there, and hang
-                    yield CloseServer(server.node, number, True, server.replace)
+                if not (end.useless or end.leaving):  # its process may be there, and hang
+                    self.order(d.CloseServer(server.node, number, True, end.replace))
             if not counts:
                 node.left -= 1
-                yield from self._abandon_at(node, why)
+                self._abandon_at(node, why)
         if (follower := self._followers.pop(number, None)) is not None:
-            yield from self._server_is_up(follower, now)
+            self.server_is_up(follower, now)
 
-    def _abandon_at(self, node: Node, reason: str) -> Iterator[Effect]:
+    def _status_of(self, server: Server, end: End) -> str:
+        if end.asked:
+            return "ServerClosed"
+        if SILENT in server.holds:
+            return "ServerAbandoned"
+        return "ServerClosed" if self.stage.closing else "ServerDisconnected"
+
+    def _abandon_at(self, node: Node, reason: str) -> None:
         """What waits for the servers of a node that has none, and gets none."""
         if not node.has_servers:
-            for task in [*node.waiting, *node.waiting_io]:
-                yield from self._abandon(task, f"no server is left at that node: {reason}")
-            node.waiting.clear()
-            node.waiting_io.clear()
+            self.tasks.abandon_waiting(node, f"no server is left at that node: {reason}")
+
+    # -- time
+
+    def next_deadline(self) -> float | None:
+        """When it next wants to hear that time has passed."""
+        for number in self._ending:
+            return self.servers[number].ending().by_s
+        return None
+
+    def time_passed(self, now: float) -> None:
+        for number in list(self._ending):
+            by_s = self.servers[number].ending().by_s
+            if by_s is None or by_s > now:
+                break
+            self.end_server(number, now)
+
+    def spoken_of(self) -> set[int]:
+        """The nodes and servers that effects may be about."""
+        followers = (follower.server for follower in self._followers.values())
+        return {*self.nodes, *self._missed, *self._parting, *self.servers, *followers}
+
+    def check(self) -> None:
+        """The invariants; for tests and simulation."""
+        idle = 0
+        for number, server in self.servers.items():
+            node = self.nodes.get(server.node)
+            if server.state == OPEN:
+                assert node is not None, f"server {number} is open without a node"
+                assert number in node.servers
+                assert (number in node.idle) == (not server.cpu), f"server {number} is wrongly idle or busy"
+                assert not server.io_queue, "an open server takes every I/O task"
+                assert server.cpu or not server.queue, f"server {number} is idle while tasks wait for it"
+                assert not server.holds and not node.holds, f"server {number} is open and held back"
+            elif node is not None:
+                held = server.holds or node.holds
+                assert held or server.state != PAUSED, f"server {number} is paused and nothing holds it back"
+                assert number not in node.idle, f"server {number} is {server.state} and idle"
+        for number, node in self.nodes.items():
+            assert 0 <= node.left <= node.cpus, f"node {number} has {node.left} of {node.cpus} servers left"
+            assert not (node.idle and node.queue), f"tasks wait at node {number} beside idle servers"
+            idle += len(node.idle)
+        assert idle == self.places.idle
+        for ending, follower in self._followers.items():
+            assert ending in self._ending, f"server {follower.server} waits for the end of one that has ended"
+            assert follower.server not in self.servers, f"server {follower.server} is known before its time"

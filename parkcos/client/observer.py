@@ -10,7 +10,7 @@ from parkcos.kernel import Outcome
 from parkcos.net.payload import Buffer
 
 if TYPE_CHECKING:
-    from parkcos.client.rtasks import Submission
+    from parkcos.client.submission import Submission
 
 
 class Observer(Protocol):

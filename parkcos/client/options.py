@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from parkcos.client import mapping
 from parkcos.client.stream import Results
+from parkcos.client.submission import Submission
 from parkcos.errors import UsageError
 from parkcos.kernel import Completion, Task
 from parkcos.net.location import Location
@@ -27,6 +28,12 @@ class TaskLimits:
     retries: int = 0
     name: str = ""
     retry_on: tuple[type[BaseException], ...] = ()
+
+    def apply_to(self, submission: Submission) -> None:
+        """Set what they say."""
+        submission.name = self.name or submission.name
+        submission.timeout_s, submission.retries = self.timeout_s, self.retries
+        submission.retry_on, submission.judged = self.retry_on, bool(self.retry_on)
 
 
 def checked(timeout_s: float | None, retries: int, name: str, retry_on: Errors) -> TaskLimits:

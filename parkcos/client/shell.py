@@ -21,10 +21,10 @@ from parkcos.client.components import with_setup_call
 from parkcos.client.dispatch import Dispatch
 from parkcos.client.forwarded import Forwarded
 from parkcos.client.observer import Observer
-from parkcos.client.placing import OPEN
-from parkcos.client.rtasks import Submission
+from parkcos.client.records import OPEN
 from parkcos.client.side import ClientSide
 from parkcos.client.status import NodeAvailInfo, Status, Statuses, TaskInfo
+from parkcos.client.submission import Submission
 from parkcos.cluster import messages as m
 from parkcos.cluster.shipping import Definition, Shipper
 from parkcos.cluster.timer import DeadlineTimer
@@ -219,7 +219,6 @@ class ClientShell:
         self._side.box.send(effect.server, "server", m.RecallTask(self._id, effect.task))
 
     def _end_task(self, effect: d.EndTask) -> None:
-        self._submissions[effect.task].retries = 0  # whatever it ends with
         self._side.box.send(effect.server, "server", m.EndTask(self._id, effect.task))
 
     def _report_started(self, effect: d.ReportStarted) -> None:
@@ -229,7 +228,7 @@ class ClientShell:
             rtask: RemoteTask = submission.rtask
             submission.rtask.runs_at(location, effect.server, effect.remote_id)
         else:
-            kind = RetriedTask if submission.retries else RemoteTask
+            kind = RetriedTask if submission.retries else RemoteTask  # else it cannot run again
             rtask = kind(self._network, location, effect.server, effect.remote_id, submission.name)
         rtask._watched = True
         submission.rtask = rtask
@@ -259,29 +258,20 @@ class ClientShell:
 
     def _report_retried(self, effect: d.ReportRetried) -> None:
         submission = self._submissions[effect.task]
-        submission.retries -= 1
         logger.warning("%s: %s is run anew: %s", self.name, submission.name, effect.reason)
-
-    def _run_again(self, submission: Submission, outcome: Outcome) -> bool:
-        """Kernel thread: it raised what its options name.  Returns: whether it is run anew."""
-        if not isinstance(outcome.exception, submission.retry_on) or not submission.retries or self._machine.closing:
-            return False
-        submission.retries -= 1
-        logger.warning("%s: %s is run anew: it raised %r", self.name, submission.name, outcome.exception)
-        number = self._numbers()
-        self._submissions[number] = submission
-        limits = submission.timeout_s, submission.retries
-        self._handle(d.Submitted(number, submission.io, *submission.where, *limits))
-        return True
 
     def _end(self, number: int, kind: str, form: int, payload: Buffer) -> None:
         """Kernel thread: open a task's result, and tell those who wait for it."""
-        submission = self._submissions.pop(number, None)
-        if submission is not None and submission.rtask is not None:
-            where = str(submission.rtask.location)
-            outcome = outcomes.unpack(kind, form, payload, where)
-            if not submission.retry_on or not self._run_again(submission, outcome):
-                self._finish(submission, outcome)
+        submission = self._submissions.get(number)
+        if submission is None or submission.rtask is None:
+            return
+        outcome = outcomes.unpack(kind, form, payload, str(submission.rtask.location))
+        if number in self._machine.queue.unjudged:
+            again = isinstance(outcome.exception, submission.retry_on)
+            self._handle(d.Judged(number, f"it raised {outcome.exception!r}" if again else ""))
+        if self._submissions.get(number) is submission and number not in self._machine.tasks:
+            del self._submissions[number]
+            self._finish(submission, outcome)
 
     def _finish(self, submission: Submission, outcome: Outcome) -> None:
         rtask = submission.rtask
@@ -305,7 +295,7 @@ class ClientShell:
     def _look_for_servers(self) -> None:
         """Their number may have changed: tell the tasks that wait for some.  With the lock."""
         count, machine = len(self._open_servers), self._machine
-        why_none = "it is being closed" if machine.closing else machine.none_comes()
+        why_none = "it is being closed" if machine.stage.closing else machine.none_comes()
         for completion, wanted in list(self._server_waits.items()):
             if count >= wanted:
                 completion.set_result(count)
@@ -386,7 +376,7 @@ class ClientShell:
 
     def _forget_the_gone(self) -> None:
         """Drop what is remembered of nodes and servers that are not spoken of any more.  With the lock."""
-        present = self._machine.spoken_of()
+        present = self._machine.members.spoken_of()
         tables: tuple[dict[int, Any], ...] = (
             self._infos,
             self._avail,

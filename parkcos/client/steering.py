@@ -14,7 +14,7 @@ from typing import Any
 from parkcos.client import dispatch_events as d
 from parkcos.client.allocate import NodeAllocate, allocations
 from parkcos.client.incoming import Incoming
-from parkcos.client.placing import DISABLED
+from parkcos.client.records import DISABLED
 from parkcos.client.shell import NEW, RUNNING
 from parkcos.cluster import messages as m
 from parkcos.errors import ConfigError, ScheduleError, UsageError
@@ -106,8 +106,8 @@ class Steering(Incoming):
         """
         with self._lock:
             number = self._server_at("enable_server", location)
-            opened = self._machine.servers[number].opened
-        if opened:
+            disabled = self._machine.servers[number].state == DISABLED
+        if not disabled:
             raise ScheduleError(f"enable_server({location!r}): it is enabled already")
         self._set_setup_call(number, "server_setup", self._server_setup, setup_args)
         self._handle(d.EnableAsked(number))
@@ -121,7 +121,7 @@ class Steering(Incoming):
         Raises: ScheduleError.
         """
         if where is None and self._state is NEW:
-            self._machine.abandon_zombies = bool(flag)
+            self._machine.controls.abandon_zombies = bool(flag)
             return
         number = 0 if where is None else self._node_at("abandon_zombie", where)
         self._handle(d.AbandonAsked(number, bool(flag)))

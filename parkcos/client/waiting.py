@@ -35,7 +35,7 @@ class Waiting(ClientShell):
                 if other._is_left():
                     logger.warning("%s gives way to it: its task has ended, and it runs nothing", other.name)
                     self._kernel.post(other._begin_close, False)
-        elif self._state is RUNNING and not self._ready_servers and not machine.closing:
+        elif self._state is RUNNING and not self._ready_servers and not machine.stage.closing:
             if machine.nodes:
                 which = "a node" if len(machine.nodes) == 1 else f"{len(machine.nodes)} nodes"
                 _, why = self._held_back()
@@ -56,13 +56,13 @@ class Waiting(ClientShell):
                     f"Seen, but not usable: {seen}" if seen else "None was seen on the network",
                     f". Named, but not reached: {missing}" if missing else "",
                 )
-        elif self._state is RUNNING and not machine.closing and (held := self._held_back())[1]:
+        elif self._state is RUNNING and not machine.stage.closing and (held := self._held_back())[1]:
             waiting = "a task waits" if held[0] == 1 else f"{held[0]} tasks wait"
             logger.warning("%s: %s for what is given none: %s", self.name, waiting, held[1])
         elif self._state is RUNNING and self._server_waits:
             wanted = max(self._server_waits.values(), default=0)
             logger.warning("%s waits for %d servers: %d are ready", self.name, wanted, len(self._open_servers))
-        elif machine.closing and self._state is RUNNING:
+        elif machine.stage.closing and self._state is RUNNING:
             tasks, nodes = len(machine.tasks), len(machine.nodes)
             logger.warning("%s is closing: waits for %d tasks and %d nodes", self.name, tasks, nodes)
         self._say(client)
@@ -70,7 +70,7 @@ class Waiting(ClientShell):
     def _held_back(self) -> tuple[int, str]:
         """How many tasks wait for nodes and servers that are given none, and which these are and why."""
         with self._lock:
-            count, why = self._machine.held_back()
+            count, why = self._machine.holds.held_back()
             names = {number: shown(info) for number, info in self._infos.items()}
         named = (f"{names.get(n) or f'the server at {self._locations.get(n)}'}: {reason}" for n, reason in why.items())
         return count, "; ".join(named)
@@ -79,7 +79,7 @@ class Waiting(ClientShell):
         """Nobody will close it, as it seems: its task has ended without, and it runs nothing."""
         owner, machine = self._owner, self._machine
         left = owner is not None and not owner.is_alive() and not self._in_block
-        return left and self._state is RUNNING and not machine.tasks and not machine.closing
+        return left and self._state is RUNNING and not machine.tasks and not machine.stage.closing
 
     def _before(self) -> list[Any]:
         """The clients of this program that have the nodes this one waits for."""
@@ -95,7 +95,7 @@ class Waiting(ClientShell):
             text += f" ({queued.holder} has had the nodes for {_in_words(held_s)}; {who})"
         for other in self._before():
             text += f", behind {other.name} of this very program"
-            if other._machine.closing:
+            if other._machine.stage.closing:
                 text += ", which is being closed"
             elif other._owner is not None and not other._owner.is_alive():
                 text += f", which {other._owner.name} has scheduled and not closed; write: with client: ..."

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import parkcos
-from parkcos.client.placing import OPEN
+from parkcos.client.records import OPEN
 from parkcos.client.side import ClientSide
 from parkcos.client.status import Statuses
 from parkcos.compat import alias

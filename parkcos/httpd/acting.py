@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from parkcos.client import dispatch_events as d
 from parkcos.client.client import Client
-from parkcos.client.placing import CLOSING, DISABLED, ENDING, OPENING, WANTED
+from parkcos.client.records import CLOSING, DISABLED, ENDING, OPENING, WANTED
 from parkcos.client.shell import RUNNING
 from parkcos.errors import ParkcosError
 
@@ -52,7 +52,7 @@ class ClientActions:
                 raise Refused(f"{what}: the server {name} has ended; a node's next server has another name here")
             if server.state == ENDING and (what in ("suspend", "resume") or not terminate):
                 raise Refused(f"{what}: the server {name} is being closed already; with terminate it ends at once")
-            if server.state == OPENING and what == "resume":
+            if server.state in (DISABLED, OPENING) and what == "resume":
                 raise Refused(f"{what}: the server {name} is still being set up")
             if what in ("suspend", "resume"):
                 client._handle(d.SuspendAsked(number, what == "suspend"))
@@ -60,9 +60,9 @@ class ClientActions:
                 client._handle(d.CloseServerAsked(number, terminate, what == "restart"))
 
     def terminate(self, tasks: Iterable[int]) -> list[int]:
-        """End these tasks, wherever they are, if need be with their server; those that wait for one are withdrawn.
+        """End these tasks, wherever they are, if need be with their server; those that wait for one are dropped.
 
-        Returns: those that it cannot be asked for, because they have ended or are on their way to a server.
+        Returns: those that have ended.
         """
         self._must_run("terminate", "tasks")
         client = self._client
@@ -71,14 +71,9 @@ class ClientActions:
             missed = wanted.copy()
             for number, submission in list(client._submissions.items()):
                 asked = wanted.intersection(submission.numbers())
-                record = client._machine.tasks.get(number)
-                if not asked or record is None or (record.server and not record.started):
-                    continue
-                missed -= asked
-                if record.started:
-                    client._handle(d.EndTaskAsked(number))
-                else:
-                    client._handle(d.Withdrawn(number, "it was terminated from the dashboard before it began"))
+                if asked and number in client._machine.tasks:
+                    missed -= asked
+                    client._handle(d.CancelAsked(number, "it was terminated from the dashboard"))
         return sorted(missed)
 
     def _must_run(self, what: str, name: str) -> None:

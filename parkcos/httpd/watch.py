@@ -9,12 +9,24 @@ from typing import Any, ClassVar, TypeVar
 
 from parkcos.client import dispatch_events as d
 from parkcos.client.client import Client
-from parkcos.client.controls import SHORT, SUSPENDED
 from parkcos.client.mapping import outcomes_of
-from parkcos.client.membership import SILENT
-from parkcos.client.placing import CLOSING, DISABLED, ENDING, OPEN, OPENING, PAUSED, SETUP, WANTED, Node, Server
-from parkcos.client.rtasks import Submission
+from parkcos.client.records import (
+    CLOSING,
+    DISABLED,
+    ENDING,
+    OPEN,
+    OPENING,
+    PAUSED,
+    SETUP,
+    SHORT,
+    SILENT,
+    SUSPENDED,
+    WANTED,
+    Node,
+    Server,
+)
 from parkcos.client.shell import CLOSED, RUNNING, WAITING
+from parkcos.client.submission import Submission
 from parkcos.cluster import messages as m
 from parkcos.errors import TaskAbandoned, TaskTimeout
 from parkcos.httpd import records as r
@@ -28,9 +40,9 @@ logger = logging.getLogger("parkcos")
 
 F = TypeVar("F", bound=Callable[..., None])
 
-_QUIET = frozenset({d.Submitted, d.Withdrawn, d.Started, d.Refused, d.Ended, d.Recalled, d.TimePassed})
+_QUIET = frozenset({d.Submitted, d.CancelAsked, d.Started, d.Refused, d.Ended, d.Judged, d.Recalled, d.TimePassed})
 """Events that change no node and no server, but by what they order."""
-_TAKES_BACK = (d.Withdrawn, d.Recalled, d.CloseServerAsked, d.CloseNodeAsked)
+_TAKES_BACK = (d.CancelAsked, d.Recalled, d.CloseServerAsked, d.CloseNodeAsked)
 """What ends tasks that have not begun because the program, or somebody at a dashboard, asked for something."""
 _SUBJECTS = ("node", "server", "process", "number", "subject")
 """What events and effects call the node or server that they are about."""
@@ -81,7 +93,6 @@ class ClientWatch:
         self._lost: set[int] = set()
         self._servers_to_end: set[int] = set()
         """The servers that were asked to end with their tasks."""
-        self._tasks_to_end: set[int] = set()
         self._next_call = CALLS_FROM
         self._left = False
         """The client has been closed."""
@@ -96,8 +107,7 @@ class ClientWatch:
                 if node.state not in (WANTED, DISABLED):
                     self._is_late_for(number, node.info)
             for number, submission in list(client._submissions.items()):
-                submission.shown_as, submission.more_shown_as = 0, range(0)  # as an earlier dashboard knew it
-                self._begin(number, submission)
+                self._begin(submission)
                 task = client._machine.tasks.get(number)
                 if task is not None and task.started:
                     self._report_started(d.ReportStarted(number, task.server), None)
@@ -134,10 +144,10 @@ class ClientWatch:
         reason = ""
         queue = []
         if state is RUNNING:
-            if client._machine.closing:
+            if client._machine.stage.closing:
                 reason = "it is being closed"
-            elif client._machine.scheduler_lost:
-                reason = client._machine.scheduler_lost
+            elif client._machine.stage.scheduler_lost:
+                reason = client._machine.stage.scheduler_lost
             elif not client._scheduler:
                 reason = "the scheduler is gone; it is waited for"
         elif state is WAITING:
@@ -172,14 +182,12 @@ class ClientWatch:
     def handled(self, event: d.Event, effects: Sequence[d.Effect]) -> None:
         """Under the client's lock; the orders are not yet executed."""
         match event:
-            case d.EndTaskAsked(number):
-                self._tasks_to_end.add(self.client._submissions[number].shown_as)
             case d.CloseServerAsked(server, terminate=True):
                 self._servers_to_end.add(server)
             case d.CloseNodeAsked(node, terminate=True):
                 self._servers_to_end.update(self._servers_of.get(node, ()))
         if type(event) is d.Submitted:
-            self._begin(event.task, self.client._submissions.get(event.task))
+            self._begin(self.client._submissions[event.task.number])
         touched: dict[int, None] = {}
         for effect in effects:
             if (tell := self._REPORTS.get(type(effect))) is not None:
@@ -198,12 +206,9 @@ class ClientWatch:
     @_harmless
     def ended(self, submission: Submission, outcome: Outcome) -> None:
         """Kernel thread."""
-        task, rtask = submission.shown_as, submission.rtask
-        if not task:
-            return
+        task, rtask = submission.number, submission.rtask
         server = rtask.incarnation if rtask is not None else 0
-        asked = task in self._tasks_to_end or server in self._servers_to_end
-        self._tasks_to_end.discard(task)
+        asked = bool(submission.cancelled) or server in self._servers_to_end
         if not submission.calls:
             self._task_ended(task, outcome, asked)
             return
@@ -241,14 +246,7 @@ class ClientWatch:
 
     # -- tasks
 
-    def _begin(self, number: int, submission: Submission | None) -> None:
-        if submission is None:
-            return
-        if submission.shown_as:
-            reason = "it raised what its options name, and is run anew"
-            self.board.tell(*[r.TaskRequeued(each, reason) for each in submission.numbers()])
-            return
-        submission.shown_as = number
+    def _begin(self, submission: Submission) -> None:
         more = max(0, len(submission.calls) - 1)
         submission.more_shown_as = range(self._next_call, self._next_call + more)
         self._next_call += more
@@ -275,8 +273,7 @@ class ClientWatch:
         with self.client._lock:
             submissions = list(self.client._submissions.values())
         for submission in submissions:
-            if submission.shown_as:
-                self._describe_args(submission)
+            self._describe_args(submission)
 
     def _started(self, number: int, server: int, submission: Submission) -> r.TaskStarted:
         record = self.client._machine.servers.get(server)
@@ -285,7 +282,7 @@ class ClientWatch:
 
     def _report_started(self, effect: d.ReportStarted, event: Any) -> None:
         submission = self.client._submissions[effect.task]
-        self.board.tell(self._started(submission.shown_as, effect.server, submission))
+        self.board.tell(self._started(effect.task, effect.server, submission))
 
     def _report_refused(self, effect: d.ReportRefused, event: Any) -> None:
         submission = self.client._submissions[effect.task]
@@ -297,7 +294,7 @@ class ClientWatch:
         if submission.completion is None and submission.rtask is not None:
             return  # `ended` follows
         asked = isinstance(event, _TAKES_BACK) or (isinstance(event, d.NodeHasClosed) and not event.reason)
-        asked = asked or self.client._machine.closing
+        asked = asked or self.client._machine.stage.closing
         state = "timed_out" if effect.timed_out else "cancelled" if asked else "lost"
         self.board.tell(*[r.TaskEnded(each, state, effect.reason) for each in submission.numbers()])
 
@@ -355,7 +352,8 @@ class ClientWatch:
                 name = f"{self._nodes[server.node].name}/{index}" if server.node in self._nodes else str(index)
                 yield r.ServerSeen(number, server.node, name, server.addr, server.port)
             holds = {*server.holds, *(machine.nodes[server.node].holds if server.node in machine.nodes else ())}
-            yield r.ServerChanged(number, _server_state(server, holds), self._why.get(number, "") or server.down)
+            why = self._why.get(number, "") or (server.end.node_says if server.end is not None else "")
+            yield r.ServerChanged(number, _server_state(server, holds), why)
         elif number in self._servers:
             node = self._servers.pop(number)
             self._servers_of.get(node, {}).pop(number, None)
@@ -391,7 +389,7 @@ def _node_state(node: Node) -> str:
 def _server_state(server: Server, holds: set[str]) -> str:
     if SILENT in holds:
         return "silent"
-    return {OPENING: "setup", OPEN: "running", PAUSED: "suspended", ENDING: "closing"}[server.state]
+    return {DISABLED: "setup", OPENING: "setup", OPEN: "running", PAUSED: "suspended", ENDING: "closing"}[server.state]
 
 
 def _last_line(text: str) -> str:

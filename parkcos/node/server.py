@@ -117,7 +117,7 @@ class Server:
             case m.RecallTask():
                 self.handle(ex.Recalled(message.task))
             case m.EndTask():
-                if message.task in self.tasks:
+                if message.task in self.tasks or message.task in self.asked:  # or on its way to the kernel thread
                     self.to_end.add(message.task)
                     self.handle(ex.EndAsked(message.task))
             case m.OpenServer():
@@ -244,6 +244,11 @@ class Server:
     def _start(self, number: int) -> None:
         message, form, payload = self.asked.pop(number)
         client = self.config.client
+        if number in self.to_end:
+            self.to_end.discard(number)
+            self.to_client(m.TaskRefused(client, number, f"{message.name} was to end before it had begun"))
+            self.handle(ex.Ended(number))
+            return
         try:
             fn, args, kwargs = loads(form, payload)
             task = self.kernel.spawn(fn, *args, **kwargs)

@@ -128,7 +128,8 @@ class NodeMachine:
     idled: int = 0
     """The client that was last closed because none of its tasks ran, if no other came since."""
     lost: int = 0
-    """The client that was last closed because nothing was heard of it any more, if no other came since."""
+    """The client that was last closed because nothing was heard of it any more, or because it did not set the node up
+    in time, if no other came since: it may be in want of the node, and not know that it is free."""
     idle_max_s: float = 0.0
     """The client is closed when none of its tasks has run for so long; 0: it is not."""
     stopping: bool = False
@@ -302,12 +303,13 @@ class NodeMachine:
             self.phase, self.keep, self.why, self.setup_by = RESERVED, False, "", now + SETUP_WAIT_S
             yield ToClient(process, m.NodeClosed(client, kept=True, setup_id=setup_id))
             return
+        expired = self.phase == RESERVED and self.setup_by is not None and self.setup_by <= now
         if self.setups:
             self.clients_served += 1
             self.stopping = self.stopping or self.clients_served == self.serve
         self.phase, self.client, self.client_process, self.setup_by, self.why = FREE, 0, 0, None, ""
         self.setups, self.keep, self.idle_max_s = 0, False, 0.0
-        self.lost = client if self.client_lost else 0
+        self.lost = client if self.client_lost or expired else 0
         self.servers.clear()
         if not self.client_lost:
             yield ToClient(process, m.NodeClosed(client, why, setup_id=setup_id))

@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from parkcos.client import dispatch_events as d
 from parkcos.client.dispatch import Dispatch
 from parkcos.client.dispatch_events import (
     Ended,
@@ -20,8 +21,8 @@ from parkcos.client.dispatch_events import (
     ServerIsReady,
     ServerIsUp,
     Started,
-    Submitted,
 )
+from parkcos.client.records import Task
 from parkcos.cluster import messages as m
 
 N, M = 1000, 2000  # nodes; their servers are N + 1, ...
@@ -29,6 +30,13 @@ N, M = 1000, 2000  # nodes; their servers are N + 1, ...
 
 def info(node: int) -> m.NodeInfo:
     return m.NodeInfo(node, f"n{node}", "10.0.0.1", 9706, 8, "Linux", "3.11", "0")
+
+
+def submitted(
+    task: int, io: bool = False, server: int = 0, node: int = 0, timeout_s: float = 0.0, retries: int = 0, **more: Any
+) -> d.Submitted:
+    """A task is submitted.  server, node: where it must run, 0 for anywhere."""
+    return d.Submitted(Task(task, io, server, node, timeout_s, retries, **more))
 
 
 class Driven:
@@ -76,7 +84,7 @@ class Driven:
     def warm(self) -> None:
         """Many short tasks: the servers are found to be quick."""
         for task in range(10_000, 10_060):
-            (run,) = self(Submitted(task, False))
+            (run,) = self(submitted(task))
             assert isinstance(run, Run)
             self.run(task)
 

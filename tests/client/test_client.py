@@ -14,12 +14,11 @@ from parkcos import Client, ConfigError, NodeAllocate, ScheduleError, SenselessY
 from parkcos.client import dispatch_events as d
 from parkcos.client.allocate import allocations, cpus_wanted, why_unwanted
 from parkcos.client.components import bundle
-from parkcos.client.controls import SUSPENDED
-from parkcos.client.rtasks import Submission
+from parkcos.client.records import SUSPENDED
 from parkcos.client.shell import NEW, RUNNING, WAITING
+from parkcos.client.submission import Submission
 from parkcos.cluster import messages as m
 from parkcos.cluster.shipping import Shipper
-from parkcos.errors import TaskTerminated
 from parkcos.kernel import Completion, Outcome, operation
 from parkcos.net.location import Location
 from parkcos.net.tasks.remote_task import RemoteTask
@@ -82,29 +81,6 @@ def test_other_processes_that_go_are_not_the_scheduler(monkeypatch: pytest.Monke
     client._process_gone(5, "it has ended")
     assert gone == ["it has ended"]
     assert [type(event) for event in events] == [d.ProcessLost, d.ProcessLost]
-
-
-def test_a_task_that_is_to_end_is_not_run_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not even with options(retries=2, retry_on=Exception), of which TaskTerminated is one."""
-    client = Client()
-    events: list[d.Event] = []
-    sent: list[m.Message] = []
-    monkeypatch.setattr(client, "_handle", events.append)
-    monkeypatch.setattr(
-        client,
-        "_side",
-        SimpleNamespace(box=SimpleNamespace(send=lambda _process, _part, message: sent.append(message))),
-        raising=False,
-    )
-    terminated = Outcome("terminated", None, TaskTerminated("terminated by its client"))
-    for task in (1, 2):
-        submission = Submission("fn", False, (), {}, 0, [], (), None, retries=2, retry_on=(Exception,))
-        client._submissions[task] = submission
-        if task == 2:
-            client._end_task(d.EndTask(task, 5))
-        assert client._run_again(submission, terminated) == (task == 1)
-    assert len(events) == 1
-    assert sent == [m.EndTask(client._id, 2)]
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 101, float("inf"), float("nan"), "10", None])
@@ -426,6 +402,17 @@ def test_the_tables_of_a_client_that_has_had_a_thousand_servers_are_bounded(kern
     assert client._infos.keys() == client._avail.keys() == client._matched.keys() == {5}
 
 
+def submission(number: int, server: int, **more: Any) -> Submission:
+    """An I/O task for that server."""
+    what: dict[str, Any] = {"name": "fn", "args": (), "kwargs": {}, "form": 0, "buffers": [], "definitions": ()}
+    return Submission(number=number, io=True, want_server=server, **what | {"completion": None} | more)
+
+
+def submit(client: Client, record: Submission) -> None:
+    client._submissions[record.number] = record
+    client._handle(d.Submitted(record))
+
+
 def test_the_tasks_of_a_server_are_those_at_that_server(kernel: VirtualKernel) -> None:
     """Also while there are servers whose node is gone: those have no node, as what is asked for has none."""
     client = running_client(kernel)
@@ -435,8 +422,7 @@ def test_the_tasks_of_a_server_are_those_at_that_server(kernel: VirtualKernel) -
     bring_server(client, 20, 21)
     for task, server in ((1, 11), (2, 21)):
         rtask: Any = SimpleNamespace(name=f"at {server}")
-        client._submissions[task] = Submission("fn", True, (), {}, 0, [], (), None, rtask=rtask)
-        client._handle(d.Submitted(task, True, server, 0))
+        submit(client, submission(task, server, rtask=rtask))
         client._machine.tasks[task].started = True
     client._process_gone(10, "it has ended")
     assert client._machine.servers[11].node == 0, "its session has not had its last word"
@@ -457,11 +443,10 @@ def test_an_order_that_fails_takes_no_other_with_it(kernel: VirtualKernel, caplo
     told: list[Any] = []
     for task in (1, 2):
         completion: Any = SimpleNamespace(set_exception=lambda error, task=task: told.append((task, str(error))))
-        submission = Submission("fn", True, (), {}, 0, [], (), completion)
+        record = submission(task, 11, completion=completion)
         if task == 1:
-            submission.definitions = [object()]  # type: ignore[list-item]
-        client._submissions[task] = submission
-        client._handle(d.Submitted(task, True, 11, 0))
+            record.definitions = [object()]  # type: ignore[list-item]
+        submit(client, record)
     drain(kernel)
     assert [task for task, _ in told] == [1]
     assert "it could not be sent" in told[0][1]

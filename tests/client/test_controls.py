@@ -37,13 +37,12 @@ from parkcos.client.dispatch_events import (
     SetupNode,
     SilenceSeen,
     Started,
-    Submitted,
     SuspendAsked,
     TimePassed,
     Want,
 )
 from parkcos.client.membership import END_WAIT_S
-from tests.client.driven import Driven, M, N, abandoned, info
+from tests.client.driven import Driven, M, N, abandoned, info, submitted
 
 
 def suspend(number: int) -> SuspendAsked:
@@ -87,7 +86,7 @@ def test_an_idle_server_is_given_nothing_until_it_is_resumed(where: int) -> None
     assert c(suspend(where)) == []
     assert c(suspend(where)) == []
     for task, io in ((1, False), (2, True)):
-        assert c(Submitted(task, io)) == []
+        assert c(submitted(task, io)) == []
     assert c(resume(where)) == [Run(2, 1001, True), Run(1, 1001, False)]
     assert c(resume(where)) == []
     kind = "Node" if where == N else "Server"
@@ -96,33 +95,33 @@ def test_an_idle_server_is_given_nothing_until_it_is_resumed(where: int) -> None
 
 def test_which_tasks_wait_for_what_is_held_back() -> None:
     c = ready(2, nodes=2)
-    assert c.machine.held_back() == (0, {})
+    assert c.machine.holds.held_back() == (0, {})
     c(suspend(N))
     c(suspend(2001))
-    c(Submitted(1, False))  # at the server that is open
-    c(Submitted(2, False))  # which is busy: it waits for nothing that is held back
-    assert c.machine.held_back() == (0, {})
+    c(submitted(1, False))  # at the server that is open
+    c(submitted(2, False))  # which is busy: it waits for nothing that is held back
+    assert c.machine.holds.held_back() == (0, {})
     asked = "suspended: its client asked for it"
-    c(Submitted(3, False, node=N))
-    assert c.machine.held_back() == (1, {N: asked})
-    c(Submitted(4, True, 2001))
-    assert c.machine.held_back() == (2, {N: asked, 2001: asked})
+    c(submitted(3, False, node=N))
+    assert c.machine.holds.held_back() == (1, {N: asked})
+    c(submitted(4, True, 2001))
+    assert c.machine.holds.held_back() == (2, {N: asked, 2001: asked})
     c(suspend(M))
-    assert c.machine.held_back() == (3, {N: asked, M: asked, 2001: asked})
+    assert c.machine.holds.held_back() == (3, {N: asked, M: asked, 2001: asked})
     c(SilenceSeen(N, True, "nothing was heard of it for 50 s"))
-    assert c.machine.held_back()[1][N] == f"{asked}, silent: nothing was heard of it for 50 s"
+    assert c.machine.holds.held_back()[1][N] == f"{asked}, silent: nothing was heard of it for 50 s"
     for each in (N, M, 2001):
         c(resume(each))
     c(heard(N))
-    assert c.machine.held_back() == (0, {})
+    assert c.machine.holds.held_back() == (0, {})
 
 
 @pytest.mark.parametrize("where", [1001, N])
 def test_what_runs_at_a_suspended_server_goes_on(where: int) -> None:
     c = ready(1)
-    c(Submitted(1, False))
-    c(Submitted(2, True))
-    c(Submitted(3, False))
+    c(submitted(1, False))
+    c(submitted(2, True))
+    c(submitted(3, False))
     assert c(suspend(where)) == []
     assert c(Started(1)) == [ReportStarted(1, 1001)]
     assert c(Ended(1, 1.0)) == [], "it gets no other"
@@ -134,9 +133,9 @@ def test_what_runs_at_a_suspended_server_goes_on(where: int) -> None:
 def test_others_run_what_a_suspended_server_does_not(where: int) -> None:
     c = ready(1, nodes=2)
     c(suspend(where))
-    assert c(Submitted(1, False)) == [Run(1, 2001, False)]
-    assert c(Submitted(2, True)) == [Run(2, 2001, True)]
-    c(Submitted(3, False))
+    assert c(submitted(1, False)) == [Run(1, 2001, False)]
+    assert c(submitted(2, True)) == [Run(2, 2001, True)]
+    c(submitted(3, False))
     assert c.run(1, 1.0) == [Run(3, 2001, False)]
 
 
@@ -145,9 +144,9 @@ def test_what_was_sent_ahead_is_recalled(where: int) -> None:
     c = ready(1)
     c.warm()
     for task in range(1, 4):
-        c(Submitted(task, False))
-    c(Submitted(4, False, server=1001))
-    c(Submitted(5, False, node=N))
+        c(submitted(task, False))
+    c(submitted(4, False, server=1001))
+    c(submitted(5, False, node=N))
     c.run(1)
     first, *others = c.machine.servers[1001].cpu
     assert sorted([first, *others]) == [2, 3, 4, 5]
@@ -163,9 +162,9 @@ def test_what_is_recalled_runs_elsewhere_if_it_may() -> None:
     c = ready(1)
     c.warm()
     c.bring(M, 1)
-    c(Submitted(9, False, node=M))
+    c(submitted(9, False, node=M))
     for task, server in ((1, 0), (2, 0), (3, 1001), (4, 0)):
-        c(Submitted(task, False, server=server))
+        c(submitted(task, False, server=server))
     c.run(1)
     assert list(c.machine.servers[1001].cpu) == [3, 2, 4], "what must run there comes first"
     assert c(suspend(1001)) == [Recall(2, 1001), Recall(4, 1001)]
@@ -177,7 +176,7 @@ def test_one_that_begins_before_the_recall_comes_is_not_run_twice() -> None:
     c = ready(1)
     c.warm()
     for task in (1, 2, 3):
-        c(Submitted(task, False))
+        c(submitted(task, False))
     c(Started(1))
     assert [run.task for run in c(Ended(1, 0.0))] == [2, 3]
     assert c(suspend(1001)) == [Recall(3, 1001)]
@@ -192,7 +191,7 @@ def test_resumed_before_the_answer_to_the_recall() -> None:
     c = ready(1)
     c.warm()
     for task in (1, 2, 3):
-        c(Submitted(task, False, server=1001))
+        c(submitted(task, False, server=1001))
     c(Started(1))
     c(Ended(1, 0.0))
     c(suspend(1001))
@@ -206,13 +205,13 @@ def test_resumed_before_the_answer_to_the_recall() -> None:
 def test_tasks_for_a_suspended_place_wait_for_it() -> None:
     c = ready(2)
     c(suspend(1001))
-    assert c(Submitted(1, False, server=1001)) == []
-    assert c(Submitted(2, True, server=1001)) == []
-    assert c(Submitted(3, False, node=N)) == [Run(3, 1002, False)]
+    assert c(submitted(1, False, server=1001)) == []
+    assert c(submitted(2, True, server=1001)) == []
+    assert c(submitted(3, False, node=N)) == [Run(3, 1002, False)]
     assert c(resume(1001)) == [Run(2, 1001, True), Run(1, 1001, False)]
     c(suspend(N))
-    assert c(Submitted(4, True, node=N)) == []
-    assert c(Submitted(5, False, node=N)) == []
+    assert c(submitted(4, True, node=N)) == []
+    assert c(submitted(5, False, node=N)) == []
     c.run(1, 1.0)
     assert sorted(run.task for run in c(resume(N))) == [4, 5]
 
@@ -221,7 +220,7 @@ def test_server_and_node_suspended_each() -> None:
     c = ready(1)
     c(suspend(1001))
     c(suspend(N))
-    c(Submitted(1, False))
+    c(submitted(1, False))
     assert c(resume(N)) == [], "the server is still"
     c(suspend(N))
     assert c(resume(1001)) == [], "the node is still"
@@ -240,7 +239,7 @@ def test_a_server_that_comes_up_at_a_suspended_node_waits() -> None:
     c(NodeIsReady(N))
     assert c(ServerIsUp(N, 1001, "10.0.0.1", 1)) == [OpenServer(1001)]
     c(suspend(1001))
-    c(Submitted(1, False))
+    c(submitted(1, False))
     assert c(ServerIsReady(1001)) == []
     assert c(resume(N)) == []
     assert c(resume(1001)) == [Run(1, 1001, False)]
@@ -249,7 +248,7 @@ def test_a_server_that_comes_up_at_a_suspended_node_waits() -> None:
 def test_a_suspended_server_that_dies() -> None:
     c = ready(1)
     c(suspend(1001))
-    c(Submitted(1, False, server=1001))
+    c(submitted(1, False, server=1001))
     assert set(abandoned(end(c, 1001, restarts=True, asked=False))) == {1}
     assert c(resume(1001)) == []
     assert c.told() == [("ServerSuspended", 1001), ("ServerDisconnected", 1001)]
@@ -258,7 +257,7 @@ def test_a_suspended_server_that_dies() -> None:
 def test_close_waits_for_a_resume() -> None:
     c = ready(1)
     c(suspend(N))
-    c(Submitted(1, False))
+    c(submitted(1, False))
     assert c(CloseAsked(False)) == []
     assert c(resume(N)) == [Run(1, 1001, False)]
     assert c.run(1) == [CloseNode(N, True)]
@@ -269,11 +268,11 @@ def test_close_waits_for_a_resume() -> None:
 
 def test_a_silent_node_is_given_nothing_until_it_is_heard_again() -> None:
     c = ready(1)
-    c(Submitted(1, False))
-    c(Submitted(2, False))
+    c(submitted(1, False))
+    c(submitted(2, False))
     assert c(silent(N)) == []
     assert c(silent(1001)) == []
-    assert c(Submitted(3, True)) == []
+    assert c(submitted(3, True)) == []
     assert c(heard(1001)) == []
     assert c(heard(N)) == [Run(3, 1001, True)]
     assert c.run(1, 1.0) == [Run(2, 1001, False)], "its results count"
@@ -284,8 +283,8 @@ def test_a_silent_node_is_given_nothing_until_it_is_heard_again() -> None:
 
 def test_results_of_a_silent_server_come_late() -> None:
     c = ready(1)
-    c(Submitted(1, False))
-    c(Submitted(2, False))
+    c(submitted(1, False))
+    c(submitted(2, False))
     c(silent(1001))
     assert c(Ended(1, 1.0)) == [ReportStarted(1, 1001)], "what was on its way"
     assert c(heard(1001)) == [Run(2, 1001, False)]
@@ -294,8 +293,8 @@ def test_results_of_a_silent_server_come_late() -> None:
 def test_a_silent_server_alone() -> None:
     c = ready(2)
     c(silent(1001))
-    assert c(Submitted(1, False)) == [Run(1, 1002, False)]
-    assert c(Submitted(2, False)) == []
+    assert c(submitted(1, False)) == [Run(1, 1002, False)]
+    assert c(submitted(2, False)) == []
     assert c(heard(1001)) == [Run(2, 1001, False)]
     assert c.told() == [("ServerDisconnected", 1001), ("ServerResumed", 1001)]
 
@@ -304,7 +303,7 @@ def test_silent_and_suspended() -> None:
     c = ready(1)
     c(suspend(N))
     c(silent(N))
-    c(Submitted(1, False))
+    c(submitted(1, False))
     assert c(heard(N)) == []
     assert c.told() == [("NodeSuspended", N), ("NodeDisconnected", N), ("NodeSuspended", N)]
     c(silent(N))
@@ -315,7 +314,7 @@ def test_silent_and_suspended() -> None:
 
 def test_a_silent_node_that_never_comes_back() -> None:
     c = ready(1)
-    c(Submitted(1, False))
+    c(submitted(1, False))
     c(silent(N))
     c(silent(1001))
     assert c(ProcessLost(N, "nothing was heard of it for 250 s")) == [Want(N, 1)], "should it be there"
@@ -325,11 +324,11 @@ def test_a_silent_node_that_never_comes_back() -> None:
 
 def test_a_silent_node_is_given_up_at_once_if_its_client_says_so() -> None:
     c = ready(2, nodes=2, abandon_zombies=True)
-    c(Submitted(1, False, server=1001))
-    c(Submitted(2, True, server=1002))
-    c(Submitted(3, False, server=1001))
-    c(Submitted(4, False, node=N))
-    c(Submitted(5, False, node=N))
+    c(submitted(1, False, server=1001))
+    c(submitted(2, True, server=1002))
+    c(submitted(3, False, server=1001))
+    c(submitted(4, False, node=N))
+    c(submitted(5, False, node=N))
     c(Started(1))
     effects = c(silent(N))
     assert {e.task: e.started for e in effects if isinstance(e, ReportAbandoned)} == {
@@ -346,7 +345,7 @@ def test_a_silent_node_is_given_up_at_once_if_its_client_says_so() -> None:
     for process in (1001, 1002):
         assert c(ProcessLost(process, "it was silent, and given up")) == []
     assert c(ProcessLost(N, "it was silent, and given up")) == [Want(N, 2)], "if it comes back"
-    assert c(Submitted(6, False)) == [Run(6, 2001, False)]
+    assert c(submitted(6, False)) == [Run(6, 2001, False)]
     assert c.told() == []
 
 
@@ -359,12 +358,12 @@ def test_a_node_that_was_given_up_is_offered_again() -> None:
     assert c.told() == [
         ("NodeDiscovered", N), ("NodeInitialized", N), ("ServerDiscovered", 1001), ("ServerInitialized", 1001)
     ]  # fmt: skip
-    assert c(Submitted(1, False)) == [Run(1, 1001, False)]
+    assert c(submitted(1, False)) == [Run(1, 1001, False)]
 
 
 def test_a_silent_node_that_is_offered_has_given_its_client_up() -> None:
     c = ready(1)
-    c(Submitted(1, False))
+    c(submitted(1, False))
     c(silent(N))
     effects = c(Offered(info(N), 1))
     assert set(abandoned(effects)) == {1}
@@ -381,7 +380,7 @@ def test_the_decision_to_abandon_comes_later() -> None:
     c = ready(1, nodes=2)
     c(silent(N))
     c(silent(M))
-    c(Submitted(1, False))
+    c(submitted(1, False))
     assert c(AbandonAsked(N, False)) == []
     effects = c(AbandonAsked(N, True))
     assert Dismiss(N, "it was silent, and given up") in effects
@@ -411,8 +410,8 @@ def test_the_decision_to_abandon_one_only_or_all_but_one() -> None:
 
 def test_a_silent_server_is_given_up_and_replaced() -> None:
     c = ready(1, abandon_zombies=True)
-    c(Submitted(1, False))
-    c(Submitted(2, False, node=N))
+    c(submitted(1, False))
+    c(submitted(2, False, node=N))
     effects = c(silent(1001))
     assert CloseServer(N, 1001, terminate=True, restart=True) in effects
     assert abandoned(effects) == {1: "its server 10.0.0.1:1001 ended: nothing is heard of it for 25 s"}
@@ -429,7 +428,7 @@ def test_a_silent_server_that_was_closed_for_good_is_not_replaced() -> None:
     effects = c(silent(1001))
     assert effects[0] == CloseServer(N, 1001, terminate=True, restart=False)
     c(down(1001))
-    assert abandoned(c(Submitted(1, False, node=N))) == {1: "no server is left at that node"}
+    assert abandoned(c(submitted(1, False, node=N))) == {1: "no server is left at that node"}
 
 
 def test_a_node_that_is_silent_when_its_client_closes() -> None:
@@ -456,7 +455,7 @@ def test_a_node_that_falls_silent_while_its_client_closes() -> None:
 
 def test_closing_waits_for_the_tasks_of_a_silent_node() -> None:
     c = ready(1)
-    c(Submitted(1, False))
+    c(submitted(1, False))
     c(silent(N))
     assert c(CloseAsked(False)) == []
     c(heard(N))
@@ -468,8 +467,8 @@ def test_closing_waits_for_the_tasks_of_a_silent_node() -> None:
 
 def test_a_node_short_of_memory() -> None:
     c = ready(1)
-    c(Submitted(1, False))
-    c(Submitted(2, False))
+    c(submitted(1, False))
+    c(submitted(2, False))
     effects = c.machine.handle(LoadSeen(N, 0.1, "it has only 5 bytes of memory"), 0.0)
     assert [(e.name, e.reason) for e in effects] == [("NodeSuspended", "it has only 5 bytes of memory")]
     assert c(LoadSeen(N, 0.1, "it has only 4 bytes of memory")) == []
@@ -483,7 +482,7 @@ def test_short_and_suspended() -> None:
     c = ready(1)
     c(LoadSeen(N, None, "no disk"))
     c(suspend(N))
-    c(Submitted(1, False))
+    c(submitted(1, False))
     assert c(LoadSeen(N, None)) == []
     assert c(resume(N)) == [Run(1, 1001, False)]
     assert c.told() == [("NodeSuspended", N), ("NodeResumed", N)]
@@ -492,14 +491,14 @@ def test_short_and_suspended() -> None:
 def test_the_load_of_others_counts() -> None:
     c = ready(4, nodes=2)
     c(LoadSeen(N, 0.6))
-    assert [c(Submitted(task, False))[0].server // 1000 for task in (1, 2)] == [2, 2]
+    assert [c(submitted(task, False))[0].server // 1000 for task in (1, 2)] == [2, 2]
     c(LoadSeen(M, 0.5))
-    assert c(Submitted(3, False))[0].server // 1000 == 2, "that is this client's own load"
-    assert c(Submitted(4, False))[0].server // 1000 == 1
+    assert c(submitted(3, False))[0].server // 1000 == 2, "that is this client's own load"
+    assert c(submitted(4, False))[0].server // 1000 == 1
     c(LoadSeen(N, 0.25))
-    assert [c(Submitted(task, False))[0].server // 1000 for task in (5, 6)] == [1, 1]
+    assert [c(submitted(task, False))[0].server // 1000 for task in (5, 6)] == [1, 1]
     c(LoadSeen(M, None))
-    assert c(Submitted(7, False))[0].server // 1000 in (1, 2)
+    assert c(submitted(7, False))[0].server // 1000 in (1, 2)
 
 
 # nodes and servers that wait to be enabled
@@ -523,7 +522,7 @@ def test_a_disabled_server_waits_to_be_enabled() -> None:
     c.bring(N, 1, opened=False)
     assert c(ServerIsUp(N, 1001, "10.0.0.1", 1)) == []
     assert c(ServerIsUp(N, 1002, "10.0.0.1", 1)) == []
-    c(Submitted(1, False))
+    c(submitted(1, False))
     assert c(EnableAsked(1002)) == [OpenServer(1002)]
     assert c(EnableAsked(1002)) == []
     assert c(ServerIsReady(1002)) == [Run(1, 1002, False)]
@@ -542,7 +541,7 @@ def test_closing_does_not_wait_for_what_nobody_enables() -> None:
 def test_a_disabled_node_is_closed_before_it_was_used() -> None:
     c = ready(disable_nodes=True)
     c(Offered(info(N), 2))
-    c(Submitted(1, False, node=N))
+    c(submitted(1, False, node=N))
     assert c(CloseNodeAsked(N, False, restart=True)) == [], "there is nothing to set up anew"
     effects = c(CloseNodeAsked(N, False, False))
     assert effects[0] == Want(N, 0)
@@ -572,14 +571,14 @@ def test_a_node_that_is_closed_before_it_is_granted() -> None:
 @pytest.mark.parametrize("terminate", [False, True])
 def test_a_server_is_closed(terminate: bool) -> None:
     c = ready(2)
-    c(Submitted(1, False, server=1001))
-    c(Submitted(2, False, server=1001))
-    c(Submitted(3, True, server=1001))
+    c(submitted(1, False, server=1001))
+    c(submitted(2, False, server=1001))
+    c(submitted(3, True, server=1001))
     effects = c(CloseServerAsked(1001, terminate, False))
     assert abandoned(effects) == {2: "that server is being closed"}
     assert effects[-1] == CloseServer(N, 1001, terminate, False)
-    assert abandoned(c(Submitted(4, False, server=1001))) == {4: "that server is being closed"}
-    assert c(Submitted(5, False)) == [Run(5, 1002, False)]
+    assert abandoned(c(submitted(4, False, server=1001))) == {4: "that server is being closed"}
+    assert c(submitted(5, False)) == [Run(5, 1002, False)]
     c.run(1, 1.0)
     assert set(abandoned(end(c, 1001))) == {3}
     assert c.told() == [("ServerClosed", 1001)]
@@ -589,15 +588,15 @@ def test_a_server_is_closed(terminate: bool) -> None:
 
 def test_first_with_patience_then_without() -> None:
     c = ready(1)
-    c(Submitted(1, False))
+    c(submitted(1, False))
     assert c(CloseServerAsked(1001, False, True)) == [CloseServer(N, 1001, False, True)]
     assert c(CloseServerAsked(1001, True, True)) == [CloseServer(N, 1001, True, True)]
 
 
 def test_a_server_is_restarted() -> None:
     c = ready(1)
-    c(Submitted(1, False, node=N))
-    c(Submitted(2, False, node=N))
+    c(submitted(1, False, node=N))
+    c(submitted(2, False, node=N))
     assert c(CloseServerAsked(1001, False, True)) == [CloseServer(N, 1001, False, True)]
     assert c.run(1, 1.0) == []
     assert end(c, 1001, restarts=True) == []
@@ -610,7 +609,7 @@ def test_what_was_ahead_at_a_server_that_is_restarted_runs_later() -> None:
     c = ready(1)
     c.warm()
     for task in (1, 2, 3):
-        c(Submitted(task, False))
+        c(submitted(task, False))
     c(Started(1))
     assert [run.task for run in c(Ended(1, 0.0))] == [2, 3]
     c(CloseServerAsked(1001, False, True))
@@ -635,9 +634,9 @@ def test_a_server_that_is_not_enabled_is_closed() -> None:
 def test_a_node_is_closed(terminate: bool) -> None:
     c = ready(2, nodes=2)
     for task in (1, 2, 3):
-        c(Submitted(task, False, node=N))
+        c(submitted(task, False, node=N))
     assert c(CloseNodeAsked(N, terminate, False)) == [CloseNode(N, terminate)]
-    assert c(Submitted(4, False)) == [Run(4, 2001, False)]
+    assert c(submitted(4, False)) == [Run(4, 2001, False)]
     c.run(1, 1.0)
     c.run(2, 1.0)
     end(c, 1001)
@@ -645,7 +644,7 @@ def test_a_node_is_closed(terminate: bool) -> None:
     assert c(NodeHasClosed(N)) == []
     assert c.told() == [("ServerClosed", 1001), ("ServerClosed", 1002), ("NodeClosed", N)]
     assert c(CloseNodeAsked(N, terminate, False)) == []
-    assert c(Submitted(5, False)) == [Run(5, 2002, False)]
+    assert c(submitted(5, False)) == [Run(5, 2002, False)]
 
 
 def restart(c: Driven, *servers: int) -> None:
@@ -669,16 +668,16 @@ def test_a_node_is_set_up_anew() -> None:
 
 def test_tasks_wait_while_a_node_is_set_up_anew() -> None:
     c = ready(1)
-    c(Submitted(1, False))
+    c(submitted(1, False))
     for task, node in ((2, N), (3, 0)):
-        assert c(Submitted(task, False, node=node)) == []
+        assert c(submitted(task, False, node=node)) == []
     assert c(CloseNodeAsked(N, False, True)) == [CloseNode(N, False, keep=True)]
-    assert c(Submitted(4, True, node=N)) == []
+    assert c(submitted(4, True, node=N)) == []
     c.run(1, 1.0)
     end(c, 1001)
-    assert c(Submitted(5, False, node=N)) == [], "it has no server now, but it will"
+    assert c(submitted(5, False, node=N)) == [], "it has no server now, but it will"
     assert c(NodeHasClosed(N, kept=True)) == [SetupNode(N, 1)]
-    assert c(Submitted(6, True, node=N)) == []
+    assert c(submitted(6, True, node=N)) == []
     c(NodeIsReady(N))
     c(ServerIsUp(N, 1002, "10.0.0.1", 1))
     assert [run.task for run in c(ServerIsReady(1002))] == [4, 6, 2]
@@ -690,7 +689,7 @@ def test_what_was_sent_ahead_survives_the_restart() -> None:
     c = ready(1)
     c.warm()
     for task in (1, 2, 3):
-        c(Submitted(task, False, node=N if task == 3 else 0))
+        c(submitted(task, False, node=N if task == 3 else 0))
     c(Started(1))
     runs = [run.task for run in c(Ended(1, 0.0))]
     assert sorted(runs) == [2, 3]
@@ -707,8 +706,8 @@ def test_what_was_sent_ahead_survives_the_restart() -> None:
 def test_a_restart_while_there_is_no_scheduler_or_the_client_closes() -> None:
     for event in (SchedulerLost("killed"), CloseAsked(False)):
         c = ready(1)
-        c(Submitted(1, False))
-        c(Submitted(2, False))
+        c(submitted(1, False))
+        c(submitted(2, False))
         c(CloseNodeAsked(N, False, True))
         assert c(event) == []
         c.run(1, 1.0)
@@ -729,7 +728,7 @@ def test_closing_a_client_ends_a_restart() -> None:
 
 def test_closing_a_node_ends_its_restart() -> None:
     c = ready(1)
-    c(Submitted(1, False, node=N))
+    c(submitted(1, False, node=N))
     c.run(1)
     c(CloseNodeAsked(N, False, True))
     assert c(CloseNodeAsked(N, False, False)) == [CloseNode(N, False)]
@@ -741,7 +740,7 @@ def test_closing_a_node_ends_its_restart() -> None:
 def test_a_node_that_will_not_be_kept() -> None:
     c = ready(1)
     c(CloseNodeAsked(N, False, True))
-    c(Submitted(1, False, node=N))
+    c(submitted(1, False, node=N))
     end(c, 1001)
     assert abandoned(c(NodeHasClosed(N, "its hours of service are over"))) == {1: "its hours of service are over"}
     assert c.told()[-1] == ("NodeClosed", N)
@@ -750,10 +749,10 @@ def test_a_node_that_will_not_be_kept() -> None:
 def test_a_node_lost_while_it_is_set_up_anew() -> None:
     for when in range(3):
         c = ready(1)
-        c(Submitted(1, False, node=N))
+        c(submitted(1, False, node=N))
         c.run(1, 1.0)
         c(CloseNodeAsked(N, False, True))
-        c(Submitted(2, False, node=N))
+        c(submitted(2, False, node=N))
         if when > 0:
             end(c, 1001)
         if when > 1:
@@ -768,8 +767,8 @@ def test_a_node_lost_while_it_is_set_up_anew() -> None:
 def test_a_setup_that_fails_after_a_restart() -> None:
     c = ready(1)
     restart(c, 1001)
-    c(Submitted(1, False, node=N))
-    c(Submitted(2, False))
+    c(submitted(1, False, node=N))
+    c(submitted(2, False))
     effects = c(NodeHasFailed(N, "node_setup failed: no such file", setup=True))
     assert abandoned(effects) == {
         1: "node_setup failed: no such file",
@@ -800,7 +799,7 @@ def test_holds_outlast_a_restart() -> None:
     c(NodeIsReady(N))
     c(ServerIsUp(N, 1002, "10.0.0.1", 1))
     c(ServerIsReady(1002))
-    assert c(Submitted(1, False)) == []
+    assert c(submitted(1, False)) == []
     assert c(resume(N)) == [Run(1, 1002, False)]
     assert [name for name, number in c.told() if number == N] == ["NodeSuspended", "NodeResumed"]
 
@@ -819,14 +818,14 @@ def test_silence_that_ends_or_begins_during_a_restart() -> None:
         c(NodeIsReady(N))
         c(ServerIsUp(N, 1002, "10.0.0.1", 1))
         c(ServerIsReady(1002))
-        assert c(Submitted(1, False)) == [Run(1, 1002, False)]
+        assert c(submitted(1, False)) == [Run(1, 1002, False)]
         assert [name for name, number in c.told() if number == N] == ["NodeDisconnected", "NodeResumed"]
 
 
 def test_a_node_that_falls_silent_during_a_restart_is_given_up() -> None:
     c = ready(1, abandon_zombies=True)
     c(CloseNodeAsked(N, False, True))
-    c(Submitted(1, False, node=N))
+    c(submitted(1, False, node=N))
     assert set(abandoned(c(silent(N)))) == {1}
     assert not c.machine.nodes
 
@@ -848,5 +847,5 @@ def test_a_server_that_is_suspended_before_it_is_ready_is_not_open_when_it_is_re
     c.bring(N, 1, opened=False)
     c(suspend(1001))
     c(resume(1001))
-    assert c(Submitted(1, False)) == [], "it has yet to be ready"
+    assert c(submitted(1, False)) == [], "it has yet to be ready"
     assert c(ServerIsReady(1001)) == [Run(1, 1001, False)]

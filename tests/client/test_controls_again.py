@@ -28,12 +28,11 @@ from parkcos.client.dispatch_events import (
     ServerIsUp,
     SetupNode,
     Started,
-    Submitted,
     TimePassed,
     Want,
 )
 from parkcos.client.membership import FAILURES_MAX, STEADY_S
-from tests.client.driven import Driven, M, N, abandoned, info
+from tests.client.driven import Driven, M, N, abandoned, info, submitted
 from tests.client.test_controls import down, end, heard, ready, resume, silent, suspend
 
 # allocated again while it closes
@@ -112,16 +111,16 @@ def bring_again(c: Driven, node: int, *servers: int) -> list[Any]:
 
 def test_a_node_that_failed_is_wanted_again() -> None:
     c = ready(2)
-    c(Submitted(1, False))
-    c(Submitted(2, False))
+    c(submitted(1, False))
+    c(submitted(2, False))
     c(Started(1))
     for task, node in ((3, 0), (4, N)):
-        assert c(Submitted(task, False, node=node)) == []
+        assert c(submitted(task, False, node=node)) == []
     effects = fail(c, 1001, 1002)
     assert set(abandoned(effects)) == {1, 2}, "those that wait do not end"
     assert effects[-1] == Want(N, 2), "once"
     assert effects.count(Want(N, 2)) == 1
-    assert c(Submitted(5, True, node=N)) == []
+    assert c(submitted(5, True, node=N)) == []
     assert {run.task for run in bring_again(c, N, 1011, 1012)} == {3, 4, 5}
     assert c.told() == [
         ("ServerDisconnected", 1001), ("ServerDisconnected", 1002), ("NodeDisconnected", N),
@@ -132,8 +131,8 @@ def test_a_node_that_failed_is_wanted_again() -> None:
 
 def test_the_words_about_a_node_that_failed_in_another_order() -> None:
     c = ready(1)
-    c(Submitted(1, False))
-    c(Submitted(2, False, node=N))
+    c(submitted(1, False))
+    c(submitted(2, False, node=N))
     assert c(died(N)) == [], "its session has the last word of a server"
     assert c(down(1001, asked=False)) == []
     assert set(abandoned(c(ProcessLost(1001, "closed")))) == {1}
@@ -146,7 +145,7 @@ def test_what_was_sent_ahead_to_a_node_that_failed_runs_when_it_is_set_up_again(
     c = ready(1)
     c.warm()
     for task in (1, 2, 3):
-        c(Submitted(task, False, node=N))
+        c(submitted(task, False, node=N))
     c(Started(1))
     assert [run.task for run in c(Ended(1, 0.0))] == [2, 3]
     c(Started(2))
@@ -163,8 +162,8 @@ def test_a_node_that_fails_again_and_again() -> None:
         at = next(servers)
         bring_again(c, N, at)
     c.told()
-    c(Submitted(1, False, node=N))
-    c(Submitted(2, False, node=N))
+    c(submitted(1, False, node=N))
+    c(submitted(2, False, node=N))
     effects = fail(c, at)
     assert set(abandoned(effects)) == {1, 2}
     assert not [effect for effect in effects if isinstance(effect, Want)]
@@ -192,8 +191,8 @@ def test_a_node_that_fails_now_and_then_is_not_given_up() -> None:
 @pytest.mark.parametrize("when", ["wanted", "granted"])
 def test_a_node_that_failed_and_cannot_be_had_again(when: str) -> None:
     c = ready(1)
-    c(Submitted(1, False, node=N))
-    c(Submitted(2, False, node=N))
+    c(submitted(1, False, node=N))
+    c(submitted(2, False, node=N))
     fail(c, 1001)
     if when == "granted":
         c(Granted(N))
@@ -218,8 +217,8 @@ def test_a_node_that_fails_because_of_its_client_or_is_said_to_serve_another_is_
 
 def test_a_node_that_failed_and_takes_no_client_any_more() -> None:
     c = ready(1)
-    c(Submitted(1, False, node=N))
-    c(Submitted(2, False, node=N))
+    c(submitted(1, False, node=N))
+    c(submitted(2, False, node=N))
     end(c, 1001, asked=False)
     assert c(died(N)) == []
     assert abandoned(c(NodeHasClosed(N, "its hours of service are over"))) == {2: "its hours of service are over"}
@@ -229,8 +228,8 @@ def test_a_node_that_failed_and_takes_no_client_any_more() -> None:
 def test_a_node_that_failed_is_closed_or_restarted_by_its_client() -> None:
     for closed in (False, True):  # it has said that it has closed this client
         c = ready(1)
-        c(Submitted(1, False, node=N))
-        c(Submitted(2, False, node=N))
+        c(submitted(1, False, node=N))
+        c(submitted(2, False, node=N))
         end(c, 1001, asked=False)
         c(died(N))
         if closed:
@@ -262,7 +261,7 @@ def test_a_suspended_node_that_failed_stays_so() -> None:
     c = ready(1)
     c(suspend(N))
     fail(c, 1001)
-    c(Submitted(1, False))
+    c(submitted(1, False))
     assert bring_again(c, N, 1011) == []
     assert c(resume(N)) == [Run(1, 1011, False)]
     assert [name for name, number in c.told() if number == N] == [
@@ -273,8 +272,8 @@ def test_a_suspended_node_that_failed_stays_so() -> None:
 def test_closing_waits_for_a_node_that_failed_if_tasks_do() -> None:
     for early in (False, True):
         c = ready(1)
-        c(Submitted(1, False))
-        c(Submitted(2, False))
+        c(submitted(1, False))
+        c(submitted(2, False))
         c(Started(1))
         if early:
             assert c(CloseAsked(False)) == []
@@ -296,8 +295,8 @@ def test_closing_waits_for_a_node_that_failed_if_tasks_do() -> None:
 def test_a_node_that_failed_while_there_is_no_scheduler() -> None:
     for when in range(3):
         c = ready(1)
-        c(Submitted(1, False))
-        c(Submitted(2, False))
+        c(submitted(1, False))
+        c(submitted(2, False))
         effects = c(SchedulerLost("killed")) if when == 0 else []
         effects += end(c, 1001, asked=False) + c(died(N))
         effects += c(SchedulerLost("killed")) if when == 1 else []
@@ -311,8 +310,8 @@ def test_a_node_that_failed_while_there_is_no_scheduler() -> None:
 def test_a_node_that_failed_and_is_lost() -> None:
     for closed in (False, True):
         c = ready(1)
-        c(Submitted(1, False, node=N))
-        c(Submitted(2, False, node=N))
+        c(submitted(1, False, node=N))
+        c(submitted(2, False, node=N))
         end(c, 1001, asked=False)
         c(died(N))
         if closed:

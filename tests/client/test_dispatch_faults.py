@@ -38,15 +38,14 @@ from parkcos.client.dispatch_events import (
     SetupNode,
     SilenceSeen,
     Started,
-    Submitted,
     SuspendAsked,
     TimePassed,
     TurnBegun,
     Want,
 )
 from parkcos.client.membership import EARLY_ENDS_MAX, END_WAIT_S
-from parkcos.client.placing import HANGS_S
-from tests.client.test_dispatch import Driven, M, N, abandoned, info
+from parkcos.client.tasks import HANGS_S
+from tests.client.driven import Driven, M, N, abandoned, info, submitted
 
 
 def three_at_a_silent_server() -> Driven:
@@ -54,7 +53,7 @@ def three_at_a_silent_server() -> Driven:
     c = Driven(servers=1)
     c.warm()
     for task in range(4):
-        c(Submitted(task, False))
+        c(submitted(task, False))
     assert c.run(0) == [Run(task, N + 1, False) for task in (1, 2, 3)]
     c(Started(1))
     c(SilenceSeen(N, True, "silence"))
@@ -99,7 +98,7 @@ def test_a_node_that_goes_on_while_it_is_restarted_is_open_to_tasks(why: str) ->
     c(NodeIsReady(N))
     c(ServerIsUp(N, 1500, "10.0.0.1", 1))
     c(ServerIsReady(1500))
-    assert c(Submitted(1, False)) == [Run(1, 1500, False)]
+    assert c(submitted(1, False)) == [Run(1, 1500, False)]
     c.statuses.clear()
     c(hold)
     assert [name for name, _ in c.statuses] == [{"suspended": "NodeSuspended", "silent": "NodeDisconnected"}[why]]
@@ -124,7 +123,7 @@ def test_a_closing_client_does_not_want_it_again() -> None:
 def test_a_new_scheduler_knows_nothing_of_what_was_wanted() -> None:
     c = Driven(servers=1)
     c(Offered(info(M), 3))
-    c(Submitted(1, False, node=M))
+    c(submitted(1, False, node=M))
     assert set(abandoned(c(TurnBegun()))) == {1}
     assert list(c.machine.nodes) == [N], "what is in use is in use"
     assert c(Offered(info(M), 3)) == [Want(M, 3)]
@@ -135,7 +134,7 @@ def test_a_new_scheduler_knows_nothing_of_what_was_wanted() -> None:
 
 def test_a_node_that_waits_to_be_enabled_is_offered_by_the_new_scheduler() -> None:
     c = Driven()
-    c.machine.disable_nodes = True
+    c.machine.members.disable_nodes = True
     assert c(Offered(info(N), 2)) == []
     c(TurnBegun())
     assert c(EnableAsked(N)) == [], "it may be gone"
@@ -147,7 +146,7 @@ def test_a_node_that_waits_to_be_enabled_is_offered_by_the_new_scheduler() -> No
 
 def test_the_scheduler_hears_that_a_disabled_node_is_not_wanted() -> None:
     c = Driven()
-    c.machine.disable_nodes = True
+    c.machine.members.disable_nodes = True
     c(Offered(info(N), 2))
     assert c(CloseNodeAsked(N, False, False)) == [Want(N, 0)]
     assert c.statuses[-1] == ("NodeClosed", N)
@@ -156,7 +155,7 @@ def test_the_scheduler_hears_that_a_disabled_node_is_not_wanted() -> None:
 @pytest.mark.parametrize("io", [False, True])
 def test_an_interrupted_task_counts_as_lost_with_its_server(io: bool) -> None:
     c = Driven(servers=1)
-    c(Submitted(1, io, retries=1))
+    c(submitted(1, io, retries=1))
     c(Started(1))
     c(ServerIsLeaving(N + 1))
     assert c(Ended(1, 1.0, cut=True)) == [], "others of its node are about to end, too"
@@ -173,7 +172,7 @@ def test_an_interrupted_task_counts_as_lost_with_its_server(io: bool) -> None:
 @pytest.mark.parametrize("why", ["server", "node", "client"])
 def test_what_its_own_client_has_interrupted_has_ended(why: str) -> None:
     c = Driven(servers=1)
-    c(Submitted(1, False, retries=1))
+    c(submitted(1, False, retries=1))
     c(Started(1))
     asked = {"server": CloseServerAsked(N + 1, True, True), "node": CloseNodeAsked(N, True, True)}
     c(asked.get(why, CloseAsked(terminate=True)))
@@ -183,8 +182,8 @@ def test_what_its_own_client_has_interrupted_has_ended(why: str) -> None:
 
 def test_a_task_beside_one_that_hangs_is_run_anew() -> None:
     c = Driven(servers=1)
-    c(Submitted(1, False, timeout_s=1.0))
-    c(Submitted(2, True, retries=1))
+    c(submitted(1, False, timeout_s=1.0))
+    c(submitted(2, True, retries=1))
     c(Started(1))
     c(Started(2))
     assert CloseServer(N, N + 1, True, True) in c(TimePassed(), 100.0)
@@ -194,7 +193,7 @@ def test_a_task_beside_one_that_hangs_is_run_anew() -> None:
 
 def test_a_task_bound_to_its_server_ends_with_it() -> None:
     c = Driven(servers=1)
-    c(Submitted(1, False, server=N + 1, retries=1))
+    c(submitted(1, False, server=N + 1, retries=1))
     c(Started(1))
     c(Ended(1, 1.0, cut=True))
     assert not c.machine.tasks
@@ -229,7 +228,7 @@ def test_a_server_at_the_address_of_one_that_ends_is_told_of_after_that_end() ->
     assert c(ProcessLost(N + 1, "reset")) == [OpenServer(N + 2)]
     assert c.told() == [("ServerDisconnected", N + 1), ("ServerDiscovered", N + 2)]
     c(ServerIsReady(N + 2))
-    assert c(Submitted(1, False)) == [Run(1, N + 2, False)]
+    assert c(submitted(1, False)) == [Run(1, N + 2, False)]
 
 
 def test_it_waits_no_longer_for_that_end_than_others_do() -> None:
@@ -268,7 +267,7 @@ def dies(c: Driven, server: int, why: str = "it was killed by signal 11") -> lis
 def test_servers_that_all_end_in_their_setup_are_not_waited_for() -> None:
     c = Driven()
     c.bring(N, 1, opened=False)
-    c(Submitted(1, False))
+    c(submitted(1, False))
     for server in range(N + 1, N + EARLY_ENDS_MAX):
         assert dies(c, server) == []
         assert c(ServerIsUp(N, server + 1, "10.0.0.1", 1)) == [OpenServer(server + 1)]
@@ -287,7 +286,7 @@ def test_a_server_that_is_ready_makes_up_for_those_that_were_not() -> None:
         dies(c, server + 1)
         c(ServerIsUp(N, server + 1, "10.0.0.1", 1))
     c(ServerIsReady(N + 2 * EARLY_ENDS_MAX))
-    (run,) = c(Submitted(1, False))
+    (run,) = c(submitted(1, False))
     assert run == Run(1, N + 2 * EARLY_ENDS_MAX, False)
 
 
@@ -295,7 +294,7 @@ def test_the_one_in_its_place_may_be_up_before_the_end_of_a_server_is_known() ->
     """At any free port, that is: a node starts it at once, and the next one, too; then it waits a little."""
     c = Driven()
     c.bring(N, 4, opened=False)
-    c(Submitted(1, False))
+    c(submitted(1, False))
     first, opened = N + 1, [N + 1, N + 2, N + 3, N + 4]
     ended: dict[int, str] = {}
     for at_once in (True, True, False):
@@ -338,25 +337,25 @@ def test_a_server_that_is_not_used_may_end_too() -> None:
     assert c(ServerIsUp(N, N + 9, "10.0.0.1", 1)) == []
     c(ServerIsDown(N + 9, "it was killed by signal 9", restarts=True, asked=False))
     assert c(ServerIsUp(N, N + 10, "10.0.0.1", 1)) == [], "nor is the next one"
-    assert list(abandoned(c(Submitted(1, False)))) == [1], "and nobody waits for any of them"
+    assert list(abandoned(c(submitted(1, False)))) == [1], "and nobody waits for any of them"
 
 
 def test_what_a_node_says_that_is_only_reserved_again_is_of_now() -> None:
     """It was set up before, has failed, and is had again; but its service hours end before it can be set up."""
     c = Driven(servers=1)
-    assert not c.machine.is_of_now(N, 0)
+    assert not c.machine.members.is_of_now(N, 0)
     c(NodeHasFailed(N, "its zygote was killed", False, died=True))
-    assert c.machine.is_of_now(N, 1)
+    assert c.machine.members.is_of_now(N, 1)
     assert c(NodeHasClosed(N, "")) == [Want(N, 1)]
-    assert c.machine.is_of_now(N, 0)
+    assert c.machine.members.is_of_now(N, 0)
     c(Granted(N))
-    assert not c.machine.is_of_now(N, 1), "of the setup that has failed"
-    assert c.machine.is_of_now(N, 2)
+    assert not c.machine.members.is_of_now(N, 1), "of the setup that has failed"
+    assert c.machine.members.is_of_now(N, 2)
 
 
 def test_a_task_that_hung_past_its_limit_is_not_run_again() -> None:
     c = Driven(servers=1)
-    c(Submitted(1, False, timeout_s=1.0, retries=1))
+    c(submitted(1, False, timeout_s=1.0, retries=1))
     c(Started(1))
     assert c.machine.next_deadline() == 1.0 + HANGS_S
     assert c(TimePassed(), 1.0 + HANGS_S) == [CloseServer(N, N + 1, terminate=True, restart=True)]
@@ -368,7 +367,7 @@ def test_a_task_that_hung_past_its_limit_is_not_run_again() -> None:
 
 def test_the_earliest_of_all_deadlines_counts() -> None:
     c = Driven(servers=2)
-    c(Submitted(1, False, timeout_s=5.0))
+    c(submitted(1, False, timeout_s=5.0))
     c(Started(1))
     c(ServerIsDown(N + 2, "killed", restarts=True, asked=False), 100.0)
     assert c.machine.next_deadline() == 5.0 + HANGS_S, "before a server's second word"
@@ -380,10 +379,10 @@ def test_a_node_that_has_lost_a_server_is_as_busy_as_the_others_are() -> None:
     c.bring(N, 2)
     c.bring(M, 4)
     for task, node in ((1, M), (2, N)):
-        c(Submitted(task, False, node=node))
+        c(submitted(task, False, node=node))
     c(ServerIsDown(c.machine.tasks[2].server, "killed", restarts=True, asked=False))
     c(ProcessLost(c.machine.tasks[2].server, "closed"))
-    (run,) = c(Submitted(3, False))
+    (run,) = c(submitted(3, False))
     assert c.machine.servers[run.server].node == N, "nothing runs there"
 
 
@@ -391,6 +390,6 @@ def test_what_a_node_has_yet_to_say_is_forgotten_with_it() -> None:
     c = Driven(servers=1)
     c(ProcessLost(N + 1, "closed"))
     c(TimePassed(), END_WAIT_S)
-    assert c.machine._unsaid
+    assert c.machine.members._unsaid
     c(ProcessLost(N, "closed"))
-    assert not c.machine._unsaid
+    assert not c.machine.members._unsaid

@@ -26,20 +26,19 @@ from parkcos.client.dispatch_events import (
     SetupNode,
     SilenceSeen,
     Started,
-    Submitted,
     TimePassed,
     Want,
 )
 from parkcos.client.membership import END_WAIT_S
-from parkcos.client.placing import READY, SETUP
-from tests.client.driven import Driven, N, abandoned, info
+from parkcos.client.records import READY, SETUP
+from tests.client.driven import Driven, N, abandoned, info, submitted
 
 
 def test_a_node_whose_session_ended_is_wanted_again_and_used() -> None:
     c = Driven(servers=1)
     assert c(ProcessLost(N, "it has given up this session")) == [Want(N, 1)]
     assert c(ProcessLost(N + 1, "closed")) == []
-    c(Submitted(1, False))
+    c(submitted(1, False))
     c.told()
     assert c(Granted(N)) == [SetupNode(N, 1)]
     assert c.told() == [("NodeDiscovered", N)]
@@ -106,8 +105,8 @@ def test_a_reservation_that_ran_out_is_asked_for_again() -> None:
 
 def test_a_node_that_fails_while_it_is_being_restarted_is_wanted_again() -> None:
     c = Driven(servers=1)
-    c(Submitted(1, False, node=N))
-    c(Submitted(2, False, node=N))
+    c(submitted(1, False, node=N))
+    c(submitted(2, False, node=N))
     c(CloseNodeAsked(N, terminate=True, restart=True))
     assert not abandoned(c(NodeHasFailed(N, "killed by signal 9", False, died=True)))
     assert c(NodeHasClosed(N)) == [Want(N, 1)]
@@ -123,14 +122,14 @@ def test_a_failed_node_that_was_silent_is_heard_when_it_says_that_it_is_free() -
     c(Granted(N))
     c(ProcessLost(N + 1, "closed"))
     c.bring(N, 1)
-    assert c(Submitted(1, False)) == [Run(1, N + 1, False)], "nothing holds it back"
+    assert c(submitted(1, False)) == [Run(1, N + 1, False)], "nothing holds it back"
 
 
 def test_a_node_whose_word_comes_late_has_its_servers_still() -> None:
     """The session of its only server has ended; what must run at that node waits for the next one."""
     c = Driven(servers=1)
-    c(Submitted(1, False, node=N, retries=1))
-    c(Submitted(2, False, node=N))
+    c(submitted(1, False, node=N, retries=1))
+    c(submitted(2, False, node=N))
     c(ProcessLost(N + 1, "connection refused"))
     effects = c(TimePassed(), END_WAIT_S)
     assert not abandoned(effects)
@@ -143,7 +142,7 @@ def test_a_node_whose_word_comes_late_has_its_servers_still() -> None:
 
 def test_a_late_word_that_no_other_server_comes() -> None:
     c = Driven(servers=1)
-    c(Submitted(1, False, node=N, retries=1))
+    c(submitted(1, False, node=N, retries=1))
     c(ProcessLost(N + 1, "connection refused"))
     c(TimePassed(), END_WAIT_S)
     assert abandoned(c(ServerIsDown(N + 1, "exit code 0", restarts=False, asked=True))) == {
@@ -155,15 +154,15 @@ def test_a_server_that_leaves_is_not_asked_to() -> None:
     c = Driven(servers=2)
     c(ServerIsLeaving(N + 1))
     assert c(ServerIsLeaving(77)) == []
-    assert c(Submitted(1, False)) == [Run(1, N + 2, False)]
-    assert c(Submitted(2, False)) == [], "nothing is sent to a server that leaves"
+    assert c(submitted(1, False)) == [Run(1, N + 2, False)]
+    assert c(submitted(2, False)) == [], "nothing is sent to a server that leaves"
     c(ProcessLost(N + 1, "it has ended"))
     assert c(TimePassed(), END_WAIT_S) == [], "it knows itself whether another one takes its place"
 
 
 def test_what_a_server_says_of_a_task_that_is_elsewhere_is_not_heard() -> None:
     c = Driven(servers=2)
-    assert c(Submitted(1, False, retries=1)) == [Run(1, N + 1, False)]
+    assert c(submitted(1, False, retries=1)) == [Run(1, N + 1, False)]
     c(ServerIsDown(N + 1, "killed", restarts=True, asked=False))
     assert c(ProcessLost(N + 1, "closed"))[-1] == Run(1, N + 2, False)
     for stray in (Started(1, N + 1), Ended(1, 0.1, False, N + 1), Refused(1, "no", N + 1), Recalled(1, True, N + 1)):
@@ -174,8 +173,8 @@ def test_what_a_server_says_of_a_task_that_is_elsewhere_is_not_heard() -> None:
 
 def test_what_a_server_calls_a_task_is_told_with_its_start() -> None:
     c = Driven(servers=1)
-    c(Submitted(1, True))
-    c(Submitted(2, True))
+    c(submitted(1, True))
+    c(submitted(2, True))
     (started,) = c(Started(1, N + 1, 77))
     (ended,) = c(Ended(2, 0.1, False, N + 1, 78))
     assert (started.remote_id, ended.remote_id) == (77, 78)

@@ -11,13 +11,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from parkcos.client.dispatch import Dispatch
 from parkcos.client.dispatch_events import (
     AbandonAsked,
+    CancelAsked,
     CloseAsked,
     CloseNodeAsked,
     CloseServerAsked,
     EnableAsked,
     Ended,
-    EndTaskAsked,
     Granted,
+    Judged,
     LeaveScheduler,
     LoadSeen,
     NodeHasClosed,
@@ -40,11 +41,10 @@ from parkcos.client.dispatch_events import (
     ServerSetupFailed,
     SilenceSeen,
     Started,
-    Submitted,
     SuspendAsked,
     TimePassed,
 )
-from tests.client.driven import M, N, info
+from tests.client.driven import M, N, info, submitted
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -101,10 +101,18 @@ class AnyOrder(RuleBasedStateMachine):
                 assert held == ["Disconnected"] or subject not in (N, M), "it was silent, or its node was"
         told.append(status)
 
-    @rule(io=st.booleans(), server=st.sampled_from([0, 0, 0, 1001, 2002]), node=st.sampled_from([0, 0, N, M]))
-    def submit(self, io: bool, server: int, node: int) -> None:
+    @rule(
+        io=st.booleans(),
+        server=st.sampled_from([0, 0, 0, 1001, 2002]),
+        node=st.sampled_from([0, 0, N, M]),
+        priority=st.integers(-1, 1),
+        retries=st.integers(0, 2),
+        judged=st.booleans(),
+    )
+    def submit(self, io: bool, server: int, node: int, priority: int, retries: int, judged: bool) -> None:
         self.count += 1
-        self.tell(Submitted(self.count, io, server, 0 if server else node))
+        node = 0 if server else node
+        self.tell(submitted(self.count, io, server, node, retries=retries, priority=priority, judged=judged))
 
     @rule(node=nodes, cpus=st.integers(0, 3))
     def offer(self, node: int, cpus: int) -> None:
@@ -138,11 +146,21 @@ class AnyOrder(RuleBasedStateMachine):
     )
     def of_task(self, data: st.DataObject, what: str) -> None:
         task = data.draw(st.sampled_from(list(self.machine.tasks)))
-        if what == "ended" and self.machine.tasks[task].server:
+        record = self.machine.tasks[task]
+        if what == "ended" and record.server and not (record.judged and record.retries):
             self.over.add(task)
         events = {"started": Started(task), "ended": Ended(task, 0.0), "refused": Refused(task, "no")}
-        events |= {"given": Recalled(task, True), "kept": Recalled(task, False), "end": EndTaskAsked(task)}
+        events |= {"given": Recalled(task, True), "kept": Recalled(task, False), "end": CancelAsked(task)}
         self.tell(events[what])
+
+    @precondition(lambda self: self.machine.queue.unjudged)
+    @rule(data=st.data(), again=st.sampled_from(["", "it raised"]))
+    def judge(self, data: st.DataObject, again: str) -> None:
+        task = data.draw(st.sampled_from(list(self.machine.queue.unjudged)))
+        record = self.machine.tasks[task]
+        if not again or record.cancelled or not record.retries or self.machine.stage.closing:
+            self.over.add(task)
+        self.tell(Judged(task, again))
 
     @rule(seconds=st.floats(0, 2))
     def wait(self, seconds: float) -> None:
@@ -167,7 +185,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(disable_nodes=st.booleans(), disable_servers=st.booleans())
     def disable(self, disable_nodes: bool, disable_servers: bool) -> None:
-        self.machine.disable_nodes, self.machine.disable_servers = disable_nodes, disable_servers
+        self.machine.members.disable_nodes, self.machine.members.disable_servers = disable_nodes, disable_servers
 
     @rule(where=anywhere)
     def enable(self, where: int) -> None:
@@ -211,7 +229,7 @@ class AnyOrder(RuleBasedStateMachine):
     def holds(self) -> None:
         self.machine.check()
         assert set(self.machine.tasks) == set(range(1, self.count + 1)) - self.over
-        assert self.left == self.machine.closed
+        assert self.left == self.machine.stage.closed
 
     def teardown(self) -> None:
         self.tell(CloseAsked(True))

@@ -49,7 +49,7 @@ class Servers:
         self.names: list[str] = []
         self.withdrawn = 0
         self.at_once: BaseException | None = None
-        self._machine = SimpleNamespace(closing=False)
+        self._machine = SimpleNamespace(stage=SimpleNamespace(closing=False))
         self._side: Any = SimpleNamespace(wants_servers=set())
 
     @property
@@ -398,7 +398,7 @@ def test_a_client_that_closes_takes_no_more(kernel: VirtualKernel) -> None:
     def main() -> Gen:
         servers = Servers(kernel)
         found: list[Any] = []
-        kernel.spawn(later, 5, lambda: setattr(servers._machine, "closing", True))
+        kernel.spawn(later, 5, lambda: setattr(servers._machine.stage, "closing", True))
         with pytest.raises(ScheduleError, match="being closed"):
             yield collect(servers.map(takes, itertools.count(1)), found)
         assert found == list(range(1, len(found) + 1))

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from parkcos.client.dispatch_events import (
     AbandonAsked,
+    CancelAsked,
     CloseAsked,
     CloseNode,
     CloseNodeAsked,
@@ -34,14 +35,12 @@ from parkcos.client.dispatch_events import (
     SetupNode,
     SilenceSeen,
     Started,
-    Submitted,
     SuspendAsked,
     TimePassed,
     Want,
-    Withdrawn,
 )
 from parkcos.client.membership import EARLY_ENDS_MAX, END_WAIT_S, FAILURES_MAX, STEADY_S
-from tests.client.driven import Driven, M, N, abandoned, info
+from tests.client.driven import Driven, M, N, abandoned, info, submitted
 
 
 def down(server: int, reason: str = "signal 9", asked: bool = False) -> ServerIsDown:
@@ -62,7 +61,7 @@ def test_why_a_server_has_ended_is_said_in_any_case() -> None:
         ([NodeHasFailed(N, ""), ProcessLost(N + 1, "reset")], "NodeDisconnected"),
     ):
         c = Driven(servers=1)
-        c(Submitted(1, False))
+        c(submitted(1, False))
         for word in words[:-1]:
             assert not abandoned(c(word))
         c.now = END_WAIT_S
@@ -71,13 +70,13 @@ def test_why_a_server_has_ended_is_said_in_any_case() -> None:
 
 def test_why_a_node_is_not_used_any_more_is_said_in_any_case() -> None:
     c = Driven(servers=1)
-    c(Submitted(1, False))
-    c(Submitted(2, False, node=N))
+    c(submitted(1, False))
+    c(submitted(2, False, node=N))
     assert abandoned(c(NodeHasClosed(N))) == {2: "its node was closed"}
     assert abandoned(c(ProcessLost(N + 1, "reset"))) == {1: "its server 10.0.0.1:1001 ended: its node was closed"}
     c = Driven(servers=1)
-    c(Submitted(1, False))
-    c(Submitted(2, False, node=N))
+    c(submitted(1, False))
+    c(submitted(2, False, node=N))
     c(NodeHasFailed(N, "signal 9", died=True))
     c(SchedulerLost("killed"))
     assert abandoned(c(NodeHasClosed(N))) == {2: "it failed, and cannot be had again"}
@@ -91,22 +90,22 @@ def test_a_setup_that_failed_at_a_node_that_is_not_used_says_nothing_of_others()
     c(NodeHasFailed(M, "no such file", setup=True))
     assert c(NodeHasFailed(M, "signal 9", died=True)) == []
     c(ProcessLost(N, "reset"))
-    assert c(Submitted(1, False)) == [], "it waits for a node"
+    assert c(submitted(1, False)) == [], "it waits for a node"
 
 
 def test_a_node_that_waits_to_be_enabled_may_do_better_than_one_whose_setup_failed() -> None:
     c = Driven(servers=1)
-    c.machine.disable_nodes = True
+    c.machine.members.disable_nodes = True
     c(Offered(info(M), 1))
     c(NodeHasFailed(N, "no such file", setup=True))
-    assert c(Submitted(1, False)) == []
+    assert c(submitted(1, False)) == []
 
 
 def test_a_node_that_is_had_again_without_an_offer_gets_its_servers() -> None:
     c = Driven(servers=1)
     c(ProcessLost(N, "reset"))
     assert c(Granted(N)) == [SetupNode(N, 1)]
-    assert c(Submitted(1, False, node=N)) == []
+    assert c(submitted(1, False, node=N)) == []
 
 
 def test_a_node_that_was_closed_before_it_was_granted_cannot_be_restarted() -> None:
@@ -121,7 +120,7 @@ def test_a_node_that_waits_is_known_as_it_was_offered_last() -> None:
     for disabled in (False, True):
         c = Driven(disable_nodes=disabled)
         c(Offered(info(N), 2))
-        assert c.machine.is_of_now(N, 0), "it was never set up"
+        assert c.machine.members.is_of_now(N, 0), "it was never set up"
         later = replace(info(N), addr="10.0.0.9")
         assert c(Offered(later, 3)) == ([] if disabled else [Want(N, 2)])
         assert c.machine.nodes[N].info == later
@@ -142,7 +141,7 @@ def test_nothing_is_sent_to_the_servers_of_a_node_that_failed() -> None:
     c(NodeHasFailed(N, "signal 9", died=True))
     for io in (False, True):
         for node in (0, N):
-            assert c(Submitted(10 + 2 * io + bool(node), io, node=node)) == []
+            assert c(submitted(10 + 2 * io + bool(node), io, node=node)) == []
 
 
 def test_a_node_that_failed_and_was_closed_is_not_wanted_again() -> None:
@@ -208,7 +207,7 @@ def test_the_second_word_is_awaited_from_the_first_on() -> None:
 def test_what_had_not_begun_and_was_not_sent_ahead_may_have_begun() -> None:
     c = Driven(servers=1)
     for task in (1, 2, 3):
-        c(Submitted(task, task > 1))
+        c(submitted(task, task > 1))
     c(down(N + 1))
     assert set(abandoned(c(ProcessLost(N + 1, "reset")))) == {1, 2, 3}
 
@@ -217,17 +216,17 @@ def test_what_was_sent_ahead_and_has_begun_is_not_run_twice() -> None:
     c = Driven(servers=1)
     c.warm()
     for task in (1, 2, 3, 4):
-        c(Submitted(task, False))
+        c(submitted(task, False))
     assert [run.task for run in c.run(1)] == [2, 3, 4]
     c(Started(3))
     c(down(N + 1))
     assert set(abandoned(c(ProcessLost(N + 1, "reset")))) == {2, 3}
-    assert list(c.machine.pending) == [4]
+    assert list(c.machine.queue.pending) == [4]
 
 
 def test_a_task_that_must_run_at_a_server_is_not_retried_elsewhere() -> None:
     c = Driven(servers=1)
-    c(Submitted(1, False, server=N + 1, retries=1))
+    c(submitted(1, False, server=N + 1, retries=1))
     c(down(N + 1))
     (effect,) = c(ProcessLost(N + 1, "reset"))
     assert abandoned([effect]) == {1: "its server 10.0.0.1:1001 ended: signal 9"}
@@ -236,7 +235,7 @@ def test_a_task_that_must_run_at_a_server_is_not_retried_elsewhere() -> None:
 def test_an_open_server_of_which_its_setup_is_said_to_have_failed_is_given_nothing() -> None:
     c = Driven(servers=2)
     assert c(ServerSetupFailed(N + 1, "no such file")) == [], "it ends by itself"
-    assert [c(Submitted(task, False)) for task in (1, 2)] == [[Run(1, N + 2, False)], []]
+    assert [c(submitted(task, False)) for task in (1, 2)] == [[Run(1, N + 2, False)], []]
 
 
 def test_what_is_said_late_of_servers_whose_node_is_gone() -> None:
@@ -315,7 +314,7 @@ def test_a_node_that_is_suspended_while_it_is_restarted_stays_so() -> None:
     c(LoadSeen(N, None, "no memory"))
     c(LoadSeen(N, None))
     assert c.told() == [], "it was known to be suspended"
-    assert c(Submitted(1, False)) == []
+    assert c(submitted(1, False)) == []
     assert c(SuspendAsked(N, False)) == [Run(1, N + 2, False)]
 
 
@@ -328,7 +327,7 @@ def test_a_node_that_is_closed_and_then_restarted_is_not_held_back_by_what_is_ov
     assert c.told() == [], "it is closing"
     c(CloseNodeAsked(N, True, True))
     set_up_again(c)
-    assert c(Submitted(1, False)) == [Run(1, N + 2, False)]
+    assert c(submitted(1, False)) == [Run(1, N + 2, False)]
     c.told()
     c(SuspendAsked(N, True))
     assert c.told() == [("NodeSuspended", N)]
@@ -337,8 +336,8 @@ def test_a_node_that_is_closed_and_then_restarted_is_not_held_back_by_what_is_ov
 def set_up_again(c: Driven) -> None:
     for word in (down(N + 1, asked=True), ProcessLost(N + 1, "closed"), NodeHasClosed(N, kept=True), NodeIsReady(N)):
         c(word)
-    assert c(Submitted(99, False, node=N)) == [], "its servers are about to come"
-    c(Withdrawn(99))
+    assert c(submitted(99, False, node=N)) == [], "its servers are about to come"
+    c(CancelAsked(99, "nobody waits for it to start"))
     c(ServerIsUp(N, N + 2, "10.0.0.1", 1))
     c(ServerIsReady(N + 2))
 
@@ -383,6 +382,23 @@ def test_a_node_is_not_restarted_by_a_client_that_closes() -> None:
     assert c(NodeHasClosed(N, kept=True)) == [LeaveScheduler()]
 
 
+def test_a_node_that_lets_go_before_it_is_restarted_is_wanted_again() -> None:
+    c = Driven(servers=1)
+    (close,) = c(CloseNodeAsked(N, True, True))
+    assert close.keep
+    for word in (down(N + 1, asked=True), ProcessLost(N + 1, "closed")):
+        c(word)
+    assert c(NodeHasClosed(N)) == [Want(N, 1)]
+    assert [type(effect) for effect in c(Granted(N))] == [SetupNode]
+
+
+def test_the_end_of_a_reservation_that_nobody_knew_of_is_no_news_of_a_node_that_waits_to_be_enabled() -> None:
+    c = Driven(disable_nodes=True)
+    c(Offered(info(N), 1))
+    assert c(NodeHasClosed(N)) == []
+    assert c(EnableAsked(N)) == [Want(N, 1)]
+
+
 def test_a_server_that_is_ready_while_its_client_closes_is_not_told_of() -> None:
     c = Driven()
     c.bring(N, 1, opened=False)
@@ -394,10 +410,10 @@ def test_a_server_that_is_ready_while_its_client_closes_is_not_told_of() -> None
 
 def test_the_first_reason_for_a_close_is_said() -> None:
     c = Driven(servers=1)
-    c(Submitted(1, False))
+    c(submitted(1, False))
     for why in ("", "it was idle", "again"):
         c(CloseAsked(False, why=why))
-    assert abandoned(c(Submitted(2, False))) == {2: "it was idle"}
+    assert abandoned(c(submitted(2, False))) == {2: "it was idle"}
 
 
 def test_without_a_scheduler_nobody_waits_for_a_node_that_is_closing() -> None:
@@ -405,14 +421,14 @@ def test_without_a_scheduler_nobody_waits_for_a_node_that_is_closing() -> None:
     c(SchedulerLost("the scheduler is gone"))
     c(CloseNodeAsked(N, False, False))
     for task, io in ((1, False), (2, True)):
-        assert abandoned(c(Submitted(task, io))) == {task: "no server is left, and the scheduler is gone"}
+        assert abandoned(c(submitted(task, io))) == {task: "no server is left, and the scheduler is gone"}
 
 
 def test_a_client_that_closes_does_not_wait_for_a_node_that_nobody_enables() -> None:
     c = Driven(servers=1)
-    c.machine.disable_nodes = True
+    c.machine.members.disable_nodes = True
     c(Offered(info(M), 1))
-    for event in (Submitted(1, False), Submitted(2, False), ProcessLost(N, "reset"), ProcessLost(N + 1, "reset")):
+    for event in (submitted(1, False), submitted(2, False), ProcessLost(N, "reset"), ProcessLost(N + 1, "reset")):
         c(event)
     effects = c(CloseAsked(False))
     assert abandoned(effects) == {2: "no server is left, and the client is being closed"}

@@ -117,7 +117,7 @@ def test_a_client_asks_its_machine_under_its_lock(io: IOThread) -> None:
     client._lock, client._observer, client._network = threading.RLock(), None, SimpleNamespace(io=io)
     client._machine = machine = Guarded(client._lock)
     client._timer = DeadlineTimer(io, lambda: client._handle(d.TimePassed()))
-    client._handle(d.Withdrawn(1))
+    client._handle(d.CancelAsked(1))
     assert machine.passed.wait(WAIT_S)
     until_idle(io)
     assert machine.asked == [True, True]

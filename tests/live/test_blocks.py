@@ -172,7 +172,7 @@ def test_the_end_of_a_block_in_a_generator_is_the_end_of_its_client(tmp_path: An
             yield client.schedule()
             yield client.rtask(told, str(path))
             assert not path.exists()
-        assert client._machine.closing
+        assert client._machine.stage.closing
         return client
 
     client = run(main)

@@ -149,6 +149,7 @@ def test_a_reservation_lapses() -> None:
     assert node(TimePassed(), SETUP_WAIT_S) == []
     assert node(TimePassed(), 5.0 + SETUP_WAIT_S) == FREED
     assert node.machine.clients_served == 0, "nobody was served"
+    assert node.machine.lost == A, "it may not know that it had the node: its scheduler offers it again"
     assert node(SetupAsked(A, 1, False)) == []
 
 

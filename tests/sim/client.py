@@ -100,6 +100,8 @@ class Client:
                 self.handle(d.Ended(task, seconds, cut, sender, remote_id))
                 if known is not None and task not in self.machine.tasks:
                     self.world.tasks[self.number, task].outcome("ended")
+                elif task in self.machine.queue.unjudged and counts:
+                    self.program.later(self.world.rng.expovariate(100), self.judge, task)
                 elif counts:
                     assert cut, f"task {task} has not ended, although its server says so"
                     self.world.happened["interrupted task to be run anew"] += 1
@@ -144,6 +146,17 @@ class Client:
                 self.handle(d.Granted(node))
             case m.NodeUnusable(_, info, reason):
                 self.handle(d.NodeHasFailed(info.incarnation, reason))
+
+    def judge(self, task: int) -> None:
+        """Its result has been opened: it may have raised what its options name."""
+        again = self.world.rng.random() < 0.5
+        truth = self.world.tasks[self.number, task]
+        self.handle(d.Judged(task, "it raised" if again else ""))
+        if task not in self.machine.tasks:
+            if not truth.outcomes:  # else the place where it must run was gone
+                truth.outcome("ended")
+        elif task not in self.machine.queue.unjudged:
+            self.world.happened["task run again for what it raised"] += 1
 
     def count_stray(self, task: int, server: int) -> None:
         known = self.machine.tasks.get(task)

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from parkcos.client import dispatch_events as d
-from parkcos.client.controls import SHORT, SUSPENDED
-from parkcos.client.membership import SILENT
-from parkcos.client.placing import OPENING, READY, WANTED
+from parkcos.client.records import OPENING, READY, SHORT, SILENT, SUSPENDED, WANTED
 from parkcos.node import state as ns
 from tests.sim.server import Server
 
@@ -41,7 +39,7 @@ def untrue(client: Client) -> Iterator[str]:
     if client.over or client.state != "running" or not client.program.alive:
         return
     its_turn = client.scheduler == world.scheduler.number and world.scheduler.machine.current == client.number
-    if its_turn and not machine.closing:
+    if its_turn and not machine.stage.closing:
         yield from _unused(client)
     for number, known in machine.nodes.items():
         node = world.nodes[number]
@@ -68,7 +66,7 @@ def untrue(client: Client) -> Iterator[str]:
         server = world.processes[number]
         if not server.alive:
             yield f"{client} has {server}, {record.state}, which is no more"
-        elif record.state == OPENING and record.opened and isinstance(server, Server) and not server.opened:
+        elif record.state == OPENING and isinstance(server, Server) and not server.opened:
             yield f"{client} has opened {server}, which does not know it"
         yield from _held(client, number, record.holds)
 
@@ -97,12 +95,13 @@ def check_abandoned(client: Client, effect: d.ReportAbandoned) -> None:
     truth = world.tasks[client.number, task]
     assert reason, f"task {task} is abandoned without a reason"
     lost, setup = reason.startswith("its server"), "where it was tried" in reason
-    if machine.closing or machine.scheduler_lost or truth.withdrawn or truth.want_server or effect.timed_out:
+    stage = machine.stage
+    if stage.closing or stage.scheduler_lost or truth.withdrawn or truth.want_server or effect.timed_out:
         return
     node = world.nodes.get(truth.want_node)
     if node is not None and (node.number not in machine.nodes or machine.nodes[node.number].given_up):
         return  # it is lost to its client, or its servers end one after the other
-    if any(at == truth.want_node and not counts for at, counts in machine._unsaid.values()):
+    if any(at == truth.want_node and not counts for at, counts in machine.members._unsaid.values()):
         return  # the setup of its server has failed, and another one that may be there by now is not known yet
     if node is None:
         assert setup or not truth.tries, f"task {task} of {client} may be run again, and is abandoned: {reason}"

@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from parkcos.client import dispatch_events as d
-from parkcos.client.placing import DISABLED
+from parkcos.client.records import DISABLED, Task
 from parkcos.cluster import messages as m
 from tests.sim.client import Client, Program
 from tests.sim.server import Truth
@@ -47,7 +47,7 @@ class Scripted(Client):
         rng = self.world.rng
         for _ in range(self.world.plan.controls):
             self.program.later(rng.random() * self.world.plan.fault_span_s, self.control)
-        if self.machine.disable_nodes or self.machine.disable_servers:
+        if self.machine.members.disable_nodes or self.machine.members.disable_servers:
             self.enable_some()
         self.submit_some()
 
@@ -86,15 +86,17 @@ class Scripted(Client):
             seconds = 3600.0
         truth = Truth(self, number, io, seconds, retries, timeout_s, server, node)
         self.world.tasks[self.number, number] = truth
-        self.handle(d.Submitted(number, io, server, node, timeout_s, retries))
+        judged, priority = rng.random() < 0.2, rng.choice([0, 0, 0, 1, -1])
+        task = Task(number, io, server, node, timeout_s, retries, priority, judged, rng.choice(["one", "other"]))
+        self.handle(d.Submitted(task))
         if rng.random() < 0.02:
             self.program.later(rng.random() * 5, self.withdraw, truth)
         if rng.random() < 0.02:
-            self.program.later(rng.random() * 5, self.handle, d.EndTaskAsked(number))
+            self.program.later(rng.random() * 5, self.withdraw, truth)
 
     def withdraw(self, truth: Truth) -> None:
         truth.withdrawn = True
-        self.handle(d.Withdrawn(truth.number))
+        self.handle(d.CancelAsked(truth.number))
 
     # -- controls
 
@@ -143,7 +145,7 @@ class Scripted(Client):
             return
         share = 0.3 if world.faulty else 1.0
         waiting: list[Any] = [n for n, node in machine.nodes.items() if node.state == DISABLED]
-        waiting += [n for n, server in machine.servers.items() if not server.opened]
+        waiting += [n for n, server in machine.servers.items() if server.state == DISABLED]
         for number in waiting:
             if world.rng.random() < share:
                 self.handle(d.EnableAsked(number))

@@ -56,7 +56,7 @@ class Server(Process):
                 self.asked[task] = message
                 self.handle(ex.Asked(task, io, timeout_s))
             case m.EndTask(_, task):
-                if task in self.running:
+                if task in self.running or task in self.asked:
                     self.forced.add(task)
                     self.handle(ex.EndAsked(task))
             case m.RecallTask(_, task):

@@ -167,7 +167,7 @@ class World:
             self.run(min(end, self.now + 5))
             watch.look()
             for client in self.clients:  # the scheduler is gone and no node is left: the program gives up
-                if client.state == "running" and client.machine.scheduler_lost and not client.machine.nodes:
+                if client.state == "running" and client.machine.stage.scheduler_lost and not client.machine.nodes:
                     client.close_at_once()
         stuck = [c for c in self.clients if not c.over]
         assert not stuck, f"{stuck} did not come to their end in {bound_s} s"

@@ -1,15 +1,15 @@
-"""parkcos/client/placing.py: which server is lightest, what is recalled when, what goes back to which queue."""
+"""parkcos/client/tasks.py and places.py: which server is lightest, what is recalled when, what goes back to where."""
 
 from __future__ import annotations
 
 import pytest
 
 from parkcos.client.dispatch_events import (
+    CancelAsked,
     CloseAsked,
     CloseServer,
     CloseServerAsked,
     Ended,
-    EndTaskAsked,
     Granted,
     LoadSeen,
     NodeIsReady,
@@ -24,14 +24,12 @@ from parkcos.client.dispatch_events import (
     ServerIsReady,
     ServerIsUp,
     Started,
-    Submitted,
     SuspendAsked,
     TimePassed,
-    Withdrawn,
 )
 from parkcos.client.membership import END_WAIT_S
-from parkcos.client.placing import HANGS_S, STEAL_AFTER_S, STUCK_AFTER_S
-from tests.client.driven import Driven, M, N, abandoned, info
+from parkcos.client.tasks import HANGS_S, STEAL_AFTER_S, STUCK_AFTER_S
+from tests.client.driven import Driven, M, N, abandoned, info, submitted
 
 
 def slow_again(*tasks: int) -> Driven:
@@ -39,7 +37,7 @@ def slow_again(*tasks: int) -> Driven:
     c = Driven(servers=1)
     c.warm()
     for task in (0, *tasks):
-        c(Submitted(task, False))
+        c(submitted(task, False))
     assert c.run(0) == [Run(task, N + 1, False) for task in tasks]
     c(Started(tasks[0]))
     return c
@@ -62,42 +60,42 @@ def one_server_each(*, before: bool = False) -> Driven:
 
 
 def test_who_was_there_first_is_the_lightest_of_equals() -> None:
-    assert one_server_each()(Submitted(1, False)) == [Run(1, N + 1, False)]
+    assert one_server_each()(submitted(1, False)) == [Run(1, N + 1, False)]
 
 
 def test_a_server_that_is_not_open_yet_counts_as_busy() -> None:
     c = one_server_each()
     c(ServerIsUp(N, N + 2, "10.0.0.1", N + 2))
-    assert c(Submitted(1, False)) == [Run(1, M + 1, False)]
+    assert c(submitted(1, False)) == [Run(1, M + 1, False)]
 
 
 def test_others_load_counts_from_before_the_first_server() -> None:
-    assert one_server_each(before=True)(Submitted(1, False)) == [Run(1, M + 1, False)]
+    assert one_server_each(before=True)(submitted(1, False)) == [Run(1, M + 1, False)]
 
 
 def test_io_tasks_that_have_ended_weigh_nothing() -> None:
     c = Driven(servers=2)
-    assert [c(Submitted(task, True))[0].server for task in (1, 2, 3)] == [N + 1, N + 2, N + 1]
+    assert [c(submitted(task, True))[0].server for task in (1, 2, 3)] == [N + 1, N + 2, N + 1]
     for task in (1, 3):
         c.run(task)
-    assert c(Submitted(4, True)) == [Run(4, N + 1, True)]
+    assert c(submitted(4, True)) == [Run(4, N + 1, True)]
 
 
 def test_the_share_of_a_nodes_servers_that_is_busy_counts_and_not_their_number() -> None:
     c = Driven()
     c.bring(N, 4)
     c.bring(M, 1)
-    (run,) = c(Submitted(1, False, node=N))
-    assert c(Submitted(2, False)) == [Run(2, M + 1, False)], f"{run.server} is busy, and three others are not"
+    (run,) = c(submitted(1, False, node=N))
+    assert c(submitted(2, False)) == [Run(2, M + 1, False)], f"{run.server} is busy, and three others are not"
 
 
 def test_an_io_task_goes_to_an_idle_server_only_to_avoid_a_busy_one() -> None:
     c = Driven(servers=1, nodes=2)
     c(LoadSeen(N, 0.5))
-    assert c(Submitted(1, True)) == [Run(1, N + 1, True)], "no server has one, nor a CPU task: the first"
+    assert c(submitted(1, True)) == [Run(1, N + 1, True)], "no server has one, nor a CPU task: the first"
     c = Driven(servers=2)
-    c(Submitted(1, False))
-    assert [c(Submitted(task, True))[0].server for task in (2, 3)] == [N + 2, N + 1], "rather than a second one there"
+    c(submitted(1, False))
+    assert [c(submitted(task, True))[0].server for task in (2, 3)] == [N + 2, N + 1], "rather than a second one there"
 
 
 # what waits
@@ -108,18 +106,17 @@ def everywhere(c: Driven) -> None:
     c.bring(N, 1, opened=False)
     for number, (server, node) in enumerate(((0, 0), (0, N), (N + 1, 0))):
         for io in (False, True):
-            assert c(Submitted(10 * number + io, io, server=server, node=node)) == []
+            assert c(submitted(10 * number + io, io, server=server, node=node)) == []
 
 
 def test_what_waits_can_be_withdrawn() -> None:
     c = Driven()
     everywhere(c)
     for task in list(c.machine.tasks):
-        assert abandoned(c(Withdrawn(task))) == {task: "nobody waits for it to start"}
+        assert abandoned(c(CancelAsked(task, "nobody waits for it to start"))) == {task: "nobody waits for it to start"}
     assert c(ServerIsReady(N + 1)) == []
-    assert c(Submitted(1, False)) == [Run(1, N + 1, False)]
-    for task in (1, 77):
-        assert c(Withdrawn(task)) == [], "it was sent, or is over"
+    assert c(submitted(1, False)) == [Run(1, N + 1, False)]
+    assert c(CancelAsked(77)) == [], "there is none"
 
 
 def test_what_waits_ends_when_its_client_does() -> None:
@@ -140,21 +137,21 @@ def test_what_waits_for_a_server_ends_when_that_is_closed() -> None:
 
 def test_what_is_said_of_a_task_that_waits_is_not_heard() -> None:
     c = Driven()
-    c(Submitted(1, False))
-    for word in (Started(1), Ended(1, 0.1), Refused(1, "no"), Recalled(1, True), EndTaskAsked(1)):
+    c(submitted(1, False))
+    for word in (Started(1), Ended(1, 0.1), Refused(1, "no"), Recalled(1, True)):
         assert c.machine.handle(word, 0.0) == []
-    assert list(c.machine.pending) == [1]
+    assert list(c.machine.queue.pending) == [1]
 
 
 def test_why_a_server_takes_no_task_any_more() -> None:
     c = Driven(servers=1)
     c(ServerIsDown(N + 1, "signal 9", restarts=True, asked=False))
-    assert abandoned(c(Submitted(1, False, server=N + 1))) == {1: "that server has ended: signal 9"}
+    assert abandoned(c(submitted(1, False, server=N + 1))) == {1: "that server has ended: signal 9"}
 
 
 def test_an_io_task_that_was_given_back_waits_for_any_server() -> None:
     c = Driven(servers=1)
-    c(Submitted(1, True))
+    c(submitted(1, True))
     assert c(Recalled(1, True)) == []
     c.bring(M, 1, opened=False)
     assert c(ServerIsReady(M + 1)) == [Run(1, M + 1, True)]
@@ -162,11 +159,11 @@ def test_an_io_task_that_was_given_back_waits_for_any_server() -> None:
 
 def test_what_is_given_back_goes_to_another_server_of_its_node() -> None:
     c = Driven(servers=2)
-    c(Submitted(1, True, node=N))
+    c(submitted(1, True, node=N))
     assert c(Recalled(1, True)) == [Run(1, N + 2, True)]
     c = Driven(servers=2)
     for task in (1, 2):
-        c(Submitted(task, False, node=N))
+        c(submitted(task, False, node=N))
     assert c(Recalled(1, True)) == [], "that is busy"
     assert c.run(2) == [Run(1, N + 2, False)]
 
@@ -174,11 +171,11 @@ def test_what_is_given_back_goes_to_another_server_of_its_node() -> None:
 # ahead, and back
 
 
-def short_ones_until_it_counts_as_quick(*seconds: float) -> int:
-    """seconds: that the first tasks of a server take; all others end at once, until several are sent at a time."""
+def short_ones_until_they_count_as_quick(*seconds: float) -> int:
+    """seconds: that the first tasks of a function take; all others end at once, until several are sent at a time."""
     c = Driven(servers=1)
     for task in range(1, 100):
-        c(Submitted(task, False))
+        c(submitted(task, False))
     for task, lasting in enumerate(seconds, 1):
         assert len(c.run(task, lasting)) == 1
     count = 1
@@ -187,46 +184,48 @@ def short_ones_until_it_counts_as_quick(*seconds: float) -> int:
     return count
 
 
-def test_a_server_counts_as_quick_as_soon_after_a_long_task_as_at_first() -> None:
-    count = short_ones_until_it_counts_as_quick()
+def test_a_function_counts_as_quick_after_its_first_task_or_soon_after_a_long_one() -> None:
+    assert short_ones_until_they_count_as_quick() == 1
+    count = short_ones_until_they_count_as_quick(1.0)
     assert 10 < count < 30
-    for seconds in ((1.0,), (1000.0,), (1000.0, 1000.0)):
-        assert short_ones_until_it_counts_as_quick(*seconds) == count
+    for seconds in ((1000.0,), (1000.0, 1000.0)):
+        assert short_ones_until_they_count_as_quick(*seconds) == count
+
+
+def test_a_long_function_is_not_sent_ahead_because_a_short_one_runs_there() -> None:
+    c = Driven(servers=1)
+    c(submitted(1, False, kind="short"))
+    c.run(1)
+    for task, kind in enumerate(("short", "short", "long", "long", "short"), 2):
+        c(submitted(task, False, kind=kind))
+    assert c.run(2) == [Run(3, N + 1, False), Run(4, N + 1, False)], "a long one may wait behind a short one"
+    assert c.run(3) == [], "and nothing behind a long one"
+    assert c.run(4, 3600.0) == [Run(5, N + 1, False)]
 
 
 def test_no_more_is_recalled_than_the_idle_servers_take() -> None:
     for idle, slow in ((0, 2), (1, 1), (2, 2)):
         c = Driven(servers=2)
         c.warm()
-        first = [c(Submitted(task, False))[0].server for task in (1, 2)]
+        first = [c(submitted(task, False))[0].server for task in (1, 2)]
         for task, others in ((1, (10, 11)), (2, (20, 21))):
             for other in others:
-                c(Submitted(other, False))
+                c(submitted(other, False))
             assert [run.task for run in c.run(task)] == list(others)
             c(Started(others[0]))
         c.bring(M, idle)
         assert c(TimePassed(), 10.0) == [Recall(task, at) for task, at in zip((11, 21), first, strict=True)][:slow]
 
 
-def short_ones_after_a_slow_one(begin: float) -> int:
-    """A quick server that has nothing to do is given two tasks then, of which the first does not get on."""
+def test_what_is_sent_after_an_idle_time_is_not_recalled_for_that() -> None:
     c = Driven(servers=1)
     c.warm()
     c(SuspendAsked(N + 1, True))
-    for task in range(1, 100):
-        c(Submitted(task, False))
-    c(SuspendAsked(N + 1, False), begin)
-    ahead = [effect.task for effect in c(TimePassed(), begin + STUCK_AFTER_S)]
-    for task in ahead:
-        c(Recalled(task, True))
-    task = 1
-    while len(runs := c.run(task)) == 1:
-        task = runs[0].task
-    return task
-
-
-def test_how_slow_a_server_is_does_not_depend_on_when_it_had_nothing_to_do() -> None:
-    assert short_ones_after_a_slow_one(100.0) == short_ones_after_a_slow_one(0.0) > 5
+    for task in (1, 2):
+        c(submitted(task, False))
+    assert c(SuspendAsked(N + 1, False), 100.0) == [Run(1, N + 1, False), Run(2, N + 1, False)]
+    assert c(TimePassed(), 100.0 + STUCK_AFTER_S / 2) == []
+    assert c(TimePassed(), 100.0 + STUCK_AFTER_S) == [Recall(2, N + 1)]
 
 
 def test_what_was_recalled_once_can_be_recalled_again() -> None:
@@ -276,7 +275,7 @@ def test_what_was_sent_behind_a_task_after_a_suspension_is_recalled_when_its_tim
     c = slow_again(100)
     assert c(SuspendAsked(N + 1, True)) == [], "there was nothing to recall"
     for task in (101, 102):
-        assert c(Submitted(task, False)) == []
+        assert c(submitted(task, False)) == []
     c.now = 10.0
     assert c(SuspendAsked(N + 1, False)) == [Run(101, N + 1, False), Run(102, N + 1, False)]
     assert c(TimePassed()) == [], "another deadline"
@@ -286,8 +285,8 @@ def test_what_was_sent_behind_a_task_after_a_suspension_is_recalled_when_its_tim
 
 def test_what_a_server_gives_back_after_its_end_was_told_does_not_close_it() -> None:
     c = Driven(servers=1)
-    c(Submitted(1, False))
-    c(Submitted(2, False, server=N + 1))
+    c(submitted(1, False))
+    c(submitted(2, False, server=N + 1))
     c(ServerIsDown(N + 1, "signal 9", restarts=True, asked=False))
     assert c(Recalled(1, True)) == []
     assert abandoned(c(ProcessLost(N + 1, "reset"))) == {2: "its server 10.0.0.1:1001 ended: signal 9"}
@@ -296,7 +295,7 @@ def test_what_a_server_gives_back_after_its_end_was_told_does_not_close_it() -> 
 @pytest.mark.parametrize("io", [False, True])
 def test_what_must_run_at_a_node_that_is_gone_runs_nowhere(io: bool) -> None:
     c = Driven(servers=1)
-    c(Submitted(1, io, node=N, retries=1))
+    c(submitted(1, io, node=N, retries=1))
     c(ProcessLost(N, "reset"))
     c.bring(M, 1)
     effects = c(ProcessLost(N + 1, "reset"))
@@ -305,7 +304,7 @@ def test_what_must_run_at_a_node_that_is_gone_runs_nowhere(io: bool) -> None:
 
 def test_what_is_lost_while_its_client_closes_is_not_run_again() -> None:
     c = Driven(servers=1)
-    c(Submitted(1, False, retries=1))
+    c(submitted(1, False, retries=1))
     c(CloseAsked(True))
     c(ServerIsDown(N + 1, "signal 9", restarts=False, asked=True))
     (effect,) = c(ProcessLost(N + 1, "reset"))
@@ -319,7 +318,7 @@ def test_what_is_lost_while_its_client_closes_is_not_run_again() -> None:
 @pytest.mark.parametrize("task", [1, 1000])
 def test_the_earlier_deadline_counts_whatever_the_number_of_a_task(task: int, limit_s: float) -> None:
     c = Driven(servers=2)
-    c(Submitted(task, False, timeout_s=limit_s))
+    c(submitted(task, False, timeout_s=limit_s))
     c(Started(task))
     c(ServerIsDown(N + 2, "killed", restarts=True, asked=False), 100.0)
     assert c.machine.next_deadline() == min(limit_s + HANGS_S, 100.0 + END_WAIT_S)
@@ -330,9 +329,9 @@ def test_the_end_of_a_server_may_be_due_before_a_recall_or_after(at: float, due:
     c = Driven(servers=1)
     c.warm()
     c.bring(M, 1)
-    c(Submitted(9, False, node=M))
+    c(submitted(9, False, node=M))
     for task in (1, 2, 3):
-        c(Submitted(task, False))
+        c(submitted(task, False))
     c(ServerIsDown(M + 1, "killed", restarts=True, asked=False), at)
     c.now = 5.0
     assert [run.task for run in c.run(1)] == [2, 3]
@@ -342,7 +341,7 @@ def test_the_end_of_a_server_may_be_due_before_a_recall_or_after(at: float, due:
 def test_only_the_run_that_was_limited_can_hang() -> None:
     def limited() -> Driven:
         c = Driven(servers=1)
-        c(Submitted(1, False, timeout_s=1.0, retries=1))
+        c(submitted(1, False, timeout_s=1.0, retries=1))
         c(Started(1))
         return c
 

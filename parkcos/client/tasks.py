@@ -1,0 +1,495 @@
+"""A client's tasks, from their submission to their end: a part of the dispatch machine.
+
+What waits where, and the rules by which a task goes to a server: to the least loaded node, a few ahead to a server
+that runs short ones, back if that does not get on.  A task has one number for all its runs, one way to run again, and
+one way to be ended: dropped while it waits, recalled if it was only sent ahead, else ended by its server, or with it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+
+from parkcos.client import dispatch_events as d
+from parkcos.client.backlog import Backlog
+from parkcos.client.estimates import Estimates
+from parkcos.client.load import LoadHeap
+from parkcos.client.places import Places
+from parkcos.client.records import ENDING, OPEN, SILENT, Node, Server, Stage, Task
+
+AHEAD_S = 0.002
+"""The work that may wait at a server, that of the running task included."""
+AHEAD_MAX = 32
+"""Tasks that may wait there behind the running one."""
+STEAL_AFTER_S = 0.005
+"""Seconds that a task may run before what waits behind it is recalled, if another server is idle."""
+STUCK_AFTER_S = 0.1
+"""The same if none is: others will have their turn there sooner than behind this one."""
+HANGS_S = 9.0
+"""The time that a server has to end a task, after a grace, before it counts as hanging."""
+
+
+class Tasks:
+    """Those that were submitted and have not ended."""
+
+    def __init__(self, places: Places, stage: Stage, order: Callable[[d.Effect], None]) -> None:
+        self.places = places
+        self.stage = stage
+        self.order = order
+        self.tasks: dict[int, Task] = {}
+        self.pending = Backlog()
+        """CPU tasks that may run anywhere."""
+        self.io_pending = Backlog()
+        self.cpu_tasks = 0
+        self.unjudged: dict[int, None] = {}
+        """Tasks whose run has ended, while it is not known yet whether they run again."""
+        self.estimates = Estimates()
+        self._ahead: dict[int, None] = {}
+        """Servers with more than one CPU task."""
+        self._steal_at: float | None = None
+        self._limits: list[tuple[float, int]] = []
+        """A heap: when a task will have had its time and its grace, and its server must have ended it."""
+
+    # -- where a task goes
+
+    def submitted(self, event: d.Submitted, now: float) -> None:
+        task = event.task
+        self.tasks[task.number] = task
+        if not task.io:
+            self.cpu_tasks += 1
+        self._place(task, now)
+
+    def _place(self, task: Task, now: float) -> None:
+        """Send a task to where it may run, or put it in line for that."""
+        places = self.places
+        if self.stage.closing:
+            self.abandon(task.number, self.stage.closed_why or "the client is being closed")
+        elif task.want_server:
+            self._place_at_server(task, now)
+        elif task.want_node:
+            node = places.nodes.get(task.want_node)
+            if node is None:
+                self.abandon(task.number, "that node is not used by this client")
+            elif not node.has_servers:
+                self.abandon(task.number, "no server is left at that node")
+            else:
+                idle = next(iter(node.idle), None)
+                self._place_among(task, idle, node.queue, node.io_queue, node.io_servers, now)
+        else:
+            self._place_among(task, places.idle_server(), self.pending, self.io_pending, places.io_servers, now)
+
+    def _place_at_server(self, task: Task, now: float) -> None:
+        server = self.places.servers.get(task.want_server)
+        if server is None:
+            self.abandon(task.number, "that server has ended")
+        elif server.state == ENDING:
+            down = server.end.node_says if server.end is not None else ""
+            self.abandon(task.number, f"that server has ended: {down}" if down else "that server is being closed")
+        elif not task.io:
+            server.queue.add(task.number, task.priority)
+            self.fill(task.want_server, now)
+        elif server.state == OPEN:
+            self._send(task.number, task.want_server, now)
+        else:
+            server.io_queue.add(task.number, task.priority)
+
+    def _place_among(
+        self, task: Task, idle: int | None, queue: Backlog, io_queue: Backlog, io_servers: LoadHeap, now: float
+    ) -> None:
+        """To one of some servers.  I/O tasks go to that with the fewest of them; sooner to an idle one than to one
+        whose CPU task may hog it."""
+        if not task.io:
+            if idle is None:
+                queue.add(task.number, task.priority)
+            else:
+                self._send(task.number, idle, now)
+            return
+        at = io_servers.lightest()
+        if at is None:
+            io_queue.add(task.number, task.priority)
+            return
+        servers = self.places.servers
+        if idle is not None and servers[at].cpu and len(servers[idle].io) <= len(servers[at].io):
+            at = idle
+        self._send(task.number, at, now)
+
+    def _queue_of(self, task: Task) -> Backlog | None:
+        """Where it waits, if it does."""
+        holder: Node | Server | Tasks | None
+        if task.want_server:
+            holder = self.places.servers.get(task.want_server)
+        elif task.want_node:
+            holder = self.places.nodes.get(task.want_node)
+        else:
+            return self.io_pending if task.io else self.pending
+        if holder is None:
+            return None
+        return holder.io_queue if task.io else holder.queue
+
+    def put_back(self, numbers: list[int], reason: str, now: float) -> None:
+        """These were sent to a server that did not begin them: they are first in line again."""
+        places = self.places
+        nodes: dict[int, Node] = {}
+        for number in reversed(numbers):
+            task = self.tasks[number]
+            task.server, task.recalling = 0, False
+            node, server = places.nodes.get(task.want_node), places.servers.get(task.want_server)
+            queue = self._queue_of(task)
+            if task.cancelled:
+                self.abandon(number, task.cancelled)
+            elif (
+                queue is None
+                or self.stage.nodes_told
+                or (server is not None and server.state == ENDING)
+                or (node is not None and not node.has_servers)
+            ):
+                self.abandon(number, reason)
+            else:
+                queue.add_first(number, task.priority)
+                if node is not None:
+                    nodes[task.want_node] = node
+        for node in nodes.values():
+            while node.queue and node.idle:
+                self._send(node.queue.pop(), next(iter(node.idle)), now)
+            while node.io_queue and (at := node.io_servers.lightest()) is not None:
+                self._send(node.io_queue.pop(), at, now)
+        while self.pending and (idle := places.idle_server()) is not None:
+            self._send(self.pending.pop(), idle, now)
+        while self.io_pending and (at := places.io_servers.lightest()) is not None:
+            self._send(self.io_pending.pop(), at, now)
+
+    def _send(self, number: int, at: int, now: float) -> None:
+        task, server = self.tasks[number], self.places.servers[at]
+        task.server = at
+        task.tries += 1
+        if task.io:
+            server.io[number] = None
+            self.places.weigh_io(at, server)
+        else:
+            cpu = server.cpu
+            if not cpu:
+                server.head_since = now
+                self.places.is_busy(at, server)
+            cpu[number] = None
+            task.expected_s = self.estimates.of(task.kind)
+            server.load_s += task.expected_s
+            if len(cpu) == 2:
+                self._ahead[at] = None
+                if self._steal_at is None:
+                    self._steal_at = now + STUCK_AFTER_S
+        self.order(d.Run(number, at, task.io))
+
+    def open_to_tasks(self, number: int, now: float) -> None:
+        """From now on the server is given tasks, first of all those that wait for it."""
+        server = self.places.servers[number]
+        server.state = OPEN
+        self.places.weigh_io(number, server)
+        for queue in (server.io_queue, self.places.nodes[server.node].io_queue, self.io_pending):
+            while queue:
+                self._send(queue.pop(), number, now)
+        self.fill(number, now)
+
+    def fill(self, number: int, now: float) -> None:
+        """Give a server what it has room for."""
+        server = self.places.servers[number]
+        if server.state != OPEN:
+            return
+        node, cpu = self.places.nodes[server.node], server.cpu
+        while not cpu or (server.load_s < AHEAD_S and len(cpu) <= AHEAD_MAX):
+            queue = self._next_queue(server, node)
+            if queue is None:
+                break
+            self._send(queue.pop(), number, now)
+        if not cpu:
+            self.places.is_idle(number, server)
+            if self._ahead and (self._steal_at is None or self._steal_at > now + STEAL_AFTER_S):
+                self._steal_at = now + STEAL_AFTER_S
+
+    def _next_queue(self, server: Server, node: Node) -> Backlog | None:
+        """Where the next task for a server waits: of the highest priority, and for this server sooner than for any."""
+        first = None
+        for queue in (server.queue, node.queue, self.pending):
+            if queue and (first is None or queue.priority > first.priority):
+                first = queue
+        return first
+
+    # -- what servers say
+
+    def started(self, event: d.Started, now: float) -> None:
+        task = self._task_at(event)
+        if task is None or task.started:
+            return
+        task.started = True
+        self.order(d.ReportStarted(task.number, task.server, event.remote_id))
+        if task.cancelled:
+            if task.recalling:  # it had begun by then
+                self._end(task, now)
+        elif task.timeout_s:
+            self._limit(task, now + task.timeout_s)
+
+    def refused(self, event: d.Refused, now: float) -> None:
+        task = self._task_at(event)
+        if task is not None:
+            at = task.server
+            self._leave_server(task, now)
+            self._forget(task)
+            self.order(d.ReportRefused(task.number, event.error))
+            self.fill(at, now)
+
+    def ended(self, event: d.Ended, now: float) -> None:
+        task = self._task_at(event)
+        if task is None or (event.cut and self._outlives_server(task)):
+            return
+        if not task.started:
+            self.order(d.ReportStarted(task.number, task.server, event.remote_id))
+        if not task.io:
+            self.estimates.took(task.kind, event.seconds)
+        at = task.server
+        self._leave_server(task, now)
+        if task.judged and task.retries:
+            task.started = False
+            self.unjudged[task.number] = None
+        else:
+            self._forget(task)
+        self.fill(at, now)
+
+    def run_judged(self, event: d.Judged, now: float) -> None:
+        task = self.tasks.get(event.task)
+        if task is None or event.task not in self.unjudged:
+            return
+        del self.unjudged[event.task]
+        if event.again and task.retries and not (task.cancelled or self.stage.closing):
+            self._run_again(task, event.again)
+            self._place(task, now)
+        else:
+            self._forget(task)
+
+    def recalled(self, event: d.Recalled, now: float) -> None:
+        task = self._task_at(event)
+        if task is None or not event.ok:
+            return
+        at = task.server
+        server = self.places.servers[at]
+        unasked = not task.recalling
+        self._leave_server(task, now)
+        if unasked and server.state != ENDING:  # it is closing; its node will say so
+            self.places.retire(at)
+            self.abandon_waiting(server, "that server is being closed")
+        self.put_back([task.number], "its server was closed", now)
+        if not server.cpu:
+            self.fill(at, now)
+
+    def _task_at(self, event: d.Started | d.Refused | d.Ended | d.Recalled) -> Task | None:
+        """Of which a server speaks; None: it is not there any more, but was abandoned, or is run again elsewhere."""
+        task = self.tasks.get(event.task)
+        return task if task is not None and task.server and task.server == event.server else None
+
+    def _leave_server(self, task: Task, now: float) -> None:
+        """It is no longer at its server."""
+        number, at = task.number, task.server
+        server = self.places.servers[at]
+        task.server = 0
+        if task.io:
+            del server.io[number]
+            self.places.weigh_io(at, server)
+            return
+        cpu = server.cpu
+        was_head = next(iter(cpu)) == number
+        del cpu[number]
+        server.load_s = server.load_s - task.expected_s if cpu else 0.0
+        if was_head:
+            server.head_since, server.recalled = now, False
+        if len(cpu) == 1:
+            del self._ahead[at]
+
+    def _outlives_server(self, task: Task) -> bool:
+        """It was interrupted: whether it counts as lost with its server, when that has ended."""
+        end = self.places.servers[task.server].end
+        unwanted = end is not None and end.unwanted
+        return bool(task.retries) and not (task.want_server or unwanted or self.stage.nodes_told)
+
+    # -- the end
+
+    def cancel_asked(self, event: d.CancelAsked, now: float) -> None:
+        task = self.tasks.get(event.task)
+        if task is None or task.cancelled:
+            return
+        task.cancelled, task.retries = event.reason, 0
+        if event.task in self.unjudged:
+            return
+        if not task.server:
+            queue = self._queue_of(task)
+            if queue is not None and event.task in queue:
+                queue.remove(event.task)
+            self.abandon(event.task, event.reason)
+        elif task.started or task.io:
+            self._end(task, now)
+        elif not task.recalling:
+            task.recalling = True
+            self.order(d.Recall(event.task, task.server))
+
+    def _end(self, task: Task, now: float) -> None:
+        """Its server is to end it."""
+        self._limit(task, now)
+        self.order(d.EndTask(task.number, task.server))
+
+    def _limit(self, task: Task, at: float) -> None:
+        """Its server is to end it then; if that cannot, its node ends the server."""
+        task.hangs_at = at + HANGS_S
+        heapq.heappush(self._limits, (task.hangs_at, task.number))
+
+    def _end_hanging(self, at: float, number: int) -> None:
+        """It has had its time, or is to end, and its server has not been able to end it: its node ends that."""
+        task = self.tasks.get(number)
+        if task is not None and task.server and task.hangs_at == at:
+            task.timed_out = not task.cancelled
+            server = self.places.servers[task.server]
+            if server.node:
+                self.close_server(task.server, server, terminate=True, restart=True)
+
+    def close_server(self, number: int, server: Server, terminate: bool, restart: bool) -> None:
+        """Its node is to end it.  What waits for it, and for no other, ends here."""
+        if server.state != ENDING:
+            self.places.retire(number)
+            self.abandon_waiting(server, "that server is being closed")
+        server.ending().replace = restart
+        self.order(d.CloseServer(server.node, number, terminate, restart))
+
+    def server_has_ended(self, number: int, server: Server, reason: str) -> list[int]:
+        """What was sent there is abandoned, or runs again.  Returns: the latter, to be put back."""
+        self._ahead.pop(number, None)
+        end = server.end
+        # Only then is the word of what had begun complete.
+        certain = end is not None and bool(end.node_says and end.session_says) and SILENT not in server.holds
+        back = []
+        for position, each in enumerate([*server.cpu, *server.io]):
+            task = self.tasks[each]
+            had_begun = not (0 < position < len(server.cpu) and certain and not task.started)
+            if task.want_server or self.stage.nodes_told or task.timed_out or (task.cancelled and had_begun):
+                self.abandon(each, reason)
+            elif not had_begun:
+                back.append(each)
+            elif task.retries:
+                self._run_again(task, reason)
+                back.append(each)
+            else:
+                self.abandon(each, reason)
+        self.abandon_waiting(server, reason)
+        return back
+
+    def _run_again(self, task: Task, reason: str) -> None:
+        task.retries -= 1
+        task.started = False
+        self.order(d.ReportRetried(task.number, reason))
+
+    def abandon(self, number: int, reason: str) -> None:
+        """A task that is at no server, and in no queue from which it could be sent, ends here."""
+        task = self.tasks[number]
+        self._forget(task)
+        self.order(d.ReportAbandoned(number, reason, task.started, task.timed_out))
+
+    def abandon_waiting(self, holder: Node | Server, reason: str) -> None:
+        """What waits for just this one ends here."""
+        for task in [*holder.queue.drain(), *holder.io_queue.drain()]:
+            self.abandon(task, reason)
+
+    def abandon_pending(self, reason: str) -> None:
+        """What waits for any server ends here."""
+        for task in [*self.pending.drain(), *self.io_pending.drain()]:
+            self.abandon(task, reason)
+
+    def abandon_unsent(self, reason: str) -> None:
+        """Whatever waits, for whichever place, ends here."""
+        for number, task in list(self.tasks.items()):
+            if not task.server and number not in self.unjudged:
+                self.abandon(number, reason)
+        self.pending.drain()
+        self.io_pending.drain()
+        for holder in self.places.holders():
+            holder.queue.drain()
+            holder.io_queue.drain()
+
+    def _forget(self, task: Task) -> None:
+        """It has ended."""
+        del self.tasks[task.number]
+        if not task.io:
+            self.cpu_tasks -= 1
+
+    # -- time
+
+    def next_deadline(self) -> float | None:
+        """When it next wants to hear that time has passed."""
+        deadline = self._steal_at if self._ahead else None
+        if self._limits and (deadline is None or self._limits[0][0] < deadline):
+            deadline = self._limits[0][0]
+        return deadline
+
+    def time_passed(self, now: float) -> None:
+        if self._steal_at is not None and self._steal_at <= now:
+            self._steal_at = None
+            self._steal(now)
+        while self._limits and self._limits[0][0] <= now:
+            self._end_hanging(*heapq.heappop(self._limits))
+
+    def _steal(self, now: float) -> None:
+        """Ask servers that do not get on for what they have not begun: for those that are idle, or will be sooner."""
+        recalled = 0
+        patience_s = STEAL_AFTER_S if self.places.idle else STUCK_AFTER_S
+        for number in self._ahead:
+            server = self.places.servers[number]
+            if server.recalled or server.state != OPEN:
+                continue
+            if server.head_since + patience_s > now:
+                self._steal_at = now + patience_s
+                continue
+            server.recalled = True
+            head = self.tasks[next(iter(server.cpu))]
+            longer_s = max(0.0, now - server.head_since - head.expected_s)
+            head.expected_s += longer_s
+            server.load_s += longer_s
+            for task in list(server.cpu)[1:]:
+                record = self.tasks[task]
+                if not (record.want_server or record.want_node or record.recalling):
+                    record.recalling = True
+                    recalled += 1
+                    self.order(d.Recall(task, number))
+            if self.places.idle and recalled >= self.places.idle:
+                break
+
+    def recall_ahead(self, number: int, server: Server) -> None:
+        """Ask for what it has not begun: others may run it, or it waits for this one."""
+        server.recalled = len(server.cpu) > 1
+        for task in list(server.cpu)[1:]:
+            record = self.tasks[task]
+            if not record.recalling:
+                record.recalling = True
+                self.order(d.Recall(task, number))
+
+    def check(self) -> None:
+        """The invariants; for tests and simulation."""
+        places, tasks = self.places, self.tasks
+        sent = 0
+        for number, server in places.servers.items():
+            for sent_task in (*server.cpu, *server.io):
+                assert tasks[sent_task].server == number, f"task {sent_task} is at two servers"
+                sent += 1
+            assert (len(server.cpu) > 1) == (number in self._ahead), f"server {number} is wrongly known to have more"
+            expected = sum(tasks[each].expected_s for each in server.cpu)
+            assert abs(server.load_s - expected) < 1e-6, f"server {number} has {expected} s to do, not {server.load_s}"
+        waiting = [*self.pending, *self.io_pending]
+        for holder in places.holders():
+            waiting += holder.queue
+            waiting += holder.io_queue
+        for number in waiting:
+            task = tasks[number]
+            assert not task.server, f"task {number} waits and is at a server"
+            assert not task.cancelled, f"task {number} waits, and is to end"
+            queue = self._queue_of(task)
+            assert queue is not None
+            assert number in queue, f"task {number} waits elsewhere than where it is looked for"
+        assert len(set(waiting)) == len(waiting), "a task waits twice"
+        assert not self.unjudged.keys() & set(waiting)
+        assert all(not tasks[number].server for number in self.unjudged)
+        assert sent + len(waiting) + len(self.unjudged) == len(tasks), "a task is nowhere"
+        assert not (self.pending and places.idle), "tasks wait beside idle servers"
+        assert self.cpu_tasks == sum(not task.io for task in tasks.values())
