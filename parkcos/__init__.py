@@ -9,6 +9,7 @@ import logging as _logging
 from parkcos.client.allocate import NodeAllocate
 from parkcos.client.client import Client
 from parkcos.client.completed import as_completed
+from parkcos.client.handle import TaskHandle
 from parkcos.client.scheduler import Scheduler
 from parkcos.client.status import NodeAvailInfo, Status, TaskInfo
 from parkcos.deploy.local import LocalCluster
@@ -27,6 +28,7 @@ from parkcos.errors import (
     SenselessYield,
     ShippingError,
     TaskAbandoned,
+    TaskCancelled,
     TaskTerminated,
     TaskTimeout,
     UsageError,
@@ -91,6 +93,8 @@ __all__ = [
     "Status",
     "Task",
     "TaskAbandoned",
+    "TaskCancelled",
+    "TaskHandle",
     "TaskInfo",
     "TaskTerminated",
     "TaskTimeout",

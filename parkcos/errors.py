@@ -21,6 +21,7 @@ __all__ = [
     "SenselessYield",
     "ShippingError",
     "TaskAbandoned",
+    "TaskCancelled",
     "TaskTerminated",
     "TaskTimeout",
     "UsageError",
@@ -66,6 +67,10 @@ class TaskTerminated(ParkcosError):
 
 class TaskAbandoned(ParkcosError):
     """The task was lost together with its server, node or client; the message says how."""
+
+
+class TaskCancelled(TaskTerminated):
+    """The task was cancelled by its own program (``handle.cancel()``) before it had a result."""
 
 
 class TaskTimeout(ParkcosError, TimeoutError):

@@ -28,6 +28,7 @@ INTERNAL = {
     "RPS": {"make_task"},
     "Semaphore": {"as_wait"},
     "Task": {"is_local", "kernel"},
+    "TaskHandle": {"as_wait"},
 }
 """For other parts of parkcos: not promised to users, although they have no underscore."""
 

@@ -14,16 +14,17 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, Self
 
 from parkcos.client import dispatch_events as d
-from parkcos.client import mapping
+from parkcos.client import mapping, submitting
 from parkcos.client.allocate import NodeAllocate, allocations
 from parkcos.client.components import bundle
+from parkcos.client.handle import TaskHandle
 from parkcos.client.options import Errors, Options, TaskLimits, checked
 from parkcos.client.records import READY
 from parkcos.client.shell import CLOSED, NEW, RUNNING, WAITING
 from parkcos.client.side import ClientSide
 from parkcos.client.steering import Steering
 from parkcos.client.stream import Results
-from parkcos.client.submission import Submission, kind_of, name_of, words_of
+from parkcos.client.submission import Submission, words_of
 from parkcos.cluster import messages as m
 from parkcos.cluster.requirements import parse_requirements
 from parkcos.cluster.timer import DeadlineTimer
@@ -43,10 +44,7 @@ MIN_PULSE_INTERVAL = 10.0
 MAX_PULSE_INTERVAL = 100.0
 """Seconds.  Nodes have bounds of their own, by default these."""
 
-UNAWAITED = "nobody waits for it to start"
-
 _CALLS = {
-    "map": "client.map({}, ...)",
     "rtask": "client.rtask({}, ...)",
     "rtask_at": "client.rtask_at(where, {}, ...)",
     "io_rtask": "client.io_rtask({}, ...)",
@@ -284,6 +282,40 @@ class Client(Steering):
 
     # -- tasks
 
+    def submit(
+        self,
+        fn: Callable[..., Any],
+        /,
+        *args: Any,
+        where: Location | str | None = None,
+        io: bool = False,
+        priority: int = 0,
+        timeout_s: float | None = None,
+        retries: int = 0,
+        retry_on: Errors = (),
+        name: str = "",
+        **kwargs: Any,
+    ) -> TaskHandle:
+        """Have ``fn(*args, **kwargs)`` run as a task at a server.  Do not yield it, but what it gives; any thread.
+
+        Args:
+            fn: a plain function, a generator function or an ``async def``.
+            where: a server's Location, or a node's address or name; None: anywhere.
+            io: it mostly waits: it runs beside others.
+            priority: among the tasks that wait, the higher is first, and within one who came first.  What runs is left
+                alone.
+            timeout_s, retries, retry_on, name: as for :meth:`options`.
+
+        Returns: the task's handle, at once.  ``yield handle`` (or ``await`` it, or ``handle.result()`` in a thread)
+        gives what `fn` returned.  Where it must run but cannot is told there, too.
+        Raises: ShippingError if the call cannot travel; ScheduleError if the client is not scheduled; UsageError.
+        """
+        self._must_run()
+        if type(priority) is not int:
+            raise UsageError(f"submit(priority={priority!r}): give a whole number")
+        limits = checked(timeout_s, retries, name, retry_on, "submit", priority)
+        return submitting.submit(self, where, io, fn, args, kwargs, limits)
+
     def rtask(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Completion[Task]:
         """Run ``fn(*args, **kwargs)`` as a task at the least loaded node, where no other CPU task runs.  Yield it.
 
@@ -291,24 +323,24 @@ class Client(Steering):
         Raises: ShippingError if the arguments cannot travel; ScheduleError if the client is not scheduled;
         RemoteError if the task cannot be created there, with the reason; TaskAbandoned if that server is lost.
         """
-        return self._submit("rtask", None, False, fn, args, kwargs)
+        return self._start("rtask", None, False, fn, args, kwargs)
 
     def rtask_at(self, where: Location | str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Completion[Task]:
         """As `rtask`, at a server (its Location) or at any server of a node.  Yield it.
 
         where: for a node its address, its own name, that in ``nodes``, or another, which a name server is asked for.
         """
-        return self._submit("rtask_at", where, False, fn, args, kwargs)
+        return self._start("rtask_at", where, False, fn, args, kwargs)
 
     def io_rtask(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Completion[Task]:
         """As `rtask`, for a task that mostly waits: it runs beside others, and `close` does not wait for it."""
-        return self._submit("io_rtask", None, True, fn, args, kwargs)
+        return self._start("io_rtask", None, True, fn, args, kwargs)
 
     def io_rtask_at(
         self, where: Location | str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> Completion[Task]:
         """As `io_rtask`, at a server or node.  Yield it."""
-        return self._submit("io_rtask_at", where, True, fn, args, kwargs)
+        return self._start("io_rtask_at", where, True, fn, args, kwargs)
 
     run, run_at, run_async, run_async_at = rtask, rtask_at, io_rtask, io_rtask_at
 
@@ -357,7 +389,7 @@ class Client(Steering):
                 raise ScheduleError(f"{self!r} runs no tasks: {self._machine.stage.closed_why}")
             raise ScheduleError(f"{self!r} runs no tasks\n  write: yield client.schedule()  first, and close() last")
 
-    def _submit(
+    def _start(
         self,
         what: str,
         where: Any,
@@ -366,46 +398,19 @@ class Client(Steering):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         limits: TaskLimits | None = None,
-        name: str = "",
     ) -> Completion[Task]:
         self._must_run()
         targets.check(self._kernel.kinds, fn, _CALLS[what], _PLAIN)
         if where is None and what.endswith("_at"):
             raise UsageError(f"{what}(None, ...): give a server's Location, or a node's address or name")
+        return submitting.start(self, what, where, io, fn, args, kwargs, limits)
 
-        number = 0
-
-        def start(completion: Completion[Task]) -> None:
-            self._when_placed(where, completion, lambda server, node: submit(completion, server, node))
-
-        def submit(completion: Completion[Task], server: int, node: int) -> None:
-            nonlocal number
-            form, buffers, definitions = self._shipper.pack_call(fn, args, kwargs)
-            number = self._numbers()
-            submission = self._submissions[number] = Submission(
-                number=number,
-                io=io,
-                want_server=server,
-                want_node=node,
-                kind=kind_of(fn),
-                name=name or name_of(fn),
-                args=args,
-                kwargs=kwargs,
-                form=form,
-                buffers=buffers,
-                definitions=definitions,
-                completion=completion,
-            )
-            if self._seed is not None:
-                submission.seed = [next(self._seeds), *self._seed]
-            if fn is mapping.run_chunk:
-                submission.calls = args[1]
-                submission.kind = kind_of(args[0], len(args[1]))
-            if limits is not None:
-                limits.apply_to(submission)
-            self._handle(d.Submitted(submission))
-
-        return Completion(self._kernel, what, start, on_cancel=lambda: self._handle(d.CancelAsked(number, UNAWAITED)))
+    def _start_chunk(
+        self, fn: Any, args: tuple[Any, ...], limits: TaskLimits | None, prepare: Callable[[Submission], None]
+    ) -> Completion[Task]:
+        """For `map`.  prepare: completes the record."""
+        self._must_run()
+        return submitting.start(self, "map", None, False, fn, args, {}, limits, prepare)
 
     def close(self, await_io: bool = False, terminate: bool = False, timeout: float | None = None) -> Completion[None]:
         """End the client: wait for its CPU tasks, end its servers, give the nodes to the next client.  Yield it.
@@ -493,7 +498,12 @@ class Client(Steering):
             return found
 
         def start(completion: Completion[list[Task]]) -> None:
-            self._when_placed(where, completion, lambda server, node: completion.set_result(look(server, node)))
+            self._when_placed(
+                where,
+                completion.set_exception,
+                lambda: not completion.done,
+                lambda server, node: completion.set_result(look(server, node)),
+            )
 
         return Completion(current_kernel(), "tasks", start)
 

@@ -12,9 +12,10 @@ from collections.abc import Callable, Generator, Iterable
 from types import CoroutineType, GeneratorType, TracebackType
 from typing import TYPE_CHECKING, Any
 
+from parkcos.client import submitting
 from parkcos.client.stream import AHEAD, Batch, Flow, Results, in_task
-from parkcos.client.submission import name_of
-from parkcos.errors import NotATask, ScheduleError, ShippingError, UsageError
+from parkcos.client.submission import Submission, kind_of, name_of
+from parkcos.errors import ScheduleError, ShippingError, UsageError
 from parkcos.kernel import Call, Completion, Outcome, Task, failures
 from parkcos.kernel import target as targets
 from parkcos.kernel.explain import add_loop_note
@@ -60,10 +61,21 @@ def start(
                 f"  write: client.map({name_of(fn)}, [{iterable!r}])  for one call with it"
             ) from None
 
+    plain = chunksize == 1 and not submitting.is_task(kernel.kinds, fn)
+
     def submit(fn: Any, args: tuple[Any, ...], name: str) -> Completion[Task]:
         if client._machine.stage.closing:
             raise ScheduleError(f"{client!r} is being closed: its map takes no more")
-        return client._submit("map", None, False, fn, args, {}, limits, name)
+
+        def prepare(record: Submission) -> None:
+            if limits is None or not limits.name:
+                record.name = name
+            record.plain = plain
+            if fn is run_chunk:
+                record.calls = args[1]
+                record.kind = kind_of(args[0], len(args[1]))
+
+        return client._start_chunk(fn, args, limits, prepare)
 
     def width() -> int:
         return AHEAD * max(1, client._ready_servers)
@@ -81,7 +93,7 @@ class MapFlow(Flow):
         self.fn = fn
         self.name = name_of(fn)
         self.chunksize = chunksize
-        self.direct = chunksize == 1 and _is_task(self.kernel.kinds, fn)
+        self.direct = chunksize == 1
         self.submit = submit
 
     def pull(self) -> Batch | None:
@@ -166,21 +178,13 @@ def _opened(result: tuple[Any, ...], where: str) -> tuple[Any, BaseException | N
     return None, outcomes.unpack(kind, form, payload, where).to_raise()
 
 
-def _is_task(kinds: Any, fn: Any) -> bool:
-    try:
-        targets.check(kinds, fn)
-    except NotATask:
-        return False
-    return True
-
-
 # -- at a server
 
 
 def run_chunk(fn: Any, calls: list[tuple[Any, ...]], task: Any = None) -> Generator[Any, Any, list[tuple[Any, ...]]]:
     """The task of a chunk: for each call ``(value,)``, or how it failed, as `outcomes.pack` packs it."""
     kinds = task.kernel.kinds
-    is_task = _is_task(kinds, fn)
+    is_task = submitting.is_task(kinds, fn)
     results: list[tuple[Any, ...]] = []
     turn = time.monotonic() + TURN_S
     for args in calls:

@@ -28,28 +28,31 @@ class TaskLimits:
     retries: int = 0
     name: str = ""
     retry_on: tuple[type[BaseException], ...] = ()
+    priority: int = 0
 
     def apply_to(self, submission: Submission) -> None:
         """Set what they say."""
         submission.name = self.name or submission.name
-        submission.timeout_s, submission.retries = self.timeout_s, self.retries
+        submission.timeout_s, submission.retries, submission.priority = self.timeout_s, self.retries, self.priority
         submission.retry_on, submission.judged = self.retry_on, bool(self.retry_on)
 
 
-def checked(timeout_s: float | None, retries: int, name: str, retry_on: Errors) -> TaskLimits:
-    """Raises: UsageError for what cannot be meant."""
+def checked(
+    timeout_s: float | None, retries: int, name: str, retry_on: Errors, call: str = "options", priority: int = 0
+) -> TaskLimits:
+    """call: for messages.  Raises: UsageError for what cannot be meant."""
     if timeout_s is not None and not (type(timeout_s) in (int, float) and 0 < timeout_s < math.inf):
-        raise UsageError(f"options(timeout_s={timeout_s!r}): give seconds, more than 0, or None")
+        raise UsageError(f"{call}(timeout_s={timeout_s!r}): give seconds, more than 0, or None")
     if type(retries) is not int or retries < 0:
-        raise UsageError(f"options(retries={retries!r}): give a number, 0 or more")
+        raise UsageError(f"{call}(retries={retries!r}): give a number, 0 or more")
     if not isinstance(name, str):
-        raise UsageError(f"options(name={name!r}): give a text")
+        raise UsageError(f"{call}(name={name!r}): give a text")
     errors = retry_on if isinstance(retry_on, tuple) else (retry_on,)
     if not all(isinstance(error, type) and issubclass(error, BaseException) for error in errors):
-        raise UsageError(f"options(retry_on={retry_on!r}): give an exception class, or a tuple of them")
+        raise UsageError(f"{call}(retry_on={retry_on!r}): give an exception class, or a tuple of them")
     if errors and not retries:
-        raise UsageError("options(retry_on=...) needs retries\n  write: options(retries=3, retry_on=...)")
-    return TaskLimits(float(timeout_s or 0.0), retries, name, errors)
+        raise UsageError(f"{call}(retry_on=...) needs retries\n  write: {call}(retries=3, retry_on=...)")
+    return TaskLimits(float(timeout_s or 0.0), retries, name, errors, priority)
 
 
 class Options:
@@ -66,21 +69,21 @@ class Options:
 
     def rtask(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Completion[Task]:
         """As `Client.rtask`.  Yield it."""
-        return self._client._submit("rtask", None, False, fn, args, kwargs, self._limits)
+        return self._client._start("rtask", None, False, fn, args, kwargs, self._limits)
 
     def rtask_at(self, where: Location | str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Completion[Task]:
         """As `Client.rtask_at`.  Yield it."""
-        return self._client._submit("rtask_at", where, False, fn, args, kwargs, self._limits)
+        return self._client._start("rtask_at", where, False, fn, args, kwargs, self._limits)
 
     def io_rtask(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Completion[Task]:
         """As `Client.io_rtask`.  Yield it."""
-        return self._client._submit("io_rtask", None, True, fn, args, kwargs, self._limits)
+        return self._client._start("io_rtask", None, True, fn, args, kwargs, self._limits)
 
     def io_rtask_at(
         self, where: Location | str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> Completion[Task]:
         """As `Client.io_rtask_at`.  Yield it."""
-        return self._client._submit("io_rtask_at", where, True, fn, args, kwargs, self._limits)
+        return self._client._start("io_rtask_at", where, True, fn, args, kwargs, self._limits)
 
     def map(
         self, fn: Callable[..., Any], /, *iterables: Iterable[Any], chunksize: int = 1, ordered: bool = True

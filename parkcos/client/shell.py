@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from parkcos.client import dispatch_events as d
@@ -76,6 +77,8 @@ class ClientShell:
         self._state = NEW
         self._machine = Dispatch()
         self._lock = threading.RLock()
+        self._ship_lock = threading.RLock()
+        """Held while users' objects are packed, which may run their code: never together with `_lock`."""
         self._submissions: dict[int, Submission] = {}
         self._numbers = itertools.count(1).__next__
         self._known: dict[int, dict[tuple[str, str], bytes]] = {}
@@ -204,6 +207,7 @@ class ClientShell:
             effect.io,
             min(submission.timeout_s, SECONDS_MAX),
             submission.seed,
+            submission.plain,
         )
         self._side.box.send(effect.server, "server", message, submission.form, submission.buffers)
 
@@ -231,11 +235,14 @@ class ClientShell:
             kind = RetriedTask if submission.retries else RemoteTask  # else it cannot run again
             rtask = kind(self._network, location, effect.server, effect.remote_id, submission.name)
         rtask._watched = True
+        rtask._end = partial(self._cancel, submission, "it was terminated")
         submission.rtask = rtask
         submission.start_time = time.time()
         if submission.completion is not None:
             submission.completion.set_result(rtask)
             submission.completion = None
+        if submission.handle is not None:
+            self._kernel.post(submission.handle._begun)
         if self.status_task is not None:
             self._tell(Statuses.TaskStarted, TaskInfo(rtask, submission.args, submission.kwargs, submission.start_time))
 
@@ -255,6 +262,16 @@ class ClientShell:
             self._kernel.post(submission.completion.set_exception, error)
         elif submission.rtask is not None:  # it has run before
             self._kernel.post(self._finish, submission, outcomes.abandoned(error))
+        elif submission.handle is not None:
+            self._kernel.post(submission.handle._ended, outcomes.abandoned(error))
+
+    def _cancel(self, submission: Submission, reason: str) -> None:
+        """End a task, wherever it is.  Any thread."""
+        with self._lock:
+            if submission.number in self._machine.tasks:
+                self._handle(d.CancelAsked(submission.number, reason))
+            elif not submission.tries:  # it is still being found out where it must run
+                submission.cancelled = submission.cancelled or reason
 
     def _report_retried(self, effect: d.ReportRetried) -> None:
         submission = self._submissions[effect.task]
@@ -274,12 +291,14 @@ class ClientShell:
             self._finish(submission, outcome)
 
     def _finish(self, submission: Submission, outcome: Outcome) -> None:
-        rtask = submission.rtask
+        rtask, handle = submission.rtask, submission.handle
         assert rtask is not None
-        rtask.ended(outcome, told=self.status_task is not None)
+        rtask.ended(outcome, told=handle is not None or self.status_task is not None)
         observer = self._observer
         if observer is not None:
             observer.ended(submission, outcome)
+        if handle is not None:
+            handle._ended(outcome)
         if self.status_task is not None:
             self.status_task.send(MonitorStatus.of(rtask, outcome))
 

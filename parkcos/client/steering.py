@@ -18,7 +18,6 @@ from parkcos.client.records import DISABLED
 from parkcos.client.shell import NEW, RUNNING
 from parkcos.cluster import messages as m
 from parkcos.errors import ConfigError, ScheduleError, UsageError
-from parkcos.kernel import Completion
 from parkcos.net.finding.lookup import known, looked_up
 from parkcos.net.location import Location
 
@@ -230,32 +229,48 @@ class Steering(Incoming):
         with_port = [str(_at(info)), *(f"{name}:{info.port}" for name in names)]
         return where in (info.addr, *names, *with_port) or info.addr in addresses
 
-    def _when_placed(self, where: Any, completion: Completion[Any], then: Callable[[int, int], None]) -> None:
-        """Kernel thread: ``then(server, node)``, at once or after `where` was looked up; errors go to `completion`."""
+    def _when_placed(
+        self,
+        where: Any,
+        failed: Callable[[BaseException], object],
+        is_wanted: Callable[[], bool],
+        then: Callable[[int, int], object],
+    ) -> None:
+        """``then(server, node)``, at once or after `where` was looked up.  Any thread.
+
+        failed: is told if nothing is there; is_wanted: whether somebody still wants to know.
+        """
 
         def placed(_: bool | None, error: BaseException | None) -> None:
             if error is not None:
-                completion.set_exception(error)
+                failed(error)
             else:
                 look(None, None)
 
         def look(addresses: Sequence[str] | None, _: BaseException | None) -> None:
-            if completion.done:  # nobody waits for it any more
+            if not is_wanted():
                 return
             try:
                 then(*self._place(where, addresses or ()))
             except BaseException as error:
-                completion.set_exception(error)
+                failed(error)
+
+        def ask() -> None:
+            if isinstance(where, Location):
+                known(self._network, where).tell(placed)
+            else:
+                looked_up(self._network, where).tell(look)
 
         if isinstance(where, Location) and not where.is_known:
-            known(self._network, where).tell(placed)
+            self._kernel.post(ask)
             return
         try:
             server, node = self._place(where)
-        except ScheduleError:
+        except ScheduleError as error:
             if not isinstance(where, str) or not self._machine.nodes:
-                raise
-            looked_up(self._network, where).tell(look)
+                failed(error)
+            else:
+                self._kernel.post(ask)
         else:
             then(server, node)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from parkcos.client.handle import TaskHandle
 from parkcos.client.records import Task as Record
 from parkcos.cluster.shipping import Definition
 from parkcos.kernel import Completion, Task
@@ -21,10 +22,15 @@ class Submission(Record, kw_only=True):
     name: str
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    plain: bool = False
+    """The function is no task, but is to be called by one."""
     form: int
     buffers: list[Buffer]
     definitions: Sequence[Definition]
-    completion: Completion[Task] | None
+    completion: Completion[Task] | None = None
+    """Who waits for it to start."""
+    handle: TaskHandle | None = None
+    """Who waits for its end."""
     seed: list[int] = msgspec.field(default_factory=list)
     """Of all its runs; none if its client has none."""
     rtask: RemoteTask | None = None

@@ -463,7 +463,8 @@ class RunTask(Message):
     """From the client; the payload is the pickled (function, args, kwargs).
 
     io: not counted as using the CPU; timeout_s: how long it may run, 0 for ever; seed: of its random numbers, if its
-    client has one: its number there, and the client's in words of 32 bits.
+    client has one: its number there, and the client's in words of 32 bits; plain: the function is no task, but is
+    called by one.
     """
 
     client: Number
@@ -472,6 +473,7 @@ class RunTask(Message):
     io: bool
     timeout_s: Seconds = 0.0
     seed: Annotated[list[Number], msgspec.Meta(max_length=1 + SEED_BITS_MAX // 32)] = []
+    plain: bool = False
 
 
 class RecallTask(Message):

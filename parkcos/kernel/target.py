@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Generator
 from types import AsyncGeneratorType, CodeType, CoroutineType, GeneratorType, MethodType
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from parkcos.kernel.wait import Call
 if TYPE_CHECKING:
     from parkcos.kernel.task import Task
 
-__all__ = ["check", "make_generator"]
+__all__ = ["check", "make_generator", "plain_call"]
 
 _GENERATOR = 0x20
 _COROUTINE = 0x80
@@ -122,3 +123,11 @@ def _why_not(fn: Any, flags: int, call: str, plain: str) -> str:
         f"  write: async def {name}(...): ...   or put a 'yield' into it, and then {call.format(name)}"
         + (f"\n  or:    {plain.format(name)}" if plain else "")
     )
+
+
+def plain_call(fn: Any, /, *args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+    """A task that calls a plain function; what that returns is waited for, if a task would."""
+    value = fn(*args, **kwargs)
+    if isinstance(value, (GeneratorType, CoroutineType, Call)):
+        value = yield value
+    return value

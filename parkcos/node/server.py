@@ -28,6 +28,7 @@ from parkcos.cluster.postbox import Postbox, Posted
 from parkcos.cluster.timer import DeadlineTimer
 from parkcos.errors import ParkcosError, TaskTimeout
 from parkcos.kernel import Completion, MonitorStatus, Outcome, Task, failures, operation
+from parkcos.kernel.target import plain_call
 from parkcos.net.location import Location
 from parkcos.net.options import NetworkOptions
 from parkcos.net.payload import Buffer, loads
@@ -251,6 +252,8 @@ class Server:
             return
         try:
             fn, args, kwargs = loads(form, payload)
+            if message.plain:
+                fn, args = plain_call, (fn, *args)
             task = self.kernel.spawn(fn, *args, **kwargs)
         except BaseException as error:  # of the client's code
             self.to_client(m.TaskRefused(client, number, _explained(f"{message.name} cannot be run", error)))

@@ -25,6 +25,7 @@ from parkcos import (
 from parkcos.client import mapping
 from parkcos.client.stream import AHEAD, HELD, Results
 from parkcos.kernel import Completion, Kernel
+from parkcos.kernel.target import plain_call
 from tests.kernel.virtual import VirtualKernel
 
 Gen = Generator[Any, Any, Any]
@@ -56,13 +57,16 @@ class Servers:
     def _ready_servers(self) -> int:
         return self.shown
 
-    def _submit(
-        self, what: str, where: Any, io: bool, fn: Any, args: Any, kwargs: Any, limits: Any, name: str
-    ) -> Completion[Task]:
+    def _start_chunk(self, fn: Any, args: Any, limits: Any, prepare: Any) -> Completion[Task]:
+        record = SimpleNamespace(name="", plain=False)
+        prepare(record)
+        name = record.name
+        whole = (plain_call, (fn, *args)) if record.plain else (fn, args)
+
         def start(completion: Completion[Task]) -> None:
             if "lock" in repr(args):
                 raise ShippingError("argument 2: <list>[0][0] cannot be sent: lock object: no")
-            self.line.append((fn, args, name, completion))
+            self.line.append((*whole, name, completion))
             self.run()
 
         def cancel() -> None:
@@ -73,7 +77,7 @@ class Servers:
                     completion.set_exception(TaskAbandoned("nobody waits for it to start"))
                     return
 
-        completion = Completion(self.kernel, what, start, on_cancel=cancel)
+        completion = Completion(self.kernel, "map", start, on_cancel=cancel)
         return completion
 
     def run(self) -> None:
@@ -532,7 +536,7 @@ def test_sent_ahead_and_begun_after_it_was_left(kernel: VirtualKernel) -> None:
         made: list[Completion[Task]] = []
 
         class Slow(Servers):
-            def _submit(self, *args: Any) -> Completion[Task]:
+            def _start_chunk(self, *args: Any) -> Completion[Task]:
                 made.append(Completion(self.kernel, "map"))
                 return made[-1]
 
@@ -621,12 +625,12 @@ def test_tasks_that_are_made_meanwhile(kernel: VirtualKernel) -> None:
     """From an iterator: calls that make a task, generators that do, tasks."""
 
     def made(servers: Servers, n: int) -> Gen:
-        return (yield servers._submit("rtask", None, False, takes, (n,), {}, None, ""))
+        return (yield servers._start_chunk(takes, (n,), None, lambda record: None))
 
     def main() -> Gen:
         servers = Servers(kernel, 2)
         rtask = [
-            lambda n: servers._submit("rtask", None, False, takes, (n,), {}, None, ""),
+            lambda n: servers._start_chunk(takes, (n,), None, lambda record: None),
             lambda n: made(servers, n),
             lambda n: Task(takes, n),
         ]

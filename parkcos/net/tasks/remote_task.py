@@ -44,7 +44,7 @@ class RemoteTask(Task):
     where the task runs.
     """
 
-    __slots__ = ("_location", "_outcome", "_peer", "_unheard", "_watched", "incarnation", "network")
+    __slots__ = ("_end", "_location", "_outcome", "_peer", "_unheard", "_watched", "incarnation", "network")
 
     is_local = False
 
@@ -59,6 +59,8 @@ class RemoteTask(Task):
         self._unheard = False
         """It has failed, and nobody has asked for its end yet."""
         self._watched = False
+        self._end: Callable[[], None] | None = None
+        """How its own program ends it, which has more means to that than its process."""
         self._callbacks = None
         self._peer: Peer | None = None
 
@@ -148,6 +150,9 @@ class RemoteTask(Task):
     def terminate(self) -> int:
         if self._outcome is not None or (peer := self._reach()) is None:
             return -1
+        if self._end is not None:
+            self._end()
+            return 0
         return 0 if peer.post(wire.End(self.id)) else -1
 
     def throw(self, *exception: Any) -> int:

@@ -1,0 +1,36 @@
+"""parkcos/client/estimates.py: how long a function is expected to take."""
+
+from __future__ import annotations
+
+import pytest
+
+from parkcos.client.estimates import KINDS_MAX, LONGEST_S, UNKNOWN_S, Estimates
+
+
+def test_the_first_run_counts_as_it_is_and_later_ones_a_little() -> None:
+    estimates = Estimates()
+    assert estimates.of("work") == UNKNOWN_S
+    estimates.took("work", 0.001)
+    assert estimates.of("work") == 0.001
+    estimates.took("work", 0.011)
+    assert estimates.of("work") == pytest.approx(0.004)
+    assert estimates.of("other") == UNKNOWN_S, "each for itself"
+
+
+def test_one_long_run_is_soon_forgotten() -> None:
+    estimates = Estimates()
+    estimates.took("work", 3600.0)
+    assert estimates.of("work") == LONGEST_S
+    for _ in range(20):
+        estimates.took("work", 0.0)
+    assert estimates.of("work") < 0.002
+
+
+def test_those_that_ended_last_are_kept() -> None:
+    estimates = Estimates()
+    for number in range(KINDS_MAX):
+        estimates.took(str(number), 0.5)
+    estimates.took("0", 0.5)
+    estimates.took("new", 0.5)
+    assert estimates.of("0") == 0.5
+    assert estimates.of("1") == UNKNOWN_S

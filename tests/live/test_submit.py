@@ -1,0 +1,378 @@
+"""`client.submit` and the handle it gives: from tasks, threads and asyncio, at real servers."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import ctypes
+import threading
+import time
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import pytest
+
+from parkcos import (
+    Client,
+    LocalCluster,
+    ScheduleError,
+    ShippingError,
+    TaskCancelled,
+    TaskHandle,
+    TaskTerminated,
+    TaskTimeout,
+    UsageError,
+    WouldHang,
+    run,
+)
+from tests.live.lib import LIMIT_S, me
+
+Gen = Generator[Any, Any, Any]
+
+
+@pytest.fixture(scope="module")
+def client(cluster: LocalCluster) -> Iterator[Client]:
+    """Scheduled for all tests of the module; it has two servers."""
+    client = Client()
+
+    def begin() -> Gen:
+        yield client.schedule(timeout=LIMIT_S)
+        yield client.wait_for_servers(2, timeout=LIMIT_S)
+
+    run(begin)
+    yield client
+    run(lambda: (yield client.close(terminate=True)))
+
+
+def double(x: Any) -> Any:
+    return 2 * x
+
+
+def doubles(x: Any, task: Any = None) -> Gen:
+    yield task.sleep(0)
+    return 2 * x
+
+
+async def doubled(x: Any) -> Any:
+    return 2 * x
+
+
+class Doubles:
+    def __call__(self, x: Any) -> Any:
+        return 2 * x
+
+
+def fails() -> None:
+    raise ValueError("no")
+
+
+def holds(task: Any = None) -> Gen:
+    """Until it is sent a message, which it returns."""
+    return (yield task.receive())
+
+
+def computes() -> None:
+    while True:
+        pass
+
+
+def stuck_in_c() -> None:
+    """In C code that heeds no signal, though it lets other threads run: a lock that is never given back."""
+    libc = ctypes.CDLL(None)
+    mutex = ctypes.create_string_buffer(64)
+    libc.pthread_mutex_init(mutex, None)
+    libc.pthread_mutex_lock(mutex)
+    libc.pthread_mutex_lock(mutex)
+
+
+def until(handle: TaskHandle, state: str) -> None:
+    end = time.monotonic() + LIMIT_S
+    while handle.state != state:
+        assert time.monotonic() < end, f"{handle!r} is not {state}"
+        assert handle.state in ("waiting", "sent", "running"), handle
+        time.sleep(0.005)
+
+
+def occupy(client: Client, count: int = 2) -> list[TaskHandle]:
+    """Tasks that have all servers until they are sent a message."""
+    handles = [client.submit(holds) for _ in range(count)]
+    for handle in handles:
+        until(handle, "running")
+    return handles
+
+
+def let_go(handles: list[TaskHandle]) -> None:
+    for handle in handles:
+        handle.send("enough")
+        assert handle.result(LIMIT_S) == "enough"
+
+
+@pytest.mark.parametrize("fn", [double, doubles, doubled, Doubles(), lambda x: 2 * x])
+def test_all_kinds_of_functions_from_a_thread(client: Client, fn: Any) -> None:
+    handle = client.submit(fn, 21)
+    assert handle.result(LIMIT_S) == 42
+    assert (handle.state, handle.done, handle.tries, handle.exception()) == ("finished", True, 1, None)
+    assert handle.server is not None
+    assert handle.started is not None
+
+
+def test_in_a_task(client: Client) -> None:
+    def main() -> Gen:
+        handles = [client.submit(double, n) for n in range(100)]
+        got = []
+        for handle in handles:
+            got.append((yield handle))
+        assert (yield handles[2]) == (yield handles[2]) == 4, "as often as one likes"
+        failing = client.submit(fails)
+        with pytest.raises(ValueError, match="no"):
+            yield failing
+        with pytest.raises(WouldHang, match="value = yield handle"):
+            client.submit(double, 1).result()
+        assert failing.state == "failed"
+        return got
+
+    assert run(main) == [2 * n for n in range(100)]
+
+
+def test_in_a_coroutine_of_parkcos_and_in_asyncio(client: Client) -> None:
+    async def main() -> Any:
+        return await client.submit(double, 4)
+
+    assert run(main) == 8
+    assert asyncio.run(main()) == 8
+
+    async def many() -> Any:
+        return await asyncio.gather(*(client.submit(doubles, n) for n in range(20)))
+
+    assert asyncio.run(many()) == [2 * n for n in range(20)]
+
+    async def impatient() -> str:
+        handle = client.submit(holds)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(handle, 0.01)
+        handle.send("it goes on")
+        return str(await handle)
+
+    assert asyncio.run(impatient()) == "it goes on"
+
+
+def test_as_a_future(client: Client) -> None:
+    handles = [client.submit(double, n) for n in range(10)]
+    futures = [handle.future() for handle in handles]
+    assert futures[3] is handles[3].future()
+    done, left = concurrent.futures.wait(futures, LIMIT_S)
+    assert not left
+    assert sorted(future.result() for future in done) == [2 * n for n in range(10)]
+    assert isinstance(client.submit(fails).future().exception(LIMIT_S), ValueError)
+
+
+def test_from_many_threads(client: Client) -> None:
+    found: dict[int, int] = {}
+
+    def works(number: int) -> None:
+        handles = [client.submit(double, number * 100 + n) for n in range(50)]
+        for n, handle in enumerate(handles):
+            found[number * 100 + n] = handle.result(LIMIT_S)
+
+    threads = [threading.Thread(target=works, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {number: 2 * number for number in found}
+    assert len(found) == 200
+
+
+def test_messages_before_and_after_it_has_begun(client: Client) -> None:
+    def sums(count: int, task: Any = None) -> Gen:
+        found = []
+        for _ in range(count):
+            found.append((yield task.receive()))
+        return found
+
+    busy = occupy(client)
+    handle = client.submit(sums, 4)
+    assert handle.state == "waiting"
+    assert [handle.send(n) for n in (1, 2)] == [0, 0]
+    let_go(busy)
+    until(handle, "running")
+    assert [handle.send(n) for n in (3, 4)] == [0, 0]
+    assert handle.result(LIMIT_S) == [1, 2, 3, 4]
+    assert handle.send(5) == -1
+
+
+def test_the_higher_priority_first(client: Client) -> None:
+    def tells(to: Any, what: int) -> None:
+        to.send(what)
+
+    def main() -> Gen:
+        busy = [client.submit(holds) for _ in range(2)]
+        late = [client.submit(tells, me(), priority, priority=priority) for priority in (0, -1, 3, 1)]
+        busy[0].send("enough")
+        got = []
+        for _ in late:
+            got.append((yield me().receive()))
+        busy[1].send("enough")
+        yield busy[0]
+        yield busy[1]
+        return got
+
+    assert run(main) == [3, 1, 0, -1]
+
+
+def test_a_place_of_its_own(client: Client) -> None:
+    where = [client.submit(double, 1, where=at).result(LIMIT_S) for at in run(lambda: (yield client.servers()))]
+    assert where == [2, 2]
+    nowhere = client.submit(double, 1, where="no-such-host.invalid")
+    with pytest.raises(ScheduleError, match="uses no server or node at no-such-host"):
+        nowhere.result(LIMIT_S)
+
+
+def test_it_has_one_number_and_one_handle_for_all_its_runs(client: Client) -> None:
+    def fails_twice(key: str) -> int:
+        import builtins
+
+        count = builtins.__dict__[key] = builtins.__dict__.get(key, 0) + 1
+        if count < 3:
+            raise OSError(count)
+        return count
+
+    (server, _) = run(lambda: (yield client.servers()))
+    handle = client.submit(fails_twice, "_of_this_test", where=server, retries=5, retry_on=OSError)
+    assert handle.result(LIMIT_S) == 3
+    assert handle.tries == 3
+
+
+# -- its end
+
+
+def cancelled(handle: TaskHandle) -> bool:
+    with pytest.raises(TaskCancelled, match=r"enough"):
+        handle.result(LIMIT_S)
+    assert handle.cancel() is False
+    return handle.state == "cancelled"
+
+
+def test_cancel_while_it_waits(client: Client) -> None:
+    busy = occupy(client)
+    handle = client.submit(double, 1)
+    assert handle.cancel("enough") is True
+    assert cancelled(handle)
+    assert handle.tries == 0
+    let_go(busy)
+
+
+def test_cancel_what_was_sent_ahead(client: Client) -> None:
+    """Behind a task that runs: it has not begun, and never will."""
+
+    def quick_or_not(wait: bool, task: Any = None) -> Gen:
+        return (yield task.receive()) if wait else None
+
+    for _ in range(3):
+        client.submit(quick_or_not, False).result(LIMIT_S)
+    server, _ = run(lambda: (yield client.servers()))
+    first = client.submit(quick_or_not, True, where=server)
+    ahead = client.submit(quick_or_not, False, where=server)
+    until(first, "running")
+    until(ahead, "sent")
+    ahead.cancel("enough")
+    assert cancelled(ahead)
+    assert ahead.started is None
+    first.send("done")
+    assert first.result(LIMIT_S) == "done"
+
+
+@pytest.mark.parametrize("fn", [holds, computes])
+def test_cancel_while_it_runs_or_computes(client: Client, fn: Any) -> None:
+    servers = run(lambda: (yield client.servers()))
+    handle = client.submit(fn)
+    until(handle, "running")
+    handle.cancel("enough")
+    assert cancelled(handle)
+    assert run(lambda: (yield client.servers())) == servers, "its server stays"
+
+
+@pytest.mark.slow
+def test_cancel_while_it_is_stuck_in_c(client: Client) -> None:
+    """It ends with its server, which is replaced."""
+    handle = client.submit(stuck_in_c)
+    until(handle, "running")
+    handle.cancel("enough")
+    with pytest.raises(TaskCancelled, match="enough"):
+        handle.result(2 * LIMIT_S)
+    run(lambda: (yield client.wait_for_servers(2, timeout=LIMIT_S)))
+    assert client.submit(double, 1).result(LIMIT_S) == 2
+
+
+def test_cancel_by_its_future_or_its_task(client: Client) -> None:
+    handle = client.submit(holds)
+    until(handle, "running")
+
+    def main() -> Gen:
+        (rtask,) = yield client.tasks()
+        rtask.terminate()
+        return (yield rtask.finish())
+
+    run(main)
+    assert handle.exception(LIMIT_S) is not None
+    busy = occupy(client)
+    future = client.submit(holds).future()
+    assert future.cancel()
+    with pytest.raises(concurrent.futures.CancelledError):
+        future.result(LIMIT_S)
+    let_go(busy)
+
+
+def computes_as_task() -> Gen:
+    while True:
+        pass
+    yield
+
+
+def test_a_task_that_computes_is_ended_by_its_reference_as_by_its_handle(client: Client) -> None:
+    def main() -> Gen:
+        rtask = yield client.rtask(computes_as_task)
+        rtask.terminate()
+        return (yield rtask.finish())
+
+    assert run(main).type is TaskTerminated
+
+
+def test_a_hundred_thousand_that_wait(client: Client) -> None:
+    busy = occupy(client)
+    handles = [client.submit(double, n) for n in range(100_000)]
+    for handle in reversed(handles):
+        assert handle.cancel("enough")
+    for handle in handles:
+        assert isinstance(handle.exception(LIMIT_S), TaskCancelled)
+    let_go(busy)
+    assert client.submit(double, 1).result(LIMIT_S) == 2
+
+
+def test_a_time_limit(client: Client) -> None:
+    handle = client.submit(computes, timeout_s=0.2)
+    with pytest.raises(TaskTimeout):
+        handle.result(LIMIT_S)
+    assert handle.state == "timed out"
+
+
+# -- what cannot be
+
+
+def test_what_cannot_be_submitted(client: Client) -> None:
+    with pytest.raises(UsageError, match=r"submit\(\) wants a function"):
+        client.submit(42)  # type: ignore[arg-type]
+    lock = threading.Lock()
+    for fn in (double, doubles):
+        with pytest.raises(ShippingError, match=r"^argument 1: .*lock object"):
+            client.submit(fn, lock)
+    with pytest.raises(ShippingError, match=r"lock object"):
+        client.submit(lambda: lock)
+    with pytest.raises(UsageError, match="give a whole number"):
+        client.submit(double, 1, priority=1.5)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"submit\(retry_on=...\) needs retries"):
+        client.submit(double, 1, retry_on=OSError)
+    with pytest.raises(ScheduleError, match="runs no tasks"):
+        Client().submit(double, 1)
+    with pytest.raises(UsageError, match="give the reason"):
+        client.submit(double, 1).cancel("")
