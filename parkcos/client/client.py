@@ -19,10 +19,9 @@ from parkcos.client.allocate import NodeAllocate, allocations
 from parkcos.client.components import bundle
 from parkcos.client.handle import TaskHandle
 from parkcos.client.options import Errors, Options, TaskLimits, checked
-from parkcos.client.records import READY
+from parkcos.client.overview import Overview
 from parkcos.client.shell import CLOSED, NEW, RUNNING, WAITING
 from parkcos.client.side import ClientSide
-from parkcos.client.steering import Steering
 from parkcos.client.stream import Results
 from parkcos.client.submission import Submission, words_of
 from parkcos.cluster import messages as m
@@ -54,7 +53,7 @@ _PLAIN = "client.map({}, inputs), which calls plain functions, too"
 """For the message about what cannot be a task."""
 
 
-class Client(Steering):
+class Client(Overview):
     """A program's claim to the nodes of a cluster, and its way to run tasks there.
 
     Args:
@@ -383,12 +382,6 @@ class Client(Steering):
         self._must_run()
         return mapping.start(self, fn, iterables, chunksize, ordered)
 
-    def _must_run(self) -> None:
-        if self._state is not RUNNING:
-            if self._machine.stage.closed_why:
-                raise ScheduleError(f"{self!r} runs no tasks: {self._machine.stage.closed_why}")
-            raise ScheduleError(f"{self!r} runs no tasks\n  write: yield client.schedule()  first, and close() last")
-
     def _start(
         self,
         what: str,
@@ -442,77 +435,6 @@ class Client(Steering):
                 )
 
         return Completion(kernel, "close", start)
-
-    # -- what there is
-
-    def nodes(self) -> Completion[list[str]]:
-        """The addresses of the nodes that this client uses.  Yield it."""
-        return self._ask("nodes", lambda: [n.info.addr for n in self._machine.nodes.values() if n.state == READY])
-
-    def servers(self) -> Completion[list[Location]]:
-        """The locations of the servers that are ready.  Yield it."""
-        return self._ask("servers", lambda: [self._locations[number] for number in self._open_servers])
-
-    @operation
-    def wait_for_servers(self, n: int = 1, timeout: float | None = None) -> Generator[Any, Any, int]:
-        """Wait until `n` servers are ready.  Yield it.
-
-        Args:
-            timeout: seconds; None for ever.
-
-        Returns: how many are ready; less than `n` if the time was over.
-        Raises: ScheduleError if the client is not scheduled, is closed meanwhile, or none will come, with the reason;
-        UsageError.
-        """
-        limit = seconds(timeout)
-        if type(n) is not int or n < 1:
-            raise UsageError(f"wait_for_servers({n!r}): give a number of servers, 1 or more")
-        self._must_run()
-
-        def start(completion: Completion[int]) -> None:
-            with self._lock:
-                self._server_waits[completion] = n
-                self._look_for_servers()
-
-        def give_up() -> None:
-            self._server_waits.pop(waits, None)
-
-        waits = Completion(self._kernel, "wait_for_servers", start, limit, None, give_up)
-        yield waits
-        with self._lock:
-            return len(self._open_servers)
-
-    def tasks(self, where: Location | str | None = None) -> Completion[list[Task]]:
-        """The tasks that run at a server or node, or at all (None).  Yield it.  Raises: ScheduleError."""
-
-        def look(server: int, node: int) -> list[Task]:
-            found: list[Task] = []
-            with self._lock:
-                for number, task in self._machine.tasks.items():
-                    at = self._machine.servers.get(task.server)
-                    if at is None or (server and task.server != server) or (node and at.node != node):
-                        continue
-                    rtask = self._submissions[number].rtask
-                    if task.started and rtask is not None:
-                        found.append(rtask)
-            return found
-
-        def start(completion: Completion[list[Task]]) -> None:
-            self._when_placed(
-                where,
-                completion.set_exception,
-                lambda: not completion.done,
-                lambda server, node: completion.set_result(look(server, node)),
-            )
-
-        return Completion(current_kernel(), "tasks", start)
-
-    def _ask(self, what: str, look: Callable[[], Any]) -> Completion[Any]:
-        def start(completion: Completion[Any]) -> None:
-            with self._lock:
-                completion.set_result(look())
-
-        return Completion(current_kernel(), what, start)
 
 
 class Closing:

@@ -23,6 +23,7 @@ from parkcos.client.dispatch import Dispatch
 from parkcos.client.forwarded import Forwarded
 from parkcos.client.observer import Observer
 from parkcos.client.records import OPEN
+from parkcos.client.room import Room, room
 from parkcos.client.side import ClientSide
 from parkcos.client.status import NodeAvailInfo, Status, Statuses, TaskInfo
 from parkcos.client.submission import Submission
@@ -118,6 +119,8 @@ class ClientShell:
         self._server_waits: dict[Completion[int], int] = {}
         self._had_servers = False
         """How many servers each caller of `wait_for_servers` waits for."""
+        self._room_waits: dict[Completion[Room], tuple[str, Room]] = {}
+        """Who waits for the room of a function to be another one than that."""
         self._forwards: set[int] = set()
         """The nodes that send what is printed there."""
         self._forwarded = Forwarded(lambda *call: self._kernel.post(*call))
@@ -194,6 +197,8 @@ class ClientShell:
                         self._kernel.post(self._handle, d.Refused(effect.task, why, effect.server))
             if self._server_waits:
                 self._look_for_servers()
+            if self._room_waits:
+                self._look_for_room()
             self._timer.set(self._machine.next_deadline())
 
     def _run(self, effect: d.Run) -> None:
@@ -323,6 +328,14 @@ class ClientShell:
             else:
                 continue
             self._server_waits.pop(completion, None)
+
+    def _look_for_room(self) -> None:
+        """The room may have changed: tell who waits for that.  With the lock."""
+        for completion, (kind, known) in list(self._room_waits.items()):
+            found = room(self._machine, kind)
+            if found != known or self._machine.stage.closing:
+                completion.set_result(found)
+                self._room_waits.pop(completion, None)
 
     def _report_status(self, effect: d.ReportStatus) -> None:
         if effect.name == "ServerInitialized":

@@ -243,6 +243,31 @@ def test_it_has_one_number_and_one_handle_for_all_its_runs(client: Client) -> No
     assert handle.tries == 3
 
 
+def test_a_queue_above_hands_out_one_by_one(client: Client) -> None:
+    """It never has more submitted than there is room for, and all servers have work."""
+
+    def main() -> Gen:
+        left, handles, most = 200, list[TaskHandle](), 0
+        room = client.room(double)
+        while room.now < 2:  # tasks of earlier tests end
+            room = yield client.room_changes(room, double, timeout=LIMIT_S)
+        while left:
+            for _ in range(min(room.total, left)):
+                handles.append(client.submit(double, left))
+                left -= 1
+            most = max(most, client.wants().tasks)
+            if left:
+                room = yield client.room_changes(room, double, timeout=LIMIT_S)
+        total = 0
+        for handle in handles:
+            total += yield handle
+        assert most <= 2 * 33, "what is sent ahead waits for the next word of its server"
+        assert (yield client.room_changes(client.room(double), double, timeout=0.01)) == client.room(double)
+        return total
+
+    assert run(main) == 2 * sum(range(1, 201))
+
+
 # -- its end
 
 

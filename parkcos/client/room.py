@@ -1,0 +1,114 @@
+"""How much a client could begin now, and what waits: for queues that stand above it, and clusters that grow.
+
+Pure: read from the dispatch machine, in time proportional to the number of servers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from parkcos.client.dispatch import Dispatch
+from parkcos.client.records import OPEN, Node, Server
+from parkcos.client.tasks import AHEAD_MAX, AHEAD_S
+from parkcos.net.location import Location
+
+SHORTEST_S = 1e-5
+"""A function counts as taking that long at least."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Of one node.  now: servers with nothing to do; ahead: tasks that could be sent behind the first ones."""
+
+    now: int = 0
+    ahead: int = 0
+
+
+@dataclass(frozen=True)
+class Room:
+    """What could be submitted without waiting in line, for a function of a certain length.
+
+    Attributes:
+        now: tasks that would begin at once.
+        ahead: tasks that would be sent to a server beside those, to begin within milliseconds.
+        nodes: the same by node, with all nodes that have servers; what waits already may have these places ahead.
+    """
+
+    now: int = 0
+    ahead: int = 0
+    nodes: Mapping[Location, Places] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """All free places."""
+        return self.now + self.ahead
+
+
+@dataclass(frozen=True)
+class Wants:
+    """What waits for a server.
+
+    Attributes:
+        tasks, io_tasks: those that may run anywhere.
+        bound: those that must run at one node or server, by that node; those of a server that is unknown by now, none.
+        expected_s: how long all CPU tasks that wait are expected to take together, each function as it did until now,
+            a second each where it is not known.
+        servers: how many the client has that are given tasks.
+    """
+
+    tasks: int = 0
+    io_tasks: int = 0
+    bound: Mapping[Location, int] = field(default_factory=dict)
+    expected_s: float = 0.0
+    servers: int = 0
+
+
+def room(machine: Dispatch, kind: str = "") -> Room:
+    """For a function by the name under which its length is estimated."""
+    expected_s = max(SHORTEST_S, machine.queue.estimates.of(kind))
+    nodes: dict[Location, Places] = {}
+    all_now = all_places = 0
+    for node in machine.nodes.values():
+        now = total = 0
+        for number in node.servers:
+            server = machine.servers[number]
+            if server.state == OPEN:
+                now += not server.cpu
+                total += _free_places(server, expected_s)
+        if node.servers:
+            nodes[Location(node.info.addr, node.info.port)] = Places(now, total - now)
+        all_now += now
+        all_places += total
+    ahead = max(0, all_places - all_now - len(machine.queue.pending))  # what waits will have those places
+    return Room(all_now, ahead, nodes)
+
+
+def _free_places(server: Server, expected_s: float) -> int:
+    """How many tasks of that length `Tasks.fill` would send there."""
+    free_s = AHEAD_S - server.load_s
+    if server.cpu and free_s <= 0:
+        return 0
+    by_time = -int(-free_s // expected_s)  # rounded up: the last one may last longer
+    return min(max(by_time, not server.cpu), 1 + AHEAD_MAX - len(server.cpu))
+
+
+def wants(machine: Dispatch) -> Wants:
+    """What waits now."""
+    queue = machine.queue
+    bound: dict[Location, int] = {}
+    waiting = [*queue.pending]
+    for node in machine.nodes.values():
+        location = Location(node.info.addr, node.info.port)
+        holders: list[Node | Server] = [node, *(machine.servers[number] for number in node.servers)]
+        for holder in holders:
+            waiting += holder.queue
+            if count := len(holder.queue) + len(holder.io_queue):
+                bound[location] = bound.get(location, 0) + count
+    return Wants(
+        len(queue.pending),
+        len(queue.io_pending),
+        bound,
+        sum(queue.estimates.of(machine.tasks[number].kind) for number in waiting),
+        sum(server.state == OPEN for server in machine.servers.values()),
+    )
