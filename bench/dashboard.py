@@ -20,8 +20,9 @@ from parkcos.httpd import records as r
 from parkcos.httpd.board import Board
 from parkcos.httpd.server import new_model
 from parkcos.httpd.shared import NoActions
-from parkcos.httpd.site import Site, SiteOptions
+from parkcos.httpd.site import Site
 from parkcos.net.iothread import IOThread
+from parkcos.web.site import SiteOptions
 
 SERVERS = 100_000
 """Numbers of servers begin here."""

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import msgspec
 from aiohttp import web
 
 from parkcos.httpd import records as r
 from parkcos.httpd.acting import Refused
-from parkcos.httpd.board import Board, encode
+from parkcos.httpd.board import Board
 from parkcos.httpd.model import Model
-from parkcos.httpd.stream import Stream
-from parkcos.web.guard import refused
+from parkcos.web.answers import answer, body, encoded, refused
+from parkcos.web.stream import Stream
 
 POLL_MIN_S, POLL_MAX_S = 0.5, 600.0
 TASKS_MAX = 10_000
 """Of an answer."""
 HEX = r"[0-9a-f]{1,16}"
 """The id of a node or server."""
-
-T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Actions(Protocol):
@@ -67,7 +65,6 @@ class Api:
     def add_routes(self, app: web.Application) -> None:
         """Serve them."""
         get, post = app.router.add_get, app.router.add_post
-        get("/healthz", self._healthz)
         get("/api/state", self._state)
         get("/cluster_status", self._cluster_status)
         get("/api/nodes/{id}", self._node)
@@ -82,11 +79,8 @@ class Api:
 
     # -- looking
 
-    async def _healthz(self, request: web.Request) -> web.StreamResponse:
-        return web.Response(text="ok")
-
     async def _state(self, request: web.Request) -> web.StreamResponse:
-        return _json(self._board.snapshot()[1])
+        return encoded(self._board.snapshot()[1])
 
     async def _cluster_status(self, request: web.Request) -> web.StreamResponse:
         """The nodes, as the dashboard of pycos gave them: programs read that."""
@@ -103,7 +97,7 @@ class Api:
             }
             for node in self._board.state().nodes
         ]
-        return _json(encode(nodes))
+        return answer(nodes)
 
     async def _node(self, request: web.Request) -> web.StreamResponse:
         number = _number(request)
@@ -114,7 +108,7 @@ class Api:
             history, output = model.node_history.get(number, ()), model.output.get(number, ())
             return {"node": node, "history": list(history), "output": list(output)}
 
-        return _json(encode(self._board.look(look)))
+        return answer(self._board.look(look))
 
     async def _server(self, request: web.Request) -> web.StreamResponse:
         number = _number(request)
@@ -124,7 +118,7 @@ class Api:
                 raise _unknown(request, "server")
             return {"server": server, "output": list(model.output.get(number, ()))}
 
-        return _json(encode(self._board.look(look)))
+        return answer(self._board.look(look))
 
     async def _task(self, request: web.Request) -> web.StreamResponse:
         number = _number(request, 10)
@@ -136,7 +130,7 @@ class Api:
             args = detail.args if model.show_args else None
             return {"task": task, "args": args, "traceback": detail.traceback, "result": detail.result}
 
-        return _json(encode(self._board.look(look)))
+        return answer(self._board.look(look))
 
     async def _tasks(self, request: web.Request) -> web.StreamResponse:
         query = request.query
@@ -155,28 +149,28 @@ class Api:
             ]
 
         found = self._board.look(look)
-        return _json(encode({"tasks": found[offset : offset + min(limit, TASKS_MAX)], "total": len(found)}))
+        return answer({"tasks": found[offset : offset + min(limit, TASKS_MAX)], "total": len(found)})
 
     # -- acting
 
     async def _act_on_node(self, request: web.Request) -> web.StreamResponse:
-        how = await _body(request, How)
+        how = await body(request, How)
         number, what = _number(request), request.match_info["what"]
         node = self._board.look(lambda model: model.nodes.get(number))
         if node is None:
             raise _unknown(request, "node")
-        return self._do(request, lambda: self._actions.node(number, node.name, what, how.terminate))
+        return self._do(lambda: self._actions.node(number, node.name, what, how.terminate))
 
     async def _act_on_server(self, request: web.Request) -> web.StreamResponse:
-        how = await _body(request, How)
+        how = await body(request, How)
         number, what = _number(request), request.match_info["what"]
         server = self._board.look(lambda model: model.servers.get(number))
         if server is None:
             raise _unknown(request, "server")
-        return self._do(request, lambda: self._actions.server(number, server.name, what, how.terminate))
+        return self._do(lambda: self._actions.server(number, server.name, what, how.terminate))
 
     async def _terminate(self, request: web.Request) -> web.StreamResponse:
-        which = await _body(request, Which)
+        which = await body(request, Which)
 
         def terminate() -> dict[str, Any]:
             missed = self._actions.terminate(which.tasks)
@@ -184,13 +178,13 @@ class Api:
                 raise Refused(f"none of the tasks {missed[:10]} runs or waits: they have ended, or just begin")
             return {"missed": missed}
 
-        return self._do(request, terminate)
+        return self._do(terminate)
 
     async def _settings(self, request: web.Request) -> web.StreamResponse:
-        wanted = await _body(request, Set)
+        wanted = await body(request, Set)
         if wanted.poll_s is not None and not POLL_MIN_S <= wanted.poll_s <= POLL_MAX_S:
             text = f"poll_s={wanted.poll_s:g}: give seconds, from {POLL_MIN_S:g} to {POLL_MAX_S:g}"
-            return refused(request, 400, text)
+            return refused(400, text)
 
         def change() -> None:
             shown = self._board.model.show_args
@@ -200,19 +194,15 @@ class Api:
             if wanted.show_args and not shown:
                 self._show_args()
 
-        return self._do(request, change)
+        return self._do(change)
 
-    def _do(self, request: web.Request, action: Callable[[], dict[str, Any] | None]) -> web.StreamResponse:
+    def _do(self, action: Callable[[], dict[str, Any] | None]) -> web.StreamResponse:
         try:
             more = action() or {}
         except Refused as error:
-            return refused(request, error.status, str(error))
+            return refused(error.status, str(error))
         self._stream.be_eager()
-        return _json(encode({"ok": True, **more}))
-
-
-def _json(data: bytes) -> web.Response:
-    return web.Response(body=data, content_type="application/json", charset="utf-8")
+        return answer({"ok": True, **more})
 
 
 def _number(request: web.Request, base: int = 16) -> int:
@@ -246,13 +236,3 @@ def _count(text: str, name: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text):
         raise web.HTTPBadRequest(reason=f"{name} must be a number, 0 or more")
     return int(text)
-
-
-async def _body(request: web.Request, kind: type[T]) -> T:
-    if request.content_type != "application/json":
-        raise web.HTTPUnsupportedMediaType(reason="send JSON, with Content-Type: application/json")
-    data = await request.read()
-    try:
-        return msgspec.json.decode(data or b"{}", type=kind)
-    except msgspec.MsgspecError as error:
-        raise web.HTTPBadRequest(reason=re.sub(r"[^ -~]", "?", f"the JSON cannot be used: {error}")[:300]) from None

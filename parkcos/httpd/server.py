@@ -15,10 +15,11 @@ from parkcos.errors import ConfigError, UsageError
 from parkcos.httpd.acting import ClientActions
 from parkcos.httpd.board import Board
 from parkcos.httpd.model import Model
-from parkcos.httpd.site import Site, SiteOptions, checked_poll
+from parkcos.httpd.site import Site, checked_poll
 from parkcos.httpd.watch import ClientWatch
 from parkcos.kernel import Task
 from parkcos.net.runtime import VERSION, Parkcos, io
+from parkcos.web.site import SiteOptions
 
 PASSED_ON_MAX = 1_000
 """So many messages that cannot be referred to weakly (texts, numbers, tuples) are remembered."""

@@ -10,11 +10,12 @@ from parkcos.httpd import records as r
 from parkcos.httpd.acting import Refused
 from parkcos.httpd.board import Board
 from parkcos.httpd.server import new_model
-from parkcos.httpd.site import Site, SiteOptions
+from parkcos.httpd.site import Site
 from parkcos.net.location import Location
 from parkcos.net.runtime import Parkcos
 from parkcos.scheduler import state as st
 from parkcos.scheduler.service import SchedulerService
+from parkcos.web.site import SiteOptions
 
 CLOSE_S = 1.0
 

@@ -1,4 +1,4 @@
-"""The entrance of a dashboard: connections from the moment they are accepted, and how many there may be.
+"""The entrance of a site: connections from the moment they are accepted, and how many there may be.
 
 Descriptors are the program's, too, so each connection counts at once, with TLS before its handshake.  When there are
 too many, in all or of one address, the one that has done nothing for longest gives way; one that is being answered

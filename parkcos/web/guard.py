@@ -1,6 +1,6 @@
 """What every request must pass: the Host header, the token, the origin; and the headers of every answer.
 
-The dashboard may stand below a path of another server, which takes that path away.  So no address that it gives begins
+A site may stand below a path of another server, which takes that path away.  So no address that it gives begins
 with "/", and only pages at its top send anybody elsewhere: some of these servers take a Location for one below the top.
 What they say of themselves (X-Forwarded-...) is never read: anybody can say that.
 """
@@ -17,6 +17,8 @@ import psutil
 from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
+from parkcos.web import answers
+from parkcos.web.kind import PLAIN, Kind
 from parkcos.web.tokens import Tokens
 
 HEADERS = {
@@ -33,14 +35,14 @@ HEADERS = {
 }
 
 TOP = "./"
-"""The way from a page to the dashboard's."""
+"""The way from a page to the one at the top."""
 LOGIN_S = 10.0
 """So long a form may take to come."""
 
 _GO_ON = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>parkcos</title><meta name="color-scheme" content="light dark">
 <link rel="icon" href="data:,"><meta http-equiv="refresh" content="0; url=./"></head>
-<body><p><a href="./">To the dashboard</a></p></body></html>
+<body><p><a href="./">Go on</a></p></body></html>
 """
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -52,10 +54,12 @@ class Guard:
     Args:
         secure: it is HTTPS.
         hosts: names under which it may be reached, beside the machine's own name and addresses.
+        kind: of the site.
     """
 
-    def __init__(self, tokens: Tokens, secure: bool, hosts: Sequence[str]) -> None:
+    def __init__(self, tokens: Tokens, secure: bool, hosts: Sequence[str], kind: Kind = PLAIN) -> None:
         self._tokens = tokens
+        self._kind = kind
         self._secure = secure
         self._hosts = {host.lower().rstrip(".") for host in hosts}
         name = socket.gethostname().lower()
@@ -84,10 +88,9 @@ class Guard:
         try:
             return await handler(request)
         except web.HTTPException as error:
-            if _wants_json(request) and error.status >= 400:
+            if self._is_for_data(request) and error.status >= 400:
                 allowed = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
-                text = f"{request.method} {request.path}: {error.reason}"
-                return web.json_response({"error": text}, status=error.status, headers=allowed)
+                return answers.refused(error.status, f"{request.method} {request.path}: {error.reason}", allowed)
             raise
 
     def _refusal(self, request: web.Request) -> web.StreamResponse | None:
@@ -95,10 +98,10 @@ class Guard:
         host = request.headers.get("Host", "")
         if not self._is_own_host(host, request):
             text = (
-                f"this dashboard is not called {host!r}: use an address or the name of its machine, or add the name: "
-                "HTTPServer(..., hosts=[...]), --httpd_name"
+                f"this {self._kind.name} is not called {host!r}: use an address or the name of its machine, or add the "
+                f"name: {self._kind.hosts_option}"
             )
-            return refused(request, 403, text)
+            return self._refused(request, 403, text)
         route = request.match_info.route.resource
         path = route.canonical if route is not None else ""
         if path == "/healthz":
@@ -117,17 +120,27 @@ class Guard:
                     f"a page of {origin!r} may not ask this of {host!r}: no Origin of its own; if it is its own page, "
                     "behind another web server, that must pass the Host header on, or speak HTTPS"
                 )
-                return refused(request, 403, text)
+                return self._refused(request, 403, text)
         if request.path == "/" and request.method == "GET" and "token" in request.query and not bearer:
             if self._tokens.is_token(request.query["token"]):
                 return self._logged_in(_go_on(request))
             return go_to("login?wrong")
         if allowed or login:
             return None
-        if bearer or _wants_json(request) or request.path.count("/") > 1:
-            text = "the token is wrong" if bearer else "this needs the dashboard's token: Authorization: Bearer TOKEN"
-            return refused(request, 401, text)
+        if bearer or self._is_for_data(request) or request.path.count("/") > 1:
+            needs = f"this needs the {self._kind.name}'s token: Authorization: Bearer TOKEN"
+            return self._refused(request, 401, "the token is wrong" if bearer else needs)
         return go_to("login")
+
+    def _is_for_data(self, request: web.Request) -> bool:
+        return request.path.startswith(self._kind.data)
+
+    def _refused(self, request: web.Request, status: int, text: str) -> web.StreamResponse:
+        """An answer that says why not."""
+        headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+        if self._is_for_data(request):
+            return answers.refused(status, text, headers)
+        return web.Response(text=text + "\n", status=status, headers=headers)
 
     def _has_cookie(self, request: web.Request) -> bool:
         """Browsers send those of all paths above, under one name: an old one may be among them."""
@@ -205,18 +218,6 @@ def _go_on(request: web.Request) -> web.Response:
     if "text/html" not in request.headers.get("Accept", "") or request.headers.get("Sec-Fetch-Site") == "none":
         return go_to(TOP)
     return web.Response(text=_GO_ON, content_type="text/html")
-
-
-def refused(request: web.Request, status: int, text: str) -> web.Response:
-    """An answer that says why not."""
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-    if _wants_json(request):
-        return web.json_response({"error": text}, status=status, headers=headers)
-    return web.Response(text=text + "\n", status=status, headers=headers)
-
-
-def _wants_json(request: web.Request) -> bool:
-    return request.path.startswith(("/api", "/metrics", "/cluster_status"))
 
 
 def _own_addresses() -> set[str]:

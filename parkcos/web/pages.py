@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import os
 import re
 from pathlib import Path
@@ -11,8 +12,10 @@ from pathlib import Path
 from aiohttp import web
 
 from parkcos.errors import ConfigError
+from parkcos.web.kind import PLAIN, Kind
 
 STATIC = Path(__file__).parent / "static"
+"""What the pages of all sites share; they find it beside their own files."""
 TYPES = {
     ".html": "text/html",
     ".js": "text/javascript",
@@ -28,39 +31,40 @@ TYPES = {
     "": "text/plain",
 }
 """Other files are not served."""
+SITE = "{{site}}"
+"""Stands in the login page for what the site is called."""
 FILES_MAX = 1_000
 BYTES_MAX = 64 * 1024 * 1024
-
-_LOGIN = b"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Log in</title></head>
-<body><form method="post" action="login"><label>Token of this dashboard
-<input type="password" name="token" required></label> <button>Log in</button></form></body></html>
-"""
-_INDEX = b"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>parkcos</title></head>
-<body><p>There are no pages here; the data is at <a href="api/state">api/state</a>.</p></body></html>
-"""
 
 
 class Pages:
     """The routes of pages and files.
 
     Args:
+        static: the folder of the site's own pages and files, beside those that all sites share.
         document_root: a folder whose files take the place of those of the package with the same names.
+        kind: of the site.
 
     Raises: ConfigError.
     """
 
-    def __init__(self, document_root: str | os.PathLike[str] | None = None) -> None:
-        self._files: dict[str, tuple[bytes, str]] = {"index.html": (_INDEX, ".html"), "login.html": (_LOGIN, ".html")}
-        if STATIC.is_dir():
-            self._files |= read_files(STATIC)
+    def __init__(
+        self,
+        static: Path | None = None,
+        document_root: str | os.PathLike[str] | None = None,
+        kind: Kind = PLAIN,
+    ) -> None:
+        self._files = read_files(STATIC)
+        if static is not None:
+            self._files |= read_files(static)
         if document_root is not None:
             root = Path(document_root)
             if not root.is_dir():
                 raise ConfigError(f"DocumentRoot={str(document_root)!r} is no folder (looked in {Path.cwd()})")
             self._files |= read_files(root)
-        self._login_page = self._files["login.html"][0].decode(errors="replace")
+        page, suffix = self._files["login.html"]
+        self._login_page = page.decode(errors="replace").replace(SITE, html.escape(kind.name))
+        self._files["login.html"] = self._login_page.encode(), suffix
         self._login_policy = _alone(self._login_page)
         self._etags = {name: f'"{hashlib.sha256(data).hexdigest()[:20]}"' for name, (data, _) in self._files.items()}
 

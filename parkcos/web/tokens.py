@@ -7,31 +7,33 @@ import hmac
 import secrets
 
 from parkcos.errors import ConfigError
+from parkcos.web.kind import PLAIN, Kind
 
 TOKEN_MIN = 8
 """Characters of a token that is given."""
 
 
 class Tokens:
-    """The token of one dashboard.
+    """The token of one site.
 
     Args:
         token: None: a new one.
         port: makes the cookie's name; browsers send the cookies of a host to all its ports.
+        kind: of the site.
 
     Raises: ConfigError.
     """
 
-    def __init__(self, token: str | None, port: int) -> None:
+    def __init__(self, token: str | None, port: int, kind: Kind = PLAIN) -> None:
         if token is not None and not (isinstance(token, str) and len(token) >= TOKEN_MIN and token.isprintable()):
             raise ConfigError(
-                f"the dashboard's token must be a text of at least {TOKEN_MIN} printable characters; "
+                f"the {kind.name}'s token must be a text of at least {TOKEN_MIN} printable characters; "
                 "leave it out, and one is made and written to the log"
             )
         self.given = token is not None
         self.token = token or secrets.token_urlsafe(32)
         self.cookie_name = f"parkcos_{port}"
-        self.cookie = hmac.new(_bytes(self.token), b"parkcos dashboard cookie", hashlib.sha256).hexdigest()
+        self.cookie = hmac.new(_bytes(self.token), b"parkcos cookie", hashlib.sha256).hexdigest()
 
     def is_token(self, text: str) -> bool:
         """Whether it is the token."""

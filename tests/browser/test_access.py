@@ -22,12 +22,12 @@ pytestmark = [pytest.mark.browser, pytest.mark.live]
 Gen = Generator[Any, Any, Any]
 CONTRAST = Path(__file__).with_name("contrast.js").read_text()
 STATES = 20
-"""Of tasks, nodes and servers, and waiting clients: all that format.js has words for."""
+"""Of tasks, nodes and servers, and waiting clients: all that states.js has words for."""
 BACKGROUNDS = {"light": "rgb(243, 245, 243)", "dark": "rgb(15, 20, 18)"}
 
 EACH_STATE = """async () => {
   const { h, toast } = await import("/static/dom.js");
-  const { KINDS } = await import("/static/format.js");
+  const { KINDS } = await import("/static/states.js");
   const { pill } = await import("/static/parts.js");
   const states = Object.entries(KINDS).flatMap(([kind, each]) => Object.keys(each).map((name) => [kind, name]));
   const texts = (name) => [h("code", { class: "error-line" }, name), h("i", { class: "faint" }, name)];

@@ -19,10 +19,10 @@ from parkcos.httpd.board import Board
 from parkcos.httpd.metrics import Metrics
 from parkcos.httpd.server import new_model
 from parkcos.httpd.shared import NoActions
-from parkcos.httpd.site import make_app
-from parkcos.httpd.stream import Stream
 from parkcos.web.guard import Guard
 from parkcos.web.pages import Pages
+from parkcos.web.site import make_app
+from parkcos.web.stream import Stream
 from parkcos.web.tokens import Tokens
 from tests.conftest import no_leaks
 from tests.httpd.asking import Answer, Browser, Viewer
@@ -447,7 +447,7 @@ def test_what_tasks_are_asked_for_must_exist(browser: Browser) -> None:
 
 
 def test_more_viewers_than_there_may_be(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("parkcos.httpd.stream.VIEWERS_MAX", 1)
+    monkeypatch.setattr("parkcos.web.stream.VIEWERS_MAX", 1)
     with Viewer(browser) as viewer:
         viewer.next()
         answer = browser.ask("GET", "/api/stream")

@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from parkcos.httpd import board as boards
 from parkcos.httpd import records as r
 from parkcos.httpd.board import Board
 from parkcos.httpd.server import new_model
 from parkcos.httpd.shared import NoActions
-from parkcos.httpd.site import Site, SiteOptions
+from parkcos.httpd.site import Site
 from parkcos.net.iothread import IOThread
+from parkcos.web import board as boards
 from parkcos.web import ledger
+from parkcos.web.site import SiteOptions
 from tests.httpd.asking import LIMIT_S, Browser, Viewer, apply
 
 pytestmark = pytest.mark.live

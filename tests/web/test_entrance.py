@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import socket
 import ssl
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 from parkcos import Client, Parkcos
 from parkcos.httpd import HTTPServer, site
 from parkcos.program.limits import raise_open_files
-from parkcos.web import entrance
+from parkcos.web import entrance, listening
 from tests.httpd.asking import LIMIT_S, Browser, Viewer
 
 pytestmark = pytest.mark.live
@@ -122,11 +123,11 @@ def test_the_next_port_is_used(
 ) -> None:
     blocking = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
     port = blocking.getsockname()[1]
-    monkeypatch.setattr(site, "PORT", port)
+    monkeypatch.setattr(site, "DASHBOARD", dataclasses.replace(site.DASHBOARD, port=port))
     server = HTTPServer(Client())
     try:
         used = Browser(server.url).port
-        assert port < used < port + site.PORTS_TRIED
+        assert port < used < port + listening.PORTS_TRIED
         assert f"port {port} is taken, perhaps by another dashboard: port {used} is used instead" in caplog.text
         assert Browser(server.url).get("/api/state")["kind"] == "client"
     finally:

@@ -3,7 +3,8 @@
 import { post } from "./api.js";
 import { confirm } from "./dialogs.js";
 import { h, keepFocus, toast } from "./dom.js";
-import { ENDED_PLACE, plural } from "./format.js";
+import { plural } from "./format.js";
+import { ENDED_PLACE } from "./states.js";
 
 const HOW = [
   ["", "Let its running tasks end first", "It is given nothing new, and ends when they have ended."],

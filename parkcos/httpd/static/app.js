@@ -1,13 +1,13 @@
 // The page as a whole: the connection, the header, and which page is shown.
 
 import { announce, h, icon, setText, toast } from "./dom.js";
-import { settings } from "./dialogs.js";
 import { clock, count, duration, moment } from "./format.js";
 import { ClusterPage } from "./page_cluster.js";
 import { NodePage } from "./page_node.js";
 import { ServerPage } from "./page_server.js";
 import { TaskPage } from "./page_task.js";
 import { TasksPage } from "./page_tasks.js";
+import { settings } from "./settings.js";
 import { Store } from "./store.js";
 import { Stream } from "./stream.js";
 
@@ -189,6 +189,7 @@ function changed() {
 let wasClosed = false;
 
 const stream = new Stream({
+  probe: "api/tasks?limit=0",
   onState(full) {
     const again = store.replace(full);
     stream.pollS = store.settings.poll_s;

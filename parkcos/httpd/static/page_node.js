@@ -4,8 +4,9 @@ import { Actions } from "./actions.js";
 import { Asker } from "./api.js";
 import { Chart } from "./charts.js";
 import { h, setText } from "./dom.js";
-import { address, ago, bytes, count, moment, percent, platform, plural, state } from "./format.js";
+import { address, ago, bytes, count, moment, percent, platform, plural } from "./format.js";
 import { Facts, crumbs, serverColumns, setPill, swapText } from "./parts.js";
+import { state } from "./states.js";
 import { Table } from "./table.js";
 import { Timeline } from "./timeline.js";
 

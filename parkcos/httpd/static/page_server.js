@@ -1,34 +1,14 @@
 // A server: what runs there and what has ended, to be selected and terminated; what it printed last.
 
-import { Actions, terminate } from "./actions.js";
+import { Actions } from "./actions.js";
 import { Asker } from "./api.js";
-import { h, keepFocus, setText } from "./dom.js";
-import { ENDED_PLACE, FAILED, address, count, plural, state } from "./format.js";
+import { h, setText } from "./dom.js";
+import { address, count, plural } from "./format.js";
 import { Facts, crumbs, setPill, taskColumns } from "./parts.js";
+import { Selection } from "./selection.js";
+import { ENDED_PLACE, FAILED, LIVES, state } from "./states.js";
 import { Table } from "./table.js";
 import { Timeline } from "./timeline.js";
-
-/** The line of buttons over a table whose rows are selected. */
-export class Selection {
-  constructor(store, table) {
-    this.store = store;
-    this.text = h("span");
-    this.go = h("button", { type: "button", class: "danger", on: { click: () => terminate(this.tasks, () => table().clearSelection()) } });
-    this.element = h("div", { class: "selection", role: "region", "aria-label": "Selected tasks", hidden: true }, this.text, h("span", { class: "grow" }),
-      h("button", { type: "button", on: { click: () => table().clearSelection() } }, "Clear"), this.go);
-  }
-
-  show(ids) {
-    this.tasks = [...ids].map((id) => this.store.tasks.get(id)).filter(Boolean);
-    const focused = this.element.contains(document.activeElement);
-    this.element.hidden = this.tasks.length === 0;
-    if (focused) keepFocus();
-    setText(this.text, `${plural(this.tasks.length, "task")} selected`);
-    setText(this.go, `Terminate ${count(this.tasks.length)}…`);
-  }
-}
-
-export const LIVES = new Set(["running", "queued"]);
 
 export class ServerPage {
   constructor(store, id, offline) {

@@ -3,9 +3,9 @@
 import { terminate } from "./actions.js";
 import { Asker } from "./api.js";
 import { h, setText, toast } from "./dom.js";
-import { FAILED, ago, duration, moment } from "./format.js";
+import { ago, duration, moment } from "./format.js";
 import { Facts, crumbs, setPill, took } from "./parts.js";
-import { LIVES } from "./page_server.js";
+import { FAILED, LIVES } from "./states.js";
 
 export class TaskPage {
   constructor(store, id, offline) {

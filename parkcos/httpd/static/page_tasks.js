@@ -1,9 +1,10 @@
 // All tasks: searched, filtered, as a list or over time; selected and terminated.
 
 import { announce, h, icon, setText } from "./dom.js";
-import { FAILED, count, plural, state } from "./format.js";
+import { count, plural } from "./format.js";
 import { taskColumns } from "./parts.js";
-import { LIVES, Selection } from "./page_server.js";
+import { Selection } from "./selection.js";
+import { FAILED, LIVES, state } from "./states.js";
 import { Table } from "./table.js";
 import { Timeline } from "./timeline.js";
 

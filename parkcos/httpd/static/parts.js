@@ -1,7 +1,8 @@
 // Small parts that several pages share.
 
 import { h, icon, setText } from "./dom.js";
-import { address, ago, bytes, duration, moment, percent, state } from "./format.js";
+import { address, ago, bytes, duration, moment, percent } from "./format.js";
+import { state } from "./states.js";
 
 export function pill(kind, name, reason = "") {
   const { label, icon: sign, tone, meaning } = state(kind, name);

@@ -1,6 +1,6 @@
 // What is known of the cluster: the last full state, and the changes since. It knows nothing of the page.
 
-import { FAILED } from "./format.js";
+import { FAILED } from "./states.js";
 
 const byId = (records) => new Map(records.map((record) => [record.id, record]));
 

@@ -1,8 +1,9 @@
 // Which server ran what, and when: a canvas that is as high as the page shows of it, however many servers there are.
 
 import { h, setText } from "./dom.js";
-import { clock, duration, state } from "./format.js";
+import { clock, duration } from "./format.js";
 import { TONES, lay, ticks } from "./lanes.js";
+import { state } from "./states.js";
 
 const ROW = 26;
 const AXIS = 24;

@@ -1,12 +1,11 @@
-// Questions to the person: a confirmation of what ends tasks, and the settings.
+// Questions to the person, such as the confirmation of what cannot be taken back.
 
-import { post } from "./api.js";
-import { h, keepFocus, setText, toast } from "./dom.js";
+import { h, keepFocus, setText } from "./dom.js";
 
 let last = 0;
 
-/** Opens a dialog with a form; resolves to what `read` gives, or to null when it is left. */
-function ask({ title, body, action, tone = "primary", submit }) {
+/** Opens a dialog with a form; submit() does what is asked for, and may throw what is then shown. */
+export function ask({ title, body, action, tone = "primary", submit }) {
   const id = `dialog-${last += 1}`;
   const opener = document.activeElement;
   const problem = h("p", { class: "problem", role: "alert", hidden: true });
@@ -45,29 +44,4 @@ export function confirm({ title, text, names = [], choices = [], action, submit 
     radios.length ? h("fieldset", {}, h("legend", { class: "visually-hidden" }, "How"), radios) : null];
   ask({ title, body, action, tone: "danger", submit: () =>
     submit(radios.map((label) => label.firstChild).find((radio) => radio.checked)?.value) });
-}
-
-export function settings(store) {
-  const { poll_s: poll, show_args: shows } = store.settings;
-  const interval = h("input", { type: "number", id: "poll", min: "0.5", max: "600", step: "any", value: poll, required: true });
-  const args = h("input", { type: "checkbox", id: "args", role: "switch", checked: shows });
-  const themes = [["system", "As the system"], ["light", "Light"], ["dark", "Dark"]].map(([value, label]) => h("label", {},
-    h("input", { type: "radio", name: "theme", value, checked: window.parkcosTheme.choice === value, on: { change: () => window.parkcosTheme.choose(value) } }), label));
-  const over = store.closed;
-  interval.disabled = args.disabled = over;
-  ask({
-    title: "Settings", action: "Save",
-    body: [
-      h("fieldset", {}, h("legend", {}, "For all who look at this dashboard"),
-        h("div", { class: "setting" }, h("label", { for: "poll" }, "Seconds between two updates"), interval),
-        h("div", { class: "setting" }, h("label", { for: "args" }, "Show the arguments of tasks"), args),
-        h("p", { class: "note" }, over ? "The client is closed: these cannot be changed any more." : "Do not show arguments that are large: each is turned into text and sent.")),
-      h("fieldset", {}, h("legend", {}, "In this browser"), h("div", { class: "segments" }, themes)),
-    ],
-    submit: async () => {
-      if (over || (Number(interval.value) === poll && args.checked === shows)) return;
-      await post("api/settings", { poll_s: Number(interval.value), show_args: args.checked });
-      toast("The settings are changed.");
-    },
-  });
 }

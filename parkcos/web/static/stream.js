@@ -10,9 +10,12 @@ const SLEPT_S = 5; // a clock that ticks each second and is behind by more: the 
 const HIDDEN_S = 60; // a page nobody sees gives its connection back: a browser has six for each site
 
 export class Stream {
-  /** onState(full), onChanges(changes) are given what came; onLink(link) {kind, since}: see `link`. */
-  constructor({ onState, onChanges, onLink }) {
-    Object.assign(this, { onState, onChanges, onLink });
+  /**
+   * address: of the stream. probe: what wants the token too, and is answered at once, to find out why nothing comes.
+   * onState(full), onChanges(changes) are given what came; onLink(link) {kind, since}: see `link`.
+   */
+  constructor({ address = "api/stream", probe, onState, onChanges, onLink }) {
+    Object.assign(this, { address, probe, onState, onChanges, onLink });
     this.pollS = 10;
     this.heard = 0; // when anything came last, or was asked for, by a clock that no one sets
     this.told = false; // something has come through this connection
@@ -38,7 +41,7 @@ export class Stream {
     this.#drop();
     this.heard = performance.now();
     this.told = false;
-    const source = new EventSource("api/stream");
+    const source = new EventSource(this.address);
     this.source = source;
     const take = (event, then) => {
       if (source !== this.source) return;
@@ -93,7 +96,7 @@ export class Stream {
   async #ask(again = false) {
     const asked = this.asked = performance.now();
     try {
-      const answer = await fetch("api/tasks?limit=0", { cache: "no-store", signal: AbortSignal.timeout(5000) });
+      const answer = await fetch(this.probe, { cache: "no-store", signal: AbortSignal.timeout(5000) });
       if (this.link.kind === "live") return;
       if (answer.status === 401 || answer.status === 403) this.#is("stranger");
       else {

@@ -26,7 +26,7 @@
   addEventListener("error", ({ target }) => {
     if (!(target instanceof HTMLScriptElement)) return;
     const say = () => {
-      document.getElementById("main").textContent = `The program refuses ${target.src} to a page of ${location.origin}, or does not answer. A web server before it must pass the Host header on, and the program must know that name (hosts, --httpd_name).`;
+      document.getElementById("main").textContent = `The program refuses ${target.src} to a page of ${location.origin}, or does not answer. A web server before it must pass the Host header on, and the program must be told that name (see its option for hosts).`;
     };
     if (document.readyState === "loading") addEventListener("DOMContentLoaded", say); else say();
   }, true);

@@ -1,4 +1,7 @@
-"""Server-sent events: what has changed is computed and written once, and sent to all viewers.  I/O thread only.
+"""Server-sent events of anything that has revisions: what has changed is written once, and sent to all viewers.
+
+A new viewer is sent the state ("state"), and from then on what has changed ("changes").  Each event's id is its epoch
+and revision: a viewer that comes back with Last-Event-ID is sent what it missed.  I/O thread only.
 
 A viewer has one event under way at most.  One that takes longer than the time to the next event is not sent all that
 came meanwhile, but, when it is ready, what has changed since its own revision: each record once, as it is then.
@@ -9,10 +12,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from typing import Any
 
 from aiohttp import web
 
-from parkcos.httpd.board import Board
+from parkcos.web.answers import refused
+from parkcos.web.board import Board
 
 logger = logging.getLogger("parkcos")
 
@@ -59,11 +64,18 @@ class Viewer:
 
 
 class Stream:
-    """The route /api/stream, and the clock of the dashboard: a point for the charts and a message each `poll_s`."""
+    """One route, and a clock: viewers are sent an event each `poll_s`, even if nothing has changed, as a sign of life.
 
-    def __init__(self, board: Board, loop: asyncio.AbstractEventLoop) -> None:
+    Args:
+        board: what it tells of.
+        loop: of the I/O thread.
+        path: of the route.
+    """
+
+    def __init__(self, board: Board[Any], loop: asyncio.AbstractEventLoop, path: str = "/api/stream") -> None:
         self._board = board
         self._loop = loop
+        self._path = path
         self._viewers: set[Viewer] = set()
         self._sent = 0
         """The revision up to which all viewers have been told that keep up."""
@@ -77,7 +89,7 @@ class Stream:
 
     def add_routes(self, app: web.Application) -> None:
         """Serve it."""
-        app.router.add_get("/api/stream", self._stream, allow_head=False)
+        app.router.add_get(self._path, self._stream, allow_head=False)
 
     def start(self) -> None:
         """Begin to tick."""
@@ -93,7 +105,7 @@ class Stream:
         self.start()
         if self._viewers:
             self._board.watched()
-        self._board.point()
+        self._board.tick()
         self.push(always=True)
 
     def push_soon(self) -> None:
@@ -108,7 +120,6 @@ class Stream:
     def push(self, *, always: bool = False) -> None:
         """Tell all viewers what has changed; `always`: also that nothing has."""
         if not self._viewers or self._closed:
-            self._sent = self._board.model.revision
             return
         self._board.refresh()
         if self._board.model.revision == self._sent and not always:
@@ -136,7 +147,7 @@ class Stream:
         try:
             self.push()
         except Exception:
-            logger.exception("the dashboard cannot tell its viewers the last news")
+            logger.exception("the viewers of %s cannot be told the last news", self._path)
         self._closed = True
         for timer in (self._timer, self._eager, self._soon):
             if timer is not None:
@@ -182,7 +193,7 @@ class Stream:
             gone.end()
             self._viewers.discard(gone)
         if len(self._viewers) >= VIEWERS_MAX or self._closed:
-            return web.json_response({"error": f"there are {VIEWERS_MAX} viewers already"}, status=503)
+            return refused(503, f"there are {VIEWERS_MAX} viewers already")
         headers = {"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
         response = web.StreamResponse(headers=headers)
         await response.prepare(request)
@@ -194,6 +205,7 @@ class Stream:
         viewer.revision, event = self._since(self._known(request.headers.get("Last-Event-ID", "")))
         if not self._viewers:
             self._board.watched()
+            self._sent = viewer.revision
         self._viewers.add(viewer)
         try:
             while True:
