@@ -12,11 +12,7 @@ from parkcos.errors import ParkcosError
 
 
 class Refused(ParkcosError):
-    """An action that cannot be done, and why; status: of the HTTP answer."""
-
-    def __init__(self, text: str, status: int = 409) -> None:
-        super().__init__(text)
-        self.status = status
+    """An action that cannot be done, and why."""
 
 
 class ClientActions:

@@ -200,7 +200,7 @@ class Api:
         try:
             more = action() or {}
         except Refused as error:
-            return refused(error.status, str(error))
+            return refused(409, str(error))
         self._stream.be_eager()
         return answer({"ok": True, **more})
 
