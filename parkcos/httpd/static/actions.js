@@ -27,11 +27,13 @@ export class Actions {
     this.place = place;
     this.buttons = {};
     const make = (action, label, tone = "") => {
-      this.buttons[action] = h("button", { type: "button", class: tone, on: { click: () => this.#clicked(action) } }, label);
+      const on = { click: () => this.#clicked(action) };
+      this.buttons[action] = h("button", { type: "button", class: tone, on }, label);
       return this.buttons[action];
     };
-    this.element = h("div", { class: "actions", role: "group", "aria-label": "Actions" }, make("suspend", "Suspend"), make("resume", "Resume"),
-      make("restart", "Restart…"), make("close", "Close…", "danger-text"));
+    this.element = h("div", { class: "actions", role: "group", "aria-label": "Actions" },
+      make("suspend", "Suspend"), make("resume", "Resume"), make("restart", "Restart…"),
+      make("close", "Close…", "danger-text"));
   }
 
   show(record, why = "") {
@@ -56,10 +58,13 @@ export class Actions {
     if (action === "suspend" || action === "resume") { actNow(place, record, action); return; }
     const what = place === "nodes" ? `Its ${plural(record.servers, "server")}` : "Its process";
     const ends = record.servers === 1 || place === "servers" ? "ends" : "end";
-    const runs = record.running ? `${plural(record.running, "task")} ${record.running === 1 ? "runs" : "run"} there now.` : "No task runs there now.";
+    const runs = record.running
+      ? `${plural(record.running, "task")} ${record.running === 1 ? "runs" : "run"} there now.`
+      : "No task runs there now.";
+    const again = ends === "end" ? " and are set up anew" : " and is set up anew";
     confirm({
       title: `${action === "close" ? "Close" : "Restart"} ${record.name}?`,
-      text: `${what} ${ends}${action === "restart" ? " and is set up anew".replace("is", ends === "end" ? "are" : "is") : ""}. ${runs}`,
+      text: `${what} ${ends}${action === "restart" ? again : ""}. ${runs}`,
       choices: record.state === "closing" ? HOW.slice(1) : record.running ? HOW : [],
       action: action === "close" ? "Close it" : "Restart it",
       submit: (how) => act(place, record, action, how === "terminate"),
@@ -76,7 +81,8 @@ export function terminate(tasks, done = () => {}) {
     submit: async () => {
       const { missed = [] } = await post("api/tasks/terminate", { tasks: tasks.map((task) => task.id) });
       const many = tasks.length - missed.length;
-      toast(`${plural(many, "task")} ${many === 1 ? "is" : "are"} being terminated.${missed.length ? ` ${missed.length} had ended, or just began.` : ""}`);
+      const others = missed.length ? ` ${missed.length} had ended, or just began.` : "";
+      toast(`${plural(many, "task")} ${many === 1 ? "is" : "are"} being terminated.${others}`);
       done();
     },
   });

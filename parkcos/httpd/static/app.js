@@ -26,7 +26,8 @@ class MissingPage {
   constructor(what) {
     this.title = "Not found";
     this.heading = h("h1", { tabindex: "-1" }, "Not found");
-    this.element = h("div", { class: "page narrow" }, h("div", { class: "title" }, this.heading), h("p", {}, what), h("p", {}, h("a", { href: "#/" }, "To the cluster")));
+    this.element = h("div", { class: "page narrow" }, h("div", { class: "title" }, this.heading), h("p", {}, what),
+      h("p", {}, h("a", { href: "#/" }, "To the cluster")));
   }
   update() {}
   tick() {}
@@ -46,8 +47,13 @@ function make(path, query) {
     if (!id) return new TasksPage(store, query, offline);
     return /^\d+$/.test(id) ? new TaskPage(store, id, offline) : new MissingPage("There is no such task.");
   }
-  if (place === "nodes") return store.node(id) ? new NodePage(store, id, offline) : new MissingPage("This node is not known (any more).");
-  if (place === "servers") return store.server(id) ? new ServerPage(store, id, offline) : new MissingPage("This server is not known (any more).");
+  if (place === "nodes") {
+    return store.node(id) ? new NodePage(store, id, offline) : new MissingPage("This node is not known (any more).");
+  }
+  if (place === "servers") {
+    if (!store.server(id)) return new MissingPage("This server is not known (any more).");
+    return new ServerPage(store, id, offline);
+  }
   return new MissingPage("There is no such page.");
 }
 
@@ -82,7 +88,8 @@ const nav = {
 };
 document.getElementById("nav").append(nav.cluster, nav.nodes, nav.servers, nav.tasks, nav.failed);
 
-const visited = { nodes: "", servers: "" }; // the last of each, to which the menu leads back; the first if there was none
+// The last of each, to which the menu leads back; the first if there was none.
+const visited = { nodes: "", servers: "" };
 
 const theme = document.getElementById("theme");
 function showTheme() {
@@ -91,7 +98,8 @@ function showTheme() {
   theme.setAttribute("aria-label", dark ? "Change to light colours" : "Change to dark colours");
   theme.title = theme.getAttribute("aria-label");
 }
-theme.addEventListener("click", () => window.parkcosTheme.choose(window.parkcosTheme.shown === "dark" ? "light" : "dark"));
+theme.addEventListener("click",
+  () => window.parkcosTheme.choose(window.parkcosTheme.shown === "dark" ? "light" : "dark"));
 document.documentElement.addEventListener("themechange", showTheme);
 showTheme();
 
@@ -130,7 +138,8 @@ function linkWords() {
   if (store.closed) return ["over", "client closed"]; // whether its program is there or not
   if (kind === "connecting") return ["wait", "connecting"];
   if (kind !== "live") return ["broken", kind === "reconnecting" ? "reconnecting" : "no connection"];
-  if (store.state === "waiting" || store.state === "new") return ["wait", store.state === "new" ? "starting" : "waiting"];
+  if (store.state === "new") return ["wait", "starting"];
+  if (store.state === "waiting") return ["wait", "waiting"];
   const age = store.now - store.time;
   return ["live", age > 1.5 * store.settings.poll_s + 3 ? `live, ${duration(Math.round(age))} old` : "live", since];
 }
@@ -138,16 +147,30 @@ function linkWords() {
 function bannerWords() {
   const { kind, since } = stream.link;
   const old = store.ready ? ` What is shown is its state of ${moment(store.time, store.now)}.` : "";
-  const closed = `The client was closed${store.reason ? `: ${store.reason}` : ""}. This is its last state, of ${moment(store.end, store.now)}.`;
+  const why = store.reason ? `: ${store.reason}` : "";
+  const closed = `The client was closed${why}. This is its last state, of ${moment(store.end, store.now)}.`;
   const from = `since ${clock(since)}`;
-  if (store.closed && kind !== "live" && kind !== "connecting") return ["over", `${closed} Its program does not answer any more (${from}); what is shown stays while this page is open.`];
-  if (kind === "stranger") return ["broken", `The program wants its token again: it was started anew, perhaps.${old}`, "login"];
+  if (store.closed && kind !== "live" && kind !== "connecting") {
+    const shown = "what is shown stays while this page is open";
+    return ["over", `${closed} Its program does not answer any more (${from}); ${shown}.`];
+  }
+  if (kind === "stranger") {
+    return ["broken", `The program wants its token again: it was started anew, perhaps.${old}`, "login"];
+  }
   const who = store.kind === "scheduler" ? "The scheduler" : "The program";
-  if (kind === "gone") return ["broken", `${who} does not answer ${from}: it has ended, or the network is away.${old} This page goes on trying.`, "retry"];
-  if (kind === "reconnecting") return ["wait", `No connection to ${who.toLowerCase()} ${from}. Trying again.${old}`, "retry"];
+  if (kind === "gone") {
+    const perhaps = "it has ended, or the network is away";
+    return ["broken", `${who} does not answer ${from}: ${perhaps}.${old} This page goes on trying.`, "retry"];
+  }
+  if (kind === "reconnecting") {
+    return ["wait", `No connection to ${who.toLowerCase()} ${from}. Trying again.${old}`, "retry"];
+  }
   if (kind === "connecting") return null;
   if (store.closed) return ["over", closed];
-  if (store.state === "waiting") return ["wait", `The client waits for its turn at the shared scheduler.${store.reason ? ` ${store.reason}` : ""}`];
+  if (store.state === "waiting") {
+    const place = store.reason ? ` ${store.reason}` : "";
+    return ["wait", `The client waits for its turn at the shared scheduler.${place}`];
+  }
   if (store.state === "running" && store.reason) return ["wait", `${store.name}: ${store.reason}.`];
   return null;
 }
@@ -166,11 +189,17 @@ function showLink() {
   if (!banner) { banners.replaceChildren(); return; }
   const [look, text, button] = banner;
   banners.replaceChildren(h("div", { class: `banner ${look}` }, h("span", {}, text),
-    button === "retry" ? h("button", { type: "button", class: "small", on: { click: () => stream.connect() } }, "Try now") : null,
+    button === "retry"
+      ? h("button", { type: "button", class: "small", on: { click: () => stream.connect() } }, "Try now") : null,
     button === "login" ? h("a", { class: "button small", href: "login" }, "Log in") : null));
 }
 
-const SPOKEN = { live: "Connected.", reconnecting: "The connection to the program is lost. Trying again.", gone: "The program does not answer.", stranger: "The program wants its token again." };
+const SPOKEN = {
+  live: "Connected.",
+  reconnecting: "The connection to the program is lost. Trying again.",
+  gone: "The program does not answer.",
+  stranger: "The program wants its token again.",
+};
 
 // -- what comes in
 

@@ -4,8 +4,9 @@ export const TONES = ["good", "active", "warn", "bad"]; // drawn in this order: 
 const TONE_OF = { finished: 0, running: 1, terminated: 2, timed_out: 2, cancelled: 2, failed: 3, lost: 3 };
 
 /**
- * -> {tasks, starts, ends (Infinity while it runs), lanes, of, tones}, ordered by their starts. of: how many lanes those have
- * that overlap, each with the next: one that ran alone has all the height, whatever ran beside each other before.
+ * -> {tasks, starts, ends (Infinity while it runs), lanes, of, tones}, ordered by their starts. of: how many lanes
+ * those have that overlap, each with the next: one that ran alone has all the height, whatever ran beside each other
+ * before.
  */
 export function lay(tasks) {
   const began = tasks.filter((task) => task.started).sort((a, b) => a.started - b.started || a.id - b.id);
@@ -36,7 +37,8 @@ export function lay(tasks) {
   return { tasks: began, starts, ends, lanes, of, tones };
 }
 
-const STEPS_S = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800, 604800];
+const STEPS_S = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200,
+  86400, 172800, 604800];
 
 /** Where the time axis has its marks: whole steps, about one each `space_px`. */
 export function ticks(from, to, width, space = 90) {

@@ -5,7 +5,7 @@ import { Asker } from "./api.js";
 import { Chart } from "./charts.js";
 import { h, setText } from "./dom.js";
 import { address, ago, bytes, count, moment, percent, platform, plural } from "./format.js";
-import { Facts, crumbs, serverColumns, setPill, swapText } from "./parts.js";
+import { Facts, crumbs, serverColumns, setPill, swapText, tally } from "./parts.js";
 import { state } from "./states.js";
 import { Table } from "./table.js";
 import { Timeline } from "./timeline.js";
@@ -20,24 +20,36 @@ export class NodePage {
     this.heading = h("h1", { tabindex: "-1" }, this.title);
     this.pill = h("span");
     this.actions = new Actions("nodes");
-    this.facts = new Facts("Address", "Platform", "CPUs", "CPU free", "Memory free", "Disk free", "Swap free", "Last sign of life", "Serves", "Tasks", "State");
+    this.facts = new Facts("Address", "Platform", "CPUs", "CPU free", "Memory free", "Disk free", "Swap free",
+      "Last sign of life", "Serves", "Tasks", "State");
     this.charts = [
       new Chart({ title: "CPU in use", tone: "cpu", format: percent, top: 100, group: id }),
-      new Chart({ title: "Memory free", tone: "accent", format: bytes, axis: (n) => (n ? bytes(n).replace(".0", "") : "0"), floor: 1 << 20, binary: true, group: id }),
+      new Chart({ title: "Memory free", tone: "accent", format: bytes,
+        axis: (n) => (n ? bytes(n).replace(".0", "") : "0"), floor: 1 << 20, binary: true, group: id }),
       new Chart({ title: "Running tasks", tone: "active", format: (n) => count(Math.round(n)), group: id })];
-    this.servers = new Table({ name: "Servers", kind: "servers", columns: serverColumns(store), sort: { key: "name", down: false },
+    this.servers = new Table({ name: "Servers", kind: "servers", columns: serverColumns(store),
+      sort: { key: "name", down: false },
       empty: "It has no server now.", href: (server) => `#/servers/${server.id}` });
     this.showEnded = h("input", { type: "checkbox", on: { change: () => this.update() } });
     this.endedText = h("span");
     this.endedBox = h("label", { class: "check", hidden: true }, this.showEnded, this.endedText);
     this.timeline = new Timeline(store, { rows: 12 });
-    this.asker = new Asker(`api/nodes/${encodeURIComponent(id)}`, (answer) => { this.#history(answer.history); this.#printed(answer.output || []); });
+    this.asker = new Asker(`api/nodes/${encodeURIComponent(id)}`, (answer) => {
+      this.#history(answer.history);
+      this.#printed(answer.output || []);
+    });
     this.output = h("pre", { class: "output", tabindex: "0", "aria-label": "What its setup printed" });
-    this.outputBox = h("section", { class: "card", hidden: true }, h("div", { class: "head" }, h("h2", {}, "Output of its setup"), h("span", { class: "count" }, "the last 200 lines")), this.output);
-    this.timelineBox = h("section", { class: "card" }, h("div", { class: "head" }, h("h2", {}, "Timeline")), this.timeline.element);
+    this.outputBox = h("section", { class: "card", hidden: true },
+      h("div", { class: "head" }, h("h2", {}, "Output of its setup"),
+        h("span", { class: "count" }, "the last 200 lines")), this.output);
+    this.timelineBox = h("section", { class: "card" }, h("div", { class: "head" }, h("h2", {}, "Timeline")),
+      this.timeline.element);
     this.element = h("div", { class: "page" }, crumbs(["Cluster", "#/"], [this.title]),
-      h("div", { class: "title" }, this.heading, this.pill, h("span", { class: "grow" }), this.actions.element), this.facts.element,
-      h("section", { class: "card" }, h("div", { class: "head" }, h("h2", {}, "Servers"), h("span", { class: "grow" }), this.endedBox), this.servers.element),
+      h("div", { class: "title" }, this.heading, this.pill, h("span", { class: "grow" }), this.actions.element),
+      this.facts.element,
+      h("section", { class: "card" },
+        h("div", { class: "head" }, h("h2", {}, "Servers"), h("span", { class: "grow" }), this.endedBox),
+        this.servers.element),
       h("section", { class: "charts", "aria-label": "The last 15 minutes" }, this.charts.map((chart) => chart.element)),
       this.timelineBox, this.outputBox);
   }
@@ -70,9 +82,10 @@ export class NodePage {
     facts.set("Memory free", node.memory === null ? "" : bytes(node.memory));
     facts.set("Disk free", node.disk === null ? "" : bytes(node.disk));
     facts.set("Swap free", node.swap === null ? "" : swapText(node));
-    facts.set("Last sign of life", node.pulse ? `${moment(node.pulse, store.now)}${store.closed ? "" : ` (${ago(node.pulse, store.now)})`}` : "");
+    facts.set("Last sign of life",
+      node.pulse ? `${moment(node.pulse, store.now)}${store.closed ? "" : ` (${ago(node.pulse, store.now)})`}` : "");
     facts.set("Serves", node.client || "");
-    facts.set("Tasks", store.kind === "scheduler" ? "" : `${count(node.running)} running, ${count(node.done)} of ${count(node.submitted)} done${node.failed ? `, ${count(node.failed)} failed` : ""}`);
+    facts.set("Tasks", store.kind === "scheduler" ? "" : tally(node));
     facts.set("State", node.reason ? `${meaning}: ${node.reason}` : node.state === "running" ? "" : meaning);
     this.servers.draw();
   }

@@ -4,7 +4,7 @@ import { Actions } from "./actions.js";
 import { Asker } from "./api.js";
 import { h, setText } from "./dom.js";
 import { address, count, plural } from "./format.js";
-import { Facts, crumbs, setPill, taskColumns } from "./parts.js";
+import { Facts, crumbs, setPill, tally, taskColumns } from "./parts.js";
 import { Selection } from "./selection.js";
 import { ENDED_PLACE, FAILED, LIVES, state } from "./states.js";
 import { Table } from "./table.js";
@@ -21,11 +21,15 @@ export class ServerPage {
     this.actions = new Actions("servers");
     this.facts = new Facts("Node", "Address", "Tasks", "State", "In its place");
     this.selection = new Selection(store, () => this.running);
-    this.running = new Table({ name: "Running tasks", kind: "tasks", columns: taskColumns(store, { error: false, args: "m" }), sort: { key: "started", down: true },
+    this.running = new Table({ name: "Running tasks", kind: "tasks",
+      columns: taskColumns(store, { error: false, args: "m" }), sort: { key: "started", down: true },
       empty: "No task runs here now.", href: (task) => `#/tasks/${task.id}`,
-      select: { can: (task) => LIVES.has(task.state) && !this.offline(), name: (task) => `${task.name}, number ${task.id}`, changed: (ids) => this.selection.show(ids) } });
-    this.ended = new Table({ name: "Ended tasks", kind: "tasks", columns: taskColumns(store), sort: { key: "started", down: true },
-      empty: "No task has ended here yet.", href: (task) => `#/tasks/${task.id}`, mark: (task) => (FAILED.has(task.state) ? "failed" : "") });
+      select: { can: (task) => LIVES.has(task.state) && !this.offline(),
+        name: (task) => `${task.name}, number ${task.id}`, changed: (ids) => this.selection.show(ids) } });
+    this.ended = new Table({ name: "Ended tasks", kind: "tasks", columns: taskColumns(store),
+      sort: { key: "started", down: true },
+      empty: "No task has ended here yet.", href: (task) => `#/tasks/${task.id}`,
+      mark: (task) => (FAILED.has(task.state) ? "failed" : "") });
     this.timeline = new Timeline(store, { rows: 1 });
     this.output = h("pre", { class: "output", tabindex: "0", "aria-label": "What it printed last" });
     this.outputNote = h("p", { class: "empty" }, "Nothing was printed here yet.");
@@ -33,12 +37,16 @@ export class ServerPage {
     this.counts = [h("span", { class: "count" }), h("span", { class: "count" })];
     this.showFailed = h("a", { class: "button small", href: `#/tasks?state=failed&server=${id}` });
     const section = (title, ...content) => h("section", { class: "card" }, h("div", { class: "head" }, title), content);
-    this.element = h("div", { class: "page" }, crumbs(["Cluster", "#/"], ...(node ? [[node.name, `#/nodes/${node.id}`]] : []), [this.title]),
-      h("div", { class: "title" }, this.heading, this.pill, h("span", { class: "grow" }), this.actions.element), this.facts.element,
+    this.element = h("div", { class: "page" },
+      crumbs(["Cluster", "#/"], ...(node ? [[node.name, `#/nodes/${node.id}`]] : []), [this.title]),
+      h("div", { class: "title" }, this.heading, this.pill, h("span", { class: "grow" }), this.actions.element),
+      this.facts.element,
       section(h("h2", {}, "Running tasks ", this.counts[0]), this.selection.element, this.running.element),
       section(h("h2", {}, "Timeline"), this.timeline.element),
-      section([h("h2", {}, "Output"), h("span", { class: "count" }, "the last 200 lines")], this.outputNote, this.output),
-      section([h("h2", {}, "Ended tasks ", this.counts[1]), h("span", { class: "grow" }), this.showFailed], this.ended.element));
+      section([h("h2", {}, "Output"), h("span", { class: "count" }, "the last 200 lines")], this.outputNote,
+        this.output),
+      section([h("h2", {}, "Ended tasks ", this.counts[1]), h("span", { class: "grow" }), this.showFailed],
+        this.ended.element));
   }
 
   update() {
@@ -65,10 +73,11 @@ export class ServerPage {
     const node = store.node(server.node);
     facts.setLink("Node", node ? `#/nodes/${node.id}` : "", node?.name || "");
     facts.set("Address", address(server));
-    facts.set("Tasks", `${count(server.running)} running, ${count(server.done)} of ${count(server.submitted)} done${server.failed ? `, ${count(server.failed)} failed` : ""}`);
+    facts.set("Tasks", tally(server));
     const { meaning } = state("place", server.state);
     facts.set("State", server.reason ? `${meaning}: ${server.reason}` : server.state === "running" ? "" : meaning);
-    const next = ENDED_PLACE.has(server.state) && store.serversAt(server.node).find((each) => each.name === server.name && !ENDED_PLACE.has(each.state));
+    const next = ENDED_PLACE.has(server.state) && store.serversAt(server.node)
+      .find((each) => each.name === server.name && !ENDED_PLACE.has(each.state));
     facts.setLink("In its place", next ? `#/servers/${next.id}` : "", next ? `${next.name}, started anew` : "");
     this.running.draw();
   }

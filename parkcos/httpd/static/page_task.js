@@ -14,19 +14,25 @@ export class TaskPage {
     this.title = `${task?.name || "Task"} (No. ${id})`;
     this.heading = h("h1", { tabindex: "-1" }, task?.name || "Task", " ", h("span", { class: "faint" }, `No. ${id}`));
     this.pill = h("span");
-    this.stop = h("button", { type: "button", class: "danger-text", on: { click: () => terminate([this.task]) } }, "Terminate…");
+    this.stop = h("button", { type: "button", class: "danger-text", on: { click: () => terminate([this.task]) } },
+      "Terminate…");
     this.facts = new Facts("Server", "Node", "Kind", "Submitted", "Waited", "Started", "Ended", "Took");
     this.tracebackTitle = h("h2", {}, "Traceback");
-    const section = (title, content, ...tools) => h("section", { class: "card", hidden: true }, h("div", { class: "head" }, title instanceof Node ? title : h("h2", {}, title), h("span", { class: "grow" }), tools), content);
+    const section = (title, content, ...tools) => h("section", { class: "card", hidden: true },
+      h("div", { class: "head" },
+        title instanceof Node ? title : h("h2", {}, title), h("span", { class: "grow" }), tools), content);
     this.traceback = h("pre", { class: "traceback", tabindex: "0", "aria-label": "Traceback" });
     this.args = h("pre", { class: "text" });
     this.result = h("pre", { class: "text" });
     const copy = h("button", { type: "button", class: "small", on: { click: () => this.#copy() } }, "Copy");
-    this.boxes = { traceback: section(this.tracebackTitle, this.traceback, copy), args: section("Arguments", this.args), result: section("Result", this.result) };
+    this.boxes = { traceback: section(this.tracebackTitle, this.traceback, copy),
+      args: section("Arguments", this.args), result: section("Result", this.result) };
     this.note = h("p", { class: "note", hidden: true });
     this.asker = new Asker(`api/tasks/${this.id}`, (answer) => this.#details(answer), (error) => this.#missing(error));
-    const back = FAILED.has(task?.state) ? [["Tasks", "#/tasks"], ["failed", "#/tasks?state=failed"]] : [["Tasks", "#/tasks"]];
-    this.element = h("div", { class: "page narrow" }, crumbs(...back, [`No. ${id}`]), h("div", { class: "title" }, this.heading, this.pill, h("span", { class: "grow" }), this.stop),
+    const back = FAILED.has(task?.state) ? [["Tasks", "#/tasks"], ["failed", "#/tasks?state=failed"]]
+      : [["Tasks", "#/tasks"]];
+    this.element = h("div", { class: "page narrow" }, crumbs(...back, [`No. ${id}`]),
+      h("div", { class: "title" }, this.heading, this.pill, h("span", { class: "grow" }), this.stop),
       this.boxes.traceback, this.facts.element, this.boxes.args, this.boxes.result, this.note);
   }
 
@@ -55,7 +61,8 @@ export class TaskPage {
     facts.setLink("Node", node ? `#/nodes/${node.id}` : "", node?.name || "");
     facts.set("Kind", task.io ? "I/O task" : "CPU task");
     facts.set("Submitted", when(task.submitted));
-    facts.set("Waited", task.submitted ? duration(((ran && task.started) || task.ended || store.now) - task.submitted) : "");
+    const until = (ran && task.started) || task.ended || store.now;
+    facts.set("Waited", task.submitted ? duration(until - task.submitted) : "");
     facts.set("Started", ran ? when(task.started) : "");
     facts.set("Ended", when(task.ended));
     facts.set("Took", ran ? duration(took(task, store.now)) : "");
@@ -102,7 +109,9 @@ export class TaskPage {
 
   #missing(error) {
     this.note.hidden = false;
-    setText(this.note, this.task ? error.message : error.status === 404 ? "There is no such task, or it ended long ago: the program keeps the newest." : error.message);
+    const gone = !this.task && error.status === 404;
+    const text = "There is no such task, or it ended long ago: the program keeps the newest.";
+    setText(this.note, gone ? text : error.message);
   }
 
   end() { this.asker.end(); }

@@ -9,8 +9,10 @@ export class Selection {
   constructor(store, table) {
     this.store = store;
     this.text = h("span");
-    this.go = h("button", { type: "button", class: "danger", on: { click: () => terminate(this.tasks, () => table().clearSelection()) } });
-    this.element = h("div", { class: "selection", role: "region", "aria-label": "Selected tasks", hidden: true }, this.text, h("span", { class: "grow" }),
+    this.go = h("button", { type: "button", class: "danger",
+      on: { click: () => terminate(this.tasks, () => table().clearSelection()) } });
+    this.element = h("div", { class: "selection", role: "region", "aria-label": "Selected tasks", hidden: true },
+      this.text, h("span", { class: "grow" }),
       h("button", { type: "button", on: { click: () => table().clearSelection() } }, "Clear"), this.go);
   }
 

@@ -6,10 +6,13 @@ import { h, toast } from "./dom.js";
 
 export function settings(store) {
   const { poll_s: poll, show_args: shows } = store.settings;
-  const interval = h("input", { type: "number", id: "poll", min: "0.5", max: "600", step: "any", value: poll, required: true });
+  const interval = h("input", { type: "number", id: "poll", min: "0.5", max: "600", step: "any", value: poll,
+    required: true });
   const args = h("input", { type: "checkbox", id: "args", role: "switch", checked: shows });
-  const themes = [["system", "As the system"], ["light", "Light"], ["dark", "Dark"]].map(([value, label]) => h("label", {},
-    h("input", { type: "radio", name: "theme", value, checked: window.parkcosTheme.choice === value, on: { change: () => window.parkcosTheme.choose(value) } }), label));
+  const themes = [["system", "As the system"], ["light", "Light"], ["dark", "Dark"]]
+    .map(([value, label]) => h("label", {},
+      h("input", { type: "radio", name: "theme", value, checked: window.parkcosTheme.choice === value,
+        on: { change: () => window.parkcosTheme.choose(value) } }), label));
   const over = store.closed;
   interval.disabled = args.disabled = over;
   ask({
@@ -18,7 +21,8 @@ export function settings(store) {
       h("fieldset", {}, h("legend", {}, "For all who look at this dashboard"),
         h("div", { class: "setting" }, h("label", { for: "poll" }, "Seconds between two updates"), interval),
         h("div", { class: "setting" }, h("label", { for: "args" }, "Show the arguments of tasks"), args),
-        h("p", { class: "note" }, over ? "The client is closed: these cannot be changed any more." : "Do not show arguments that are large: each is turned into text and sent.")),
+        h("p", { class: "note" }, over ? "The client is closed: these cannot be changed any more."
+          : "Do not show arguments that are large: each is turned into text and sent.")),
       h("fieldset", {}, h("legend", {}, "In this browser"), h("div", { class: "segments" }, themes)),
     ],
     submit: async () => {

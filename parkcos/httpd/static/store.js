@@ -15,7 +15,8 @@ export class Store {
   }
 
   clear() {
-    Object.assign(this, { epoch: "", revision: 0, kind: "client", name: "", state: "", reason: "", started: 0, program: "",
+    Object.assign(this, { epoch: "", revision: 0, kind: "client", name: "", state: "", reason: "", started: 0,
+      program: "",
       settings: { poll_s: 10, show_args: true }, totals: { submitted: 0, running: 0, done: 0, failed: 0, left_out: 0 },
       clients: [], history: [], time: 0, closedAt: 0 });
     this.nodes = new Map();
@@ -48,7 +49,8 @@ export class Store {
     this.nodes = byId(nodes);
     for (const server of servers) this.#server(server);
     for (const task of tasks) this.#task(task);
-    if (this.closed) this.closedAt = Math.max(0, ...tasks.map((task) => task.ended), ...nodes.map((node) => node.pulse));
+    const last = [...tasks.map((task) => task.ended), ...nodes.map((node) => node.pulse)];
+    if (this.closed) this.closedAt = Math.max(0, ...last);
     this.ready = true;
     this.version += 1;
     this.taskVersion += 1;

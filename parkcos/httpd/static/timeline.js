@@ -8,23 +8,33 @@ import { state } from "./states.js";
 const ROW = 26;
 const AXIS = 24;
 const LEAST_SPAN_S = 0.05;
-const SPANS = [["60", "Last minute"], ["300", "Last 5 minutes"], ["900", "Last 15 minutes"], ["3600", "Last hour"], ["all", "The whole run"]];
+const SPANS = [["60", "Last minute"], ["300", "Last 5 minutes"], ["900", "Last 15 minutes"], ["3600", "Last hour"],
+  ["all", "The whole run"]];
 
 export class Timeline {
   /** rows: the most rows that are seen without scrolling. */
   constructor(store, { rows = 24, span = "900" } = {}) {
-    Object.assign(this, { store, most: rows, servers: [], laid: new Map(), kept: new Map(), laidAt: -1, keep: null, follow: true, span, pointers: new Map() });
+    Object.assign(this, { store, most: rows, servers: [], laid: new Map(), kept: new Map(), laidAt: -1, keep: null,
+      follow: true, span, pointers: new Map() });
     this.canvas = h("canvas", { role: "img" });
     this.spacer = h("div", { class: "timeline-all" }, this.canvas);
-    this.scroller = h("div", { class: "timeline-box", tabindex: "0", role: "group", "aria-label": "Timeline. Arrow keys move it, plus and minus zoom, End goes back to now." }, this.spacer);
+    this.scroller = h("div", { class: "timeline-box", tabindex: "0", role: "group",
+      "aria-label": "Timeline. Arrow keys move it, plus and minus zoom, End goes back to now." }, this.spacer);
     this.tip = h("div", { class: "tip", hidden: true });
-    this.ranges = h("select", { "aria-label": "Time that is shown", on: { change: () => this.#choose(this.ranges.value) } },
-      SPANS.map(([value, label]) => h("option", { value, selected: value === span }, label)), h("option", { value: "own", hidden: true }, "As zoomed"));
-    this.live = h("button", { type: "button", "aria-pressed": "true", on: { click: () => { this.follow = !this.follow; this.dirty(); } } }, "Follow");
-    const button = (label, text, factor) => h("button", { type: "button", class: "icon", "aria-label": label, on: { click: () => this.#zoom(factor) } }, text);
-    this.legend = h("ul", { class: "legend" }, [["active", "running"], ["good", "finished"], ["bad", "failed, lost"], ["warn", "terminated, timed out"]].map(([tone, text]) =>
+    this.ranges = h("select",
+      { "aria-label": "Time that is shown", on: { change: () => this.#choose(this.ranges.value) } },
+      SPANS.map(([value, label]) => h("option", { value, selected: value === span }, label)),
+      h("option", { value: "own", hidden: true }, "As zoomed"));
+    this.live = h("button", { type: "button", "aria-pressed": "true",
+      on: { click: () => { this.follow = !this.follow; this.dirty(); } } }, "Follow");
+    const button = (label, text, factor) => h("button", { type: "button", class: "icon", "aria-label": label,
+      on: { click: () => this.#zoom(factor) } }, text);
+    this.legend = h("ul", { class: "legend" }, [["active", "running"], ["good", "finished"], ["bad", "failed, lost"],
+      ["warn", "terminated, timed out"]].map(([tone, text]) =>
       h("li", {}, h("span", { class: `swatch ${tone}`, "aria-hidden": "true" }), text)));
-    this.element = h("div", { class: "timeline" }, h("div", { class: "timeline-tools" }, this.ranges, button("Zoom in", "+", 0.5), button("Zoom out", "−", 2), this.live, h("span", { class: "grow" }), this.legend),
+    this.element = h("div", { class: "timeline" },
+      h("div", { class: "timeline-tools" }, this.ranges, button("Zoom in", "+", 0.5), button("Zoom out", "−", 2),
+        this.live, h("span", { class: "grow" }), this.legend),
       this.scroller, this.tip);
     this.#listen();
     this.timer = setInterval(() => this.#tick(), 250);
@@ -50,7 +60,8 @@ export class Timeline {
     this.spacer.style.height = `${height}px`;
     this.scroller.style.height = `${Math.min(height, this.most * ROW + AXIS)}px`;
     const many = servers.reduce((sum, server) => sum + this.store.tasksAt(server.id).length, 0);
-    this.canvas.setAttribute("aria-label", `Timeline of ${many} tasks at ${servers.length} servers. The list of tasks has the same as a table.`);
+    this.canvas.setAttribute("aria-label",
+      `Timeline of ${many} tasks at ${servers.length} servers. The list of tasks has the same as a table.`);
     this.dirty();
   }
 
@@ -80,6 +91,11 @@ export class Timeline {
     this.span = span;
     this.follow = true;
     this.dirty();
+  }
+
+  /** Where a point lies in the time that is shown, from 0 to 1. x: from the canvas's left. */
+  #share(x) {
+    return Math.min(1, Math.max(0, (x - this.gutter) / (this.width - this.gutter)));
   }
 
   /** Zooms around a place, a share of the width; without one, the end stays while it follows, else the middle. */
@@ -125,7 +141,9 @@ export class Timeline {
   #colours() {
     const style = getComputedStyle(document.documentElement);
     const of = (name) => style.getPropertyValue(name).trim();
-    this.colours = { tones: TONES.map((tone) => of(`--${tone}-bar`)), ink: of("--ink"), muted: of("--muted"), line: of("--line"), back: of("--surface"), onBar: TONES.map((tone) => of(tone === "bad" ? "--on-bad" : "--on-bar")) };
+    this.colours = { tones: TONES.map((tone) => of(`--${tone}-bar`)), ink: of("--ink"), muted: of("--muted"),
+      line: of("--line"), back: of("--surface"),
+      onBar: TONES.map((tone) => of(tone === "bad" ? "--on-bad" : "--on-bar")) };
     this.font = getComputedStyle(document.body).fontFamily;
   }
 
@@ -181,7 +199,9 @@ export class Timeline {
     c.textAlign = "center";
     for (const mark of marks) {
       const x = gutter + (mark - from) * this.scale;
-      if (x > gutter + 20 && x < width - 24) c.fillText(step < 1 ? `${clock(mark)}.${Math.round((mark % 1) * 10) % 10}` : step < 60 ? clock(mark) : clock(mark).slice(0, 5), x, AXIS / 2 - 1);
+      const time = clock(mark);
+      const text = step < 1 ? `${time}.${Math.round((mark % 1) * 10) % 10}` : step < 60 ? time : time.slice(0, 5);
+      if (x > gutter + 20 && x < width - 24) c.fillText(text, x, AXIS / 2 - 1);
     }
     this.live.setAttribute("aria-pressed", String(this.follow));
     this.live.disabled = this.store.closed;
@@ -224,7 +244,9 @@ export class Timeline {
           const shown = Math.max(tone === 3 ? 2.5 : 1, long > 3 ? long - 1 : long);
           c.fillRect(left, top, shown, thick);
           reached.set(place, left + shown);
-          if (thick >= 13 && long > 44 && pass === 1) this.#drawName(c, tasks[index].name, left, right, top + thick / 2, tone);
+          if (thick >= 13 && long > 44 && pass === 1) {
+            this.#drawName(c, tasks[index].name, left, right, top + thick / 2, tone);
+          }
         }
       }
     }
@@ -280,11 +302,14 @@ export class Timeline {
     this.tip.hidden = !task;
     if (!task) return;
     const { label } = state("task", task.state);
-    setText(this.tip, `${task.name} (No. ${task.id})\n${label} · ${clock(task.started)} · ${duration((task.ended || this.store.end) - task.started)} · ${server.name}${task.error ? `\n${task.error}` : ""}`);
+    const took = duration((task.ended || this.store.end) - task.started);
+    setText(this.tip, [`${task.name} (No. ${task.id})`, `${label} · ${clock(task.started)} · ${took} · ${server.name}`,
+      ...(task.error ? [task.error] : [])].join("\n"));
     const box = this.scroller;
     const left = Math.min(x + 12, box.clientWidth - this.tip.offsetWidth - 4);
     const above = y + 18 + this.tip.offsetHeight > box.clientHeight;
-    this.tip.style.transform = `translate(${Math.max(0, left)}px, ${box.offsetTop + (above ? y - this.tip.offsetHeight - 8 : y + 18)}px)`;
+    const down = box.offsetTop + (above ? y - this.tip.offsetHeight - 8 : y + 18);
+    this.tip.style.transform = `translate(${Math.max(0, left)}px, ${down}px)`;
   }
 
   #listen() {
@@ -299,7 +324,8 @@ export class Timeline {
       const box = canvas.getBoundingClientRect();
       if (event.ctrlKey || event.metaKey) {
         event.preventDefault();
-        this.#zoom(Math.exp(Math.sign(event.deltaY) * Math.min(0.5, Math.abs(event.deltaY) / 200)), Math.min(1, Math.max(0, (event.clientX - box.left - this.gutter) / (this.width - this.gutter))));
+        this.#zoom(Math.exp(Math.sign(event.deltaY) * Math.min(0.5, Math.abs(event.deltaY) / 200)),
+          this.#share(event.clientX - box.left));
       } else if (event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY)) {
         event.preventDefault();
         this.#pan((event.deltaX || event.deltaY) / this.scale);
@@ -321,7 +347,7 @@ export class Timeline {
       const [other] = [...pointers.entries()].filter(([id]) => id !== event.pointerId).map(([, each]) => each);
       const wide = Math.abs(event.clientX - other.x);
       const was = Math.abs(before - other.x);
-      if (wide > 10 && was > 10) this.#zoom(was / wide, Math.min(1, Math.max(0, (other.x - canvas.getBoundingClientRect().left - this.gutter) / (this.width - this.gutter))));
+      if (wide > 10 && was > 10) this.#zoom(was / wide, this.#share(other.x - canvas.getBoundingClientRect().left));
     });
     const up = (event) => {
       const pointer = pointers.get(event.pointerId);

@@ -1,4 +1,5 @@
-// Questions and orders to the program. Their addresses are relative to the page's: it may stand below a path of another server.
+// Questions and orders to the program. Their addresses are relative to the page's, which may stand below a path of
+// another server.
 
 export class Refused extends Error {
   constructor(message, status) { super(message); this.status = status; }
@@ -13,8 +14,9 @@ async function answer(path, options) {
   }
   if (response.status === 401) throw new Refused("The program wants its token: reload this page to log in.", 401);
   const body = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Refused((body.error || `The program answered ${response.status}.`).replace(/^(GET|POST) \S+: /, ""), response.status);
-  return body;
+  if (response.ok) return body;
+  const why = body.error || `The program answered ${response.status}.`;
+  throw new Refused(why.replace(/^(GET|POST) \S+: /, ""), response.status);
 }
 
 export const get = (path) => answer(path, {});

@@ -19,7 +19,10 @@ function ceiling(most, floor, binary) {
   return top;
 }
 
-/** top: the scale's end if it is fixed, floor: its least end, binary: whether it is a power of two; format(n) and axis(n): a value as text, long and short. */
+/**
+ * top: the scale's end if it is fixed, floor: its least end, binary: whether it is a power of two.
+ * format(n) and axis(n): a value as text, long and short.
+ */
 export class Chart {
   constructor({ title, tone, format, axis = format, top = null, floor = 4, binary = false, group }) {
     Object.assign(this, { title, tone, format, axis, top, floor, binary, group });
@@ -28,7 +31,8 @@ export class Chart {
     this.value = h("span", { class: "chart-value" });
     this.at = h("span", { class: "chart-at" });
     this.plotBox = h("div", { class: "plot", role: "img", "aria-label": title });
-    this.element = h("figure", { class: "chart" }, h("figcaption", {}, h("span", { class: "chart-title" }, title), this.at, this.value), this.plotBox);
+    this.element = h("figure", { class: "chart" },
+      h("figcaption", {}, h("span", { class: "chart-title" }, title), this.at, this.value), this.plotBox);
     this.#tell("no data", "");
     this.resize = new ResizeObserver(() => this.#fit());
     this.resize.observe(this.plotBox);
@@ -51,7 +55,8 @@ export class Chart {
     this.latest = latest === null || latest === undefined ? "not known" : this.format(latest);
     if (!this.pointed) this.#tell(this.latest, "");
     const most = known.reduce((a, b) => Math.max(a, b), 0);
-    this.plotBox.setAttribute("aria-label", `${this.title}: ${this.latest} now, at most ${this.format(most)} in the time that is shown`);
+    this.plotBox.setAttribute("aria-label",
+      `${this.title}: ${this.latest} now, at most ${this.format(most)} in the time that is shown`);
     if (this.plot) this.plot.setData(this.data);
     else this.#fit();
   }
@@ -87,15 +92,19 @@ export class Chart {
         } },
         y: { range: (u, min, max) => [0, this.top ?? ceiling(max, this.floor, this.binary)] },
       },
-      series: [{}, { stroke: colour(`--${this.tone}`), fill: colour(`--${this.tone}-wash`), width: 1.5, points: { show: false } }],
+      series: [{}, { stroke: colour(`--${this.tone}`), fill: colour(`--${this.tone}-wash`), width: 1.5,
+        points: { show: false } }],
       axes: [
-        { stroke: ink, font, grid: { show: false }, ticks: { show: false }, size: 22, gap: 4, space: 64, values: (u, splits) => {
+        { stroke: ink, font, grid: { show: false }, ticks: { show: false }, size: 22, gap: 4, space: 64,
+          values: (u, splits) => {
           const fine = splits.length > 1 && splits[1] - splits[0] < 60;
           const [from, to] = [u.scales.x.min, u.scales.x.max];
           const room = (LABEL[Number(fine)] - EDGE) * ((to - from) / Math.max(1, u.bbox.width / devicePixelRatio));
-          return splits.map((t) => (t > to - room ? null : fine ? clock(t) : clock(t).slice(0, 5))); // half a label says nothing
+          // Half a label says nothing.
+          return splits.map((t) => (t > to - room ? null : fine ? clock(t) : clock(t).slice(0, 5)));
         } },
-        { stroke: ink, font, grid, ticks: { show: false }, size: 52, gap: 4, splits: (u) => [0, u.scales.y.max / 2, u.scales.y.max], values: (u, splits) => splits.map(this.axis) },
+        { stroke: ink, font, grid, ticks: { show: false }, size: 52, gap: 4,
+          splits: (u) => [0, u.scales.y.max / 2, u.scales.y.max], values: (u, splits) => splits.map(this.axis) },
       ],
       hooks: { setCursor: [(u) => {
         const { idx } = u.cursor;

@@ -12,7 +12,8 @@ export function h(tag, props = {}, ...children) {
     else if (value === true) element.setAttribute(name, "");
     else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value);
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  const none = [null, undefined, false];
+  element.append(...children.flat(Infinity).filter((child) => !none.includes(child)));
   return element;
 }
 
@@ -43,7 +44,8 @@ const ICONS = {
   queued: "M8 3.2a4.8 4.8 0 1 0 0 9.6 4.8 4.8 0 0 0 0-9.6z",
   paused: "M5.6 4v8M10.4 4v8",
   warning: "M8 2.4l6 10.8H2zM8 6.6v3.2M8 11.6v.2",
-  sun: "M8 5a3 3 0 1 0 0 6 3 3 0 0 0 0-6zM8 1.2v1.6M8 13.2v1.6M1.2 8h1.6M13.2 8h1.6M3.2 3.2l1.1 1.1M11.7 11.7l1.1 1.1M12.8 3.2l-1.1 1.1M4.3 11.7l-1.1 1.1",
+  sun: "M8 5a3 3 0 1 0 0 6 3 3 0 0 0 0-6zM8 1.2v1.6M8 13.2v1.6M1.2 8h1.6M13.2 8h1.6"
+    + "M3.2 3.2l1.1 1.1M11.7 11.7l1.1 1.1M12.8 3.2l-1.1 1.1M4.3 11.7l-1.1 1.1",
   moon: "M13 9.6A5.6 5.6 0 0 1 6.4 3a5.6 5.6 0 1 0 6.6 6.6z",
   settings: "M2 4.5h6M12 4.5h2M2 11.5h2M8 11.5h6M10 2.6v3.8M6 9.6v3.8",
   close: "M4 4l8 8M12 4l-8 8",
@@ -73,7 +75,8 @@ export function icon(name) {
 export function toast(message, kind = "done") {
   const shelf = document.getElementById("toasts");
   const note = h("div", { class: `toast ${kind}`, role: kind === "error" ? "alert" : null }, h("span", {}, message),
-    h("button", { type: "button", class: "quiet icon", "aria-label": "Close this message", on: { click: () => note.remove() } }, icon("close")));
+    h("button", { type: "button", class: "quiet icon", "aria-label": "Close this message",
+      on: { click: () => note.remove() } }, icon("close")));
   shelf.append(note);
   while (shelf.children.length > 4) shelf.firstChild.remove();
   if (kind !== "error") setTimeout(() => note.remove(), 6000);

@@ -30,7 +30,8 @@ export class Stream {
     window.addEventListener("pageshow", (event) => event.persisted && this.#anew());
     document.addEventListener("resume", () => this.#anew());
     window.addEventListener("online", () => this.connect());
-    window.addEventListener("offline", () => this.#ask()); // which says little: this machine's own programs can be seen still
+    // That says little: this machine's own programs can be seen still.
+    window.addEventListener("offline", () => this.#ask());
     window.addEventListener("pagehide", () => this.#drop());
     setInterval(() => this.#watch(), 1000);
     this.connect();
@@ -92,7 +93,10 @@ export class Stream {
     this.retry = setTimeout(() => this.connect(), seconds * 1000);
   }
 
-  /** Why does nothing come? The program may be gone, or want its new token, or the network is away. again: if it answers, connect anew. */
+  /**
+   * Why does nothing come? The program may be gone, or want its new token, or the network is away.
+   * again: if it answers, connect again.
+   */
   async #ask(again = false) {
     const asked = this.asked = performance.now();
     try {
@@ -107,8 +111,10 @@ export class Stream {
       if (this.heard > asked) return;
       if (this.link.kind === "live") this.#is("reconnecting"); // the connection may look alive for minutes
       else if (this.link.kind !== "connecting" && Date.now() / 1000 - this.link.since > GONE_S) this.#is("gone");
-      const stuck = this.source?.readyState === EventSource.CONNECTING && performance.now() - this.heard > STUCK_S * 1000;
-      if (again && stuck && this.retry === null) this.connect(); // the browser may have taken an old connection, a dead one
+      const stuck = this.source?.readyState === EventSource.CONNECTING
+        && performance.now() - this.heard > STUCK_S * 1000;
+      // The browser may have taken an old connection, a dead one.
+      if (again && stuck && this.retry === null) this.connect();
     }
   }
 
@@ -122,9 +128,10 @@ export class Stream {
     if (slept) { this.#anew(); return; }
     const now = performance.now();
     const quiet = now - this.heard;
-    if (!this.told && this.source?.readyState === EventSource.OPEN && quiet < FIRST_S * 1000) return; // it is on its way
+    const open = this.source?.readyState === EventSource.OPEN;
+    if (open && !this.told && quiet < FIRST_S * 1000) return; // it is on its way
     if (this.link.kind === "connecting" && quiet > LATE_S * 1000) this.#is("reconnecting");
-    if (this.source?.readyState === EventSource.OPEN && quiet > this.limitMs) {
+    if (open && quiet > this.limitMs) {
       this.#is("reconnecting");
       this.connect();
     } else if (this.link.kind === "live") {

@@ -11,12 +11,16 @@ function compare(a, b) {
   return collator.compare(String(a), String(b));
 }
 
+const classesOf = ({ numeric, from, key }) =>
+  [numeric && "number", from && `from-${from}`, `c-${key}`].filter(Boolean).join(" ");
+
 const unknown = (value) => value === null || value === undefined || value === "";
 
 /**
- * columns: [{key, label, text(row) -> what is shown, value(row) -> what is sorted by (else the text), draw(cell, row, text)
- *   for more than text, called only when the text differs, numeric, from: "m" | "l" | "xl" (the least width of the page
- *   that has it), sort: false, sparse: that it is there only if a row has something in it}]
+ * columns: [{key, label, text(row) -> what is shown, value(row) -> what is sorted by (else the text),
+ *   draw(cell, row, text) for more than text, called only when the text differs, numeric,
+ *   from: "m" | "l" | "xl" (the least width of the page that has it), sort: false,
+ *   sparse: that it is there only if a row has something in it}]
  * sort: {key, down}.  href(row): where a click on the row leads.  mark(row): a class of the row.
  * select: {can(row), name(row), changed(ids)}: a box before each row.
  */
@@ -29,7 +33,8 @@ export class Table {
     this.selected = new Set();
     this.height = 0; // of a row
     this.headers = new Map();
-    const head = h("tr", { role: "row" }, select && this.#selectHeader(), columns.map((column) => this.#header(column)));
+    const head = h("tr", { role: "row" }, select && this.#selectHeader(),
+      columns.map((column) => this.#header(column)));
     this.top = h("tr", { class: "spacer", "aria-hidden": "true" }, h("td"));
     this.bottom = h("tr", { class: "spacer", "aria-hidden": "true" }, h("td"));
     this.body = h("tbody", { role: "rowgroup" }, this.top, this.bottom);
@@ -84,10 +89,11 @@ export class Table {
   // -- the head
 
   #header(column) {
-    const classes = [column.numeric && "number", column.from && `from-${column.from}`, `c-${column.key}`].filter(Boolean).join(" ");
+    const classes = classesOf(column);
     if (column.sort === false) return h("th", { role: "columnheader", scope: "col", class: classes }, column.label);
     const header = h("th", { role: "columnheader", scope: "col", class: classes, title: column.title },
-      h("button", { type: "button", on: { click: () => this.sortBy(column.key) } }, h("span", {}, column.label), h("span", { class: "arrow", "aria-hidden": "true" })));
+      h("button", { type: "button", on: { click: () => this.sortBy(column.key) } }, h("span", {}, column.label),
+        h("span", { class: "arrow", "aria-hidden": "true" })));
     this.headers.set(column.key, header);
     return header;
   }
@@ -95,7 +101,8 @@ export class Table {
   /** On a phone there is no row of headers: a list of them takes its place. */
   #sorter(name) {
     const sortable = this.columns.filter((column) => column.sort !== false);
-    this.choice = h("select", { "aria-label": `${name}: sort by`, on: { change: () => this.sortBy(this.choice.value, false) } },
+    this.choice = h("select",
+      { "aria-label": `${name}: sort by`, on: { change: () => this.sortBy(this.choice.value, false) } },
       sortable.map((column) => h("option", { value: column.key }, column.title || column.label)));
     this.direction = h("button", { type: "button", on: { click: () => this.sortBy(this.sort.key) } });
     return h("div", { class: "sorter" }, h("span", {}, "Sort by"), this.choice, this.direction);
@@ -104,7 +111,8 @@ export class Table {
   sortBy(key, turn = true) {
     const column = this.columns.find((each) => each.key === key);
     const same = this.sort.key === key;
-    this.sort = { key, down: same && turn ? !this.sort.down : same ? this.sort.down : Boolean(column.numeric || column.down) };
+    const first = Boolean(column.numeric || column.down);
+    this.sort = { key, down: same ? this.sort.down !== turn : first };
     this.#showSort();
     this.#sort();
     this.draw();
@@ -172,9 +180,11 @@ export class Table {
     for (const [key, line] of this.shown) {
       if (!wanted.has(key)) { line.remove(); this.shown.delete(key); }
     }
-    if (focused?.isConnected && document.activeElement !== focused) focused.focus({ preventScroll: true }); // its row was moved
+    const moved = focused?.isConnected && document.activeElement !== focused; // with its row
+    if (moved) focused.focus({ preventScroll: true });
     const some = this.top.nextSibling;
-    if (some !== this.bottom && !this.height) this.height = some.getBoundingClientRect().height; // asked once: it makes the browser lay all out
+    // Asked once: it makes the browser lay all out.
+    if (some !== this.bottom && !this.height) this.height = some.getBoundingClientRect().height;
     this.top.firstChild.style.height = `${first * this.height}px`;
     this.bottom.firstChild.style.height = `${(this.sorted.length - last) * this.height}px`;
     this.top.hidden = first === 0;
@@ -202,8 +212,7 @@ export class Table {
       line.append(h("td", { role: "cell", class: "c-select" }, box));
     }
     line.cells_ = this.columns.map((column) => {
-      const classes = [column.numeric && "number", column.from && `from-${column.from}`, `c-${column.key}`].filter(Boolean).join(" ");
-      const cell = h("td", { role: "cell", class: classes, data: { label: column.short || column.label } });
+      const cell = h("td", { role: "cell", class: classesOf(column), data: { label: column.short || column.label } });
       line.append(cell);
       return cell;
     });
@@ -238,7 +247,8 @@ export class Table {
   }
 
   #clicked(event) {
-    if (!this.href || event.target.closest("a, button, input, label, .c-select") || String(window.getSelection())) return;
+    if (!this.href || event.target.closest("a, button, input, label, .c-select")
+      || String(window.getSelection())) return;
     const line = event.target.closest("tr");
     if (line?.row) location.hash = this.href(line.row);
   }

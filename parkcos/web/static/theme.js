@@ -22,11 +22,16 @@
     },
   };
   show();
-  // The page's own script may be refused, where a server before this one sends another Host header on: it cannot say so.
+  // The page's own script may be refused, where a server before this one sends another Host header on: then it cannot
+  // say so itself.
   addEventListener("error", ({ target }) => {
     if (!(target instanceof HTMLScriptElement)) return;
     const say = () => {
-      document.getElementById("main").textContent = `The program refuses ${target.src} to a page of ${location.origin}, or does not answer. A web server before it must pass the Host header on, and the program must be told that name (see its option for hosts).`;
+      document.getElementById("main").textContent = [
+        `The program refuses ${target.src} to a page of ${location.origin}, or does not answer.`,
+        "A web server before it must pass the Host header on, and the program must be told that name",
+        "(see its option for hosts).",
+      ].join(" ");
     };
     if (document.readyState === "loading") addEventListener("DOMContentLoaded", say); else say();
   }, true);
