@@ -30,6 +30,9 @@ Percent = Annotated[float, msgspec.Meta(ge=-1, le=101)]
 """Measured: it may be a little off."""
 PLACES_MAX = 10_000
 SEED_BITS_MAX = 1024
+OwnNumber = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+"""The number that a client gives to a process of one task when it asks for it, and gives to no other."""
+Niceness = Annotated[int, msgspec.Meta(ge=0, le=19)]
 
 
 class Message(msgspec.Struct, array_like=True, tag=True):
@@ -51,6 +54,7 @@ class NodeInfo(msgspec.Struct, array_like=True, frozen=True):
     scheduler: the shared one that it belongs to, or "".
     closed: why it takes no client now, whether it serves one or not; "" if it does.
     pulse_interval_min, pulse_interval_max: seconds; what a client may ask for.
+    own_max: how many processes of single tasks it may have at once, beside its servers.
     """
 
     incarnation: Number
@@ -69,6 +73,7 @@ class NodeInfo(msgspec.Struct, array_like=True, frozen=True):
     pulse_interval_max: Seconds = 100.0
     resources: Annotated[dict[Name, Amount], msgspec.Meta(max_length=100)] = {}
     """What its operator says it has, as gpu=1."""
+    own_max: Count = 0
 
     def __post_init__(self) -> None:
         must_be_numeric(self.addr)
@@ -214,11 +219,42 @@ class CloseServer(Message):
     restart: bool
 
 
+class StartOwn(Message):
+    """From the client: start a process for one task alone, beside the servers.
+
+    The answer is ServerUp with this number, and ServerDown at its end; or OwnRefused.
+    niceness: is added to the node's own.
+    """
+
+    client: Number
+    own: OwnNumber
+    niceness: Niceness = 0
+
+
+class EndOwn(Message):
+    """From the client: end that process, whether it is up or not, after its CPU task (or at once)."""
+
+    client: Number
+    own: OwnNumber
+    terminate: bool
+
+
 class AskState(Message):
     """From a scheduler: say who you are."""
 
 
-ToNode = ReserveNode | ReleaseNode | SetupNode | ForwardOutput | AskAvail | CloseNode | CloseServer | AskState
+ToNode = (
+    ReserveNode
+    | ReleaseNode
+    | SetupNode
+    | ForwardOutput
+    | AskAvail
+    | CloseNode
+    | CloseServer
+    | StartOwn
+    | EndOwn
+    | AskState
+)
 
 # -- to a client
 
@@ -284,13 +320,14 @@ class NodeFailed(WithReason):
 
 
 class ServerUp(Message):
-    """From the node: a server process listens."""
+    """From the node: a server process listens.  own: as in StartOwn, 0: it is one of the servers."""
 
     client: Number
     index: Count
     addr: Addr
     port: Port
     incarnation: Number
+    own: Number = 0
 
     def __post_init__(self) -> None:
         if self.addr:
@@ -305,6 +342,14 @@ class ServerDown(WithReason):
     reason: Text
     restarts: bool
     asked: bool
+
+
+class OwnRefused(WithReason):
+    """From the node: the process of this number was not started, or ended before it was up, and why."""
+
+    client: Number
+    own: Number
+    reason: Text
 
 
 class NodeClosed(WithReason):
@@ -429,6 +474,7 @@ ToClient = (
     | NodeFailed
     | ServerUp
     | ServerDown
+    | OwnRefused
     | NodeClosed
     | NodeAvail
     | Dismissed

@@ -24,14 +24,9 @@ from parkcos.net.standard import open_standard
 from parkcos.net.trust.secret import ClusterKeys
 from parkcos.node.hours import parse_hours
 from parkcos.node.identity import ClientUser, settle
+from parkcos.node.offer import DEFAULT_PORT, OWN_PER_SERVER, NodeOptions, bound_own, count_cpus
 from parkcos.node.processes import ProcessFile
-from parkcos.node.program import (
-    DEFAULT_PORT,
-    NodeOptions,
-    NodeProgram,
-    count_cpus,
-    wait_until_stopped,
-)
+from parkcos.node.program import NodeProgram, wait_until_stopped
 from parkcos.program.commands import add_doctor_options, check_doctor_options, run_doctor
 from parkcos.program.config import add_config_options, parse_with_config, save_config
 from parkcos.program.limits import raise_open_files
@@ -81,6 +76,13 @@ def _parser() -> argparse.ArgumentParser:
         default=0.0,
         metavar="S",
         help="close a client none of whose tasks has run for S seconds (default: 0, never)",
+    )
+    add(
+        "--own_max",
+        type=int,
+        metavar="N",
+        help="processes for single tasks that a client may have here at once, beside its servers "
+        f"(default: {OWN_PER_SERVER} for each server)",
     )
     for name, text in (
         ("start", "take clients from this time of day on (default: now)"),
@@ -132,7 +134,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         peers = [parse_location(text, DEFAULT_PORT - 1) for text in args.peer]
         file_size = parse_size(args.max_file_size) if args.max_file_size else None
         node = NodeOptions(cpus, ports[1:], args.dest_path, peers, args.debug, **_service(args))
-        node.commands = not args.daemon
+        bound_own(args.own_max, cpus)
+        node.own_max, node.commands = args.own_max, not args.daemon
         node.client_user = client_user
         if args.save_config is not None:
             print(save_config(args.save_config, parser, args))

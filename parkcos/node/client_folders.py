@@ -84,3 +84,8 @@ class ClientFolders:
     def remove(self) -> None:
         """It, and the one in which it lies, if they are empty and their user has not made them."""
         self._folders.remove()
+
+
+def server_folder(directory: Path, index: int) -> Path:
+    """The folder of server number `index`, in that of its client."""
+    return directory / f"parkcosproc-{index + 1}"

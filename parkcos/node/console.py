@@ -61,7 +61,8 @@ class NodeConsole(Console):
         for server in machine.servers.values():
             tally = program.tally(server.index)
             ending = server.asked or not server.alive
-            servers.append(ServerStatus(server.index + 1, tally.pid if server.alive else 0, tally.tasks, ending))
+            pid, own = tally.pid if server.alive else 0, bool(server.own)
+            servers.append(ServerStatus(server.index + 1, pid, tally.tasks, ending, own))
         return NodeStatus(
             name=network.name,
             location=str(network.location),

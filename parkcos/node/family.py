@@ -77,10 +77,15 @@ class Open(Message):
 
 
 class Fork(Message):
-    """To the zygote, with the writing ends of `PIPES` pipes: start a server.  ports: it takes the first free one."""
+    """To the zygote, with the writing ends of `PIPES` pipes: start a server.
+
+    ports: it takes the first free one; own: it is for one task alone; niceness: is added to that of the node.
+    """
 
     index: int
     ports: list[int]
+    own: bool = False
+    niceness: int = 0
 
 
 class Signal(Message):

@@ -36,6 +36,8 @@ number."""
 THREAD_AGAIN_S = 0.5
 """Until a thread is asked for again that could not be started."""
 
+REPORTS_MAX = 4096
+"""Reports that are read at a time: more than a pipe holds."""
 ORDERS_MAX = 20_000
 """Orders that wait for a zygote: more than are needed to start, end and kill the servers of the largest node."""
 
@@ -119,16 +121,16 @@ class Nursery:
         """The zygote's process id."""
         return self._process.pid
 
-    def fork(self, index: int, ports: list[int]) -> None:
-        """Have a server started.  ports: of which it takes the first free one."""
+    def fork(self, order: family.Fork) -> None:
+        """Have a server started."""
         try:
             reading, writing = family.make_pipes(family.PIPES)
         except OSError as error:  # too many files: it is tried again later
-            failed = family.Exited(index, f"it could not be started: {error.strerror}")
+            failed = family.Exited(order.index, f"it could not be started: {error.strerror}")
             self.loop.call_soon(self._news, failed)
             return
-        self.printed.add(index + 1, *reading)
-        self.order(family.Fork(index, ports), writing)
+        self.printed.add(order.index + 1, *reading)
+        self.order(order, writing)
 
     def order(self, order: family.Message, descriptors: Sequence[int] = ()) -> None:
         """Send an order; it may be on its way for a while.  descriptors: go with it, and are closed here."""
@@ -171,7 +173,10 @@ class Nursery:
         except OSError:
             data = b""
         try:
-            for body in self._unframer.feed(data):
+            bodies = self._unframer.feed(data)
+            if bodies:  # what a server has reported comes before the news of its end
+                self._reported()
+            for body in bodies:
                 self._news(family.read_news(body))
         except family.Malformed as malformed:
             self._expel(f"has sent {malformed} to the node")
@@ -184,7 +189,7 @@ class Nursery:
 
     def _reported(self) -> None:
         try:
-            data = os.read(self._reports, family.REPORT.size * 256)
+            data = os.read(self._reports, family.REPORT.size * REPORTS_MAX)
         except BlockingIOError:
             return
         if not data:

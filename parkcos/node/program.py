@@ -12,14 +12,10 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from parkcos.cluster import messages as m
 from parkcos.cluster.postbox import Postbox
-from parkcos.cluster.processors import usable_processors
 from parkcos.cluster.timer import DeadlineTimer
 from parkcos.errors import ConfigError
 from parkcos.net.files.rules import printable
@@ -34,21 +30,19 @@ from parkcos.node import state_events as ev
 from parkcos.node.client_folders import ClientFolders
 from parkcos.node.console import NodeConsole
 from parkcos.node.ending import EXIT_S
-from parkcos.node.hours import Hours, Service
-from parkcos.node.identity import ClientUser
+from parkcos.node.hours import Service
 from parkcos.node.nursery import Nursery
+from parkcos.node.offer import NodeOptions, bound_own, count_cpus
 from parkcos.node.output import Forwarding, OutputThread, Printed
-from parkcos.node.processes import ProcessFile
 from parkcos.node.pulses import Pulses
 from parkcos.node.recurring import Recurring
 from parkcos.node.sent import SENT, SentFiles
-from parkcos.node.tally import SERVERS_MAX, ServerTally
+from parkcos.node.tally import ServerTally
 from parkcos.program.options import enough_ports, ports_to_try
 from parkcos.program.signals import Signals
 
 logger = logging.getLogger("parkcos")
 
-DEFAULT_PORT = 9706
 PEER_RETRY_S = 2.0
 HATCH_AGAIN_S = 1.0
 """What made a process fail that no client has used yet will most likely be there for a while."""
@@ -64,62 +58,14 @@ NOTE_AGAIN_S = 5.0
 """Until they are noted that could not be."""
 
 
-@dataclass
-class NodeOptions:
-    """What a node offers.
-
-    server_ports: tried in order for the servers; empty: any free ones.
-    open_files: how many a client's processes may have open; 0: as many as this one.
-    hours: of service; None: always.
-    serve: how many clients, after which it ends; 0: no bound.
-    zombie_period_s: after which a client that runs nothing is closed; 0: never.
-    pulse_intervals: seconds, the least and the most that clients may ask for.
-    resources: what its operator says it has, by name.
-    processes: the file in which it notes its processes, if it does.
-    commands: whether they are read from standard input.
-    client_user: as whom clients' tasks run; None: as the node.
-    env: names of variables of the environment that clients' tasks have in any case.
-    log_output: what a client's code prints is logged; else it is printed where this process prints.
-    """
-
-    cpus: int
-    server_ports: Sequence[int] = ()
-    dest_path: Path | None = None
-    peers: Sequence[Location] = ()
-    debug: bool = False
-    open_files: int = 0
-    hours: Hours | None = None
-    serve: int = 0
-    zombie_period_s: float = 0.0
-    pulse_intervals: tuple[float, float] = (10.0, 100.0)
-    resources: dict[str, float] = field(default_factory=dict)
-    processes: ProcessFile | None = None
-    commands: bool = False
-    client_user: ClientUser | None = None
-    env: Sequence[str] = ()
-    log_output: bool = True
-    on_stop: list[Any] = field(default_factory=list)
-
-
-def count_cpus(asked: int) -> int:
-    """How many servers `-c asked` means on this machine.  Raises: ConfigError if that is none, or too many."""
-    have = usable_processors()
-    if asked > SERVERS_MAX:
-        raise ConfigError(f"-c {asked}: a node has at most {SERVERS_MAX} servers; it may use {have} processors here")
-    if asked > 0:
-        return asked
-    if have + asked < 1:
-        raise ConfigError(f"-c {asked} leaves none of the {have} processors that it may use here")
-    return have + asked
-
-
 class NodeProgram:
     """A node on a network that has not started yet: whoever finds it asks at once, and only once."""
 
     def __init__(self, network: Network, options: NodeOptions) -> None:
         self.network = network
         self.options = options
-        self.machine = st.NodeMachine(options.serve, options.zombie_period_s)
+        own_max = bound_own(options.own_max, options.cpus)
+        self.machine = st.NodeMachine(options.serve, options.zombie_period_s, own_max)
         self.loop = network.io.loop
         self.box = Postbox.of(network)
         self.stopped = False
@@ -278,6 +224,7 @@ class NodeProgram:
     def set_cpus(self, asked: int) -> int:
         """How many servers the next client gets, as `-c` says it; returns how many those are.  Raises: ConfigError."""
         self.options.cpus = cpus = count_cpus(asked)
+        self.machine.own_max = bound_own(self.options.own_max, cpus)
         self.options.server_ports = enough_ports(self.options.server_ports, self.network.location.port, cpus)
         self.tell_schedulers()
         return cpus
@@ -333,6 +280,11 @@ class NodeProgram:
                 self.handle(ev.CloseAsked(message.client, message.terminate, why, keep, process, setup_id))
             case m.CloseServer():
                 self.handle(ev.CloseServerAsked(message.client, message.server, message.terminate, message.restart))
+            case m.StartOwn(client, own, niceness):
+                memory, _ = self._pulses.memory_and_disk()
+                self.handle(ev.OwnAsked(client, own, niceness, process, memory))
+            case m.EndOwn():
+                self.handle(ev.EndOwnAsked(message.client, message.own, message.terminate))
 
     def _peer_gone(self, peer: Peer, reason: str) -> None:
         if peer.incarnation == self.machine.client_process and self.machine.client:
@@ -380,11 +332,10 @@ class NodeProgram:
                 self.box.send(process, "client", message)
             case ev.OpenZygote(client):
                 self._open_zygote(client)
-            case ev.ForkServer(index):
+            case ev.ForkServer(index, own, niceness):
                 if self._nursery is not None:
-                    self._nursery.fork(
-                        index, ports_to_try(self.options.server_ports, self.network.location.port, index)
-                    )
+                    ports = ports_to_try(self.options.server_ports, self.network.location.port, index)
+                    self._nursery.fork(family.Fork(index, ports, own, niceness))
             case ev.EndServer(index, grace_s):
                 self._order(family.Signal(index, signal.SIGTERM if grace_s >= 0 else signal.SIGUSR2))
             case ev.KillServer(index):
@@ -408,6 +359,8 @@ class NodeProgram:
         """A server was to be killed; its zygote may be one that a task has stopped."""
         if nursery is None or server is None or not server.alive:
             return
+        if server.own and self.machine.phase == st.SERVING:
+            return  # the servers go on computing beside it
         if self.machine.servers.get(server.index) is server:
             nursery.kill_family()
 
@@ -495,6 +448,7 @@ class NodeProgram:
             pulse_interval_min=self.options.pulse_intervals[0],
             pulse_interval_max=self.options.pulse_intervals[1],
             resources=self.options.resources,
+            own_max=self.machine.own_max,
         )
 
 

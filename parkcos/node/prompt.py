@@ -25,12 +25,16 @@ COMMANDS = {
 
 @dataclass(frozen=True, slots=True)
 class ServerStatus:
-    """One server process.  pid: 0 while it starts; ending: it is to end, or has ended."""
+    """One server process.
+
+    pid: 0 while it starts; ending: it is to end, or has ended; own: it is for one task alone.
+    """
 
     number: int
     pid: int
     tasks: int
     ending: bool = False
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,8 @@ def status_text(node: NodeStatus) -> str:
     for server in node.servers:
         pid = f"pid {server.pid}" if server.pid else "starting"
         tasks = f"{server.tasks} task{'' if server.tasks == 1 else 's'}"
-        lines.append(f"  server {server.number}, {pid}: {tasks}{', ending' if server.ending else ''}")
+        more = (", for one task alone" if server.own else "") + (", ending" if server.ending else "")
+        lines.append(f"  server {server.number}, {pid}: {tasks}{more}")
     if not node.servers:
         lines.append(f"  no server runs; the next client gets up to {node.cpus}")
     return "\n".join(lines)

@@ -37,6 +37,7 @@ from parkcos.net.session.peer import CONNECTING, Peer
 from parkcos.net.tasks import outcomes
 from parkcos.node import ending, family, randomness
 from parkcos.node import executor as ex
+from parkcos.node.client_folders import server_folder
 from parkcos.node.tally import Tally
 from parkcos.program.signals import handle
 
@@ -423,7 +424,7 @@ def main(
     """Be server number `index`; returns the exit code."""
     global _server
     tally.begin(index)
-    home = directory / f"parkcosproc-{index + 1}"
+    home = server_folder(directory, index)
     home.mkdir(exist_ok=True)
     os.chdir(home)
     sys.path.insert(0, str(home))

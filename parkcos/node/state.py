@@ -8,6 +8,7 @@ a grace killed, its files removed, and every scheduler that the node knows hears
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -20,6 +21,7 @@ from parkcos.node.state_events import (
     CloseServerAsked,
     CloseZygote,
     Effect,
+    EndOwnAsked,
     EndServer,
     Event,
     ForkServer,
@@ -27,6 +29,7 @@ from parkcos.node.state_events import (
     KillServer,
     KillZygote,
     OpenZygote,
+    OwnAsked,
     ProcessLost,
     ReleaseAsked,
     ReserveAsked,
@@ -56,6 +59,8 @@ SETUP_WAIT_S = 30.0
 RESTART_DELAYS_S = (0.0, 0.2, 1.0, 5.0)
 """A server that ends at once, again and again, is started with growing pauses."""
 STEADY_S = 10.0
+OWN_MEMORY_BYTES_MIN = 128 * 1024 * 1024
+"""Free memory below which no process is started for a single task: the system might end one that computes instead."""
 
 KILLED = "its node killed it, as it did not end in time"
 
@@ -88,6 +93,8 @@ class ServerRecord(msgspec.Struct):
     kill_at: float | None = None
     fork_at: float | None = None
     quick_ends: int = 0
+    own: int = 0
+    """The client's number for a process of one task: it is beside the servers, and no other takes its place."""
 
 
 @dataclass
@@ -96,10 +103,12 @@ class NodeMachine:
 
     serve: it stops after so many clients; 0: never.
     zombie_period_s: a client none of whose tasks has run for so long is closed; 0: none is.
+    own_max: processes for single tasks that a client may have here at once, beside its servers.
     """
 
     serve: int = 0
     zombie_period_s: float = 0.0
+    own_max: int = 0
     phase: str = FREE
     client: int = 0
     client_process: int = 0
@@ -151,7 +160,10 @@ class NodeMachine:
         """The invariants; for tests and simulation."""
         assert (self.client == 0) == (self.phase in (FREE, STOPPED)), f"{self.phase} with client {self.client}"
         assert not self.servers or self.phase in (SERVING, CLOSING), f"servers while {self.phase}"
-        assert len(self.servers) <= self.cpus
+        own = [s for s in self.servers.values() if s.own]
+        assert len(self.servers) - len(own) <= self.cpus, "too many servers"
+        assert all((s.index >= self.cpus) == bool(s.own) for s in self.servers.values()), "one in the place of another"
+        assert all(s.alive and s.fork_at is None for s in own), "a process of one task is to be replaced"
         assert self.client or not self.why, "a reason is left over"
 
     # -- whom it serves
@@ -280,11 +292,8 @@ class NodeMachine:
 
     def _report_all_lost(self, reason: str) -> Iterator[Effect]:
         for server in self.servers.values():
-            if server.incarnation and server.alive:
-                yield ToClient(
-                    self.client_process,
-                    m.ServerDown(self.client, server.incarnation, self.why or reason, False, server.asked),
-                )
+            if server.alive:
+                yield from self._tell_end(server, reason)
         self.servers.clear()
         if self.phase == SETUP:  # by what the client's code did there, most likely
             reason = f"{reason}, while it opened the client's components or ran its node_setup"
@@ -333,9 +342,13 @@ class NodeMachine:
         server = self.servers.get(event.index)
         if server is None or not server.alive or server.incarnation:  # a client's code may say it again and again
             return
-        server.incarnation, self.active_at = event.incarnation, now
+        self.active_at = now
+        if server.asked and server.own:
+            return  # its client hears of it once: that it was not to be
+        server.incarnation = event.incarnation
         if not server.asked:
-            yield ToClient(self.client_process, m.ServerUp(self.client, event.index, "", event.port, event.incarnation))
+            up = m.ServerUp(self.client, event.index, "", event.port, event.incarnation, server.own)
+            yield ToClient(self.client_process, up)
 
     def _server_exited(self, event: ServerExited, now: float) -> Iterator[Effect]:
         server = self.servers.get(event.index)
@@ -343,15 +356,13 @@ class NodeMachine:
             return
         server.alive, server.kill_at = False, None
         # Who ends of its own accord, in order, does so because its client's code asked it to.
-        restarts = self.phase == SERVING and server.restart
-        if server.incarnation:
-            reason = KILLED if server.killed else event.reason
-            if server.terminated:
-                reason = f"it was closed with terminate=True: {reason}"
-            yield ToClient(
-                self.client_process,
-                m.ServerDown(self.client, server.incarnation, self.why or reason, restarts, server.asked),
-            )
+        restarts = self.phase == SERVING and server.restart and not server.own
+        reason = KILLED if server.killed else event.reason
+        if server.terminated:
+            reason = f"it was closed with terminate=True: {reason}"
+        yield from self._tell_end(server, reason, restarts)
+        if server.own:
+            self.active_at = now
         if restarts:
             quick = now - server.started_at < STEADY_S and not server.asked
             server.quick_ends = server.quick_ends + 1 if quick else 0
@@ -363,6 +374,14 @@ class NodeMachine:
             del self.servers[event.index]
             yield from self._wipe_if_empty()
 
+    def _tell_end(self, server: ServerRecord, reason: str, restarts: bool = False) -> Iterator[Effect]:
+        reason = self.why or reason
+        if server.incarnation:
+            down = m.ServerDown(self.client, server.incarnation, reason, restarts, server.asked)
+            yield ToClient(self.client_process, down)
+        elif server.own:
+            yield ToClient(self.client_process, m.OwnRefused(self.client, server.own, reason))
+
     def _fork(self, server: ServerRecord, now: float) -> Iterator[Effect]:
         self.servers[server.index] = ServerRecord(server.index, started_at=now, quick_ends=server.quick_ends)
         yield ForkServer(server.index)
@@ -372,15 +391,48 @@ class NodeMachine:
             return
         for server in self.servers.values():
             if server.incarnation == event.server and server.alive:
-                server.asked, server.terminated = True, server.terminated or event.terminate
                 server.restart = event.restart or self.restart_servers
-                if event.terminate and server.kill_at is None:
-                    server.kill_at = now + GRACE_S
-                yield EndServer(server.index, GRACE_S if event.terminate else PATIENT)
+                yield from self._end_server(server, event.terminate, now)
+
+    def _end_server(self, server: ServerRecord, terminate: bool, now: float) -> Iterator[Effect]:
+        server.asked, server.terminated = True, server.terminated or terminate
+        if terminate and server.kill_at is None:
+            server.kill_at = now + GRACE_S
+        yield EndServer(server.index, GRACE_S if terminate else PATIENT)
+
+    # -- processes of single tasks
+
+    def _own_asked(self, event: OwnAsked, now: float) -> Iterator[Effect]:
+        if reason := self._own_refusal(event):
+            yield ToClient(event.process, m.OwnRefused(event.client, event.own, reason))
+            return
+        index = next(index for index in itertools.count(self.cpus) if index not in self.servers)
+        self.servers[index] = ServerRecord(index, started_at=now, own=event.own)
+        yield ForkServer(index, True, event.niceness)
+
+    def _own_refusal(self, event: OwnAsked) -> str:
+        """Why no process is started; "" if one is."""
+        if event.client != self.client or event.process != self.client_process or self.phase != SERVING:
+            return "the node does not serve this client now"
+        count = sum(bool(server.own) for server in self.servers.values())
+        if count >= self.own_max:
+            return f"the node has {count} processes of single tasks, and may have {self.own_max} (--own_max)"
+        if event.memory is not None and event.memory < OWN_MEMORY_BYTES_MIN:
+            free, least = event.memory >> 20, OWN_MEMORY_BYTES_MIN >> 20
+            return f"the node has {free} MiB of free memory, and starts no process for a single task below {least} MiB"
+        return ""
+
+    def _end_own_asked(self, event: EndOwnAsked, now: float) -> Iterator[Effect]:
+        if event.client == self.client and self.phase == SERVING:
+            for server in self.servers.values():
+                if server.own == event.own:
+                    yield from self._end_server(server, event.terminate, now)
 
     def _time_passed(self, event: TimePassed, now: float) -> Iterator[Effect]:
         if self.setup_by is not None and self.setup_by <= now:
             yield from self._close(now, LOST_GRACE_S)
+        if any(server.own for server in self.servers.values()):
+            self.active_at = now
         if self.idle_max_s and self.phase == SERVING and self.active_at + self.idle_max_s <= now:
             why = f"its node closed it: none of its tasks has run there for {self.idle_max_s:g} s"
             self.idled = self.client
@@ -407,6 +459,8 @@ class NodeMachine:
         ZygoteExited: _zygote_exited,
         CloseAsked: _close_asked,
         CloseServerAsked: _close_server_asked,
+        OwnAsked: _own_asked,
+        EndOwnAsked: _end_own_asked,
         ProcessLost: _process_lost,
         StopAsked: _stop_asked,
         HoursChanged: _hours_changed,

@@ -88,6 +88,27 @@ class CloseServerAsked(msgspec.Struct, frozen=True):
     restart: bool
 
 
+class OwnAsked(msgspec.Struct, frozen=True):
+    """The client wants a process for one task alone.
+
+    own: the client's number for it; process: the client's; memory: that is free here, in bytes, None: nobody knows.
+    """
+
+    client: int
+    own: int
+    niceness: int = 0
+    process: int = 0
+    memory: int | None = None
+
+
+class EndOwnAsked(msgspec.Struct, frozen=True):
+    """The client needs such a process no more.  terminate: what runs there is not waited for."""
+
+    client: int
+    own: int
+    terminate: bool
+
+
 class ProcessLost(msgspec.Struct, frozen=True):
     process: int
     reason: str
@@ -129,6 +150,8 @@ Event = (
     | ZygoteExited
     | CloseAsked
     | CloseServerAsked
+    | OwnAsked
+    | EndOwnAsked
     | ProcessLost
     | StopAsked
     | HoursChanged
@@ -155,7 +178,11 @@ class OpenZygote(msgspec.Struct, frozen=True):
 
 
 class ForkServer(msgspec.Struct, frozen=True):
+    """own: for one task alone; niceness: is added to that of the node."""
+
     index: int
+    own: bool = False
+    niceness: int = 0
 
 
 class EndServer(msgspec.Struct, frozen=True):

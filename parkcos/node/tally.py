@@ -17,9 +17,13 @@ except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
 SERVERS_MAX = 4096
-"""Servers beyond are not counted."""
+"""Servers of a node."""
+OWN_MAX = 4096
+"""Processes of single tasks, beside them."""
+PLACES_MAX = SERVERS_MAX + OWN_MAX
+"""Processes that are counted."""
 _WORDS = 3
-_BYTES = SERVERS_MAX * _WORDS * 8
+_BYTES = PLACES_MAX * _WORDS * 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +44,19 @@ class Tally:
 
     def begin(self, index: int) -> None:
         """This process is server number `index` from now on."""
-        if index < SERVERS_MAX:
+        if index < PLACES_MAX:
             self._words[index * _WORDS + 1] = 0
             self._words[index * _WORDS] = os.getpid()
 
     def note(self, index: int, tasks: int) -> None:
         """The server runs so many tasks now."""
-        if index < SERVERS_MAX:
+        if index < PLACES_MAX:
             self._words[index * _WORDS + 2] = time.monotonic_ns()
             self._words[index * _WORDS + 1] = tasks
 
     def read(self, index: int) -> ServerTally:
         """What the server last said."""
-        if index >= SERVERS_MAX:
+        if index >= PLACES_MAX:
             return ServerTally(0, 0, 0.0)
         pid, tasks, last = self._words[index * _WORDS : (index + 1) * _WORDS]
         return ServerTally(pid, tasks, last / 1e9)

@@ -34,7 +34,7 @@ from parkcos.net.runtime import Parkcos, bar
 from parkcos.net.trust import tls
 from parkcos.node import ending, family, printing, randomness, server
 from parkcos.node.as_client import FAMILY, become, end_family
-from parkcos.node.client_folders import BUNDLE
+from parkcos.node.client_folders import BUNDLE, server_folder
 from parkcos.node.environment import limit_threads
 from parkcos.node.identity import set_dumpable
 from parkcos.node.sent import SENT
@@ -67,8 +67,8 @@ class Zygote:
         self.tally = tally
         self.isolated = isolated
         self.mark = os.environ.get(FAMILY, "")
-        self.children: dict[int, int] = {}
-        """Server index by process id."""
+        self.children: dict[int, family.Fork] = {}
+        """The order by which each server was started, by process id."""
         self.config: family.ServerConfig | None = None
         self.options: NetworkOptions | None = None
         self.folder: Path | None = None
@@ -125,12 +125,12 @@ class Zygote:
                 # Of an isolated client, the folder is the node's.
                 self.directory = self.folder / "own" if self.isolated else self.folder
                 self._tell(self._open())
-            case family.Fork(index, ports):
+            case family.Fork():
                 pipes, self._pipes = self._pipes[: family.PIPES], self._pipes[family.PIPES :]
-                self._fork(index, ports, pipes)
+                self._fork(order, pipes)
             case family.Signal(index, number):
-                for pid, i in self.children.items():
-                    if i == index:
+                for pid, server in self.children.items():
+                    if server.index == index:
                         os.kill(pid, number)
             case family.Close():
                 self._kill_children()
@@ -206,7 +206,7 @@ class Zygote:
             return f"{_NODE_SETUP_FAILED} returned {value!r}; it must return 0 when the node is ready"
         return ""
 
-    def _fork(self, index: int, ports: list[int], pipes: list[int]) -> None:
+    def _fork(self, order: family.Fork, pipes: list[int]) -> None:
         here = os.getpid()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -215,20 +215,22 @@ class Zygote:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             pid = os.fork()
             if pid == 0:
-                self._be_server(index, ports, pipes, here)
+                self._be_server(order, pipes, here)
             _lead_group(pid)
-            self.children[pid] = index
+            self.children[pid] = order
         except OSError as error:  # too many processes or files, too little memory: it is tried again later
-            self._tell(family.Exited(index, f"it could not be started: {error.strerror}"))
+            self._tell(family.Exited(order.index, f"it could not be started: {error.strerror}"))
         finally:
             _close_all(pipes)
 
-    def _be_server(self, index: int, ports: list[int], pipes: list[int], parent: int) -> NoReturn:
+    def _be_server(self, order: family.Fork, pipes: list[int], parent: int) -> NoReturn:
         """In the child that was forked."""
         assert self.config is not None and self.options is not None and self.directory is not None
         try:
             family.die_with_parent(signal.SIGKILL, parent)
             _lead_group(os.getpid())
+            if order.niceness:
+                os.nice(order.niceness)
             os.environ[FAMILY] = self._mark_of(os.getpid())
             self.orders.close()
             os.close(self._lifeline_end)
@@ -240,7 +242,14 @@ class Zygote:
             randomness.scatter()
             bar("")
             code = server.main(
-                self.config, self.options, index, ports, self.reports, self.lifeline, self.directory, self.tally
+                self.config,
+                self.options,
+                order.index,
+                order.ports,
+                self.reports,
+                self.lifeline,
+                self.directory,
+                self.tally,
             )
         except ConfigError as error:
             print(f"this server cannot start: {error}", file=sys.stderr)
@@ -257,20 +266,22 @@ class Zygote:
         os._exit(code)
 
     def _reap(self) -> None:
-        ended: dict[int, family.Exited] = {}
+        ended: dict[int, tuple[family.Fork, int]] = {}
         with contextlib.suppress(ChildProcessError):  # there is none
             while self.children:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if pid == 0:
                     break
-                index = self.children.pop(pid, None)
-                if index is not None:
+                order = self.children.pop(pid, None)
+                if order is not None:
                     _kill_group(pid)  # of what it has started; its number is nobody else's while somebody is in it
-                    ended[pid] = family.Exited(index, family.describe_exit(status))
+                    ended[pid] = order, status
         if ended:
             end_family([self._mark_of(pid) for pid in ended])
-        for news in ended.values():  # not before: what ran there may begin again elsewhere
-            self._tell(news)
+        for order, status in ended.values():  # not before: what ran there may begin again elsewhere
+            if order.own and self.directory is not None:
+                shutil.rmtree(server_folder(self.directory, order.index), ignore_errors=True)
+            self._tell(family.Exited(order.index, family.describe_exit(status)))
 
     def _mark_of(self, pid: int) -> str:
         """By which the programs that a server has started are known."""

@@ -128,8 +128,16 @@ def enough_ports(ports: Sequence[int], own: int, cpus: int) -> list[int]:
 
 
 def ports_to_try(ports: Sequence[int], own: int, index: int) -> list[int]:
-    """For server number `index`: its own of the servers' ports; if that is taken, others beyond the highest."""
-    return [ports[index], *_beyond(max(own, *ports), SPARE_PORTS)] if index < len(ports) else [0]
+    """For server number `index`: its own of the servers' ports; if that is taken, others beyond the highest.
+
+    One for which there is none has those beyond the highest, and then any; so has each where no ports are given.
+    """
+    if not ports:
+        return [0]
+    highest = max(own, *ports)
+    if index < len(ports):
+        return [ports[index], *_beyond(highest, SPARE_PORTS)]
+    return [*_beyond(highest + index - len(ports), SPARE_PORTS), 0]
 
 
 def _beyond(highest: int, count: int) -> range:

@@ -131,7 +131,7 @@ def test_a_real_group() -> None:
     code = (
         "import os, sys; open(sys.argv[1], 'w').write(str(os.getpid()))\n"
         "from parkcos.cluster.processors import processor_share, usable_processors\n"
-        "from parkcos.node.program import count_cpus\n"
+        "from parkcos.node.offer import count_cpus\n"
         "print(processor_share(), usable_processors(), count_cpus(0))"
     )
     with real_group() as group:

@@ -94,11 +94,11 @@ def test_a_server_that_is_told_to_end_as_it_is_born_ends_alone(tmp_path: Path) -
 
     async def body(place: Place) -> None:
         order = place.nursery.order
-        place.nursery.fork(0, [0])
+        place.nursery.fork(family.Fork(0, [0]))
         await place.hear(lambda news: news == (family.LISTENING, 0))
         other = place.nursery.tally.read(0).pid
         for _ in range(ROUNDS):
-            place.nursery.fork(1, [0])
+            place.nursery.fork(family.Fork(1, [0]))
             order(family.Signal(1, signal.SIGTERM))
             await place.hear(lambda news: isinstance(news, family.Exited) and news.index == 1)
         os.kill(other, 0)  # it is there
@@ -114,13 +114,28 @@ def test_a_server_for_which_there_are_no_pipes_is_not_started(tmp_path: Path) ->
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (psutil.Process().num_fds() + 3, limits[1]))
         try:
-            place.nursery.fork(0, [0])
+            place.nursery.fork(family.Fork(0, [0]))
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         news = await place.hear(lambda news: isinstance(news, family.Exited))
         assert news == family.Exited(0, "it could not be started: Too many open files")
-        place.nursery.fork(0, [0])
+        place.nursery.fork(family.Fork(0, [0]))
         await place.hear(lambda news: news == (family.LISTENING, 0))
+
+    with_place(tmp_path, body)
+
+
+def test_a_server_listens_before_it_ends_whichever_is_read_first(tmp_path: Path) -> None:
+    """Else that it listens would be taken for the word of the next server in its place."""
+
+    async def body(place: Place) -> None:
+        nursery = place.nursery
+        asyncio.get_running_loop().remove_reader(nursery._reports)
+        nursery.fork(family.Fork(0, [0]))
+        await asyncio.to_thread(select.select, [nursery._reports], [], [], LIMIT_S)
+        os.kill(nursery.tally.read(0).pid, signal.SIGKILL)
+        assert await place.hear(lambda news: True) == (family.LISTENING, 0)
+        assert isinstance(await place.hear(lambda news: True), family.Exited)
 
     with_place(tmp_path, body)
 
@@ -205,7 +220,7 @@ def test_descriptors_from_a_zygote_are_not_taken(tmp_path: Path) -> None:
         before = psutil.Process().num_fds()
         await place.hear(lambda news: isinstance(news, family.Opened))
         assert psutil.Process().num_fds() <= before
-        place.nursery.fork(0, [0])
+        place.nursery.fork(family.Fork(0, [0]))
         await place.hear(lambda news: news == (family.LISTENING, 0))
 
     with_place(tmp_path, body, hands_over_files)

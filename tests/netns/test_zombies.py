@@ -192,7 +192,7 @@ IMPATIENT_NODE = textwrap.dedent("""
     from parkcos.net.options import NetworkOptions
     from parkcos.net.trust.secret import cluster_keys
     from parkcos.commands.node import run
-    from parkcos.node.program import NodeOptions
+    from parkcos.node.offer import NodeOptions
 
     secret, folder = map(Path, sys.argv[1:3])
     logging.basicConfig(level=logging.INFO)

@@ -10,12 +10,12 @@ import pytest
 from parkcos import LocalCluster
 from parkcos.commands.node import main, parse_resources
 from parkcos.errors import ConfigError
-from parkcos.node.program import count_cpus
+from parkcos.node.offer import bound_own, count_cpus
 
 
 def test_how_many_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as asked for; negative: all processors but so many; 0: all that this process may use."""
-    monkeypatch.setattr("parkcos.node.program.usable_processors", lambda: 4)
+    monkeypatch.setattr("parkcos.node.offer.usable_processors", lambda: 4)
     assert [count_cpus(asked) for asked in (0, 1, 4, -1, -3)] == [4, 1, 4, 3, 1]
     assert count_cpus(64) == 64, "more than there are, for tasks that mostly wait"
     for asked in (-4, -5):
@@ -34,6 +34,11 @@ def test_all_processors_where_the_system_does_not_say_which(monkeypatch: pytest.
     assert LocalCluster().cpus == 6
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert count_cpus(0) == LocalCluster().cpus == 1
+
+
+def test_how_many_processes_of_single_tasks() -> None:
+    assert [bound_own(None, cpus) for cpus in (1, 3, 4096)] == [4, 12, 4096]
+    assert [bound_own(asked, 2) for asked in (0, 1, 4096)] == [0, 1, 4096]
 
 
 def test_resources() -> None:
@@ -61,6 +66,8 @@ def test_resources() -> None:
         (["--tcp_ports", "70000"], "--tcp_ports 70000"),
         (["--peer", "127.0.0.1:0"], "127.0.0.1:0: nobody listens at port 0"),
         (["-c", "-100000"], "-c -100000 leaves none"),
+        (["--own_max", "-1"], "--own_max -1: give a number from 0, for none, to 4096"),
+        (["--own_max", "4097"], "--own_max 4097: give a number"),
     ],
 )
 def test_what_makes_no_sense_is_said_at_the_start(

@@ -43,6 +43,7 @@ def test_what_is_no_command(line: str, words: str) -> None:
 
 def test_status() -> None:
     servers = [ServerStatus(1, 12, 1), ServerStatus(2, 0, 0), ServerStatus(3, 13, 2, ending=True)]
+    servers += [ServerStatus(4, 14, 1, own=True), ServerStatus(5, 15, 0, ending=True, own=True)]
     node = NodeStatus("n1", "10.0.0.1:9706", 10, "serving", 3, "someone at 10.0.0.2:5000", [11], servers, 4)
     assert status_text(node).splitlines() == [
         "node n1 at 10.0.0.1:9706, pid 10: serves a client; clients served: 4",
@@ -51,6 +52,8 @@ def test_status() -> None:
         "  server 1, pid 12: 1 task",
         "  server 2, starting: 0 tasks",
         "  server 3, pid 13: 2 tasks, ending",
+        "  server 4, pid 14: 1 task, for one task alone",
+        "  server 5, pid 15: 0 tasks, for one task alone, ending",
     ]
     idle = NodeStatus("n1", "10.0.0.1:9706", 10, "free", 3, "", [], [], 0, "not in service until 17:00", stopping=True)
     assert status_text(idle).splitlines() == [

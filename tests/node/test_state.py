@@ -27,12 +27,14 @@ from parkcos.node.state import (
     CloseAsked,
     CloseServerAsked,
     CloseZygote,
+    EndOwnAsked,
     EndServer,
     ForkServer,
     HoursChanged,
     KillServer,
     NodeMachine,
     OpenZygote,
+    OwnAsked,
     ProcessLost,
     ReleaseAsked,
     ReserveAsked,
@@ -507,11 +509,13 @@ class AnyOrder(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.machine = NodeMachine()
+        self.machine = NodeMachine(own_max=2)
         self.now = 0.0
         self.zygote = 0
         self.servers: dict[int, int] = {}
         self.numbers = 1000
+        self.own: dict[int, int] = {}
+        """Processes of single tasks by their client's number: what it has heard of them."""
         self.stopped = False
         self.tell(SchedulerSeen(S))
 
@@ -521,14 +525,23 @@ class AnyOrder(RuleBasedStateMachine):
                 case OpenZygote(client):
                     assert not self.zygote
                     self.zygote = client
-                case ForkServer(index):
+                case ForkServer(index, own):
                     assert self.zygote
+                    assert own == (index >= self.machine.cpus)
                     assert index not in self.servers
                     self.servers[index] = 0
                 case EndServer(index, _) | KillServer(index):
                     assert index in self.servers
                 case CloseZygote():
                     assert self.zygote
+                case ToClient(_, m.ServerUp(own=own, incarnation=server)) if own:
+                    assert self.own[own] == 0
+                    self.own[own] = server
+                case ToClient(_, m.ServerDown(incarnation=server, restarts=restarts)) if server in self.own.values():
+                    assert not restarts
+                    del self.own[next(own for own, n in self.own.items() if n == server)]
+                case ToClient(_, m.OwnRefused(own=own)):
+                    assert self.own.pop(own) == 0
                 case Stop():
                     assert not self.zygote
                     self.stopped = True
@@ -570,6 +583,17 @@ class AnyOrder(RuleBasedStateMachine):
         elif self.servers[index]:
             self.tell(CloseServerAsked(self.zygote, self.servers[index], data.draw(st.booleans()), what == "restart"))
 
+    @rule(client=clients)
+    def start_own(self, client: tuple[int, int]) -> None:
+        self.numbers += 1
+        self.own[self.numbers] = 0
+        self.tell(OwnAsked(client[0], self.numbers, process=client[1]))
+
+    @precondition(lambda self: self.own)
+    @rule(data=st.data(), terminate=st.booleans())
+    def end_own(self, data: st.DataObject, terminate: bool) -> None:
+        self.tell(EndOwnAsked(self.zygote, data.draw(st.sampled_from(list(self.own))), terminate))
+
     @precondition(lambda self: self.zygote)
     @rule()
     def zygote_exits(self) -> None:
@@ -592,6 +616,9 @@ class AnyOrder(RuleBasedStateMachine):
     def holds(self) -> None:
         self.machine.check()
         assert bool(self.zygote) == (self.machine.phase in (SETUP, SERVING, CLOSING, WIPING))
+        there = [server for server in self.machine.servers.values() if server.own]
+        assert {server.own for server in there} == set(self.own), "each is there until its client has heard of its end"
+        assert len(there) <= self.machine.own_max
         if self.zygote:
             assert set(self.servers) == {s.index for s in self.machine.servers.values() if s.alive}
         assert self.stopped == (self.machine.phase == ns.STOPPED)

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from parkcos.node.tally import SERVERS_MAX, ServerTally, Tally, make_tally_file
+from parkcos.node.tally import PLACES_MAX, ServerTally, Tally, make_tally_file
 
 
 def test_what_one_process_writes_another_reads() -> None:
@@ -18,7 +18,7 @@ def test_what_one_process_writes_another_reads() -> None:
     server = Tally(fd)
     os.close(fd)
     before = time.monotonic()
-    for index in (0, SERVERS_MAX - 1):
+    for index in (0, PLACES_MAX - 1):
         server.begin(index)
         server.note(index, 3)
         found = node.read(index)
@@ -27,9 +27,9 @@ def test_what_one_process_writes_another_reads() -> None:
     server.begin(0)
     assert node.read(0).tasks == 0, "a new process runs nothing"
     assert node.read(0).last == node.read(0).last >= before, "but the place was in use"
-    server.begin(SERVERS_MAX)
-    server.note(SERVERS_MAX, 1)
-    assert node.read(SERVERS_MAX) == ServerTally(0, 0, 0.0)
+    server.begin(PLACES_MAX)
+    server.note(PLACES_MAX, 1)
+    assert node.read(PLACES_MAX) == ServerTally(0, 0, 0.0)
     server.close()
     node.close()
 

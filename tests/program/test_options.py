@@ -108,7 +108,14 @@ def test_ports_for_a_server_whose_own_is_taken() -> None:
     assert ports_to_try([9707, 9708], 9706, 1) == [9708, *range(9709, 9709 + SPARE_PORTS)]
     assert ports_to_try([9707], 9710, 0)[:2] == [9707, 9711], "the node's own is not among them"
     assert ports_to_try([65535], 9706, 0) == [65535]
-    assert ports_to_try([], 9706, 0) == ports_to_try([9707], 9706, 1) == [0], "any that is free"
+    assert ports_to_try([], 9706, 0) == ports_to_try([], 9706, 5) == [0], "any that is free"
+
+
+def test_ports_for_a_process_beside_the_servers() -> None:
+    assert ports_to_try([9707, 9708], 9706, 1)[0] == 9708, "its own of those that are given, if more are than servers"
+    assert ports_to_try([9707, 9708], 9706, 2) == [*range(9709, 9709 + SPARE_PORTS), 0]
+    assert ports_to_try([9707, 9708], 9706, 3) == [*range(9710, 9710 + SPARE_PORTS), 0], "not that of the first"
+    assert ports_to_try([65535], 9706, 1) == [0]
 
 
 @pytest.mark.parametrize(
