@@ -9,6 +9,7 @@ from parkcos.client.dispatch import Dispatch
 from parkcos.client.membership import FAILURES_MAX
 from parkcos.cluster import messages as m
 from tests.sim import reasons
+from tests.sim.own import OwnProcesses
 from tests.sim.process import Process
 from tests.sim.server import KILLED, Server
 
@@ -71,6 +72,7 @@ class Client:
         self.scheduler = world.scheduler.number
         self.infos: dict[int, m.NodeInfo] = {}
         self.back_until = 0.0
+        self.own = OwnProcesses(self)
         self.failures: dict[int, list[float]] = {}
         """When each node failed."""
         program.clients[self.number] = self
@@ -90,6 +92,8 @@ class Client:
 
     def receive(self, sender: int, message: Any) -> None:
         match message:
+            case _ if self.own.hears(sender, message):
+                pass
             case m.TaskStarted(_, task, remote_id):
                 self.count_stray(task, sender)
                 self.handle(d.Started(task, sender, remote_id))
@@ -197,6 +201,7 @@ class Client:
             self.scheduler = 0
             self.back_until = self.world.now + SCHEDULER_BACK_S
             self.return_to_scheduler(reason)
+        self.own.lose(process)
         self.handle(d.ProcessLost(process, reason))
 
     def return_to_scheduler(self, reason: str) -> None:
@@ -298,6 +303,7 @@ class Client:
                 send(node, m.CloseServer(client, server, terminate, restart))
             case d.Dismiss(process, reason):
                 self.world.happened["zombie given up"] += 1
+                self.own.lose(process)
                 wire.dismiss(program, process, reason)
             case d.OpenServer(server):
                 wire.connect(program, server)

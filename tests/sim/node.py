@@ -43,7 +43,7 @@ class Node(Process):
     def __init__(self, world: World, name: str, cpus: int, python: str = "3.11") -> None:
         super().__init__(world, "node", name)
         self.name, self.cpus, self.python = name, cpus, python
-        self.machine = ns.NodeMachine()
+        self.machine = ns.NodeMachine(own_max=world.rng.randrange(4) if world.plan.own else 0)
         self.zygote: Zygote | None = None
         if world.rng.random() < world.plan.slow_nodes:
             self.slowness = world.rng.choice([10.0, 100.0, 1000.0])
@@ -75,6 +75,11 @@ class Node(Process):
                 self.handle(ns.CloseAsked(client, terminate, "", keep, sender, setup_id))
             case m.CloseServer(client, server, terminate, restart):
                 self.handle(ns.CloseServerAsked(client, server, terminate, restart))
+            case m.StartOwn(client, own, niceness):
+                memory = self.world.rng.choice([None, ns.OWN_MEMORY_BYTES_MIN, 0])
+                self.handle(ns.OwnAsked(client, own, niceness, sender, memory))
+            case m.EndOwn(client, own, terminate):
+                self.handle(ns.EndOwnAsked(client, own, terminate))
 
     def gone(self, process: int, reason: str) -> None:
         self.handle(ns.ProcessLost(process, reason))
@@ -94,7 +99,9 @@ class Node(Process):
             servers = self.zygote.servers.values()
             last = max((s.active_at for s in servers), default=0.0)
             self.handle(ns.TasksSeen(sum(s.machine.running for s in servers), last))
+        own, idled = any(server.own for server in self.machine.servers.values()), self.machine.idled
         self.handle(event)
+        assert not own or self.machine.idled == idled, f"{self} closes a client for running nothing that runs something"
 
     def execute(self, effect: Any) -> None:
         world, rng = self.world, self.world.rng
@@ -114,11 +121,11 @@ class Node(Process):
                 fails = world.faulty and rng.random() < world.plan.setup_fails
                 event = ns.SetupFailed("node_setup failed") if fails else ns.SetupDone()
                 self.later(rng.expovariate(10) * self.slowness**0.5, zygote.report, event)
-            case ns.ForkServer(index):
+            case ns.ForkServer(index, own):
                 assert self.zygote is not None
                 if self.zygote.alive:  # else its end is about to be reported
                     assert index not in self.zygote.servers, f"{self} forks server {index} twice"
-                    assert index < self.cpus, f"{self} has {self.cpus} CPUs and forks server {index}"
+                    assert own or index < self.cpus, f"{self} has {self.cpus} CPUs and forks server {index}"
                     self.zygote.servers[index] = Server(world, self, self.zygote, index)
             case ns.EndServer(index, grace_s):
                 server = self.server(index)

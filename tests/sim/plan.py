@@ -51,6 +51,8 @@ class Plan:
     fresh_s: float = 0.0
     """How long after the healing there are two more nodes, for clients that cannot use the others."""
     check_every: int = 1
+    own: int = 0
+    """How many processes for single tasks each client's program asks for."""
 
 
 def plan_of(seed: int) -> Plan:
@@ -83,4 +85,5 @@ def plan_of(seed: int) -> Plan:
         disabled=rng.choice([0.0, 0.0, 0.0, 0.5]),
         fresh_s=rng.choice([0.0, 250.0]),
         check_every=rng.choice([1, 1, 7]),
+        own=rng.choice([0, 0, 3, 20]),
     )

@@ -12,6 +12,7 @@ from tests.sim.server import Server
 
 if TYPE_CHECKING:
     from tests.sim.client import Client
+    from tests.sim.node import Node
     from tests.sim.world import World
 
 UNTRUE_MAX_S = 120.0
@@ -54,10 +55,11 @@ def untrue(client: Client) -> Iterator[str]:
         elif known.state != "disabled" and real.client != client.number:
             yield f"{client} has {node}, {known.state}, which does not serve it"
         elif known.state == READY and real.phase == ns.SERVING:
-            failed = sum(s.failed or s.index in known.given_up for s in world.servers_at(node))
-            if not len(real.servers) - failed <= known.left <= len(real.servers):
-                yield f"{client} takes {node} to have {known.left} servers of {len(real.servers)}, {failed} useless"
-            for server in world.servers_at(node):
+            servers, count = _computing(world, node), sum(not server.own for server in real.servers.values())
+            failed = sum(s.failed or s.index in known.given_up for s in servers)
+            if not count - failed <= known.left <= count:
+                yield f"{client} takes {node} to have {known.left} servers of {count}, {failed} useless"
+            for server in servers:
                 given_up = server.failed or server.index in known.given_up
                 if server.number not in machine.servers and not given_up:
                     yield f"{client} does not use {server} at {node}"
@@ -69,6 +71,11 @@ def untrue(client: Client) -> Iterator[str]:
         elif record.state == OPENING and isinstance(server, Server) and not server.opened:
             yield f"{client} has opened {server}, which does not know it"
         yield from _held(client, number, record.holds)
+
+
+def _computing(world: World, node: Node) -> list[Server]:
+    """The servers there that are not for one task alone."""
+    return [server for server in world.servers_at(node) if server.index < node.machine.cpus]
 
 
 def _unused(client: Client) -> Iterator[str]:
@@ -106,7 +113,8 @@ def check_abandoned(client: Client, effect: d.ReportAbandoned) -> None:
     if node is None:
         assert setup or not truth.tries, f"task {task} of {client} may be run again, and is abandoned: {reason}"
     elif "no server is left at that node" in reason or (lost and truth.tries):
-        real, failed = node.machine, sum(s.failed for s in world.servers_at(node))
-        has_servers = node.alive and real.client == client.number and len(real.servers) > failed
-        restarts = real.phase == ns.SERVING and any(s.restart or not s.asked for s in real.servers.values())
+        real, failed = node.machine, sum(s.failed for s in _computing(world, node))
+        servers = [server for server in real.servers.values() if not server.own]
+        has_servers = node.alive and real.client == client.number and len(servers) > failed
+        restarts = real.phase == ns.SERVING and any(s.restart or not s.asked for s in servers)
         assert not (has_servers and restarts), f"{node} has servers, and task {task} of {client} is abandoned: {reason}"

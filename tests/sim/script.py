@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from parkcos.client import dispatch_events as d
-from parkcos.client.records import DISABLED, Task
+from parkcos.client.records import DISABLED, READY, Task
 from parkcos.cluster import messages as m
 from tests.sim.client import Client, Program
 from tests.sim.server import Truth
@@ -47,6 +47,8 @@ class Scripted(Client):
         rng = self.world.rng
         for _ in range(self.world.plan.controls):
             self.program.later(rng.random() * self.world.plan.fault_span_s, self.control)
+        for _ in range(self.world.plan.own):
+            self.program.later(rng.random() * self.world.plan.fault_span_s, self.start_own)
         if self.machine.members.disable_nodes or self.machine.members.disable_servers:
             self.enable_some()
         self.submit_some()
@@ -97,6 +99,11 @@ class Scripted(Client):
     def withdraw(self, truth: Truth) -> None:
         truth.withdrawn = True
         self.handle(d.CancelAsked(truth.number))
+
+    def start_own(self) -> None:
+        ready = [number for number, node in self.machine.nodes.items() if node.state == READY]
+        if self.state == "running" and ready and not self.machine.stage.closing:
+            self.own.start(self.world.rng.choice(ready))
 
     # -- controls
 

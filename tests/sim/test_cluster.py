@@ -60,6 +60,8 @@ WHAT_HAPPENS = [
     "task asked to end",
     "task that has had its time",
     "server that ended with a task that would not",
+    "process of a single task",
+    "process of a single task refused",
 ]
 
 
