@@ -100,6 +100,15 @@ def started_at(pid: int) -> str:
         return ""
 
 
+def waits_for_device(pid: int) -> bool:
+    """Whether the process cannot be ended now, not even by SIGKILL, as one that reads from a disk that is gone."""
+    import psutil
+
+    with contextlib.suppress(psutil.Error):
+        return bool(psutil.Process(pid).status() == psutil.STATUS_DISK_SLEEP)
+    return False
+
+
 class ProcessFile:
     """The file of the node that this process is.
 

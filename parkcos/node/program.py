@@ -34,6 +34,7 @@ from parkcos.node.hours import Service
 from parkcos.node.nursery import Nursery
 from parkcos.node.offer import NodeOptions, bound_own, count_cpus
 from parkcos.node.output import Forwarding, OutputThread, Printed
+from parkcos.node.processes import waits_for_device
 from parkcos.node.pulses import Pulses
 from parkcos.node.recurring import Recurring
 from parkcos.node.sent import SENT, SentFiles
@@ -359,8 +360,8 @@ class NodeProgram:
         """A server was to be killed; its zygote may be one that a task has stopped."""
         if nursery is None or server is None or not server.alive:
             return
-        if server.own and self.machine.phase == st.SERVING:
-            return  # the servers go on computing beside it
+        if server.own and self.machine.phase == st.SERVING and waits_for_device(self.tally(server.index).pid):
+            return  # it ends when the system lets it; the servers go on computing beside it
         if self.machine.servers.get(server.index) is server:
             nursery.kill_family()
 

@@ -197,3 +197,18 @@ def test_all_end_with_their_client(by_hand: ByHand) -> None:
     processes = [psutil.Process(pid) for pid in pids]
     Parkcos.instance().terminate()
     assert not gone(processes)
+
+
+def stops_the_zygote() -> Generator[Any, Any, None]:
+    yield
+    os.kill(os.getppid(), signal.SIGSTOP)
+
+
+def test_one_that_stops_the_process_it_was_forked_from_is_not_waited_for(by_hand: ByHand) -> None:
+    """Nobody hears of its end there: so that process is ended, and its client told."""
+    by_hand.run(by_hand.start(1), stops_the_zygote)
+    by_hand.tell(m.EndOwn(A, 1, terminate=True))
+    kinds = []
+    while m.NodeClosed not in kinds:
+        kinds.append(type(by_hand.said.get(timeout=LIMIT_S)[1]))
+    assert m.NodeFailed in kinds

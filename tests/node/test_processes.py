@@ -15,7 +15,7 @@ import pytest
 
 from parkcos.errors import ConfigError
 from parkcos.node import processes as pr
-from parkcos.node.processes import FILE, Process, Processes, ProcessFile, started_at, this_system
+from parkcos.node.processes import FILE, Process, Processes, ProcessFile, started_at, this_system, waits_for_device
 
 
 @pytest.fixture
@@ -170,3 +170,9 @@ def test_a_file_that_is_removed_is_made_again(folder: Path) -> None:
     assert (folder / FILE).exists()
     other.release()
     assert not folder.exists()
+
+
+def test_what_does_not_wait_for_a_device() -> None:
+    assert not waits_for_device(os.getpid())
+    assert not waits_for_device(0), "it has not begun"
+    assert not waits_for_device(2**22 + 1), "nor is there one"
