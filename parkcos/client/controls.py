@@ -122,7 +122,7 @@ class Controls:
         elif node.state in (SETUP, READY, CLOSING):
             node.restart = event.restart
             node.state = CLOSING
-            for server in node.servers:
+            for server in node.all_servers:
                 self.servers[server].ending().unwanted = True
                 self.places.retire(server)
             self.order(d.CloseNode(event.node, event.terminate, event.restart, node.setup_id))

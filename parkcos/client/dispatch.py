@@ -4,8 +4,9 @@ Nodes are offered, wanted, granted, set up; their servers come up, are opened, r
 submitted ends exactly once: with what the server said of it, or as abandoned with the reason.
 
 The machine is made of parts, each of which knows those before it: `Places` (the nodes and servers), `Tasks` (where
-each goes, and its end), `Holds` (why a place is given nothing), `Membership` (from an offer to the end), `Controls`
-(what the program asks for).  Orders are appended to one list, in the order in which they are to be executed.
+each goes, and its end; `Processes` has those of single tasks), `Own` (what becomes of these), `Holds` (why a place is
+given nothing), `Membership` (from an offer to the end), `Controls` (what the program asks for).  Orders are appended to
+one list, in the order in which they are to be executed.
 
 A server that runs short tasks is sent a few ahead, so that it need not wait for the network between two of them; when
 another server has nothing to do, or the one that runs is slow, the others are recalled.
@@ -27,9 +28,13 @@ from parkcos.client import dispatch_events as d
 from parkcos.client.controls import Controls
 from parkcos.client.holds import Holds
 from parkcos.client.membership import Membership
+from parkcos.client.own import Own
 from parkcos.client.places import Places
 from parkcos.client.records import CLOSING, DISABLED, Node, Stage
 from parkcos.client.tasks import Tasks
+
+_OF_TASKS = frozenset((d.Submitted, d.Started, d.Refused, d.Ended, d.Recalled))
+"""Events that give no node room for a process for a single task."""
 
 
 class Dispatch:
@@ -49,7 +54,8 @@ class Dispatch:
         self.places = places = Places()
         self.queue = tasks = Tasks(places, stage, order)
         self.holds = holds = Holds(places, tasks, order)
-        self.members = members = Membership(places, tasks, holds, stage, order)
+        self.own = own = Own(tasks, order)
+        self.members = members = Membership(places, tasks, own, holds, stage, order)
         self.controls = controls = Controls(places, tasks, holds, members, stage, order)
         members.disable_nodes, members.disable_servers = disable_nodes, disable_servers
         controls.abandon_zombies = abandon_zombies
@@ -72,6 +78,7 @@ class Dispatch:
             d.ServerIsLeaving: members.server_is_leaving,
             d.ServerSetupFailed: members.server_setup_failed,
             d.ServerIsDown: members.server_is_down,
+            d.OwnIsRefused: own.refused,
             d.ProcessLost: members.process_lost,
             d.SchedulerLost: members.scheduler_lost,
             d.TurnBegun: members.turn_begun,
@@ -90,7 +97,10 @@ class Dispatch:
     def handle(self, event: d.Event, now: float) -> list[d.Effect]:
         """Take a fact, return the orders that follow from it, to be executed in this order."""
         self._handlers[type(event)](event, now)
-        if self.queue.pending or self.queue.io_pending:
+        queue, processes = self.queue, self.queue.processes
+        if processes.waits and type(event) not in _OF_TASKS:
+            processes.serve(now)
+        if queue.pending or queue.io_pending or processes.pending:
             self._give_up()
         if self.stage.closing:
             self._wind_up(now)
@@ -100,10 +110,11 @@ class Dispatch:
 
     def next_deadline(self) -> float | None:
         """When the machine next wants TimePassed."""
-        at, other = self.queue.next_deadline(), self.members.next_deadline()
-        if at is None or other is None:
-            return other if at is None else at
-        return min(at, other)
+        first = self.queue.next_deadline()
+        for at in (self.members.next_deadline(), self.queue.processes.next_deadline()):
+            if at is not None and (first is None or at < first):
+                first = at
+        return first
 
     def check(self) -> None:
         """The invariants; for tests and simulation."""
@@ -113,15 +124,17 @@ class Dispatch:
         if self.stage.closed:
             assert not self.tasks, "closed with tasks that never ended"
 
-    def none_comes(self) -> str:
-        """Why no server is left and none will come; "" as long as one may."""
+    def none_comes(self, own: bool = False) -> str:
+        """Why no server is left and none will come; "" as long as one may.  own: no process for a single task."""
         stage = self.stage
         if not (stage.closing or stage.scheduler_lost or stage.setup_error):
             return ""
         if not (stage.scheduler_lost or stage.had_nodes):
             return ""
-        if any(n.restart or (n.left and n.state != CLOSING) for n in self.nodes.values() if not self._unused(n)):
-            return ""
+        for node in self.nodes.values():
+            gives = node.info.own_max if own else node.left
+            if not self._unused(node) and (node.restart or (gives and node.state != CLOSING)):
+                return ""
         if stage.setup_error:
             why = f"where it was tried, {stage.setup_error}"
         elif stage.scheduler_lost:
@@ -134,6 +147,7 @@ class Dispatch:
 
     def _time_passed(self, event: d.TimePassed, now: float) -> None:
         self.members.time_passed(now)
+        self.queue.processes.time_passed(now)
         self.queue.time_passed(now)
 
     def _close_asked(self, event: d.CloseAsked, now: float) -> None:
@@ -148,9 +162,12 @@ class Dispatch:
         return not self.stage.terminate and bool(self.tasks if self.stage.await_io else self.queue.cpu_tasks)
 
     def _give_up(self) -> None:
-        """What waits for any server, when none is left and none will come, or none that would be of use."""
+        """What may run anywhere, when no place is left and none will come, or none that would be of use."""
         if reason := self.none_comes():
             self.queue.abandon_pending(reason)
+        waiting = self.queue.processes.pending
+        if waiting and (reason := self.none_comes(own=True)):
+            self.queue.abandon_each(waiting.drain(), reason)
 
     def _unused(self, node: Node) -> bool:
         """A client that is being closed does not wait for a node that nobody has enabled."""

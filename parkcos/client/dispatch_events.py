@@ -56,13 +56,14 @@ class NodeHasClosed(msgspec.Struct, frozen=True):
 
 
 class ServerIsUp(msgspec.Struct, frozen=True):
-    """index: its place at the node, which those have, too, that the node starts when it ends."""
+    """index: its place at the node, which those have, too, that the node starts when it ends; own: as in StartOwn."""
 
     node: int
     server: int
     addr: str
     port: int
     index: int = 0
+    own: int = 0
 
 
 class ServerIsReady(msgspec.Struct, frozen=True):
@@ -87,6 +88,14 @@ class ServerIsDown(msgspec.Struct, frozen=True):
     reason: str
     restarts: bool
     asked: bool
+
+
+class OwnIsRefused(msgspec.Struct, frozen=True):
+    """A node says that it has not started a process for a single task, or that this ended before it was up."""
+
+    node: int
+    own: int
+    reason: str
 
 
 class ProcessLost(msgspec.Struct, frozen=True):
@@ -235,6 +244,7 @@ Event = (
     | ServerIsLeaving
     | ServerSetupFailed
     | ServerIsDown
+    | OwnIsRefused
     | ProcessLost
     | Submitted
     | CancelAsked
@@ -301,6 +311,22 @@ class CloseServer(msgspec.Struct, frozen=True):
     restart: bool
 
 
+class StartOwn(msgspec.Struct, frozen=True):
+    """Ask a node for a process for a single task.  own: the client's number for it."""
+
+    node: int
+    own: int
+    niceness: int = 0
+
+
+class EndOwn(msgspec.Struct, frozen=True):
+    """Ask the node to end it, whether it is up or not."""
+
+    node: int
+    own: int
+    terminate: bool
+
+
 class Dismiss(msgspec.Struct, frozen=True):
     """End the session with a process that was given up: what it sends later is not listened to."""
 
@@ -361,6 +387,8 @@ class ReportStatus(msgspec.Struct, frozen=True):
     name: str
     subject: int
     reason: str = ""
+    own: bool = False
+    """It is of a process for a single task, of which the client's program hears nothing."""
 
 
 class LeaveScheduler(msgspec.Struct, frozen=True):
@@ -373,6 +401,8 @@ Effect = (
     | SetupNode
     | CloseNode
     | CloseServer
+    | StartOwn
+    | EndOwn
     | Dismiss
     | OpenServer
     | Run

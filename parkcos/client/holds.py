@@ -43,7 +43,8 @@ class Holds:
         condition = "Disconnected" if lost else "Suspended" if holder.holds else "Resumed"
         if condition != holder.condition:
             holder.condition = condition
-            self.order(d.ReportStatus(kind + condition, number, reason))
+            own = isinstance(holder, Server) and bool(holder.own)
+            self.order(d.ReportStatus(kind + condition, number, reason, own))
         for each in list(node.servers) if node is not None else [number]:
             self.settle(each, now)
 
@@ -66,7 +67,8 @@ class Holds:
         anywhere = 0
         if not any(server.state == OPEN for server in places.servers.values()):
             anywhere = len(tasks.pending) + len(tasks.io_pending)
-        count, why = anywhere, {}
+        own, own_why = tasks.processes.held_back()
+        count, why = anywhere + own, {}
         for number, node in places.nodes.items():
             servers = {each: places.servers[each] for each in node.servers}
             at = {each: _waiting(server) for each, server in servers.items() if server.state == PAUSED}
@@ -74,9 +76,11 @@ class Holds:
             count += sum(at.values())
             holders: dict[int, Node | Server] = {number: node, **servers}
             for each, holder in holders.items():
-                concerned = anywhere or at[number] or at.get(each) or (holder is node and any(at.values()))
+                concerned = anywhere or at[number] or at.get(each) or (holder is node and (own or any(at.values())))
                 if concerned and (reasons := _reasons(holder)):
                     why[each] = reasons
+            if own and number in own_why:
+                why[number] = ", ".join(filter(None, [why.get(number), own_why[number]]))
         return count, why
 
 

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from parkcos.client import dispatch_events as d
-from parkcos.client.records import CLOSING, FAILING, OPEN, PAUSED, READY, SETUP
+from parkcos.client.records import CLOSING, FAILING, OPEN, OWN, PAUSED, READY, SETUP
 from parkcos.client.shell import CLOSED, RUNNING, SILENT_PULSES, WAITING, shown
 from parkcos.client.status import Statuses
 from parkcos.client.waiting import Waiting
@@ -70,6 +70,8 @@ class Incoming(Waiting):
                     logger.warning("%s: server %s: %s", self.name, at, message.reason)
                 self._handle(d.ServerIsDown(message.incarnation, message.reason, message.restarts, message.asked))
                 self._network.io.call(self._read_to_its_end, message.incarnation)
+            case m.OwnRefused():
+                self._handle(d.OwnIsRefused(process, message.own, message.reason))
             case m.Output():
                 if (info := self._infos.get(process)) is not None:
                     if self._forward_output:
@@ -78,7 +80,7 @@ class Incoming(Waiting):
                         self._forwarded.received("", message, payload)
             case m.AskServers():
                 with self._lock:
-                    ready = [n for n, server in self._machine.servers.items() if server.state in (OPEN, PAUSED)]
+                    ready = [n for n, server in self._machine.servers.items() if server.state in (OPEN, PAUSED, OWN)]
                     there = [(self._locations[n].addr, self._locations[n].port, n) for n in ready]
                 self._side.box.send(process, "server", m.Servers(self._id, there))
             case m.NodeReady():
@@ -142,7 +144,8 @@ class Incoming(Waiting):
                 self._locations[message.incarnation] = location
                 self._indexes[message.incarnation] = message.index + 1
                 self._network.hub.guests.neighbours([location], of=Location(info.addr, info.port))
-                self._handle(d.ServerIsUp(node, message.incarnation, location.addr, location.port, message.index))
+                up = d.ServerIsUp(node, message.incarnation, location.addr, location.port, message.index, message.own)
+                self._handle(up)
 
     def _node_avail(self, node: int, message: m.NodeAvail) -> None:
         with self._lock:

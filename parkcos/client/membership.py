@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from parkcos.client import dispatch_events as d
 from parkcos.client.holds import Holds
+from parkcos.client.own import Own
 from parkcos.client.places import Places
 from parkcos.client.records import (
     CLOSING,
@@ -14,6 +15,7 @@ from parkcos.client.records import (
     FAILING,
     OPEN,
     OPENING,
+    OWN,
     PAUSED,
     READY,
     SETUP,
@@ -46,12 +48,13 @@ class Membership:
     """
 
     def __init__(
-        self, places: Places, tasks: Tasks, holds: Holds, stage: Stage, order: Callable[[d.Effect], None]
+        self, places: Places, tasks: Tasks, own: Own, holds: Holds, stage: Stage, order: Callable[[d.Effect], None]
     ) -> None:
         self.places = places
         self.nodes = places.nodes
         self.servers = places.servers
         self.tasks = tasks
+        self.own = own
         self.holds = holds
         self.stage = stage
         self.order = order
@@ -164,7 +167,6 @@ class Membership:
         """It will say that it has closed this client, which then wants it again."""
         node.state, node.restart, node.failures = FAILING, True, node.failures + 1
         self._part_from_servers(number, node, reason, now)
-        node.servers.clear()
         self.holds.hold(number, FAILED, True, reason, now)
         node.holds.pop(SILENT, None)  # it was just heard
 
@@ -205,25 +207,28 @@ class Membership:
 
     def _set_up_again(self, number: int, node: Node, now: float) -> None:
         self._part_from_servers(number, node, "its node was restarted", now)
-        node.servers.clear()
         node.left = node.cpus
         node.condition = node.condition if node.holds else ""
         self._set_up(number, node)
 
     def _part_from_servers(self, number: int, node: Node, reason: str, now: float) -> None:
         """They have ended.  Their sessions have the last word: what they sent last may still be on its way."""
-        for server in node.servers:
+        servers = node.all_servers
+        for server in servers:
             record = self.servers[server]
             end = record.ending()
             end.node_says = end.node_says or reason
             self.places.retire(server)
             record.node = 0
+        node.servers.clear()
+        node.own_servers.clear()
         for server in [s for s, (at, _) in self._unsaid.items() if at == number]:
             del self._unsaid[server]
         for server in [s for s, follower in self._followers.items() if follower.node == number]:
             del self._followers[server]
-        for server in node.servers:
+        for server in servers:
             self._await_end(server, now)
+        self.own.lose_node(number, node, reason, now)
 
     def drop_node(self, number: int, status: str, reason: str, now: float) -> None:
         node = self.nodes.get(number)
@@ -231,9 +236,11 @@ class Membership:
             return
         if node.holds.keys() & {SILENT, FAILED} and status == "NodeDisconnected":
             status = "NodeAbandoned"  # the other was told
+        node.restart, node.state = False, CLOSING  # for what is put back
         self._part_from_servers(number, node, reason or status, now)
         del self.nodes[number]
         self.tasks.abandon_waiting(node, reason)
+        self.own.forget_node(number, reason)
         self.order(d.ReportStatus(status, number, reason))
 
     def scheduler_lost(self, event: d.SchedulerLost, now: float) -> None:
@@ -261,7 +268,7 @@ class Membership:
                 self.give_node_up(number, node, "nothing is heard of it", now)
                 continue
             node.state, node.restart = CLOSING, False
-            for server in node.servers:
+            for server in node.all_servers:
                 self.places.retire(server)
             # What CPU tasks there are is not waited for; I/O tasks get their grace in any case.
             self.order(d.CloseNode(number, True, setup_id=node.setup_id))
@@ -270,19 +277,21 @@ class Membership:
 
     def server_is_up(self, event: d.ServerIsUp, now: float) -> None:
         node = self.nodes.get(event.node)
-        if node is None or node.state != READY or event.server in self.servers:
+        wanted = not event.own or self.tasks.processes.is_up(event)
+        if node is None or node.state != READY or event.server in self.servers or not wanted:
             return
         for ending in self._ending:
             if (self.servers[ending].addr, self.servers[ending].port) == (event.addr, event.port):
                 self._followers[ending] = event
                 return
-        if event.index in node.given_up:
+        if event.index in node.given_up and not event.own:
             return
-        server = self.servers[event.server] = Server(event.node, event.addr, event.port, event.index)
-        node.servers[event.server] = None
+        server = Server(event.node, event.addr, event.port, event.index, own=event.own)
+        self.servers[event.server] = server
+        (node.own_servers if event.own else node.servers)[event.server] = None
         self.places.weigh(event.node, node)
-        self.order(d.ReportStatus("ServerDiscovered", event.server))
-        if not self.disable_servers:
+        self.order(d.ReportStatus("ServerDiscovered", event.server, own=bool(event.own)))
+        if event.own or not self.disable_servers:
             self.open_server(event.server, server)
 
     def open_server(self, number: int, server: Server) -> None:
@@ -294,13 +303,16 @@ class Membership:
         server = self.servers.get(event.server)
         if server is None or server.state != OPENING:
             return
+        self.order(d.ReportStatus("ServerInitialized", event.server, own=bool(server.own)))
+        if server.own:
+            self.own.is_ready(event.server, server, now)
+            return
         server.state, self.stage.setup_error = PAUSED, ""
         self.nodes[server.node].early_ends = 0
-        self.order(d.ReportStatus("ServerInitialized", event.server))
         self.holds.settle(event.server, now)
 
     def give_node_up(self, number: int, node: Node, reason: str, now: float) -> None:
-        servers = list(node.servers)
+        servers = node.all_servers
         for server in servers:
             record = self.servers[server]
             record.holds[SILENT] = reason
@@ -320,7 +332,9 @@ class Membership:
         server = self.servers.get(event.server)
         if server is not None:
             end = server.ending()
-            end.node_says = self.stage.setup_error = event.error or "server_setup failed"
+            end.node_says = event.error or "server_setup failed"
+            if not server.own:
+                self.stage.setup_error = end.node_says
             end.useless = True
             self.end_server(event.server, now)
 
@@ -329,11 +343,14 @@ class Membership:
             if follower.server == event.server:  # it has had that address, too: the session with the other is long over
                 self.end_server(ending, now)
         server = self.servers.get(event.server)
+        self.own.has_ended(event, server, now)
         if server is not None:
             end = server.ending()
             end.node_says, end.asked, end.successor = event.reason or "it ended", event.asked, event.restarts
             node = self.nodes.get(server.node)
-            if node is not None and node.state == READY and not (event.restarts or event.asked):
+            if server.own:
+                pass
+            elif node is not None and node.state == READY and not (event.restarts or event.asked):
                 node.restart = True  # it is about to say that it has failed
             elif node is not None and (end.early or server.state == OPENING):
                 self._count_early_end(node, server.index, end)
@@ -390,10 +407,14 @@ class Membership:
         reason = f"its server {server.addr}:{server.port} ended: {why}"
         back = self.tasks.server_has_ended(number, server, reason)
         del self.servers[number]
-        self.order(d.ReportStatus(self._status_of(server, end), number, why))
+        self.order(d.ReportStatus(self._status_of(server, end), number, why, bool(server.own)))
         self.tasks.put_back(back, reason, now)
         node = self.nodes.get(server.node)
-        if node is not None:
+        if node is not None and server.own:
+            del node.own_servers[number]
+            if end.successor is None:  # its process may be there
+                self.own.is_given_up(server, reason, now)
+        elif node is not None:
             node.servers.pop(number, None)
             self.places.weigh(server.node, node)
             counts = not end.useless if end.successor is None else end.successor
@@ -451,6 +472,9 @@ class Membership:
                 assert not server.io_queue, "an open server takes every I/O task"
                 assert server.cpu or not server.queue, f"server {number} is idle while tasks wait for it"
                 assert not server.holds and not node.holds, f"server {number} is open and held back"
+            elif node is not None and server.own:
+                assert number in node.own_servers
+                assert server.state != OWN or len(server.cpu) + len(server.io) == 1, f"process {number} has no task"
             elif node is not None:
                 held = server.holds or node.holds
                 assert held or server.state != PAUSED, f"server {number} is paused and nothing holds it back"

@@ -19,6 +19,8 @@ DISABLED, WANTED, SETUP, READY, FAILING, CLOSING = "disabled", "wanted", "setup"
 
 # The states of a server, which may be DISABLED, too: in server_setup; given tasks; ready, but held back; ending.
 OPENING, OPEN, PAUSED, ENDING = "opening", "open", "paused", "ending"
+OWN = "own"
+"""The state of a process for a single task, while that is there."""
 
 SUSPENDED, SHORT, SILENT, FAILED = "suspended", "short", "silent", "failed"
 """The holds, for each of which a node or server is given nothing: its client suspended it; it is short of memory or
@@ -86,6 +88,19 @@ class Node(msgspec.Struct):
     failures: int = 0
     """How often in a row all its servers died, with what starts them."""
     ready_at: float = 0.0
+    own: dict[int, None] = {}
+    """Processes for single tasks, by number, from when they are asked for until it says that they have ended."""
+    own_servers: dict[int, None] = {}
+    """Those that are up."""
+    own_refusals: int = 0
+    """How many it has refused, since one was up."""
+    own_refused: str = ""
+    """Why, the last time."""
+
+    @property
+    def all_servers(self) -> list[int]:
+        """Those of single tasks, too."""
+        return [*self.servers, *self.own_servers]
 
     @property
     def has_servers(self) -> bool:
@@ -142,12 +157,24 @@ class Server(msgspec.Struct):
     """As a node's, beside what holds its whole node back."""
     condition: str = ""
     """What was last reported of that."""
+    own: int = 0
+    """The number of a process for a single task; 0: it is one of the servers."""
 
     def ending(self) -> End:
         """What is known of its end, which there now is a sign of."""
         if self.end is None:
             self.end = End()
         return self.end
+
+
+class OwnProcess(msgspec.Struct):
+    """A process for a single task, from when it is asked for until its node says that it has ended."""
+
+    node: int
+    task: int
+    """That is sent there when it is ready; 0: it was sent, or does not want it any more."""
+    server: int = 0
+    """Once it is up."""
 
 
 class Task(msgspec.Struct):
@@ -167,6 +194,12 @@ class Task(msgspec.Struct):
     """Whether the end of a run must be looked at to know if it runs again (`retry_on`)."""
     kind: str = ""
     """The function, by a name under which the length of its runs is estimated."""
+    own: bool = False
+    """Whether it is to have a process for itself."""
+    niceness: int = 0
+    """Of that process."""
+    process: int = 0
+    """The number of the last process for which it has asked."""
     server: int = 0
     """Where it was sent; 0: it waits, or has ended."""
     started: bool = False

@@ -338,7 +338,7 @@ class ClientShell:
                 self._room_waits.pop(completion, None)
 
     def _report_status(self, effect: d.ReportStatus) -> None:
-        if effect.name == "ServerInitialized":
+        if effect.name == "ServerInitialized" and not effect.own:
             self._ready.add(effect.subject)
             self._had_servers = True
             for fn in tuple(self._side.wants_servers):
@@ -348,7 +348,7 @@ class ClientShell:
             self._known.pop(effect.subject, None)
         elif effect.name.startswith("Node") and effect.reason and effect.subject not in self._machine.nodes:
             self._unusable[shown(self._infos[effect.subject])] = effect.reason
-        if self.status_task is None:
+        if self.status_task is None or effect.own:
             return
         info: Any = None
         if effect.name.startswith("Server"):
@@ -470,6 +470,12 @@ class ClientShell:
         message = m.CloseServer(self._id, effect.server, effect.terminate, effect.restart)
         self._side.box.send(effect.node, "node", message)
 
+    def _start_own(self, effect: d.StartOwn) -> None:
+        self._side.box.send(effect.node, "node", m.StartOwn(self._id, effect.own, effect.niceness))
+
+    def _end_own(self, effect: d.EndOwn) -> None:
+        self._side.box.send(effect.node, "node", m.EndOwn(self._id, effect.own, effect.terminate))
+
     def _dismiss(self, effect: d.Dismiss) -> None:
         peer = self._network.hub.by_incarnation.get(effect.process)
         if peer is not None:
@@ -516,6 +522,8 @@ class ClientShell:
         d.SetupNode: _setup_node,
         d.CloseNode: _close_node,
         d.CloseServer: _close_server,
+        d.StartOwn: _start_own,
+        d.EndOwn: _end_own,
         d.Dismiss: _dismiss,
         d.OpenServer: _open_server,
         d.LeaveScheduler: _leave,

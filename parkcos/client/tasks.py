@@ -15,7 +15,8 @@ from parkcos.client.backlog import Backlog
 from parkcos.client.estimates import Estimates
 from parkcos.client.load import LoadHeap
 from parkcos.client.places import Places
-from parkcos.client.records import ENDING, OPEN, SILENT, Node, Server, Stage, Task
+from parkcos.client.processes import Processes
+from parkcos.client.records import ENDING, OPEN, OWN, SILENT, Node, Server, Stage, Task
 
 AHEAD_S = 0.002
 """The work that may wait at a server, that of the running task included."""
@@ -37,6 +38,7 @@ class Tasks:
         self.stage = stage
         self.order = order
         self.tasks: dict[int, Task] = {}
+        self.processes = Processes(places, self.tasks, order)
         self.pending = Backlog()
         """CPU tasks that may run anywhere."""
         self.io_pending = Backlog()
@@ -64,6 +66,9 @@ class Tasks:
         places = self.places
         if self.stage.closing:
             self.abandon(task.number, self.stage.closed_why or "the client is being closed")
+        elif task.own:
+            if why_never := self.processes.add(task, now):
+                self.abandon(task.number, why_never)
         elif task.want_server:
             self._place_at_server(task, now)
         elif task.want_node:
@@ -82,6 +87,8 @@ class Tasks:
         server = self.places.servers.get(task.want_server)
         if server is None:
             self.abandon(task.number, "that server has ended")
+        elif server.own:
+            self.abandon(task.number, "that server is a process for another task alone")
         elif server.state == ENDING:
             down = server.end.node_says if server.end is not None else ""
             self.abandon(task.number, f"that server has ended: {down}" if down else "that server is being closed")
@@ -89,7 +96,7 @@ class Tasks:
             server.queue.add(task.number, task.priority)
             self.fill(task.want_server, now)
         elif server.state == OPEN:
-            self._send(task.number, task.want_server, now)
+            self.send(task.number, task.want_server, now)
         else:
             server.io_queue.add(task.number, task.priority)
 
@@ -102,7 +109,7 @@ class Tasks:
             if idle is None:
                 queue.add(task.number, task.priority)
             else:
-                self._send(task.number, idle, now)
+                self.send(task.number, idle, now)
             return
         at = io_servers.lightest()
         if at is None:
@@ -111,10 +118,12 @@ class Tasks:
         servers = self.places.servers
         if idle is not None and servers[at].cpu and len(servers[idle].io) <= len(servers[at].io):
             at = idle
-        self._send(task.number, at, now)
+        self.send(task.number, at, now)
 
     def _queue_of(self, task: Task) -> Backlog | None:
         """Where it waits, if it does."""
+        if task.own:
+            return self.processes.queue_of(task)
         holder: Node | Server | Tasks | None
         if task.want_server:
             holder = self.places.servers.get(task.want_server)
@@ -141,24 +150,25 @@ class Tasks:
                 queue is None
                 or self.stage.nodes_told
                 or (server is not None and server.state == ENDING)
-                or (node is not None and not node.has_servers)
+                or (self.processes.why_never(task) if task.own else node is not None and not node.has_servers)
             ):
                 self.abandon(number, reason)
             else:
                 queue.add_first(number, task.priority)
-                if node is not None:
+                if node is not None and not task.own:
                     nodes[task.want_node] = node
         for node in nodes.values():
             while node.queue and node.idle:
-                self._send(node.queue.pop(), next(iter(node.idle)), now)
+                self.send(node.queue.pop(), next(iter(node.idle)), now)
             while node.io_queue and (at := node.io_servers.lightest()) is not None:
-                self._send(node.io_queue.pop(), at, now)
+                self.send(node.io_queue.pop(), at, now)
         while self.pending and (idle := places.idle_server()) is not None:
-            self._send(self.pending.pop(), idle, now)
+            self.send(self.pending.pop(), idle, now)
         while self.io_pending and (at := places.io_servers.lightest()) is not None:
-            self._send(self.io_pending.pop(), at, now)
+            self.send(self.io_pending.pop(), at, now)
+        self.processes.serve(now)
 
-    def _send(self, number: int, at: int, now: float) -> None:
+    def send(self, number: int, at: int, now: float) -> None:
         task, server = self.tasks[number], self.places.servers[at]
         task.server = at
         task.tries += 1
@@ -186,12 +196,14 @@ class Tasks:
         self.places.weigh_io(number, server)
         for queue in (server.io_queue, self.places.nodes[server.node].io_queue, self.io_pending):
             while queue:
-                self._send(queue.pop(), number, now)
+                self.send(queue.pop(), number, now)
         self.fill(number, now)
 
     def fill(self, number: int, now: float) -> None:
         """Give a server what it has room for."""
         server = self.places.servers[number]
+        if server.own and server.state == OWN:  # it has had its task
+            self.processes.end(server.own, terminate=False)
         if server.state != OPEN:
             return
         node, cpu = self.places.nodes[server.node], server.cpu
@@ -199,7 +211,7 @@ class Tasks:
             queue = self._next_queue(server, node)
             if queue is None:
                 break
-            self._send(queue.pop(), number, now)
+            self.send(queue.pop(), number, now)
         if not cpu:
             self.places.is_idle(number, server)
             if self._ahead and (self._steal_at is None or self._steal_at > now + STEAL_AFTER_S):
@@ -259,7 +271,7 @@ class Tasks:
             return
         del self.unjudged[event.task]
         if event.again and task.retries and not (task.cancelled or self.stage.closing):
-            self._run_again(task, event.again)
+            self.run_again(task, event.again)
             self._place(task, now)
         else:
             self._forget(task)
@@ -321,6 +333,8 @@ class Tasks:
             queue = self._queue_of(task)
             if queue is not None and event.task in queue:
                 queue.remove(event.task)
+            elif self.processes.let_go(task.process):
+                self.processes.end(task.process, terminate=True)
             self.abandon(event.task, event.reason)
         elif task.started or task.io:
             self._end(task, now)
@@ -353,7 +367,10 @@ class Tasks:
             self.places.retire(number)
             self.abandon_waiting(server, "that server is being closed")
         server.ending().replace = restart
-        self.order(d.CloseServer(server.node, number, terminate, restart))
+        if server.own:
+            self.processes.end(server.own, terminate)
+        else:
+            self.order(d.CloseServer(server.node, number, terminate, restart))
 
     def server_has_ended(self, number: int, server: Server, reason: str) -> list[int]:
         """What was sent there is abandoned, or runs again.  Returns: the latter, to be put back."""
@@ -370,14 +387,14 @@ class Tasks:
             elif not had_begun:
                 back.append(each)
             elif task.retries:
-                self._run_again(task, reason)
+                self.run_again(task, reason)
                 back.append(each)
             else:
                 self.abandon(each, reason)
         self.abandon_waiting(server, reason)
         return back
 
-    def _run_again(self, task: Task, reason: str) -> None:
+    def run_again(self, task: Task, reason: str) -> None:
         task.retries -= 1
         task.started = False
         self.order(d.ReportRetried(task.number, reason))
@@ -390,13 +407,16 @@ class Tasks:
 
     def abandon_waiting(self, holder: Node | Server, reason: str) -> None:
         """What waits for just this one ends here."""
-        for task in [*holder.queue.drain(), *holder.io_queue.drain()]:
-            self.abandon(task, reason)
+        self.abandon_each([*holder.queue.drain(), *holder.io_queue.drain()], reason)
+
+    def abandon_each(self, numbers: list[int], reason: str) -> None:
+        """These wait nowhere any more, and end here."""
+        for number in numbers:
+            self.abandon(number, reason)
 
     def abandon_pending(self, reason: str) -> None:
-        """What waits for any server ends here."""
-        for task in [*self.pending.drain(), *self.io_pending.drain()]:
-            self.abandon(task, reason)
+        """What may run anywhere, but not in a process of its own, ends here."""
+        self.abandon_each([*self.pending.drain(), *self.io_pending.drain()], reason)
 
     def abandon_unsent(self, reason: str) -> None:
         """Whatever waits, for whichever place, ends here."""
@@ -405,6 +425,7 @@ class Tasks:
                 self.abandon(number, reason)
         self.pending.drain()
         self.io_pending.drain()
+        self.processes.forget_all()
         for holder in self.places.holders():
             holder.queue.drain()
             holder.io_queue.drain()
@@ -480,16 +501,20 @@ class Tasks:
         for holder in places.holders():
             waiting += holder.queue
             waiting += holder.io_queue
+        for queue in self.processes.queues():
+            waiting += queue
         for number in waiting:
             task = tasks[number]
             assert not task.server, f"task {number} waits and is at a server"
             assert not task.cancelled, f"task {number} waits, and is to end"
-            queue = self._queue_of(task)
-            assert queue is not None
-            assert number in queue, f"task {number} waits elsewhere than where it is looked for"
+            where = self._queue_of(task)
+            assert where is not None
+            assert number in where, f"task {number} waits elsewhere than where it is looked for"
         assert len(set(waiting)) == len(waiting), "a task waits twice"
         assert not self.unjudged.keys() & set(waiting)
         assert all(not tasks[number].server for number in self.unjudged)
-        assert sent + len(waiting) + len(self.unjudged) == len(tasks), "a task is nowhere"
+        soon = sum(bool(process.task) for process in self.processes.by_number.values())
+        assert sent + len(waiting) + soon + len(self.unjudged) == len(tasks), "a task is nowhere"
+        self.processes.check()
         assert not (self.pending and places.idle), "tasks wait beside idle servers"
         assert self.cpu_tasks == sum(not task.io for task in tasks.values())

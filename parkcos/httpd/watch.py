@@ -16,6 +16,7 @@ from parkcos.client.records import (
     ENDING,
     OPEN,
     OPENING,
+    OWN,
     PAUSED,
     SETUP,
     SHORT,
@@ -389,7 +390,14 @@ def _node_state(node: Node) -> str:
 def _server_state(server: Server, holds: set[str]) -> str:
     if SILENT in holds:
         return "silent"
-    return {DISABLED: "setup", OPENING: "setup", OPEN: "running", PAUSED: "suspended", ENDING: "closing"}[server.state]
+    return {
+        DISABLED: "setup",
+        OPENING: "setup",
+        OPEN: "running",
+        OWN: "running",
+        PAUSED: "suspended",
+        ENDING: "closing",
+    }[server.state]
 
 
 def _last_line(text: str) -> str:

@@ -9,7 +9,6 @@ from parkcos.client.dispatch import Dispatch
 from parkcos.client.membership import FAILURES_MAX
 from parkcos.cluster import messages as m
 from tests.sim import reasons
-from tests.sim.own import OwnProcesses
 from tests.sim.process import Process
 from tests.sim.server import KILLED, Server
 
@@ -72,7 +71,6 @@ class Client:
         self.scheduler = world.scheduler.number
         self.infos: dict[int, m.NodeInfo] = {}
         self.back_until = 0.0
-        self.own = OwnProcesses(self)
         self.failures: dict[int, list[float]] = {}
         """When each node failed."""
         program.clients[self.number] = self
@@ -92,8 +90,6 @@ class Client:
 
     def receive(self, sender: int, message: Any) -> None:
         match message:
-            case _ if self.own.hears(sender, message):
-                pass
             case m.TaskStarted(_, task, remote_id):
                 self.count_stray(task, sender)
                 self.handle(d.Started(task, sender, remote_id))
@@ -113,9 +109,13 @@ class Client:
                 self.handle(d.Refused(task, error, sender))
             case m.TaskRecalled(_, task, ok):
                 self.handle(d.Recalled(task, ok, sender))
-            case m.ServerUp(_, index, _, port, incarnation):
+            case m.ServerUp(_, index, _, port, incarnation, own):
                 self.addresses[incarnation] = (sender, port)
-                self.handle(d.ServerIsUp(sender, incarnation, f"node{sender}", port, index))
+                self.world.happened["process of a single task"] += bool(own)
+                self.handle(d.ServerIsUp(sender, incarnation, f"node{sender}", port, index, own))
+            case m.OwnRefused(_, own, reason):
+                self.world.happened["process of a single task refused"] += 1
+                self.handle(d.OwnIsRefused(sender, own, reason))
             case m.ServerReady():
                 self.handle(d.ServerIsReady(sender))
             case m.ServerFailed(_, error):
@@ -201,7 +201,6 @@ class Client:
             self.scheduler = 0
             self.back_until = self.world.now + SCHEDULER_BACK_S
             self.return_to_scheduler(reason)
-        self.own.lose(process)
         self.handle(d.ProcessLost(process, reason))
 
     def return_to_scheduler(self, reason: str) -> None:
@@ -301,9 +300,12 @@ class Client:
                 send(node, m.CloseNode(client, terminate, keep, setup_id))
             case d.CloseServer(node, server, terminate, restart):
                 send(node, m.CloseServer(client, server, terminate, restart))
+            case d.StartOwn(node, own, niceness):
+                send(node, m.StartOwn(client, own, niceness))
+            case d.EndOwn(node, own, terminate):
+                send(node, m.EndOwn(client, own, terminate))
             case d.Dismiss(process, reason):
                 self.world.happened["zombie given up"] += 1
-                self.own.lose(process)
                 wire.dismiss(program, process, reason)
             case d.OpenServer(server):
                 wire.connect(program, server)

@@ -43,7 +43,7 @@ class Node(Process):
     def __init__(self, world: World, name: str, cpus: int, python: str = "3.11") -> None:
         super().__init__(world, "node", name)
         self.name, self.cpus, self.python = name, cpus, python
-        self.machine = ns.NodeMachine(own_max=world.rng.randrange(4) if world.plan.own else 0)
+        self.machine = ns.NodeMachine(own_max=world.rng.randrange(1, 4) if world.plan.own else 0)
         self.zygote: Zygote | None = None
         if world.rng.random() < world.plan.slow_nodes:
             self.slowness = world.rng.choice([10.0, 100.0, 1000.0])
@@ -51,7 +51,9 @@ class Node(Process):
 
     def info(self) -> m.NodeInfo:
         addr = f"10.{self.number >> 16 & 255}.{self.number >> 8 & 255}.{self.number & 255}"
-        return m.NodeInfo(self.number, self.name, addr, 9706, self.cpus, "Linux", self.python, "0")
+        return m.NodeInfo(
+            self.number, self.name, addr, 9706, self.cpus, "Linux", self.python, "0", own_max=self.machine.own_max
+        )
 
     def state(self) -> m.NodeState:
         machine = self.machine
@@ -76,7 +78,7 @@ class Node(Process):
             case m.CloseServer(client, server, terminate, restart):
                 self.handle(ns.CloseServerAsked(client, server, terminate, restart))
             case m.StartOwn(client, own, niceness):
-                memory = self.world.rng.choice([None, ns.OWN_MEMORY_BYTES_MIN, 0])
+                memory = self.world.rng.choice([None, ns.OWN_MEMORY_BYTES_MIN, 0]) if self.world.faulty else None
                 self.handle(ns.OwnAsked(client, own, niceness, sender, memory))
             case m.EndOwn(client, own, terminate):
                 self.handle(ns.EndOwnAsked(client, own, terminate))
@@ -126,7 +128,7 @@ class Node(Process):
                 if self.zygote.alive:  # else its end is about to be reported
                     assert index not in self.zygote.servers, f"{self} forks server {index} twice"
                     assert own or index < self.cpus, f"{self} has {self.cpus} CPUs and forks server {index}"
-                    self.zygote.servers[index] = Server(world, self, self.zygote, index)
+                    self.zygote.servers[index] = Server(world, self, self.zygote, index, own)
             case ns.EndServer(index, grace_s):
                 server = self.server(index)
                 if server is not None:

@@ -51,8 +51,8 @@ class Plan:
     fresh_s: float = 0.0
     """How long after the healing there are two more nodes, for clients that cannot use the others."""
     check_every: int = 1
-    own: int = 0
-    """How many processes for single tasks each client's program asks for."""
+    own: float = 0.0
+    """The share of tasks that have a process for themselves."""
 
 
 def plan_of(seed: int) -> Plan:
@@ -85,5 +85,5 @@ def plan_of(seed: int) -> Plan:
         disabled=rng.choice([0.0, 0.0, 0.0, 0.5]),
         fresh_s=rng.choice([0.0, 250.0]),
         check_every=rng.choice([1, 1, 7]),
-        own=rng.choice([0, 0, 3, 20]),
+        own=rng.choice([0.0, 0.0, 0.1, 0.5]),
     )

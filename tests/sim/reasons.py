@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from parkcos.client import dispatch_events as d
-from parkcos.client.records import OPENING, READY, SHORT, SILENT, SUSPENDED, WANTED
+from parkcos.client.records import CLOSING, OPENING, READY, SHORT, SILENT, SUSPENDED, WANTED
 from parkcos.node import state as ns
 from tests.sim.server import Server
 
@@ -63,6 +63,9 @@ def untrue(client: Client) -> Iterator[str]:
                 given_up = server.failed or server.index in known.given_up
                 if server.number not in machine.servers and not given_up:
                     yield f"{client} does not use {server} at {node}"
+            there = {server.own for server in real.servers.values() if server.own}
+            if there != known.own.keys():
+                yield f"{client} takes {node} to have the processes {list(known.own)} of {sorted(there)}"
         yield from _held(client, number, known.holds)
     for number, record in machine.servers.items():
         server = world.processes[number]
@@ -75,7 +78,7 @@ def untrue(client: Client) -> Iterator[str]:
 
 def _computing(world: World, node: Node) -> list[Server]:
     """The servers there that are not for one task alone."""
-    return [server for server in world.servers_at(node) if server.index < node.machine.cpus]
+    return [server for server in world.servers_at(node) if not server.own]
 
 
 def _unused(client: Client) -> Iterator[str]:
@@ -108,6 +111,10 @@ def check_abandoned(client: Client, effect: d.ReportAbandoned) -> None:
     node = world.nodes.get(truth.want_node)
     if node is not None and (node.number not in machine.nodes or machine.nodes[node.number].given_up):
         return  # it is lost to its client, or its servers end one after the other
+    if truth.own:
+        closing = node is not None and machine.nodes[node.number].state == CLOSING
+        assert closing or setup or not truth.tries, f"task {task} of {client} may have another process: {reason}"
+        return
     if any(at == truth.want_node and not counts for at, counts in machine.members._unsaid.values()):
         return  # the setup of its server has failed, and another one that may be there by now is not known yet
     if node is None:

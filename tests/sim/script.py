@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from parkcos.client import dispatch_events as d
-from parkcos.client.records import DISABLED, READY, Task
+from parkcos.client.records import DISABLED, Task
 from parkcos.cluster import messages as m
 from tests.sim.client import Client, Program
 from tests.sim.server import Truth
@@ -47,8 +47,6 @@ class Scripted(Client):
         rng = self.world.rng
         for _ in range(self.world.plan.controls):
             self.program.later(rng.random() * self.world.plan.fault_span_s, self.control)
-        for _ in range(self.world.plan.own):
-            self.program.later(rng.random() * self.world.plan.fault_span_s, self.start_own)
         if self.machine.members.disable_nodes or self.machine.members.disable_servers:
             self.enable_some()
         self.submit_some()
@@ -86,24 +84,20 @@ class Scripted(Client):
         retries, timeout_s = rng.choice([0, 0, 1, 3]), rng.choice([0.0] * 9 + [rng.random()])
         if timeout_s and rng.random() < 0.5:
             seconds = 3600.0
-        truth = Truth(self, number, io, seconds, retries, timeout_s, server, node)
+        own = bool(self.world.plan.own) and not server and rng.random() < self.world.plan.own
+        truth = Truth(self, number, io, seconds, retries, timeout_s, server, node, own)
         self.world.tasks[self.number, number] = truth
         judged, priority = rng.random() < 0.2, rng.choice([0, 0, 0, 1, -1])
-        task = Task(number, io, server, node, timeout_s, retries, priority, judged, rng.choice(["one", "other"]))
+        task = Task(number, io, server, node, timeout_s, retries, priority, judged, rng.choice(["one", "other"]), own)
         self.handle(d.Submitted(task))
         if rng.random() < 0.02:
             self.program.later(rng.random() * 5, self.withdraw, truth)
-        if rng.random() < 0.02:
-            self.program.later(rng.random() * 5, self.withdraw, truth)
+        if rng.random() < (0.2 if own else 0.02):
+            self.program.later(rng.random() * (0.2 if own else 5), self.withdraw, truth)
 
     def withdraw(self, truth: Truth) -> None:
         truth.withdrawn = True
         self.handle(d.CancelAsked(truth.number))
-
-    def start_own(self) -> None:
-        ready = [number for number, node in self.machine.nodes.items() if node.state == READY]
-        if self.state == "running" and ready and not self.machine.stage.closing:
-            self.own.start(self.world.rng.choice(ready))
 
     # -- controls
 

@@ -20,9 +20,11 @@ KILLED = "killed by signal 9"
 
 
 class Server(Process):
-    def __init__(self, world: World, node: Node, zygote: Zygote, index: int) -> None:
+    def __init__(self, world: World, node: Node, zygote: Zygote, index: int, own: bool = False) -> None:
         super().__init__(world, "server", node.host)
         self.node, self.zygote, self.index = node, zygote, index
+        self.own, self.given = own, 0
+        """Whether it is for a single task; how many it was given."""
         self.client = zygote.client
         self.slowness = node.slowness
         self.machine = ex.Executor(self.client)
@@ -53,6 +55,10 @@ class Server(Process):
         match message:
             case m.RunTask(_, task, _, io, timeout_s):
                 assert self.opened, "a task before the server was opened"
+                self.given += 1
+                wants_own = self.world.tasks[self.client, task].own
+                assert self.own == wants_own, f"task {task} is given to {self}, own: {self.own}, wanted: {wants_own}"
+                assert not self.own or self.given == 1, f"{self} is given another task, {task}"
                 self.asked[task] = message
                 self.handle(ex.Asked(task, io, timeout_s))
             case m.EndTask(_, task):
@@ -170,6 +176,7 @@ class Truth:
     timeout_s: float = 0.0
     want_server: int = 0
     want_node: int = 0
+    own: bool = False
     tries: int = field(init=False)
     """As often it may still be lost with its server, as its client knows it."""
     withdrawn: bool = False

@@ -1,0 +1,212 @@
+"""Processes for single tasks, beside the servers: which there are, and which tasks wait for one.
+
+A part of the dispatch machine.  A place at a node is taken from when the process is asked for until the node says that
+it has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from parkcos.client import dispatch_events as d
+from parkcos.client.backlog import Backlog
+from parkcos.client.places import Places
+from parkcos.client.records import CLOSING, ENDING, READY, Node, OwnProcess, Task
+
+AGAIN_S = (0.2, 1.0, 5.0)
+"""Seconds for which nothing more is asked of a node that has refused a process, and the next one, and all others."""
+
+
+class Processes:
+    """They are known by the number that the client gives to each.  tasks: all that there are."""
+
+    def __init__(self, places: Places, tasks: dict[int, Task], order: Callable[[d.Effect], None]) -> None:
+        self.places = places
+        self.nodes = places.nodes
+        self.tasks = tasks
+        self.order = order
+        self.pending = Backlog()
+        """Tasks that may have one at any node."""
+        self.at_node: dict[int, Backlog] = {}
+        """Tasks that must have one at a certain node."""
+        self.by_number: dict[int, OwnProcess] = {}
+        self._of_server: dict[int, int] = {}
+        self._count = 0
+        self._again_at: dict[int, float] = {}
+        """When nodes that have refused one are asked again."""
+
+    # -- which tasks get one
+
+    def add(self, task: Task, now: float) -> str:
+        """It waits for one, or gets one now.  Returns: why it never will, or ""."""
+        queue, why_never = self.queue_of(task), self.why_never(task)
+        if queue is None or why_never:
+            return why_never
+        queue.add(task.number, task.priority)
+        self.serve(now)
+        return ""
+
+    def queue_of(self, task: Task) -> Backlog | None:
+        """Where it waits; None: it cannot have one."""
+        if not task.want_node:
+            return self.pending
+        return self.at_node.setdefault(task.want_node, Backlog()) if task.want_node in self.nodes else None
+
+    def why_never(self, task: Task) -> str:
+        """Why the place where it must be gives it none; "" if it may."""
+        if task.want_server:
+            return "a process of its own is started at a node, and not at a server"
+        if not task.want_node:
+            return ""
+        node = self.nodes.get(task.want_node)
+        if node is None:
+            return "that node is not used by this client"
+        if not node.info.own_max:
+            return "that node starts no processes for single tasks (--own_max 0)"
+        return "that node is being closed" if node.state == CLOSING and not node.restart else ""
+
+    def queues(self) -> list[Backlog]:
+        """All in which tasks wait."""
+        return [self.pending, *self.at_node.values()]
+
+    def serve(self, now: float) -> None:
+        """Ask for a process for each task that waits, as far as there is room: at the node with the fewest of them."""
+        while True:
+            best: tuple[int, int, int] | None = None
+            for number, node in self.nodes.items():
+                queue = self._next_queue(number)
+                if queue and self._has_room(number, node, now):
+                    rank = -queue.priority, len(node.own), number
+                    if best is None or rank[:2] < best[:2]:
+                        best = rank
+            if best is None:
+                return
+            self._start(self._next_queue(best[2]).pop(), best[2])
+
+    def _next_queue(self, number: int) -> Backlog:
+        """Where the next task for a node waits: of the highest priority, and for this node sooner than for any."""
+        here, anywhere = self.at_node.get(number), self.pending
+        return anywhere if not here or (anywhere and anywhere.priority > here.priority) else here
+
+    def _has_room(self, number: int, node: Node, now: float) -> bool:
+        open_ = node.state == READY and not node.holds and len(node.own) < node.info.own_max
+        return open_ and self._again_at.get(number, 0.0) <= now
+
+    def _start(self, number: int, at: int) -> None:
+        task = self.tasks[number]
+        self._count += 1
+        task.process = self._count
+        self.nodes[at].own[task.process] = None
+        self.by_number[task.process] = OwnProcess(at, number)
+        self.order(d.StartOwn(at, task.process, task.niceness))
+
+    # -- what becomes of one
+
+    def is_up(self, event: d.ServerIsUp) -> int:
+        """The task for which it is up; 0: none wants it any more."""
+        process = self.by_number.get(event.own)
+        if process is None or process.node != event.node:
+            return 0
+        process.server = event.server
+        self._of_server[event.server] = event.own
+        self.nodes[event.node].own_refusals = 0
+        return process.task
+
+    def refused(self, event: d.OwnIsRefused, now: float) -> int:
+        """Returns: the task that waits again, or 0."""
+        process = self.by_number.get(event.own)
+        if process is None or process.node != event.node:
+            return 0
+        self._forget(event.own)
+        if not process.task:  # it was asked to end
+            return 0
+        node = self.nodes[process.node]
+        node.own_refused = event.reason
+        self._again_at[process.node] = now + AGAIN_S[min(node.own_refusals, len(AGAIN_S) - 1)]
+        node.own_refusals += 1
+        return process.task
+
+    def ended(self, server: int) -> int:
+        """Its node says that it has ended.  Returns: the task that was to be sent there and was not, or 0."""
+        process = self._forget(self._of_server.get(server, 0))
+        return process.task if process is not None else 0
+
+    def let_go(self, own: int) -> int:
+        """Its task has been sent there, or does not want it any more.  Returns: that task, or 0."""
+        process = self.by_number.get(own)
+        if process is None:
+            return 0
+        task, process.task = process.task, 0
+        return task
+
+    def end(self, own: int, terminate: bool) -> None:
+        """Have it ended, whether it is up or not, unless it has ended."""
+        process = self.by_number.get(own)
+        if process is None:
+            return
+        server = self.places.servers.get(process.server)
+        if server is not None and server.state != ENDING:
+            self.places.retire(process.server)
+        self.order(d.EndOwn(process.node, own, terminate))
+
+    def lose_node(self, number: int, node: Node) -> list[int]:
+        """All at this node are no more.  Returns: the tasks that were to be sent there."""
+        self._again_at.pop(number, None)
+        lost = [self._forget(own) for own in list(node.own)]
+        return [process.task for process in lost if process is not None and process.task]
+
+    def _forget(self, own: int) -> OwnProcess | None:
+        process = self.by_number.pop(own, None)
+        if process is not None:
+            self._of_server.pop(process.server, None)
+            self.nodes[process.node].own.pop(own, None)
+        return process
+
+    # -- what waits
+
+    @property
+    def waits(self) -> bool:
+        """Whether a task waits for one."""
+        return bool(self.pending) or any(self.at_node.values())
+
+    def forget_node(self, number: int) -> list[int]:
+        """It is not used any more.  Returns: the tasks that wait for a process there."""
+        queue = self.at_node.pop(number, None)
+        return queue.drain() if queue is not None else []
+
+    def forget_all(self) -> None:
+        """No task waits for one any more."""
+        for queue in self.queues():
+            queue.drain()
+        for process in self.by_number.values():
+            process.task = 0
+
+    def held_back(self) -> tuple[int, dict[int, str]]:
+        """How many tasks wait, and which nodes give them none at all, and why."""
+        why = {}
+        for number, node in self.nodes.items():
+            if not node.info.own_max:
+                why[number] = "it starts no processes for single tasks (--own_max 0)"
+            elif number in self._again_at:
+                why[number] = node.own_refused
+        return sum(len(queue) for queue in self.queues()), why
+
+    def next_deadline(self) -> float | None:
+        """When it next wants to hear that time has passed."""
+        return min(self._again_at.values(), default=None)
+
+    def time_passed(self, now: float) -> None:
+        for number in [number for number, at in self._again_at.items() if at <= now]:
+            del self._again_at[number]
+
+    def check(self) -> None:
+        """The invariants; for tests and simulation."""
+        for own, process in self.by_number.items():
+            assert own in self.nodes[process.node].own, f"process {own} is at no node"
+            task = self.tasks[process.task] if process.task else None
+            assert task is None or (task.process == own and not task.server), f"process {own} has another's task"
+        assert sum(len(node.own) for node in self.nodes.values()) == len(self.by_number)
+        for number, node in self.nodes.items():
+            assert len(node.own) <= node.info.own_max, f"node {number} has too many processes for single tasks"
+            room = number not in self._again_at and self._has_room(number, node, 0.0)
+            assert not (room and self._next_queue(number)), f"tasks wait for a process, and node {number} has room"
