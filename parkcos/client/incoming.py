@@ -34,9 +34,10 @@ class Incoming(Waiting):
     """One for each client."""
 
     def _received(self, process: int, message: Any, form: int, payload: Buffer) -> None:
-        observer = self._observer  # which another thread may take away
-        if observer is not None:
-            observer.received(process, message, payload)
+        if self._observing is not None:
+            with self._lock:
+                if self._observing is not None:
+                    self._observing.received(process, message, payload)
         match message:
             case m.NodeOffer() | m.NodeUnusable() | m.NodeGranted() if process != self._scheduler:
                 pass  # of the scheduler that this client has just left

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any
 
+from parkcos.client.observer import ClientChanged, Observer
+from parkcos.client.observing import Observing
 from parkcos.client.records import READY
 from parkcos.client.room import Room, Wants, room, wants
-from parkcos.client.shell import RUNNING
+from parkcos.client.shell import RUNNING, WAITING
 from parkcos.client.steering import Steering
 from parkcos.client.submission import kind_of
 from parkcos.errors import ScheduleError, UsageError
@@ -62,6 +64,52 @@ class Overview(Steering):
         yield waits
         with self._lock:
             return len(self._open_servers)
+
+    # -- for those who watch
+
+    def observe(self, observer: Observer, *, output: bool = False) -> None:
+        """Tell `observer` all that happens from now on; first of all, what there is.  Any thread; do not yield it.
+
+        Args:
+            observer: see ``parkcos.client.observer``, which has the events.
+            output: it wants what is printed at the servers, too, which the nodes then send.
+        """
+        with self._lock:
+            if self._observing is None:
+                self._observing = Observing(self)  # type: ignore[arg-type]
+            self._observing.add(observer, output)
+
+    def unobserve(self, observer: Observer) -> None:
+        """Tell it no more; it need not be told anything now.  Any thread."""
+        with self._lock:
+            if self._observing is not None:
+                self._observing.observers.pop(observer, None)
+                if not self._observing.observers:
+                    self._observing = None
+
+    @property
+    def observers(self) -> tuple[Observer, ...]:
+        """Who watches now."""
+        return tuple(self._observing.observers) if self._observing is not None else ()
+
+    def standing(self) -> ClientChanged:
+        """How the client itself stands, as an observer is told.  Any thread."""
+        state, stage, reason = self._state, self._machine.stage, ""
+        if state is RUNNING:
+            if stage.closing:
+                reason = "it is being closed"
+            elif stage.scheduler_lost:
+                reason = stage.scheduler_lost
+            elif not self._scheduler:
+                reason = "the scheduler is gone; it is waited for"
+        elif state is WAITING:
+            reason = f"it is number {self._place_in_queue} in the queue" if self._position else ""
+        place = self._place_in_queue if state in (RUNNING, WAITING) else 0
+        return ClientChanged(
+            self._id, self.name, state, reason, place, self._network.location if state is RUNNING else None
+        )
+
+    # -- room
 
     def room(self, fn: Callable[..., Any] | None = None) -> Room:
         """How many tasks could begin now, and how many places there are ahead for tasks as long as those of `fn`.

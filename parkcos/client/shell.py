@@ -14,14 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from parkcos.client import dispatch_events as d
 from parkcos.client.allocate import NodeAllocate, cpus_wanted, why_unwanted
 from parkcos.client.components import with_setup_call
 from parkcos.client.dispatch import Dispatch
 from parkcos.client.forwarded import Forwarded
-from parkcos.client.observer import Observer
 from parkcos.client.records import OPEN
 from parkcos.client.room import Room, room
 from parkcos.client.side import ClientSide
@@ -38,6 +37,9 @@ from parkcos.net.network import Network
 from parkcos.net.payload import PICKLE, Buffer
 from parkcos.net.tasks import outcomes
 from parkcos.net.tasks.remote_task import RemoteTask, RetriedTask
+
+if TYPE_CHECKING:
+    from parkcos.client.observing import Observing
 
 logger = logging.getLogger("parkcos")
 
@@ -61,7 +63,7 @@ class ClientShell:
     _node_setup: Callable[..., Any] | None = None
     _forward_output = False
     _server_setup: Callable[..., Any] | None = None
-    _observer: Observer | None = None
+    _observing: Observing | None = None
     _kernel: Kernel
     _network: Network
     _side: ClientSide
@@ -182,11 +184,11 @@ class ClientShell:
         """
         with self._lock:
             effects = self._machine.handle(event, time.monotonic())
-            if self._observer is not None:
+            if self._observing is not None:
                 try:
-                    self._observer.handled(event, effects)
+                    self._observing.handled(event, effects)
                 except Exception:
-                    logger.exception("%s: the dashboard has missed %r", self.name, event)
+                    logger.exception("%s: its observers have missed %r", self.name, event)
             for effect in effects:
                 try:
                     self._EXECUTE[type(effect)](self, effect)
@@ -299,9 +301,9 @@ class ClientShell:
         rtask, handle = submission.rtask, submission.handle
         assert rtask is not None
         rtask.ended(outcome, told=handle is not None or self.status_task is not None)
-        observer = self._observer
-        if observer is not None:
-            observer.ended(submission, outcome)
+        observing = self._observing  # which another thread may take away
+        if observing is not None:
+            observing.ended(submission, outcome)
         if handle is not None:
             handle._ended(outcome)
         if self.status_task is not None:
@@ -430,7 +432,7 @@ class ClientShell:
         return max(asked_s, min(ALIVE_S, self._infos[node].pulse_interval_min))
 
     def _setup_node(self, effect: d.SetupNode) -> None:
-        forward = self._forward_output or self._observer is not None
+        forward = self._forward_output or (self._observing is not None and self._observing.wants_output)
         (self._forwards.add if forward else self._forwards.discard)(effect.node)
         message = m.SetupNode(
             self._id,

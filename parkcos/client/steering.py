@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
 from parkcos.client import dispatch_events as d
 from parkcos.client.allocate import NodeAllocate, allocations
 from parkcos.client.incoming import Incoming
-from parkcos.client.records import DISABLED
+from parkcos.client.records import CLOSING, DISABLED, ENDING, OPENING, WANTED
 from parkcos.client.shell import NEW, RUNNING
 from parkcos.cluster import messages as m
 from parkcos.errors import ConfigError, ScheduleError, UsageError
@@ -157,6 +157,69 @@ class Steering(Incoming):
             else:
                 self._to_scheduler(m.Contact(chosen.location.addr, chosen.location.port))
         self._to_scheduler(m.OfferAgain(self._id))
+
+    # -- by number, as observers know them
+
+    def control(self, number: int, what: str, terminate: bool = False) -> bool:
+        """Do something to the node or server that observers know by this number.  Any thread.
+
+        Args:
+            what: suspend, resume, close or restart.
+            terminate: of close and restart: as for :meth:`close_server`.
+
+        Returns: False if it is not in use any more; what takes its place has another number.
+        Raises: ScheduleError if that cannot be done; UsageError.
+        """
+        if what not in ("suspend", "resume", "close", "restart"):
+            raise UsageError(f"control({number}, {what!r}): write suspend, resume, close or restart")
+        if self._state is not RUNNING:
+            raise ScheduleError(f"{what}: the client {self.name} is {self._state}, and runs nothing")
+        with self._lock:
+            node, server = self._machine.nodes.get(number), self._machine.servers.get(number)
+            if node is not None:
+                self._may_control(what, f"the node {node.info.name}", node.state, terminate)
+            elif server is not None and server.node:
+                name = f"{self._machine.nodes[server.node].info.name}/{self._indexes.get(number, 0)}"
+                self._may_control(what, f"the server {name}", server.state, terminate)
+            else:
+                return False
+            if what in ("suspend", "resume"):
+                self._handle(d.SuspendAsked(number, what == "suspend"))
+            elif node is not None:
+                self._handle(d.CloseNodeAsked(number, terminate, what == "restart"))
+            else:
+                self._handle(d.CloseServerAsked(number, terminate, what == "restart"))
+        return True
+
+    def _may_control(self, what: str, who: str, state: str, terminate: bool) -> None:
+        if state == CLOSING:
+            raise ScheduleError(f"{what}: {who} is being closed already")
+        if state == WANTED and what == "restart":
+            raise ScheduleError(f"{what}: {who} has not been set up yet")
+        if state == ENDING and (what in ("suspend", "resume") or not terminate):
+            raise ScheduleError(f"{what}: {who} is being closed already; with terminate it ends at once")
+        if state in (DISABLED, OPENING) and what in ("resume", "restart"):
+            raise ScheduleError(f"{what}: {who} is still being set up")
+
+    def cancel(self, tasks: Iterable[int], reason: str = "it was cancelled") -> list[int]:
+        """End tasks, by their numbers, wherever they are: as ``TaskHandle.cancel``.  Any thread.
+
+        Returns: the numbers of those whose end is known already, or that there never were.
+        """
+        missed = []
+        with self._lock:
+            for number in tasks:
+                if number in self._machine.tasks:
+                    self._handle(d.CancelAsked(number, reason))
+                else:
+                    missed.append(number)
+        return missed
+
+    def ask_load(self) -> None:
+        """Have all nodes say now what they have to spare, for the observers alone.  Any thread."""
+        with self._lock:
+            for number in self._machine.nodes:
+                self._side.box.send(number, "node", m.AskAvail(self._id))
 
     # -- who is meant
 

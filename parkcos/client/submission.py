@@ -38,12 +38,6 @@ class Submission(Record, kw_only=True):
     retry_on: tuple[type[BaseException], ...] = ()
     calls: Sequence[tuple[Any, ...]] = ()
     """The arguments of each call, if it is a chunk of a map."""
-    more_shown_as: range = range(0)
-    """The numbers by which an observer knows its calls after the first one."""
-
-    def numbers(self) -> tuple[int, ...]:
-        """All numbers by which an observer knows it."""
-        return (self.number, *self.more_shown_as)
 
 
 def name_of(fn: Callable[..., Any]) -> str:

@@ -74,7 +74,7 @@ class HTTPServer:
     ) -> None:
         if not isinstance(client, Client):
             raise UsageError(f"HTTPServer() wants a Client, not {client!r}\n  write: HTTPServer(client)")
-        if client._observer is not None:
+        if any(isinstance(each, ClientWatch) for each in client.observers):
             raise UsageError(f"{client!r} has a dashboard already: shut that down first")
         if isinstance(tasks_max, bool) or not isinstance(tasks_max, int) or tasks_max < 1:
             raise ConfigError(f"tasks_max={tasks_max!r}: give a number, at least 1")
@@ -91,7 +91,8 @@ class HTTPServer:
         self._watch = ClientWatch(client, board)
         options = SiteOptions(host, port, DocumentRoot, keyfile, certfile, token, hosts)
         try:
-            self._site = Site(self._io, board, options, ClientActions(client), self._watch.show_args)
+            actions = ClientActions(client, self._watch.task_of)
+            self._site = Site(self._io, board, options, actions, self._watch.show_args)
         except BaseException:
             self._watch.detach()
             raise

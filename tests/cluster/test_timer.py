@@ -114,7 +114,7 @@ def test_a_server_asks_its_executor_under_its_lock(io: IOThread) -> None:
 
 def test_a_client_asks_its_machine_under_its_lock(io: IOThread) -> None:
     client: Any = ClientShell([], "client")
-    client._lock, client._observer, client._network = threading.RLock(), None, SimpleNamespace(io=io)
+    client._lock, client._observing, client._network = threading.RLock(), None, SimpleNamespace(io=io)
     client._machine = machine = Guarded(client._lock)
     client._timer = DeadlineTimer(io, lambda: client._handle(d.TimePassed()))
     client._handle(d.CancelAsked(1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.compat.conftest import BEGINNING, Programs
-from tests.net.test_sockets import Certificate
+from tests.descriptors.test_sockets import Certificate
 
 pytestmark = pytest.mark.live
 

@@ -81,16 +81,18 @@ def test_a_server_that_is_set_up_cannot_be_resumed(watched: Callable[..., Watche
 
 
 def test_tasks_are_ended_wherever_they_are(watched: Callable[..., Watched]) -> None:
-    """One runs, one waits; one is on its way to its server, and one is not known: these are given back as missed."""
+    """One runs, one waits, one is on its way to its server; one is not known: this is given back as missed."""
     it = watched(servers=2)
-    it.submit(1, server=N + 1)
+    it.submit(1, want_server=N + 1)
     it.happens(d.Started(1))
-    it.submit(2, server=N + 1)
-    it.submit(3, server=N + 2)
-    assert it.actions.terminate([1, 2, 3, 4]) == [3, 4]
+    it.submit(2, want_server=N + 1)
+    it.submit(3, want_server=N + 2)
+    assert it.actions.terminate([1, 2, 3, 4]) == [4]
     assert it.orders(d.EndTask) == [d.EndTask(1, N + 1)]
+    assert it.orders(d.Recall) == [d.Recall(3, N + 2)]
     assert (it.task(2).state, it.task(3).state) == ("cancelled", "queued")
-    assert it.task(2).error == "it was terminated from the dashboard before it began"
+    it.happens(d.Recalled(3, True))
+    assert [it.task(number).error for number in (2, 3)] == ["it was terminated from the dashboard"] * 2
 
 
 def test_one_call_ends_its_chunk(watched: Callable[..., Watched]) -> None:

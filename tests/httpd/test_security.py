@@ -480,7 +480,7 @@ def test_what_cannot_be_used(http: HTTPServer, options: dict[str, Any], problem:
     client = Client()
     with pytest.raises(ConfigError, match=problem):
         HTTPServer(client, **{"host": "127.0.0.1", "port": 0, **options})
-    assert client._observer is None
+    assert client.observers == ()
     assert client.status_task is None
 
 

@@ -87,7 +87,7 @@ def test_what_is_printed(watched: Callable[..., Watched]) -> None:
     it = watched(servers=1)
 
     def printed(server: int, text: bytes, left_out: int = 0) -> None:
-        it.watch.received(N, m.Output(0, server, False, left_out), text)
+        it.received(m.Output(0, server, False, left_out), text)
 
     printed(1, b"one\ntwo\n")
     printed(1, b"\xff\n", left_out=7)
@@ -136,11 +136,11 @@ def test_ends(watched: Callable[..., Watched], outcome: Outcome, state: str, err
 @pytest.mark.parametrize(
     ("asked", "state"),
     [
-        (d.EndTaskAsked(1), "terminated"),
+        (d.CancelAsked(1), "terminated"),
         (d.CloseServerAsked(N + 1, True, False), "terminated"),
         (d.CloseNodeAsked(N, True, False), "terminated"),
         (d.CloseServerAsked(N + 1, False, False), "lost"),
-        (d.EndTaskAsked(2), "lost"),
+        (d.CancelAsked(2), "lost"),
     ],
 )
 def test_a_task_lost_with_its_server_was_terminated_if_that_was_asked_for(
@@ -148,7 +148,7 @@ def test_a_task_lost_with_its_server_was_terminated_if_that_was_asked_for(
 ) -> None:
     it = watched(servers=2)
     for number in (1, 2):
-        it.submit(number, server=N + number)
+        it.submit(number, want_server=N + number)
         it.happens(d.Started(number))
     it.happens(asked)
     it.ends(1, failed(TaskAbandoned("its server has ended")))
@@ -158,7 +158,7 @@ def test_a_task_lost_with_its_server_was_terminated_if_that_was_asked_for(
 @pytest.mark.parametrize(
     ("events", "state", "reason"),
     [
-        ([d.Withdrawn(1, "nobody waits for it")], "cancelled", "nobody waits for it"),
+        ([d.CancelAsked(1, "nobody waits for it")], "cancelled", "nobody waits for it"),
         ([d.CloseNodeAsked(N, False, False), d.NodeHasClosed(N)], "cancelled", "closed"),
         ([d.NodeHasClosed(N, "its hours of service are over")], "lost", "its hours of service are over"),
         ([d.ProcessLost(N, "the cable was cut")], "lost", "the cable was cut"),
@@ -167,7 +167,7 @@ def test_a_task_lost_with_its_server_was_terminated_if_that_was_asked_for(
 def test_a_task_that_never_begins(watched: Callable[..., Watched], events: list[Any], state: str, reason: str) -> None:
     it = watched(servers=1)
     it.happens(d.SuspendAsked(N, True))
-    it.submit(1, node=N)
+    it.submit(1, want_node=N)
     it.happens(*events)
     assert it.task(1).state == state
     assert reason in it.task(1).error
@@ -181,9 +181,9 @@ def test_a_task_that_its_server_refuses(watched: Callable[..., Watched]) -> None
 
 
 def test_a_task_that_is_run_again_is_the_same_one(watched: Callable[..., Watched]) -> None:
-    """It was lost with its server; or it raised what its options name, and has another number from then on."""
+    """It was lost with its server, or it raised what its options name."""
     it = watched(servers=2)
-    it.submit(1, retries=2)
+    it.submit(1, retries=2, judged=True)
     it.happens(d.Started(1))
     first = int(it.task(1).server, 16)
     it.happens(d.ServerIsDown(first, "killed", restarts=True, asked=False), d.ProcessLost(first, "it is gone"))
@@ -191,11 +191,10 @@ def test_a_task_that_is_run_again_is_the_same_one(watched: Callable[..., Watched
     assert it.task(1).error.endswith("ended: killed")
     it.happens(d.Started(1))
     assert (it.task(1).state, int(it.task(1).server, 16)) == ("running", 2 * N + 3 - first)
-    it.happens(d.Ended(1, 1.0))
-    it.renumber(1, 2)
-    assert it.task(1).state == "queued"
-    it.happens(d.Started(2))
-    it.ends(2, Outcome("finished", None))
+    it.happens(d.Ended(1, 1.0), d.Judged(1, "it raised OSError"))
+    assert (it.task(1).state, it.task(1).error) == ("queued", "it raised OSError")
+    it.happens(d.Started(1))
+    it.ends(1, Outcome("finished", None))
     assert it.task(1).state == "finished"
     assert list(it.model.tasks) == [1]
     assert it.model.totals.submitted == 1
@@ -243,11 +242,12 @@ def test_a_slow_text_keeps_nobody_waiting(watched: Callable[..., Watched]) -> No
 
 
 def test_a_fault_of_the_dashboard_is_not_the_clients(
-    watched: Callable[..., Watched], caplog: pytest.LogCaptureFixture
+    watched: Callable[..., Watched], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     it = watched(servers=1)
-    it.submit(1)
-    it.watch.handled(d.EndTaskAsked(99), [])  # of a task that nobody has submitted
-    assert "the dashboard has missed something" in caplog.text
+    with monkeypatch.context() as broken:
+        broken.setattr(it.watch, "_submitted", lambda event: 1 / 0)
+        it.submit(1)
+    assert "has missed TaskSubmitted" in caplog.text
     it.happens(d.Started(1))
     assert it.task(1).state == "running"

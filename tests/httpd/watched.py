@@ -14,8 +14,9 @@ from msgspec.structs import replace
 
 from parkcos import Client
 from parkcos.client import dispatch_events as d
-from parkcos.client.rtasks import Submission
+from parkcos.client.observing import Observing
 from parkcos.client.shell import CLOSED, RUNNING
+from parkcos.client.submission import Submission
 from parkcos.cluster import messages as m
 from parkcos.httpd import records as r
 from parkcos.httpd.acting import ClientActions
@@ -57,8 +58,8 @@ class Unwired(Client):
         effects = self._machine.handle(event, 0.0)
         if isinstance(event, d.ServerIsUp):
             self._indexes[event.server] = event.index
-        if self._observer is not None:
-            self._observer.handled(event, effects)
+        if self._observing is not None:
+            self._observing.handled(event, effects)
         self.orders += effects
         for effect in effects:
             if isinstance(effect, d.ReportStarted):
@@ -74,12 +75,12 @@ class Watched:
         self.model = self.board.model
         self.watch = ClientWatch(self.client, self.board)
         self.watch.attach()
-        self.actions = ClientActions(self.client)
+        self.actions = ClientActions(self.client, self.watch.task_of)
         if servers:
             self.happens(d.Offered(m.NodeInfo(N, "kiln", "10.0.0.1", 9706, 8, "Linux", "3.11", "0"), servers))
             self.happens(d.Granted(N), d.NodeIsReady(N))
         for index in range(1, servers + 1):
-            self.watch.received(N, m.ServerUp(0, index - 1, "10.0.0.1", 9706 + index, N + index), b"")
+            self.received(m.ServerUp(0, index - 1, "10.0.0.1", 9706 + index, N + index), b"")
             self.happens(d.ServerIsUp(N, N + index, "10.0.0.1", 9706 + index, index), d.ServerIsReady(N + index))
 
     def happens(self, *events: d.Event) -> None:
@@ -90,15 +91,25 @@ class Watched:
 
     def submit(self, number: int, *args: Any, calls: Sequence[tuple[Any, ...]] = (), **limits: Any) -> None:
         """calls: the arguments of each, of a chunk."""
-        made = Submission("work", False, args, {}, PICKLE, [], [], None, calls=calls)
+        what: dict[str, Any] = {"name": "work", "args": args, "kwargs": {}, "calls": calls, **limits}
+        made = Submission(number=number, form=PICKLE, buffers=[], definitions=[], **what)
         self.client._submissions[number] = made
-        self.happens(d.Submitted(number, False, **limits))
+        self.happens(d.Submitted(made))
 
     def ends(self, number: int, outcome: Outcome) -> None:
         """It had begun, and has ended for good."""
         if number in self.client._machine.tasks:
             self.happens(d.Ended(number, 1.0))
-        self.watch.ended(self.client._submissions.pop(number), outcome)
+        self.observing.ended(self.client._submissions.pop(number), outcome)
+
+    def received(self, message: Any, payload: Any) -> None:
+        """The node has said this."""
+        self.observing.received(N, message, payload)
+
+    @property
+    def observing(self) -> Observing:
+        assert self.client._observing is not None
+        return self.client._observing
 
     def orders(self, kind: type[d.Effect]) -> list[d.Effect]:
         """Those of this kind."""
@@ -114,11 +125,6 @@ class Watched:
 
     def task(self, number: int) -> r.TaskRecord:
         return self.model.tasks[number]
-
-    def renumber(self, number: int, again: int) -> None:
-        """It is submitted again, under another number."""
-        self.client._submissions[again] = self.client._submissions.pop(number)
-        self.happens(d.Submitted(again, False))
 
     def stop(self) -> None:
         """The client has left its scheduler."""
