@@ -293,6 +293,8 @@ class Client(Overview):
         retries: int = 0,
         retry_on: Errors = (),
         name: str = "",
+        own_process: bool = False,
+        niceness: int = 0,
         **kwargs: Any,
     ) -> TaskHandle:
         """Have ``fn(*args, **kwargs)`` run as a task at a server.  Do not yield it, but what it gives; any thread.
@@ -303,7 +305,7 @@ class Client(Overview):
             io: it mostly waits: it runs beside others.
             priority: among the tasks that wait, the higher is first, and within one who came first.  What runs is left
                 alone.
-            timeout_s, retries, retry_on, name: as for :meth:`options`.
+            timeout_s, retries, retry_on, name, own_process, niceness: as for :meth:`options`.
 
         Returns: the task's handle, at once.  ``yield handle`` (or ``await`` it, or ``handle.result()`` in a thread)
         gives what `fn` returned.  Where it must run but cannot is told there, too.
@@ -312,7 +314,16 @@ class Client(Overview):
         self._must_run()
         if type(priority) is not int:
             raise UsageError(f"submit(priority={priority!r}): give a whole number")
-        limits = checked(timeout_s, retries, name, retry_on, "submit", priority)
+        limits = checked(
+            timeout_s,
+            retries,
+            name,
+            retry_on,
+            own_process=own_process,
+            niceness=niceness,
+            call="submit",
+            priority=priority,
+        )
         return submitting.submit(self, where, io, fn, args, kwargs, limits)
 
     def rtask(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Completion[Task]:
@@ -344,7 +355,14 @@ class Client(Overview):
     run, run_at, run_async, run_async_at = rtask, rtask_at, io_rtask, io_rtask_at
 
     def options(
-        self, *, timeout_s: float | None = None, retries: int = 0, name: str = "", retry_on: Errors = ()
+        self,
+        *,
+        timeout_s: float | None = None,
+        retries: int = 0,
+        name: str = "",
+        retry_on: Errors = (),
+        own_process: bool = False,
+        niceness: int = 0,
     ) -> Options:
         """The calls that run tasks, with options: ``yield client.options(timeout_s=60).rtask(work, x)``.
 
@@ -356,10 +374,14 @@ class Client(Overview):
                 all runs: its result is that of the last one, messages go to the one that runs.
             name: of the tasks, for statuses and logs.
             retry_on: an exception class, or a tuple: a task that raises it is run anew, too.
+            own_process: each task gets a process forked for it alone, beside the servers that compute, which ends with
+                it.  How many of these a node has at once is bounded there (``parkcosnode.py --own_max``).
+            niceness: of that process, from 0 to 19, added to that of its node.
 
         Raises: UsageError.
         """
-        return Options(self, checked(timeout_s, retries, name, retry_on))
+        limits = checked(timeout_s, retries, name, retry_on, own_process=own_process, niceness=niceness)
+        return Options(self, limits)
 
     def map(
         self, fn: Callable[..., Any], /, *iterables: Iterable[Any], chunksize: int = 1, ordered: bool = True

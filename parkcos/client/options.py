@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from parkcos.client import mapping
 from parkcos.client.stream import Results
 from parkcos.client.submission import Submission
+from parkcos.cluster.messages import NICENESS_MAX
 from parkcos.errors import UsageError
 from parkcos.kernel import Completion, Task
 from parkcos.net.location import Location
@@ -29,16 +30,27 @@ class TaskLimits:
     name: str = ""
     retry_on: tuple[type[BaseException], ...] = ()
     priority: int = 0
+    own_process: bool = False
+    niceness: int = 0
 
     def apply_to(self, submission: Submission) -> None:
         """Set what they say."""
         submission.name = self.name or submission.name
         submission.timeout_s, submission.retries, submission.priority = self.timeout_s, self.retries, self.priority
         submission.retry_on, submission.judged = self.retry_on, bool(self.retry_on)
+        submission.own, submission.niceness = self.own_process, self.niceness
 
 
 def checked(
-    timeout_s: float | None, retries: int, name: str, retry_on: Errors, call: str = "options", priority: int = 0
+    timeout_s: float | None,
+    retries: int,
+    name: str,
+    retry_on: Errors,
+    *,
+    own_process: bool,
+    niceness: int,
+    call: str = "options",
+    priority: int = 0,
 ) -> TaskLimits:
     """call: for messages.  Raises: UsageError for what cannot be meant."""
     if timeout_s is not None and not (type(timeout_s) in (int, float) and 0 < timeout_s < math.inf):
@@ -52,7 +64,14 @@ def checked(
         raise UsageError(f"{call}(retry_on={retry_on!r}): give an exception class, or a tuple of them")
     if errors and not retries:
         raise UsageError(f"{call}(retry_on=...) needs retries\n  write: {call}(retries=3, retry_on=...)")
-    return TaskLimits(float(timeout_s or 0.0), retries, name, errors, priority)
+    if type(niceness) is not int or not 0 <= niceness <= NICENESS_MAX:
+        raise UsageError(f"{call}(niceness={niceness!r}): give a whole number from 0 to {NICENESS_MAX}")
+    if niceness and not own_process:
+        raise UsageError(
+            f"{call}(niceness={niceness}) is that of a process of its own\n"
+            f"  write: {call}(..., own_process=True, niceness={niceness})"
+        )
+    return TaskLimits(float(timeout_s or 0.0), retries, name, errors, priority, bool(own_process), niceness)
 
 
 class Options:

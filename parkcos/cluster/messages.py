@@ -32,7 +32,8 @@ PLACES_MAX = 10_000
 SEED_BITS_MAX = 1024
 OwnNumber = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 """The number that a client gives to a process of one task when it asks for it, and gives to no other."""
-Niceness = Annotated[int, msgspec.Meta(ge=0, le=19)]
+NICENESS_MAX = 19
+Niceness = Annotated[int, msgspec.Meta(ge=0, le=NICENESS_MAX)]
 
 
 class Message(msgspec.Struct, array_like=True, tag=True):
