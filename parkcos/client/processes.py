@@ -6,6 +6,7 @@ it has ended.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from parkcos.client import dispatch_events as d
@@ -75,7 +76,7 @@ class Processes:
             best: tuple[int, int, int] | None = None
             for number, node in self.nodes.items():
                 queue = self._next_queue(number)
-                if queue and self._has_room(number, node, now):
+                if queue and self.free_places(number, node, now):
                     rank = -queue.priority, len(node.own), number
                     if best is None or rank[:2] < best[:2]:
                         best = rank
@@ -88,9 +89,11 @@ class Processes:
         here, anywhere = self.at_node.get(number), self.pending
         return anywhere if not here or (anywhere and anywhere.priority > here.priority) else here
 
-    def _has_room(self, number: int, node: Node, now: float) -> bool:
-        open_ = node.state == READY and not node.holds and len(node.own) < node.info.own_max
-        return open_ and self._again_at.get(number, 0.0) <= now
+    def free_places(self, number: int, node: Node, now: float = -math.inf) -> int:
+        """How many processes may be asked for there now; one that has just refused some has none for a while."""
+        if node.state != READY or node.holds or self._again_at.get(number, -math.inf) > now:
+            return 0
+        return max(0, node.info.own_max - len(node.own))
 
     def _start(self, number: int, at: int) -> None:
         task = self.tasks[number]
@@ -208,5 +211,5 @@ class Processes:
         assert sum(len(node.own) for node in self.nodes.values()) == len(self.by_number)
         for number, node in self.nodes.items():
             assert len(node.own) <= node.info.own_max, f"node {number} has too many processes for single tasks"
-            room = number not in self._again_at and self._has_room(number, node, 0.0)
-            assert not (room and self._next_queue(number)), f"tasks wait for a process, and node {number} has room"
+            idle = self._next_queue(number) and self.free_places(number, node)
+            assert not idle, f"tasks wait for a process, and node {number} has room"

@@ -19,10 +19,15 @@ SHORTEST_S = 1e-5
 
 @dataclass(frozen=True)
 class Places:
-    """Of one node.  now: servers with nothing to do; ahead: tasks that could be sent behind the first ones."""
+    """Of one node.
+
+    now: servers with nothing to do; ahead: tasks that could be sent behind the first ones; own: tasks that could have
+    processes of their own.
+    """
 
     now: int = 0
     ahead: int = 0
+    own: int = 0
 
 
 @dataclass(frozen=True)
@@ -32,16 +37,18 @@ class Room:
     Attributes:
         now: tasks that would begin at once.
         ahead: tasks that would be sent to a server beside those, to begin within milliseconds.
+        own: tasks that would begin at once in processes of their own, beside all these.
         nodes: the same by node, with all nodes that have servers; what waits already may have these places ahead.
     """
 
     now: int = 0
     ahead: int = 0
+    own: int = 0
     nodes: Mapping[Location, Places] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
-        """All free places."""
+        """All free places at servers."""
         return self.now + self.ahead
 
 
@@ -50,7 +57,8 @@ class Wants:
     """What waits for a server.
 
     Attributes:
-        tasks, io_tasks: those that may run anywhere.
+        tasks, io_tasks: those that may run at any server.
+        own_tasks: those that may have a process of their own at any node.
         bound: those that must run at one node or server, by that node; those of a server that is unknown by now, none.
         expected_s: how long all CPU tasks that wait are expected to take together, each function as it did until now,
             a second each where it is not known.
@@ -59,6 +67,7 @@ class Wants:
 
     tasks: int = 0
     io_tasks: int = 0
+    own_tasks: int = 0
     bound: Mapping[Location, int] = field(default_factory=dict)
     expected_s: float = 0.0
     servers: int = 0
@@ -68,20 +77,22 @@ def room(machine: Dispatch, kind: str = "") -> Room:
     """For a function by the name under which its length is estimated."""
     expected_s = max(SHORTEST_S, machine.queue.estimates.of(kind))
     nodes: dict[Location, Places] = {}
-    all_now = all_places = 0
-    for node in machine.nodes.values():
+    all_now = all_places = all_own = 0
+    for node_number, node in machine.nodes.items():
         now = total = 0
+        own = machine.queue.processes.free_places(node_number, node)
         for number in node.servers:
             server = machine.servers[number]
             if server.state == OPEN:
                 now += not server.cpu
                 total += _free_places(server, expected_s)
-        if node.servers:
-            nodes[Location(node.info.addr, node.info.port)] = Places(now, total - now)
+        if node.servers or own:
+            nodes[Location(node.info.addr, node.info.port)] = Places(now, total - now, own)
+        all_own += own
         all_now += now
         all_places += total
     ahead = max(0, all_places - all_now - len(machine.queue.pending))  # what waits will have those places
-    return Room(all_now, ahead, nodes)
+    return Room(all_now, ahead, all_own, nodes)
 
 
 def _free_places(server: Server, expected_s: float) -> int:
@@ -97,9 +108,13 @@ def wants(machine: Dispatch) -> Wants:
     """What waits now."""
     queue = machine.queue
     bound: dict[Location, int] = {}
-    waiting = [*queue.pending]
-    for node in machine.nodes.values():
+    own = queue.processes
+    waiting = [*queue.pending, *own.pending]
+    for node_number, node in machine.nodes.items():
         location = Location(node.info.addr, node.info.port)
+        if own_here := own.at_node.get(node_number):
+            waiting += own_here
+            bound[location] = bound.get(location, 0) + len(own_here)
         holders: list[Node | Server] = [node, *(machine.servers[number] for number in node.servers)]
         for holder in holders:
             waiting += holder.queue
@@ -108,6 +123,7 @@ def wants(machine: Dispatch) -> Wants:
     return Wants(
         len(queue.pending),
         len(queue.io_pending),
+        len(own.pending),
         bound,
         sum(queue.estimates.of(machine.tasks[number].kind) for number in waiting),
         sum(server.state == OPEN for server in machine.servers.values()),

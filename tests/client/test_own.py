@@ -45,8 +45,10 @@ from parkcos.client.dispatch_events import (
     TimePassed,
     Want,
 )
+from parkcos.client.estimates import UNKNOWN_S
 from parkcos.client.membership import END_WAIT_S
 from parkcos.client.processes import AGAIN_S
+from parkcos.client.room import room, wants
 from parkcos.client.tasks import HANGS_S
 from tests.client.driven import Driven, M, N, abandoned, info, submitted
 
@@ -143,6 +145,27 @@ def test_the_least_loaded_node_and_the_highest_priority() -> None:
     assert c.machine.queue.processes.by_number[6].task == 6
     c(TimePassed(), AGAIN_S[0])
     assert [p.task for p in c.machine.queue.processes.by_number.values() if p.node == M] == [7, 2]
+
+
+def test_how_many_could_begin_now_and_what_waits() -> None:
+    c = WithOwn(own_max=2, nodes=2)
+    for left, task in ((4, 1), (3, 2), (2, 3)):
+        assert room(c.machine).own == left
+        c.own(task, node=N if task == 3 else 0)
+    assert (room(c.machine).own, room(c.machine).now) == (1, 2), "the servers have nothing to do with it"
+    c(SuspendAsked(M, True))
+    assert room(c.machine).own == 0
+    c(SuspendAsked(M, False))
+    for task in (4, 5, 6):
+        c.own(task, node=N if task == 6 else 0)
+    found = wants(c.machine)
+    assert (room(c.machine).own, found.own_tasks, sum(found.bound.values()), found.tasks) == (0, 1, 1, 0)
+    assert found.expected_s == 2 * UNKNOWN_S
+    (place,) = room(WithOwn(own_max=3).machine).nodes.values()
+    assert (place.now, place.ahead, place.own) == (1, 0, 3)
+    c(CancelAsked(5))
+    c(OwnIsRefused(M, 2, "no"))
+    assert room(c.machine).own == 0, "it is asked for none just now"
 
 
 def test_a_node_that_refuses_is_asked_again_later() -> None:
