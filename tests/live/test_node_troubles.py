@@ -99,7 +99,7 @@ def test_a_stranger_has_made_the_default_folder_first(ports: Ports, tmp_path: Pa
     (shared / own_folder().name).symlink_to(elsewhere)
     env = {**os.environ, "TMPDIR": str(shared)}
     for module in ("node", "scheduler"):
-        with Program("-m", f"parkcos.{module}.main", *ports.options, env=env) as program:
+        with Program("-m", f"parkcos.commands.{module}", *ports.options, env=env) as program:
             assert program.wait() == 1
             program.wait_for(r"^parkcos.*: .*perhaps a link")
     assert list(elsewhere.iterdir()) == []
