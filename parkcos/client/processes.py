@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from operator import itemgetter
 
 from parkcos.client import dispatch_events as d
 from parkcos.client.backlog import Backlog
@@ -72,17 +73,13 @@ class Processes:
 
     def serve(self, now: float) -> None:
         """Ask for a process for each task that waits, as far as there is room: at the node with the fewest of them."""
-        while True:
-            best: tuple[int, int, int] | None = None
-            for number, node in self.nodes.items():
-                queue = self._next_queue(number)
-                if queue and self.free_places(number, node, now):
-                    rank = -queue.priority, len(node.own), number
-                    if best is None or rank[:2] < best[:2]:
-                        best = rank
-            if best is None:
-                return
-            self._start(self._next_queue(best[2]).pop(), best[2])
+        while free := [
+            (-queue.priority, len(node.own), number)
+            for number, node in self.nodes.items()
+            if (queue := self._next_queue(number)) and self.free_places(number, node, now)
+        ]:
+            *_, number = min(free, key=itemgetter(0, 1))
+            self._start(self._next_queue(number).pop(), number)
 
     def _next_queue(self, number: int) -> Backlog:
         """Where the next task for a node waits: of the highest priority, and for this node sooner than for any."""
@@ -132,7 +129,10 @@ class Processes:
     def ended(self, server: int) -> int:
         """Its node says that it has ended.  Returns: the task that was to be sent there and was not, or 0."""
         process = self._forget(self._of_server.get(server, 0))
-        return process.task if process is not None else 0
+        if process is None:
+            return 0
+        self._again_at.pop(process.node, None)  # what it was short of may be there now
+        return process.task
 
     def let_go(self, own: int) -> int:
         """Its task has been sent there, or does not want it any more.  Returns: that task, or 0."""

@@ -184,6 +184,16 @@ def test_a_node_that_refuses_is_asked_again_later() -> None:
     assert c.machine.next_deadline() == c.now + AGAIN_S[0], "one has come up since"
 
 
+def test_a_node_that_has_refused_is_asked_again_when_a_process_has_ended_there() -> None:
+    c = WithOwn()
+    c.own(1)
+    c.running(1, 1)
+    c.own(2)
+    c(OwnIsRefused(N, 2, "the node has 5 MiB of free memory"))
+    c(Ended(1, 0.0))
+    assert c(ServerIsDown(S, "it ended", False, True)) == [StartOwn(N, 3)]
+
+
 def test_a_refusal_sends_it_to_another_node() -> None:
     c = WithOwn(nodes=2)
     c.own(1)
