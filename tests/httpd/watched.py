@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from msgspec.structs import replace
-from parkcos.client.rtasks import Submission
 
 from parkcos import Client
 from parkcos.client import dispatch_events as d
