@@ -199,3 +199,17 @@ def test_the_package_itself_names_the_commands() -> None:
         text = done.stdout if code == 0 else done.stderr
         for command in ("parkcosnode.py", "parkcos.py --doctor", "python -m parkcos.compat"):
             assert command in text
+
+
+def test_what_is_imported_when_it_is_asked_for_is_what_type_checkers_see() -> None:
+    tree = ast.parse(inspect.getsource(parkcos))
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    seen = {
+        node.module: tuple(alias.name for alias in node.names)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+    }
+    assert seen == parkcos._HOMES
+    with pytest.raises(AttributeError, match="module 'parkcos' has no attribute 'Klient'"):
+        _ = parkcos.Klient
+    assert set(parkcos.__all__) <= set(dir(parkcos))

@@ -18,7 +18,6 @@ import re
 import site
 import sys
 import sysconfig
-import tomllib
 from collections.abc import Iterator
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -202,6 +201,8 @@ def _plain(name: str) -> str:
 
 
 def _project_name(root: str) -> str:
+    import tomllib  # seldom needed
+
     try:
         with open(os.path.join(root, "pyproject.toml"), "rb") as file:
             content = tomllib.load(file)

@@ -9,7 +9,6 @@ Source: chapter 6.12.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import shutil
 import stat
@@ -157,6 +156,8 @@ def settle() -> ClientUser | None:
 def set_dumpable() -> None:
     """Let this process be looked at by its own user again, after a change of ids (Linux; elsewhere nothing)."""
     if sys.platform == "linux":
+        import ctypes
+
         pr_set_dumpable = 4
         ctypes.CDLL(None, use_errno=True).prctl(pr_set_dumpable, 1, 0, 0, 0)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from parkcos.errors import ConfigError
 from parkcos.net.location import Location
@@ -16,6 +16,9 @@ from parkcos.net.runtime import VERSION
 from parkcos.net.trust.certificates import load_certificates
 from parkcos.net.trust.secret import cluster_keys
 from parkcos.program.log import PatientHandler
+
+if TYPE_CHECKING:
+    import argparse
 
 SPARE_PORTS = 32
 """So many ports beyond the highest a server tries whose own is taken."""
