@@ -1,24 +1,72 @@
-"""The start of the node of a LocalCluster: whatever keeps it from starting, or ends it, is told to its program."""
+"""The node of a LocalCluster: whatever keeps it from starting, or ends it, is told to its program."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
+import socket
 import sys
+from typing import NoReturn
+
+from parkcos.deploy.messages import Failed, Ready, line, read_begin
+from parkcos.net.options import NetworkOptions
+from parkcos.net.runtime import VERSION
+from parkcos.net.standard import open_standard
+from parkcos.node import birth, ending
+from parkcos.node.identity import settle
+from parkcos.node.program import NodeOptions, NodeProgram
+from parkcos.node.running import run
+from parkcos.program.options import set_up_logging
 
 ERROR_CHARACTERS_MAX = 2000
 
 
-def main() -> int:
-    """Entry: ``start.py parkcos.commands.local_node socket_fd [--debug]``.  Returns the exit code."""
-    fd = os.dup(int(sys.argv[1]))
+def main() -> NoReturn:
+    """Entry: ``start.py parkcos.commands.local_node socket_fd``.  The socket's end is this node's end."""
+    open_standard()
+    sock = socket.socket(fileno=int(sys.argv[1]))
+    code = 0
     try:
-        from parkcos.commands.node import main as node
-
-        return node(["--local_cluster", *sys.argv[1:]])
+        _run(sock)
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"[:ERROR_CHARACTERS_MAX]
+        code, reason = 1, f"{type(error).__name__}: {error}"[:ERROR_CHARACTERS_MAX]
         with contextlib.suppress(OSError):  # nobody listens any more
-            os.write(fd, json.dumps({"error": reason}).encode() + b"\n")
-        return 1
+            sock.sendall(line(Failed(reason)))
+    ending.finish()  # to take the interpreter down would take longer than all the rest of the end
+    os._exit(code)
+
+
+def _run(sock: socket.socket) -> None:
+    client_user = settle()
+    # Where tasks run as another user, only a program of its own can be that user's.
+    first = birth.fork([sock.fileno()]) if client_user is None and hasattr(os, "fork") else None
+    with sock.makefile("rb") as lines:
+        said = lines.readline()
+    if not said:
+        return
+    begin = read_begin(said)
+    set_up_logging(begin.debug, quiet=True)
+    options = NetworkOptions(
+        host=None if begin.automatic else begin.host,
+        kept=begin.host,
+        tcp_ports=(0,),
+        name=begin.name,
+        keys=begin.keys,
+        roles=("node",),
+        dial_roles=set(),
+        discover=False,
+        version=VERSION,
+        say_address=False,
+    )
+    node = NodeOptions(begin.cpus, debug=begin.debug, client_user=client_user, first=first, log_output=False)
+
+    def listening(program: NodeProgram) -> None:
+        with contextlib.suppress(OSError):  # who started it may have ended meanwhile, which is seen below
+            sock.sendall(line(Ready(program.network.location.port)))
+        program.loop.call_soon_threadsafe(program.loop.add_reader, sock.fileno(), parent_gone, program)
+
+    def parent_gone(program: NodeProgram) -> None:
+        program.loop.remove_reader(sock.fileno())
+        program.stop()
+
+    run(options, node, listening)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import datetime as dt
-import json
 import math
 import os
 import shlex
@@ -19,17 +17,14 @@ from parkcos.net.files.disk import own_folder
 from parkcos.net.files.rules import parse_size
 from parkcos.net.location import PORT_MAX
 from parkcos.net.options import NetworkOptions
-from parkcos.net.runtime import VERSION, Parkcos
 from parkcos.net.standard import open_standard
-from parkcos.net.trust.secret import ClusterKeys
 from parkcos.node.hours import parse_hours
-from parkcos.node.identity import ClientUser, settle
+from parkcos.node.identity import settle
 from parkcos.node.offer import DEFAULT_PORT, OWN_PER_SERVER, NodeOptions, bound_own, count_cpus
 from parkcos.node.processes import ProcessFile
-from parkcos.node.program import NodeProgram, wait_until_stopped
+from parkcos.node.running import run
 from parkcos.program.commands import add_doctor_options, check_doctor_options, run_doctor
 from parkcos.program.config import add_config_options, parse_with_config, save_config
-from parkcos.program.limits import raise_open_files
 from parkcos.program.options import (
     add_network_options,
     network_options,
@@ -37,7 +32,6 @@ from parkcos.program.options import (
     parse_ports,
     set_up_logging,
 )
-from parkcos.program.signals import Signals
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -108,7 +102,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--clean", action="store_true", help="end an earlier node of the same folder, and its servers, first")
     add_config_options(parser)
-    parser.add_argument("--local_cluster", type=int, metavar="FD", help=argparse.SUPPRESS)
     add_doctor_options(parser)
     add_network_options(parser)
     return parser
@@ -118,13 +111,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a node until it is told to end.  Returns the exit code."""
     open_standard()
     parser = _parser()
-    args: argparse.Namespace | None = None
     try:
         client_user = settle()
         args = parse_with_config(parser, argv)
-        set_up_logging(args.debug, quiet=args.local_cluster is not None)
-        if args.local_cluster is not None:
-            return _run_local(args, client_user)
+        set_up_logging(args.debug)
         cpus = count_cpus(args.cpus)
         ports = parse_ports(args.tcp_ports, cpus + 1, DEFAULT_PORT)
         check_doctor_options(args)
@@ -146,8 +136,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         words = sys.argv[1:] if argv is None else list(argv)
         return _run_alone(options, node, ports[0], args.clean, lambda: command_beside(words, ports[0]))
     except ParkcosError as error:
-        if args is not None and args.local_cluster is not None:
-            raise
         print(f"parkcosnode.py: {error}", file=sys.stderr)
         return 1
 
@@ -239,61 +227,10 @@ def _run_alone(network: NetworkOptions, node: NodeOptions, port: int, clean: boo
     node.processes = ProcessFile(node.dest_path or own_folder() / own, own, node.client_user, node.dest_path, beside)
     node.processes.take(clean)
     try:
-        return run(network, node)
+        run(network, node)
     finally:
         node.processes.release()
-
-
-def run(network: NetworkOptions, node: NodeOptions, ready: socket.socket | None = None) -> int:
-    """Be a node with these options; returns the exit code.  ready: is told the port; when it closes, the node ends."""
-    runtime = Parkcos.instance()
-    node.open_files = raise_open_files()
-    signals = Signals()
-    program = runtime.start_network(network, lambda started: NodeProgram(started, node))
-    if ready is not None:
-        with contextlib.suppress(OSError):  # who started it may have ended meanwhile, which is seen below
-            ready.sendall(json.dumps({"port": runtime.location.port}).encode() + b"\n")
-
-        def parent_gone() -> None:
-            program.loop.remove_reader(ready.fileno())
-            program.stop()
-
-        program.loop.call_soon_threadsafe(program.loop.add_reader, ready.fileno(), parent_gone)
-    try:
-        wait_until_stopped(program, signals)
-    finally:
-        runtime.terminate()
     return 0
-
-
-def _run_local(args: argparse.Namespace, client_user: ClientUser | None) -> int:
-    """The node of a LocalCluster: its options come through a socket, whose end is this node's end.
-
-    What goes wrong is raised, for the program to hear: see deploy/local.py.
-    """
-    sock = socket.socket(fileno=args.local_cluster)
-    line = b""
-    while not line.endswith(b"\n"):
-        data = sock.recv(4096)
-        if not data:
-            return 1
-        line += data
-    config = json.loads(line)
-    ca_seed, mac_key = bytes.fromhex(config["ca_seed"]), bytes.fromhex(config["mac_key"])
-    options = NetworkOptions(
-        host=None if config["automatic"] else config["host"],
-        kept=config["host"],
-        tcp_ports=(0,),
-        name=config["name"],
-        keys=ClusterKeys(ca_seed, mac_key, name=config["keys_name"]),
-        roles=("node",),
-        dial_roles=set(),
-        discover=False,
-        version=VERSION,
-        say_address=False,
-    )
-    node = NodeOptions(config["cpus"], debug=args.debug, client_user=client_user, log_output=False)
-    return run(options, node, sock)
 
 
 if __name__ == "__main__":

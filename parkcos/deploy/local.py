@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import socket
 import subprocess
 import time
-from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Self
+from concurrent.futures import Future, wait
+from typing import TYPE_CHECKING, Self
 
 from parkcos.client.side import ClientSide
 from parkcos.cluster.processors import usable_processors
+from parkcos.deploy.messages import Begin, Failed, Ready, line, read_news
 from parkcos.errors import ParkcosError, UsageError
 from parkcos.kernel import cur_task
 from parkcos.net.location import Location
 from parkcos.net.options import NetworkOptions
 from parkcos.net.runtime import VERSION, Parkcos
 from parkcos.net.trust.secret import ClusterKeys
-from parkcos.node.family import command as family_command
+from parkcos.node import family
+from parkcos.node.as_client import FAMILY
+from parkcos.node.environment import environment
 from parkcos.node.family import describe_exit
 
 if TYPE_CHECKING:
@@ -84,25 +86,17 @@ class LocalCluster:
         network.hub.guests.welcome(keys)
         theirs: socket.socket
         self._control, theirs = socket.socketpair()
-        command = family_command("parkcos.commands.local_node", theirs.fileno())
         with theirs:
             self._process = subprocess.Popen(
-                command + (["--debug"] if self.debug else []),
+                family.command("parkcos.commands.local_node", theirs.fileno()),
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
+                env=environment(None) | {FAMILY: family.new_mark()},
                 start_new_session=True,  # Ctrl-C is for this program, which then ends the cluster
             )
-        config = {
-            "host": network.own.addr,
-            "automatic": network.options.host is None,
-            "name": self.name,
-            "cpus": self.cpus,
-            "ca_seed": keys.ca_seed.hex(),
-            "mac_key": keys.mac_key.hex(),
-            "keys_name": keys.name,
-        }
+        begin = Begin(network.own.addr, network.options.host is None, self.name, self.cpus, keys, self.debug)
         with contextlib.suppress(OSError):  # it has ended already, which is seen below
-            self._control.sendall(json.dumps(config).encode() + b"\n")
+            self._control.sendall(line(begin))
         self._side = ClientSide.of(network)
         self._side.private_scheduler()
         self._ready = Future()
@@ -113,25 +107,27 @@ class LocalCluster:
         """Take up the node when it is ready, and say so when it has ended and nobody wanted that."""
         assert self._ready is not None
         control.setblocking(False)
-        said: dict[str, Any] = {}
+        network.hub.guests.get_ready(self._keys.name)  # the node takes longer to start than this
+        said: Ready | Failed | None
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
                 said = await _next_word(control)
         except TimeoutError:
-            said = {"error": f"it has not said anything for {START_TIMEOUT_S:g} s"}
+            said = Failed(f"it has not said anything for {START_TIMEOUT_S:g} s")
         how = "did not start"
-        if "port" in said:
-            location = Location(network.own.addr, said["port"])
+        if isinstance(said, Ready):
+            location = Location(network.own.addr, said.port)
             network.hub.guests.live_at([location], self._keys.name)
             self._side.add_contact(location)
             self._ready.set_result(location)
             said = await _next_word(control)  # its last one, if any
             self._side.drop_contact(location)
             how = "has ended"
-        reason = f"the node of the LocalCluster {how}: {said.get('error') or await _ending(process)}"
-        if self._process is None:  # it was closed
+        if self._process is None:
             reason = "the LocalCluster was closed"
         else:
+            why = said.error if isinstance(said, Failed) else await _ending(process)
+            reason = f"the node of the LocalCluster {how}: {why}"
             self._side.cluster_failed(self, reason)
         if not self._ready.done():
             self._ready.set_exception(ParkcosError(reason))
@@ -145,15 +141,15 @@ class LocalCluster:
         if self._ready.done() and self._ready.exception() is None:
             self._side.drop_contact(self._ready.result())
         with contextlib.suppress(OSError):  # it has ended by itself
-            self._control.shutdown(socket.SHUT_RDWR)  # which is the node's end, and that of following it
+            self._control.shutdown(socket.SHUT_WR)  # which is the node's end
+        wait([self._followed], STOP_TIMEOUT_S)  # until it has closed its own side, as the last it does
         try:
-            process.wait(STOP_TIMEOUT_S)
+            process.wait(END_WAIT_S if self._followed.done() else 0)
         except subprocess.TimeoutExpired:
             logger.error("the node of the local cluster did not end within %g s, and is killed", STOP_TIMEOUT_S)
             process.kill()
             process.wait()
-        with contextlib.suppress(Exception):
-            self._followed.result(1.0)
+        wait([self._followed], END_WAIT_S)
         self._control.close()  # nobody reads it any more
         self._side.failures.pop(self, None)
         self._side.network.hub.guests.dismiss(self._keys.name)
@@ -179,19 +175,18 @@ class LocalCluster:
             await asyncio.to_thread(self.close)
 
 
-async def _next_word(control: socket.socket) -> dict[str, Any]:
-    """What the node says next; nothing when it has ended."""
-    line = b""
-    while not line.endswith(b"\n"):
+async def _next_word(control: socket.socket) -> Ready | Failed | None:
+    """What the node says next; None when it has ended."""
+    said = b""
+    while not said.endswith(b"\n"):
         try:
             data = await asyncio.get_running_loop().sock_recv(control, 4096)
         except ConnectionError:  # it has not even read what it was told
             data = b""
         if not data:
-            return {}
-        line += data
-    said: dict[str, Any] = json.loads(line)
-    return said
+            return None
+        said += data
+    return read_news(said)
 
 
 async def _ending(process: subprocess.Popen[bytes]) -> str:

@@ -64,8 +64,10 @@ def kill(number: int, pids: Iterable[int]) -> list[int]:
     return refused
 
 
-def end_family(marks: Sequence[str]) -> bool:
+def end_family(marks: Sequence[str], node: int = 0) -> bool:
     """Kill the processes that have one of these marks, but for this one, and wait until they have ended.
+
+    node: the process id of the node, which is spared: it has the mark of a zygote that was forked from it.
 
     Returns: whether they have, as far as can be seen; not if this process has too many files open to look.
 
@@ -75,7 +77,7 @@ def end_family(marks: Sequence[str]) -> bool:
     deadline = time.monotonic() + END_S
     while True:  # what they start meanwhile is found the next time
         try:
-            found = _of_family(marks)
+            found = _of_family(marks, (os.getpid(), node))
             if not found:
                 return True
             kill(signal.SIGKILL, found)
@@ -86,12 +88,12 @@ def end_family(marks: Sequence[str]) -> bool:
         time.sleep(_POLL_S)
 
 
-def _of_family(marks: Sequence[str]) -> list[int]:
+def _of_family(marks: Sequence[str], spared: Sequence[int]) -> list[int]:
     """Raises: OSError if this process has too many files open."""
     wanted = [f"\0{FAMILY}={mark}".encode() for mark in marks]
     found = []
     for name in os.listdir("/proc") if wanted and os.path.isdir("/proc") else ():
-        if name.isdigit() and int(name) != os.getpid():
+        if name.isdigit() and int(name) not in spared:
             try:
                 with open(f"/proc/{name}/environ", "rb") as file:
                     variables = b"\0" + file.read()

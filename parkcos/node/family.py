@@ -6,8 +6,8 @@ client's code, so the node trusts nothing that comes from there: neither its len
 
 from __future__ import annotations
 
-import ctypes
 import os
+import secrets
 import signal
 import struct
 import sys
@@ -190,6 +190,11 @@ def command(module: str, *arguments: object) -> list[str]:
     return [sys.executable, "-P", str(start), module, *map(str, arguments)]
 
 
+def new_mark() -> str:
+    """By which the processes of one client will be known; see `as_client.py`."""
+    return f"{secrets.token_hex(8)}:"
+
+
 def make_pipes(count: int) -> tuple[list[int], list[int]]:
     """Reading and writing ends.  Raises: OSError; then there are none."""
     reading: list[int] = []
@@ -209,6 +214,8 @@ def make_pipes(count: int) -> tuple[list[int], list[int]]:
 def die_with_parent(number: int, parent: int) -> None:
     """Have the kernel send this process the signal `number` when its parent ends (Linux; elsewhere nothing)."""
     if sys.platform == "linux":
+        import ctypes
+
         pr_set_pdeathsig = 1
         ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, number, 0, 0, 0)
         if os.getppid() != parent:

@@ -1,4 +1,4 @@
-"""The node's hold on a zygote: starts it, gives it orders, hears from it and from its servers.  I/O thread only."""
+"""The node's hold on a zygote: gives it orders, hears from it and from its servers.  I/O thread only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import contextlib
 import errno
 import logging
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -19,11 +18,10 @@ from typing import Any
 
 from parkcos.errors import ConfigError
 from parkcos.node import family
-from parkcos.node.as_client import FAMILY, end_family, kill
-from parkcos.node.environment import environment
+from parkcos.node.as_client import end_family, kill
+from parkcos.node.birth import Newborn
 from parkcos.node.identity import ClientUser, remove_folder
 from parkcos.node.output import Printed
-from parkcos.node.tally import Tally, make_tally_file
 
 logger = logging.getLogger("parkcos")
 
@@ -50,11 +48,8 @@ class Nursery:
         report: called with kind, index, port, incarnation.
         ended: called once, with the reason, when the zygote and its directory are gone.
         printed: takes what its processes print.
-        open_files: how many its processes may have open; 0: as many as this one.
-        user: as whom they run; None: as this process.
-        kept: names of variables of the environment that they have in any case; see `environment.py`.
-
-    Raises: OSError if it cannot be started now.
+        newborn: the zygote itself.
+        user: as whom its processes run; None: as this one.
     """
 
     def __init__(
@@ -64,14 +59,11 @@ class Nursery:
         report: Callable[[int, int, int, int], None],
         ended: Callable[[str], None],
         printed: Printed,
-        open_files: int = 0,
+        newborn: Newborn,
         user: ClientUser | None = None,
-        kept: Sequence[str] = (),
     ) -> None:
         self.loop = loop
         self._user = user
-        self._mark = f"{secrets.token_hex(8)}:"
-        """By which the processes of this client are known; see `as_client.py`."""
         self.directory: Path | None = None
         self.printed = printed
         self._reaping = False
@@ -84,33 +76,11 @@ class Nursery:
         self._unframer = family.Unframer(family.NEWS_BYTES_MAX)
         self._unsent: deque[tuple[bytearray, list[int]]] = deque()
         """Orders, each with descriptors that go with its first byte."""
-        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
-            self._orders, orders_end = socket.socketpair()
-            ours.callback(self._orders.close)
-            theirs.callback(orders_end.close)
-            (self._reports, *reading), (reports_end, *writing) = family.make_pipes(3)
-            tally = make_tally_file()
-            for fd in (self._reports, *reading):
-                ours.callback(os.close, fd)
-            for fd in (reports_end, *writing, tally):
-                theirs.callback(os.close, fd)
-            self.tally = Tally(tally)
-            """What the servers do."""
-            ours.callback(self.tally.close)
-            handed = (orders_end.fileno(), reports_end, os.getpid(), open_files, tally)
-            isolation = (user.uid, user.gid) if user is not None else ()
-            self._process = subprocess.Popen(
-                family.command("parkcos.node.zygote", *handed, *isolation),
-                pass_fds=(orders_end.fileno(), reports_end, tally),
-                stdin=subprocess.DEVNULL,
-                stdout=writing[0],
-                stderr=writing[1],
-                env=environment(user, kept) | {FAMILY: self._mark},
-                cwd="/",
-                start_new_session=True,  # without a terminal, and the terminal's Ctrl-C does not come to its group
-            )
-            ours.pop_all()
-        printed.add(0, *reading)
+        self._process, self._mark = newborn.process, newborn.mark
+        self._orders, self._reports = newborn.orders, newborn.reports
+        self.tally = newborn.tally
+        """What the servers do."""
+        printed.add(0, *newborn.printed)
         self._orders.setblocking(False)
         os.set_blocking(self._reports, False)
         loop.add_reader(self._orders.fileno(), self._readable)

@@ -10,6 +10,7 @@ from typing import Any
 from parkcos.cluster.processors import usable_processors
 from parkcos.errors import ConfigError
 from parkcos.net.location import Location
+from parkcos.node import birth
 from parkcos.node.hours import Hours
 from parkcos.node.identity import ClientUser
 from parkcos.node.processes import ProcessFile
@@ -36,6 +37,7 @@ class NodeOptions:
     client_user: as whom clients' tasks run; None: as the node.
     env: names of variables of the environment that clients' tasks have in any case.
     own_max: how many processes of single tasks a client may have here at once; None: by the number of servers.
+    first: a zygote that has begun already, if so.
     log_output: what a client's code prints is logged; else it is printed where this process prints.
     """
 
@@ -55,6 +57,7 @@ class NodeOptions:
     client_user: ClientUser | None = None
     env: Sequence[str] = ()
     own_max: int | None = None
+    first: birth.Newborn | None = None
     log_output: bool = True
     on_stop: list[Any] = field(default_factory=list)
 

@@ -5,7 +5,6 @@ Everything here happens in the I/O thread.
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import logging
 import os
@@ -24,11 +23,10 @@ from parkcos.net.network import Network
 from parkcos.net.payload import Buffer
 from parkcos.net.runtime import VERSION
 from parkcos.net.session.peer import Peer
-from parkcos.node import family
+from parkcos.node import birth, family
 from parkcos.node import state as st
 from parkcos.node import state_events as ev
 from parkcos.node.client_folders import ClientFolders
-from parkcos.node.console import NodeConsole
 from parkcos.node.ending import EXIT_S
 from parkcos.node.hours import Service
 from parkcos.node.nursery import Nursery
@@ -40,13 +38,14 @@ from parkcos.node.recurring import Recurring
 from parkcos.node.sent import SENT, SentFiles
 from parkcos.node.tally import ServerTally
 from parkcos.program.options import enough_ports, ports_to_try
-from parkcos.program.signals import Signals
 
 logger = logging.getLogger("parkcos")
 
 PEER_RETRY_S = 2.0
 HATCH_AGAIN_S = 1.0
 """What made a process fail that no client has used yet will most likely be there for a while."""
+SPARE_S = 0.2
+"""Until a zygote for the next client begins, while this one's first tasks, or this node's end, have the processors."""
 CLIENT_PULSES = 5
 """A client may be silent for so many of its pulse intervals."""
 CLOCK_S = 30.0
@@ -88,7 +87,6 @@ class NodeProgram:
         self.service: Service | None = None
         if options.hours is not None and options.hours.at(dt.datetime.now()).service is not Service.OPEN:
             self.machine.closed = options.hours.closed_text
-        self._console = NodeConsole(self)
         self._pulses = Pulses(self)
         self._sent = SentFiles(network.files)
         self._noting = False
@@ -103,7 +101,11 @@ class NodeProgram:
         self._pulses.start()
         self._look_at_the_clock()
         if self.options.commands:
-            self._console.start()
+            from parkcos.node.console import NodeConsole  # which most nodes do without
+
+            console = NodeConsole(self)
+            self.options.on_stop.append(console.stop)
+            console.start()
 
     def _look_at_the_clock(self) -> None:
         hours = self.options.hours
@@ -155,7 +157,7 @@ class NodeProgram:
                 return
             terminate, kind = bool(kind & family.TERMINATE), kind & ~family.TERMINATE
             if kind == family.LISTENING:
-                self._keep_warm()  # for the next client; not before, since this one waits
+                self.loop.call_later(SPARE_S, self._keep_warm)  # not before, since this client waits
                 self._note_processes()
                 self.handle(ev.ServerListening(index, port, incarnation))
             elif kind in (family.CLOSES, family.RESTARTS):
@@ -170,7 +172,7 @@ class NodeProgram:
                     logger.warning("all servers of %s ended: %s", self._client, reason)
                 self._nursery = None
                 self.handle(ev.ZygoteExited(reason))
-                self._keep_warm()
+                self.loop.call_later(SPARE_S, self._keep_warm)
             elif nursery is self._warm:
                 logger.error("%s before any client came; starting another", reason)
                 self._warm = None
@@ -178,7 +180,9 @@ class NodeProgram:
 
         options = self.options
         printed = Printed(self._output, self.network.name, log=options.log_output)
-        nursery = Nursery(self.loop, news, report, ended, printed, options.open_files, options.client_user, options.env)
+        first, options.first = options.first, None
+        newborn = first or birth.spawn(options.open_files, options.client_user, options.env)
+        nursery = Nursery(self.loop, news, report, ended, printed, newborn, options.client_user)
         self._note_processes()
         return nursery
 
@@ -250,6 +254,7 @@ class NodeProgram:
                 # The client is dialled now, so that its end is noticed at once, whoever of us talks first.
                 location, client = Location(message.client_addr, message.client_port), message.client_incarnation
                 self.network.hub.peer_at(location, client, anew=True)
+                self._keep_warm()
                 self._client = self._client or f"{printable(message.client_name) or 'a client'} at {location.addr}"
                 self.handle(ev.ReserveAsked(process, message.client, client, message.zombie_period_s))
             case m.ReleaseNode():
@@ -415,7 +420,6 @@ class NodeProgram:
         self.stopped = True
         self._timer.cancel()
         self._pulses.stop()
-        self._console.stop()
         if self._warm is not None:
             self._warm.kill()
             self._warm = None
@@ -451,18 +455,3 @@ class NodeProgram:
             resources=self.options.resources,
             own_max=self.machine.own_max,
         )
-
-
-def wait_until_stopped(program: NodeProgram, signals: Signals) -> None:
-    """Start the node and wait in the main thread until a signal, or whatever else, has ended it."""
-    ended = asyncio.run_coroutine_threadsafe(_until_stopped(program), program.loop)
-    signals.wait(ended, lambda: program.loop.call_soon_threadsafe(program.signalled))
-
-
-async def _until_stopped(program: NodeProgram) -> None:
-    if program.stopped:
-        return
-    stopped = asyncio.Event()
-    program.options.on_stop.append(stopped.set)
-    program.start()
-    await stopped.wait()

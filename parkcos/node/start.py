@@ -6,6 +6,7 @@ that tasks start inherit, nor by the folder in which somebody is.  It imports no
 
 from __future__ import annotations
 
+import gc
 import importlib
 import importlib.util
 import sys
@@ -24,6 +25,8 @@ def _find_package() -> None:
 
 
 if __name__ == "__main__":
+    gc.disable()  # what is imported stays: the collector would look at it in vain, again and again
     _find_package()
-    name = sys.argv.pop(1)
-    sys.exit(importlib.import_module(name).main())
+    main = importlib.import_module(sys.argv.pop(1)).main
+    gc.enable()
+    sys.exit(main())

@@ -277,7 +277,7 @@ class Zygote:
                     _kill_group(pid)  # of what it has started; its number is nobody else's while somebody is in it
                     ended[pid] = order, status
         if ended:
-            end_family([self._mark_of(pid) for pid in ended])
+            end_family([self._mark_of(pid) for pid in ended], self.parent)
         for order, status in ended.values():  # not before: what ran there may begin again elsewhere
             if order.own and self.directory is not None:
                 shutil.rmtree(server_folder(self.directory, order.index), ignore_errors=True)
@@ -297,7 +297,7 @@ class Zygote:
     def _end(self) -> NoReturn:
         self._kill_children()
         if self.mark:
-            end_family([self.mark])
+            end_family([self.mark], self.parent)
         if self.folder is not None:
             os.chdir("/")
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -316,22 +316,27 @@ def main() -> NoReturn:
             sys.exit(f"the process that starts servers does not start: {error}")
     orders, reports, parent, open_files, tally_fd = (int(a) for a in sys.argv[1:6])
     set_open_files(open_files)
+    warm_up()
+    serve(orders, reports, parent, tally_fd, isolated)
+
+
+def warm_up() -> None:
+    """Do what every server needs, before the fork."""
+    tls.preload()
+    for name in ("asyncio", "traceback", "psutil", "parkcos.net.network", "uvloop"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+
+
+def serve(orders: int, reports: int, parent: int, tally_fd: int, isolated: bool = False) -> NoReturn:
+    """Be a zygote: of these descriptors, and of the process with the id `parent`, which is a node."""
     printing.print_lines()
     printing.explain_crashes()
     sys.argv[:] = ["parkcos"]
-    tls.preload()
-    _warm_up()
     gc.collect()
     tally = Tally(tally_fd)
     os.close(tally_fd)
     Zygote(socket.socket(fileno=orders), reports, parent, tally, isolated).run()
-
-
-def _warm_up() -> None:
-    """Import what every server needs, before the fork."""
-    for name in ("asyncio", "traceback", "psutil", "parkcos", "parkcos.net.network", "uvloop"):
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
 
 
 def _lead_group(pid: int) -> None:

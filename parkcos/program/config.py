@@ -26,7 +26,6 @@ NOT_SAVED = {
     "save_config": "",
     "doctor": "",
     "json": "",
-    "local_cluster": "",
     "help": "",
     "version": "",
 }

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,13 @@ class Program:
             return [me, *me.children(recursive=True)]
         except psutil.NoSuchProcess:
             return []
+
+    def grown(self, count: int) -> list[psutil.Process]:
+        """Its family, when it has so many members."""
+        end = time.monotonic() + LIMIT_S
+        while len(family := self.family()) < count and time.monotonic() < end:
+            time.sleep(0.01)
+        return family
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and wait for the end; the exit code."""

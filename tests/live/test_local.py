@@ -156,12 +156,54 @@ def test_where_it_is_used(tmp_path: Path, tmpdir_of_programs: Path, source: str,
 def test_nothing_stays_when_the_program_is_ended(tmp_path: Path, tmpdir_of_programs: Path, number: int) -> None:
     with start(tmp_path, HOLDS) as program:
         pid = int(program.wait_for(r"runs at (\d+)")[1])
-        family = program.family()
+        family = program.grown(6)
         assert pid in [p.pid for p in family]
         assert len(family) == 6, "program, node, zygote, two servers, and the zygote for the next client"
         program.end(number)
     assert gone(family) == []
     assert list(tmpdir_of_programs.iterdir()) == []
+
+
+FORKS = """
+import time
+
+def forks(to):
+    yield
+    pid = os.fork()
+    if pid == 0:  # in nobody's group, and no program of its own: only its environment tells whose it is
+        os.setsid()
+        time.sleep(600)
+    to.send((os.getppid(), pid))
+
+def main(task=None):
+    for _ in range(2):
+        client = Client()
+        yield client.schedule()
+        yield client.rtask(forks, task)
+        print("zygote and fork", *(yield task.receive()), flush=True)
+        sys.stdin.readline()
+        yield client.close()
+
+with LocalCluster(cpus=1):
+    Task(main).value()
+"""
+"""Two clients, one after the other; each closes when there is a line to read."""
+
+
+def test_the_first_zygote_is_forked_and_its_client_leaves_nothing(tmp_path: Path) -> None:
+    """Nor does the end of its client end the node, which is known by the same mark; the next one has a zygote, too."""
+    with start(tmp_path, FORKS) as program:
+        found = program.wait_for(r"zygote and fork (\d+) (\d+)")
+        zygote, fork = (psutil.Process(int(pid)) for pid in found.groups())
+        node = zygote.parent()
+        assert node is not None and zygote.cmdline() == node.cmdline()
+        program.say("\n")
+        second = program.wait_for(r"zygote and fork (\d+) (\d+)", times=2)
+        assert gone([zygote, fork]) == []
+        assert psutil.Process(int(second[1])).parent() == node
+        assert "parkcos.node.zygote" in psutil.Process(int(second[1])).cmdline()
+        program.say("\n")
+        assert program.wait() == 0, program.text
 
 
 def test_two_at_once(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ import pytest
 
 from parkcos.cluster import messages as m
 from parkcos.node import family
+from parkcos.node.birth import spawn
 from parkcos.node.client_folders import BUNDLE
 from parkcos.node.nursery import ORDERS_MAX, Nursery
 from parkcos.node.output import OutputThread, Printed
@@ -44,6 +45,7 @@ class Place:
             lambda kind, index, port, incarnation: self.news.put_nowait((kind, index)),
             self.ended.set_result,
             Printed(self.output, "n"),
+            spawn(),
         )
         folder.mkdir()
         cloudpickle.register_pickle_by_value(sys.modules[__name__])

@@ -184,8 +184,11 @@ def assert_isolated(place: Place, client: Program) -> None:
     assert {"made-by-a-task", "made-by-setup"} <= set(result["made"])
 
 
-def families(node: Program) -> dict[int, list[int]]:
-    """By user: the node's processes, when none of them is just about to become the clients' user."""
+def families(node: Program, theirs: int = 0) -> dict[int, list[int]]:
+    """By user: the node's processes, when none of them is just about to become the clients' user.
+
+    theirs: wait until so many are the clients'.
+    """
     deadline = time.monotonic() + LIMIT_S
     while True:
         found: dict[int, list[int]] = {}
@@ -195,6 +198,7 @@ def families(node: Program) -> dict[int, list[int]]:
                 uids = process.uids()
                 settled = settled and uids.real == uids.effective == uids.saved
                 found.setdefault(uids.real, []).append(process.pid)
+        settled = settled and len(found.get(CLIENT_UID, [])) >= theirs
         if settled and len(found.get(NODE_UID, [])) == 1:  # a child has begun that has not yet run the interpreter
             return found
         assert time.monotonic() < deadline, found
@@ -215,7 +219,7 @@ def test_tasks_run_as_another_user_and_cannot_alter_the_nodes_files(place: Place
             outer = (place.folder / "client-3").stat()
             assert (outer.st_uid, outer.st_gid, outer.st_mode & 0o7777) == (NODE_UID, CLIENT_GID, 0o770)
             assert not (place.folder / "client-3" / ".bundle").exists()
-            found = families(node)
+            found = families(node, theirs=4)
             assert found.pop(NODE_UID) == [node.pid]
             assert len(found.pop(CLIENT_UID)) == 4, "two zygotes and two servers"
             assert not found

@@ -39,6 +39,12 @@ class Guests:
         """Know processes that hold these keys, which have a name.  Any thread."""
         self._by_name[keys.name] = TlsIdentity(keys)
 
+    def get_ready(self, keys_name: str) -> None:
+        """Make what the first connections will need, while nobody waits for it.  I/O thread."""
+        for identity in (self._own, self._by_name.get(keys_name)):
+            if identity is not None:
+                identity.server_context()
+
     def live_at(self, locations: Iterable[Location], keys_name: str) -> None:
         """Processes with the keys of this name are at these locations."""
         if (identity := self._by_name.get(keys_name)) is not None:
