@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from parkcos.deploy.messages import Failed, Ready, line, read_begin
 from parkcos.net.options import NetworkOptions
 from parkcos.net.runtime import VERSION
 from parkcos.net.standard import open_standard
-from parkcos.node import birth, ending
+from parkcos.net.trust.tls import TlsIdentity
+from parkcos.node import birth
 from parkcos.node.identity import settle
-from parkcos.node.program import NodeOptions, NodeProgram
-from parkcos.node.running import run
-from parkcos.program.options import set_up_logging
+
+if TYPE_CHECKING:
+    from parkcos.node.program import NodeProgram
 
 ERROR_CHARACTERS_MAX = 2000
 
@@ -32,14 +34,19 @@ def main() -> NoReturn:
         code, reason = 1, f"{type(error).__name__}: {error}"[:ERROR_CHARACTERS_MAX]
         with contextlib.suppress(OSError):  # nobody listens any more
             sock.sendall(line(Failed(reason)))
-    ending.finish()  # to take the interpreter down would take longer than all the rest of the end
-    os._exit(code)
+    logging.shutdown()
+    os._exit(code)  # to take the interpreter down takes longer than all the rest of the end
 
 
 def _run(sock: socket.socket) -> None:
     client_user = settle()
     # Where tasks run as another user, only a program of its own can be that user's.
     first = birth.fork([sock.fileno()]) if client_user is None and hasattr(os, "fork") else None
+    # What only the node needs is imported while the zygote gets ready.
+    from parkcos.node.program import NodeOptions
+    from parkcos.node.running import run
+    from parkcos.program.options import set_up_logging
+
     with sock.makefile("rb") as lines:
         said = lines.readline()
     if not said:
@@ -52,6 +59,7 @@ def _run(sock: socket.socket) -> None:
         tcp_ports=(0,),
         name=begin.name,
         keys=begin.keys,
+        identity=TlsIdentity(begin.keys, begin.name, certificate=begin.certificate),
         roles=("node",),
         dial_roles=set(),
         discover=False,

@@ -21,6 +21,7 @@ from parkcos.net.location import Location
 from parkcos.net.options import NetworkOptions
 from parkcos.net.runtime import VERSION, Parkcos
 from parkcos.net.trust.secret import ClusterKeys
+from parkcos.net.trust.tls import certify
 from parkcos.node import family
 from parkcos.node.as_client import FAMILY
 from parkcos.node.environment import environment
@@ -94,9 +95,6 @@ class LocalCluster:
                 env=environment(None) | {FAMILY: family.new_mark()},
                 start_new_session=True,  # Ctrl-C is for this program, which then ends the cluster
             )
-        begin = Begin(network.own.addr, network.options.host is None, self.name, self.cpus, keys, self.debug)
-        with contextlib.suppress(OSError):  # it has ended already, which is seen below
-            self._control.sendall(line(begin))
         self._side = ClientSide.of(network)
         self._side.private_scheduler()
         self._ready = Future()
@@ -107,7 +105,12 @@ class LocalCluster:
         """Take up the node when it is ready, and say so when it has ended and nobody wanted that."""
         assert self._ready is not None
         control.setblocking(False)
-        network.hub.guests.get_ready(self._keys.name)  # the node takes longer to start than this
+        keys, automatic = self._keys, network.options.host is None
+        network.hub.guests.get_ready(keys.name)  # the node takes longer to start than this
+        certificate = certify(keys, self.name, time.time())
+        begin = Begin(network.own.addr, automatic, self.name, self.cpus, keys, certificate, self.debug)
+        with contextlib.suppress(OSError):  # it has ended already, which is seen below
+            await asyncio.get_running_loop().sock_sendall(control, line(begin))
         said: Ready | Failed | None
         try:
             async with asyncio.timeout(START_TIMEOUT_S):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from parkcos.net.trust.secret import ClusterKeys
+from parkcos.net.trust.tls import Certificate
 
 
 class Begin(msgspec.Struct, frozen=True):
@@ -12,6 +13,7 @@ class Begin(msgspec.Struct, frozen=True):
 
     host: its address; automatic: which was not given, and is another when the machine has another.
     keys: whoever holds them gets in.
+    certificate: with these; the program has what it takes to make one, which the node would have to import first.
     """
 
     host: str
@@ -19,6 +21,7 @@ class Begin(msgspec.Struct, frozen=True):
     name: str
     cpus: int
     keys: ClusterKeys
+    certificate: Certificate
     debug: bool
 
 

@@ -17,7 +17,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from parkcos.node import family
+from parkcos.net.trust import tls
+from parkcos.node import family, zygote
 from parkcos.node.as_client import FAMILY
 from parkcos.node.environment import environment
 from parkcos.node.identity import ClientUser
@@ -112,7 +113,6 @@ def fork(apart: Sequence[int]) -> Newborn:
 
     Raises: OSError if it cannot be started now.
     """
-    from parkcos.node import zygote
 
     zygote.warm_up()
 
@@ -129,6 +129,7 @@ def fork(apart: Sequence[int]) -> Newborn:
             for fd, end in enumerate(theirs.printed, start=1):
                 os.dup2(end, fd)
                 os.close(end)
+            tls.preload()
             zygote.serve(theirs.orders, theirs.reports, parent, theirs.tally)
         except BaseException:
             traceback.print_exc()

@@ -317,12 +317,13 @@ def main() -> NoReturn:
     orders, reports, parent, open_files, tally_fd = (int(a) for a in sys.argv[1:6])
     set_open_files(open_files)
     warm_up()
+    tls.preload()
+    gc.collect()
     serve(orders, reports, parent, tally_fd, isolated)
 
 
 def warm_up() -> None:
-    """Do what every server needs, before the fork."""
-    tls.preload()
+    """Import what every server needs, before the fork."""
     for name in ("asyncio", "traceback", "psutil", "parkcos.net.network", "uvloop"):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
@@ -333,7 +334,7 @@ def serve(orders: int, reports: int, parent: int, tally_fd: int, isolated: bool 
     printing.print_lines()
     printing.explain_crashes()
     sys.argv[:] = ["parkcos"]
-    gc.collect()
+    gc.freeze()  # what is there now stays, and need not be looked at when the client waits for its servers
     tally = Tally(tally_fd)
     os.close(tally_fd)
     Zygote(socket.socket(fileno=orders), reports, parent, tally, isolated).run()

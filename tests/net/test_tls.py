@@ -15,7 +15,7 @@ import pytest
 from cryptography import x509
 
 from parkcos.net.trust.secret import ClusterKeys
-from parkcos.net.trust.tls import LEAF_RENEW_S, TlsIdentity, explain_tls_error
+from parkcos.net.trust.tls import LEAF_RENEW_S, TlsIdentity, certify, explain_tls_error
 
 OURS = ClusterKeys(b"a" * 32, b"m" * 32)
 THEIRS = ClusterKeys(b"b" * 32, b"m" * 32)
@@ -88,6 +88,25 @@ def test_the_authority_is_the_same_everywhere() -> None:
     now = datetime.datetime.now(datetime.UTC)
     assert datetime.timedelta(hours=23) < now - leaf.not_valid_before_utc < datetime.timedelta(hours=25)
     assert datetime.timedelta(days=6.9) < leaf.not_valid_after_utc - now < datetime.timedelta(days=7.1)
+
+
+def test_a_certificate_that_a_parent_has_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its child makes none before that one has to be replaced, as the child would its own."""
+    start = time.time()
+    now = [start]
+    parent, made = TlsIdentity(OURS), certify(OURS, "child", start)
+    child = TlsIdentity(OURS, "child", lambda: now[0], made)
+    parent.client_context()
+    with monkeypatch.context() as without:
+        without.setattr("parkcos.net.trust.tls.certify", None)
+        first = peer_certificate(parent, child)
+        now[0] += LEAF_RENEW_S - 1
+        assert peer_certificate(parent, child) == first
+    assert x509.load_der_x509_certificate(first).subject.rfc4514_string() == "CN=child"
+    now[0] += 1
+    later = peer_certificate(parent, child)
+    assert later != first
+    assert peer_certificate(parent, child) == later
 
 
 def test_strict_verification_has_nothing_to_object_to() -> None:

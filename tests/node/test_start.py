@@ -18,6 +18,7 @@ def test_a_node_imports_no_client() -> None:
     loaded = modules("", "import parkcos.commands.local_node, parkcos.commands.node")
     assert {"parkcos.node.program", "parkcos.node.zygote"} <= loaded | modules("", "import parkcos.node.zygote")
     assert [name for name in loaded if name.startswith(("parkcos.client", "parkcos.scheduler"))] == []
+    assert "cryptography.x509" not in loaded, "its first certificate is made by its program, or while it starts"
 
 
 def test_what_servers_import_later_is_parkcos_alone() -> None:

@@ -27,6 +27,7 @@ import os
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
@@ -38,9 +39,11 @@ if TYPE_CHECKING:
 __all__ = [
     "LEAF_RENEW_S",
     "LEAF_VALID_S",
+    "Certificate",
     "Identity",
     "TlsIdentity",
     "as_file",
+    "certify",
     "explain_tls_error",
     "preload",
     "tls_context",
@@ -78,6 +81,42 @@ class Identity(Protocol):
         """Return in plain words why the handshake that ended with *exc* failed."""
 
 
+@dataclass(frozen=True)
+class Certificate:
+    """What a process proves itself with.
+
+    trusted: the authorities' certificates, DER.
+    shown: the process's key and its certificates, PEM.
+    made_at: seconds since the epoch.
+    """
+
+    trusted: bytes
+    shown: bytes
+    made_at: float
+
+    def is_fresh(self, now: float) -> bool:
+        """Whether it need not be replaced yet.  A clock that was set back may show a time at which it is not valid."""
+        return 0 <= now - self.made_at < LEAF_RENEW_S
+
+
+def certify(keys: ClusterKeys, name: str, now: float) -> Certificate:
+    """Return a new certificate for a process that holds *keys*.
+
+    Args:
+        name: goes into the certificate, for whoever looks into it; nothing is decided by it.
+        now: seconds since the epoch.
+    """
+    ca_key = _ca_key(keys)
+    trusted = _ca_certificate(ca_key)
+    name = "".join(c for c in name if c.isprintable()).encode()[:_NAME_BYTES_MAX].decode(errors="ignore")
+    shown = _leaf_pem(ca_key, name, now)
+    if keys.old is not None:
+        old_key = _ca_key(keys.old)
+        trusted += _ca_certificate(old_key)
+        shown += _link_pem(ca_key, old_key, now)
+    return Certificate(trusted, shown, now)
+
+
 class TlsIdentity:
     """A process's certificate and the contexts that present it.  Not to be used by two threads at once.
 
@@ -86,17 +125,24 @@ class TlsIdentity:
 
     Args:
         keys: the cluster's keys.
-        name: goes into the certificate, for whoever looks into it; nothing is decided by it.
+        name: as of :func:`certify`.
         clock: gives the time in seconds since the epoch.
+        certificate: the first one, if somebody else has made it, as a parent for its child.
     """
 
-    def __init__(self, keys: ClusterKeys, name: str = "parkcos", clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        keys: ClusterKeys,
+        name: str = "parkcos",
+        clock: Callable[[], float] = time.time,
+        certificate: Certificate | None = None,
+    ) -> None:
         self.asks_for = keys.name
         self._keys = keys
-        self._name = "".join(c for c in name if c.isprintable()).encode()[:_NAME_BYTES_MAX].decode(errors="ignore")
+        self._name = name
         self._clock = clock
+        self._certificate = certificate
         self._contexts: tuple[ssl.SSLContext, ssl.SSLContext] | None = None
-        self._made_at = 0.0
 
     def server_context(self) -> ssl.SSLContext:
         """Return the context for the connections that this process accepts."""
@@ -116,22 +162,16 @@ class TlsIdentity:
 
     def _current(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
         now = self._clock()
-        age_s = now - self._made_at
-        # Below zero: the clock was set back, and the certificate may not be valid yet.
-        if self._contexts is None or not 0 <= age_s < LEAF_RENEW_S:
-            ca_key = _ca_key(self._keys)
-            trusted = _ca_certificate(ca_key)
-            shown = _leaf_pem(ca_key, self._name, now)
-            if self._keys.old is not None:
-                old_key = _ca_key(self._keys.old)
-                trusted += _ca_certificate(old_key)
-                shown += _link_pem(ca_key, old_key, now)
-            with as_file(shown) as path:
+        certificate = self._certificate
+        if certificate is None or not certificate.is_fresh(now):
+            certificate, self._contexts = certify(self._keys, self._name, now), None
+            self._certificate = certificate
+        if self._contexts is None:
+            with as_file(certificate.shown) as path:
                 self._contexts = (
-                    tls_context(ssl.PROTOCOL_TLS_SERVER, trusted, path),
-                    tls_context(ssl.PROTOCOL_TLS_CLIENT, trusted, path),
+                    tls_context(ssl.PROTOCOL_TLS_SERVER, certificate.trusted, path),
+                    tls_context(ssl.PROTOCOL_TLS_CLIENT, certificate.trusted, path),
                 )
-            self._made_at = now
         return self._contexts
 
 
