@@ -149,6 +149,14 @@ ROWS = (
         less_is_better=True,
     ),
     Row(
+        "program",
+        "a program with a `LocalCluster` of two and one task, from start to end",
+        "s",
+        {"parkcos": "node program"},
+        (Target(0.4),),
+        less_is_better=True,
+    ),
+    Row(
         "memory",
         "an idle server's own memory (USS)",
         "MiB",

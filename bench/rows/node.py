@@ -1,10 +1,13 @@
 """What a node costs (parkcos only).
 
 startup SERVERS  seconds from nothing until each of its servers has run a task of the client
+program          seconds of a whole program: import, cluster of two, one task, close
 memory           MiB that an idle server has for itself (USS); what it shares with its siblings is not counted
 """
 
 import os
+import subprocess
+import sys
 from collections.abc import Generator
 from statistics import median
 from time import perf_counter, sleep
@@ -52,6 +55,34 @@ def startup(servers: int) -> Result:
     return {"value": elapsed}
 
 
+PROGRAM = """
+from parkcos import Client, LocalCluster, run
+
+def answer():
+    yield
+    return 42
+
+def main(task=None):
+    client = Client([answer])
+    yield client.schedule()
+    assert (yield (yield client.rtask(answer)).result()) == 42
+    yield client.close()
+
+with LocalCluster(cpus=2):
+    run(main)
+"""
+
+
+def program() -> Result:
+    need("LocalCluster")
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    for _ in range(2):  # the first one may have modules to compile
+        begin = perf_counter()
+        subprocess.run([sys.executable, "-c", PROGRAM], env=env, check=True)
+        elapsed = perf_counter() - begin
+    return {"value": elapsed}
+
+
 def memory() -> Result:
     parkcos = need("Client", "LocalCluster", "Task")
     with parkcos.LocalCluster(cpus=2):
@@ -71,4 +102,4 @@ def check(pids: Any) -> set[int]:
 
 
 if __name__ == "__main__":
-    main({"startup": startup, "memory": memory})
+    main({"startup": startup, "program": program, "memory": memory})
