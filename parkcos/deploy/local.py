@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import socket
 import subprocess
 import time
-from concurrent.futures import Future, wait
-from typing import TYPE_CHECKING, Self
 
-from parkcos.client.side import ClientSide
+import msgspec
+
 from parkcos.cluster.processors import usable_processors
+from parkcos.deploy.cluster import Cluster, StartedNode
 from parkcos.deploy.messages import Begin, Failed, Ready, line, read_news
-from parkcos.errors import ParkcosError, UsageError
-from parkcos.kernel import cur_task
+from parkcos.errors import UsageError
 from parkcos.net.location import Location
+from parkcos.net.network import Network
 from parkcos.net.options import NetworkOptions
 from parkcos.net.runtime import VERSION, Parkcos
 from parkcos.net.trust.secret import ClusterKeys
@@ -25,10 +24,6 @@ from parkcos.net.trust.tls import certify
 from parkcos.node import family
 from parkcos.node.as_client import FAMILY
 from parkcos.node.environment import environment
-from parkcos.node.family import describe_exit
-
-if TYPE_CHECKING:
-    from parkcos.net.network import Network
 
 logger = logging.getLogger("parkcos")
 
@@ -36,9 +31,10 @@ START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0
 END_WAIT_S = 5.0
 """The time that a node which says nothing more has to end."""
+_POLL_MIN_S, _POLL_MAX_S = 0.001, 0.05
 
 
-class LocalCluster:
+class LocalCluster(Cluster):
     """A node with `cpus` server processes on this machine, which nobody but this program can use.
 
     It has keys of its own, whatever secret this program has: who knows that does not get in.
@@ -56,24 +52,21 @@ class LocalCluster:
     def __init__(self, cpus: int = 0, name: str = "local", *, debug: bool = False) -> None:
         if not isinstance(cpus, int) or cpus < 0:
             raise UsageError(f"LocalCluster(cpus={cpus!r}): give the number of servers, or 0 for all processors")
+        super().__init__(1)
         self.cpus = cpus or usable_processors()
         self.name = name
         self.debug = debug
-        self._process: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket | None = None
-        self._ready: Future[Location] | None = None
+        self._first: StartedNode | None = None
 
     @property
     def location(self) -> Location:
         """Where the node listens; waits until it does.  Raises: ParkcosError if it did not start."""
-        if self._ready is None:
+        if self._first is None:
             raise UsageError("the LocalCluster was not started\n  write: with LocalCluster(cpus=2) as cluster: ...")
-        return self._ready.result(START_TIMEOUT_S)
+        return self._first.location.result(START_TIMEOUT_S + END_WAIT_S)
 
     def start(self) -> None:
         """Start the node; does not wait for it (a client does, and is told if it cannot be started)."""
-        if self._process is not None:
-            raise UsageError("this LocalCluster has been started already")
         runtime = Parkcos.instance()
         if runtime._network is None and runtime._configured is None:
             runtime.configure(
@@ -81,122 +74,110 @@ class LocalCluster:
                     host="127.0.0.1", keys=ClusterKeys.random(), discover=False, version=VERSION, say_address=False
                 )
             )
-        network = runtime.network
-        self._started_by = os.getpid()
-        keys = self._keys = ClusterKeys.random()
+        super().start()
+
+    def _launch(self) -> StartedNode:
+        node = LocalNode(self._called, Parkcos.instance().network, self.cpus, self.name, self.debug)
+        if not self.nodes:
+            self._first = node
+        return node
+
+
+class LocalNode(StartedNode):
+    """A node on this machine, with keys of its own; it ends with this program.  Args: as of LocalCluster."""
+
+    def __init__(self, cluster: str, network: Network, cpus: int, name: str, debug: bool) -> None:
+        super().__init__(cluster)
+        self._network = network
+        self._keys = keys = ClusterKeys.random()
+        self._options = cpus, name, debug
         network.hub.guests.welcome(keys)
-        theirs: socket.socket
         self._control, theirs = socket.socketpair()
+        self._control.setblocking(False)
         with theirs:
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 family.command("parkcos.commands.local_node", theirs.fileno()),
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 env=environment(None) | {FAMILY: family.new_mark()},
                 start_new_session=True,  # Ctrl-C is for this program, which then ends the cluster
             )
-        self._side = ClientSide.of(network)
-        self._side.private_scheduler()
-        self._ready = Future()
-        self._followed = network.io.run(self._follow(network, self._process, self._control))
-        runtime.atexit(0, self.close)
+        self._patience: asyncio.TimerHandle | None = None
+        self._following = network.io.run(self._follow())
 
-    async def _follow(self, network: Network, process: subprocess.Popen[bytes], control: socket.socket) -> None:
-        """Take up the node when it is ready, and say so when it has ended and nobody wanted that."""
-        assert self._ready is not None
-        control.setblocking(False)
-        keys, automatic = self._keys, network.options.host is None
-        network.hub.guests.get_ready(keys.name)  # the node takes longer to start than this
-        certificate = certify(keys, self.name, time.time())
-        begin = Begin(network.own.addr, automatic, self.name, self.cpus, keys, certificate, self.debug)
-        with contextlib.suppress(OSError):  # it has ended already, which is seen below
-            await asyncio.get_running_loop().sock_sendall(control, line(begin))
-        said: Ready | Failed | None
+    def _close(self) -> None:
+        with contextlib.suppress(OSError):  # it has ended by itself
+            self._control.shutdown(socket.SHUT_WR)  # which is the node's end
+        self._network.io.call(self._be_patient)
+
+    def _be_patient(self) -> None:
+        if not self.ended.done():
+            self._patience = self._network.io.loop.call_later(STOP_TIMEOUT_S, self._kill)
+
+    def _kill(self) -> None:
+        logger.error("the node of the local cluster did not end within %g s, and is killed", STOP_TIMEOUT_S)
+        self.process.kill()
+
+    async def _follow(self) -> None:
+        """From its start to its end."""
+        guests = self._network.hub.guests
+        try:
+            why = await self._talk()
+        except Exception as error:
+            logger.exception("the node of the local cluster cannot be followed")
+            why = f"{type(error).__name__}: {error}"
+        self._control.close()  # its end, if it has not ended
+        how = await self._ending()
+        if self._patience is not None:
+            self._patience.cancel()
+        guests.dismiss(self._keys.name)
+        self._is_gone(why or how)
+
+    async def _talk(self) -> str:
+        """Say what it is to be, and hear what it says.  Returns: its last word, if it had one."""
+        network, (cpus, name, debug) = self._network, self._options
+        network.hub.guests.get_ready(self._keys.name)  # the node takes longer to start than this
+        certificate = certify(self._keys, name, time.time())
+        automatic = network.options.host is None
+        begin = Begin(network.own.addr, automatic, name, cpus, self._keys, certificate, debug)
+        with contextlib.suppress(OSError):  # it has ended already, which is heard below
+            await asyncio.get_running_loop().sock_sendall(self._control, line(begin))
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
-                said = await _next_word(control)
+                said = await self._next_word()
         except TimeoutError:
-            said = Failed(f"it has not said anything for {START_TIMEOUT_S:g} s")
-        how = "did not start"
+            return f"it has not said anything for {START_TIMEOUT_S:g} s"
         if isinstance(said, Ready):
             location = Location(network.own.addr, said.port)
             network.hub.guests.live_at([location], self._keys.name)
-            self._side.add_contact(location)
-            self._ready.set_result(location)
-            said = await _next_word(control)  # its last one, if any
-            self._side.drop_contact(location)
-            how = "has ended"
-        if self._process is None:
-            reason = "the LocalCluster was closed"
-        else:
-            why = said.error if isinstance(said, Failed) else await _ending(process)
-            reason = f"the node of the LocalCluster {how}: {why}"
-            self._side.cluster_failed(self, reason)
-        if not self._ready.done():
-            self._ready.set_exception(ParkcosError(reason))
+            self._listens(location)
+            said = await self._next_word()
+        return said.error if isinstance(said, Failed) else ""
 
-    def close(self) -> None:
-        """End the node and its servers, and wait until they are gone."""
-        process, self._process = self._process, None
-        if process is None or self._started_by != os.getpid():  # a child that was forked has copies of all this
-            return
-        assert self._control is not None and self._ready is not None
-        if self._ready.done() and self._ready.exception() is None:
-            self._side.drop_contact(self._ready.result())
-        with contextlib.suppress(OSError):  # it has ended by itself
-            self._control.shutdown(socket.SHUT_WR)  # which is the node's end
-        wait([self._followed], STOP_TIMEOUT_S)  # until it has closed its own side, as the last it does
+    async def _next_word(self) -> Ready | Failed | None:
+        """What the node says next; None when it has ended."""
+        said = b""
+        while not said.endswith(b"\n"):
+            try:
+                data = await asyncio.get_running_loop().sock_recv(self._control, 4096)
+            except ConnectionError:  # it has not even read what it was told
+                data = b""
+            if not data:
+                return None
+            said += data
         try:
-            process.wait(END_WAIT_S if self._followed.done() else 0)
-        except subprocess.TimeoutExpired:
-            logger.error("the node of the local cluster did not end within %g s, and is killed", STOP_TIMEOUT_S)
-            process.kill()
-            process.wait()
-        wait([self._followed], END_WAIT_S)
-        self._control.close()  # nobody reads it any more
-        self._side.failures.pop(self, None)
-        self._side.network.hub.guests.dismiss(self._keys.name)
-        self._side.lose_cluster("the LocalCluster was closed")
+            return read_news(said)
+        except msgspec.MsgspecError as error:
+            return Failed(f"it has said what makes no sense: {error}")
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        self.start()
-        if cur_task() is None:  # in somebody else's event loop
-            await asyncio.to_thread(lambda: self.location)
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        if cur_task() is not None:
-            self.close()
-        else:
-            await asyncio.to_thread(self.close)
-
-
-async def _next_word(control: socket.socket) -> Ready | Failed | None:
-    """What the node says next; None when it has ended."""
-    said = b""
-    while not said.endswith(b"\n"):
-        try:
-            data = await asyncio.get_running_loop().sock_recv(control, 4096)
-        except ConnectionError:  # it has not even read what it was told
-            data = b""
-        if not data:
-            return None
-        said += data
-    return read_news(said)
-
-
-async def _ending(process: subprocess.Popen[bytes]) -> str:
-    """How the node has ended, or is about to, in words."""
-    end = time.monotonic() + END_WAIT_S
-    while (code := process.poll()) is None and time.monotonic() < end:
-        await asyncio.sleep(0.01)
-    if code is None:
-        return "it has nothing more to say"
-    return describe_exit(-code if code < 0 else code << 8)
+    async def _ending(self) -> str:
+        """Wait until it has ended, or end it.  Returns: how, in words."""
+        end, delay_s = time.monotonic() + END_WAIT_S, _POLL_MIN_S
+        killed = False
+        while (code := self.process.poll()) is None:
+            if time.monotonic() > end:
+                killed = True
+                self.process.kill()
+            await asyncio.sleep(delay_s)
+            delay_s = min(2 * delay_s, _POLL_MAX_S)
+        return "it had nothing more to say" if killed else family.describe_exit(-code if code < 0 else code << 8)

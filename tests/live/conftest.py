@@ -21,8 +21,7 @@ def cluster(shared_pids: set[int]) -> Iterator[LocalCluster]:
         cluster = LocalCluster(cpus=2)
         cluster.start()
         assert cluster.location
-        assert cluster._process is not None
-        shared_pids.add(cluster._process.pid)
+        shared_pids.add(cluster.nodes[0].process.pid)
         with_client(_nothing)  # all connections and threads that stay are there
         try:
             yield cluster

@@ -184,7 +184,6 @@ def test_killed_node() -> None:
     def main(other: LocalCluster, victims: list[psutil.Process]) -> Gen:
         me = parkcos.cur_task()
         assert me is not None
-        assert other._process is not None
 
         class Only(NodeAllocate):
             def allocate(self, ip_addr: str, name: str, platform: str, cpus: int, memory: Any, disk: Any) -> int:
@@ -198,11 +197,11 @@ def test_killed_node() -> None:
             yield me.receive(LIMIT_S)
         pending = Task(submits, client)
         yield me.sleep(0)
-        node = psutil.Process(other._process.pid)
+        node = psutil.Process(other.nodes[0].process.pid)
         while len(children := node.children(recursive=True)) < 4:  # zygote, two servers, the next client's zygote
             yield me.sleep(0.01)
         victims += [node, *children]
-        other._process.kill()
+        other.nodes[0].process.kill()
         for rtask in rtasks:
             with pytest.raises(TaskAbandoned):
                 yield rtask.result()

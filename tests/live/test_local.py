@@ -320,7 +320,7 @@ def test_a_node_that_cannot_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_node_that_is_killed_before_it_says_anything(tmp_path: Path) -> None:
-    source = WAITS.replace("    Task(main)", "    os.kill(cluster._process.pid, 9)\n    Task(main)", 1)
+    source = WAITS.replace("    Task(main)", "    os.kill(cluster.nodes[0].process.pid, 9)\n    Task(main)", 1)
     with start(tmp_path, source) as program:
         program.wait_for("early: .*LocalCluster did not start: it was killed by signal 9, SIGKILL")
         assert program.wait() == 0
@@ -339,7 +339,7 @@ def main(cluster, task=None):
     running = yield client.rtask(waits, task)
     waiting = client.rtask(waits, task)
     yield task.receive()
-    os.kill(cluster._process.pid, 9)
+    os.kill(cluster.nodes[0].process.pid, 9)
     for each in (running.result(), waiting):
         try:
             print("never", (yield each))
@@ -359,6 +359,66 @@ with LocalCluster(cpus=1) as cluster:
         program.wait_for("late: ScheduleError the node of the LocalCluster has ended: it was killed by signal 9")
         assert program.wait() == 0
         assert "never" not in program.text
+
+
+STOPPED = """
+import signal
+from parkcos.deploy import local
+
+with LocalCluster(cpus=1) as cluster:
+    print("listens", cluster.location.port, flush=True)
+    pid = cluster.nodes[0].process.pid
+    os.kill(pid, signal.SIGSTOP)
+    local.STOP_TIMEOUT_S = 0.1
+print("gone", not os.path.exists(f"/proc/{pid}"), flush=True)
+local.START_TIMEOUT_S = local.END_WAIT_S = 0.1
+with LocalCluster(cpus=1) as cluster:
+    os.kill(cluster.nodes[0].process.pid, signal.SIGSTOP)
+    print("told:", cluster.nodes[0].ended.result(), flush=True)
+    print("left:", cluster.nodes, flush=True)
+"""
+
+
+def test_a_node_that_hangs_is_killed(tmp_path: Path) -> None:
+    """When it is to end, and when it says nothing at all."""
+    with start(tmp_path, STOPPED) as program:
+        program.wait_for("the node of the local cluster did not end within 0.1 s, and is killed")
+        program.wait_for("gone True")
+        program.wait_for("told: the node of the LocalCluster did not start: it has not said anything for 0.1 s")
+        program.wait_for(r"left: \[\]")
+        assert program.wait() == 0, program.text
+
+
+SCALES = """
+def places(task=None):
+    yield
+    return os.getppid()
+
+def main(cluster, task=None):
+    client = Client([places])
+    yield client.schedule()
+    for count in (2, 1):
+        cluster.scale(count)
+        while len((yield client.servers())) != count:
+            yield task.sleep(0.01)
+        found = []
+        for location in (yield client.servers()):
+            found.append((yield (yield client.rtask_at(location, places)).result()))
+        print(count, "zygotes", len(set(found)), "nodes", len(cluster.nodes), flush=True)
+    yield client.close()
+
+with LocalCluster(cpus=1) as cluster:
+    first = cluster.location
+    Task(main, cluster).value()
+    assert cluster.location == first
+"""
+
+
+def test_more_nodes_and_fewer_again(tmp_path: Path) -> None:
+    with start(tmp_path, SCALES) as program:
+        program.wait_for("2 zygotes 2 nodes 2")
+        program.wait_for("1 zygotes 1 nodes 1")
+        assert program.wait() == 0, program.text
 
 
 @pytest.mark.parametrize(
