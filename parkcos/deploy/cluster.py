@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from abc import ABC, abstractmethod
@@ -89,26 +90,27 @@ class Cluster(ABC):
 
         Raises: UsageError if it has been started already.
         """
-        if self._side is not None:
+        if self._started_by:
             raise UsageError(f"this {type(self).__name__} has been started already")
-        runtime = Parkcos.instance()
-        self._begin(ClientSide.of(runtime.network))
-        runtime.atexit(0, self.close)
-
-    def _begin(self, side: ClientSide) -> None:
-        self._side, self._started_by = side, os.getpid()
+        self._started_by = os.getpid()
         try:
             self.scale(self._count)
-            side.private_scheduler()
+            self._have_side().private_scheduler()
         except BaseException:
             self.close()
             raise
+        Parkcos.instance().atexit(0, self.close)
+
+    def _have_side(self) -> ClientSide:
+        self._side = self._side or ClientSide.of(Parkcos.instance().network)
+        return self._side
 
     def start_node(self) -> StartedNode:
         """Start one node more; does not wait for it.  Raises: UsageError if the cluster was not started."""
-        side = self._running()
+        self._must_run()
         node = self._launch()
         self.nodes.append(node)
+        side = self._have_side()
         side.failures.pop(self, None)
         node.location.add_done_callback(partial(self._located, side, node))
         node.ended.add_done_callback(partial(self._lost, side, node))
@@ -123,26 +125,30 @@ class Cluster(ABC):
         """
         if not isinstance(count, int) or count < 0:
             raise UsageError(f"scale({count!r}): give the number of nodes")
-        side = self._running()
+        self._must_run()
         while len(self.nodes) < count:
             self.start_node()
-        _close(side, [self.nodes.pop() for _ in range(len(self.nodes) - count)])
+        surplus = self.nodes[count:]
+        for node in surplus:
+            with contextlib.suppress(ValueError):  # it has just ended by itself
+                self.nodes.remove(node)
+        _close(self._have_side(), surplus)
 
     def close(self) -> None:
         """End the nodes and their servers, and wait until they are gone."""
+        started_by, self._started_by = self._started_by, 0
         side, self._side = self._side, None
-        if side is None or self._started_by != os.getpid():  # a child that was forked has copies of all this
+        if side is None or started_by != os.getpid():  # a child that was forked has copies of all this
             return
         nodes, self.nodes = self.nodes, []
         _close(side, nodes)
         side.failures.pop(self, None)
         side.lose_cluster(f"{self._called} was closed")
 
-    def _running(self) -> ClientSide:
-        if self._side is None:
+    def _must_run(self) -> None:
+        if not self._started_by:
             name = type(self).__name__
             raise UsageError(f"the {name} was not started\n  write: with {name}(...) as cluster: ...")
-        return self._side
 
     def _located(self, side: ClientSide, node: StartedNode, location: Future[Location]) -> None:
         if location.exception() is None and not node._closing:

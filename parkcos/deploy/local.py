@@ -16,7 +16,6 @@ from parkcos.deploy.cluster import Cluster, StartedNode
 from parkcos.deploy.messages import Begin, Failed, Ready, line, read_news
 from parkcos.errors import UsageError
 from parkcos.net.location import Location
-from parkcos.net.network import Network
 from parkcos.net.options import NetworkOptions
 from parkcos.net.runtime import VERSION, Parkcos
 from parkcos.net.trust.secret import ClusterKeys
@@ -77,7 +76,7 @@ class LocalCluster(Cluster):
         super().start()
 
     def _launch(self) -> StartedNode:
-        node = LocalNode(self._called, Parkcos.instance().network, self.cpus, self.name, self.debug)
+        node = LocalNode(self._called, self.cpus, self.name, self.debug)
         if not self.nodes:
             self._first = node
         return node
@@ -86,12 +85,10 @@ class LocalCluster(Cluster):
 class LocalNode(StartedNode):
     """A node on this machine, with keys of its own; it ends with this program.  Args: as of LocalCluster."""
 
-    def __init__(self, cluster: str, network: Network, cpus: int, name: str, debug: bool) -> None:
+    def __init__(self, cluster: str, cpus: int, name: str, debug: bool) -> None:
         super().__init__(cluster)
-        self._network = network
-        self._keys = keys = ClusterKeys.random()
+        self._keys = ClusterKeys.random()
         self._options = cpus, name, debug
-        network.hub.guests.welcome(keys)
         self._control, theirs = socket.socketpair()
         self._control.setblocking(False)
         with theirs:
@@ -102,8 +99,15 @@ class LocalNode(StartedNode):
                 env=environment(None) | {FAMILY: family.new_mark()},
                 start_new_session=True,  # Ctrl-C is for this program, which then ends the cluster
             )
+        try:
+            self._network = Parkcos.instance().network  # this program's own starts while the node's interpreter does
+        except BaseException:
+            self._control.close()
+            self.process.wait()
+            raise
+        self._network.hub.guests.welcome(self._keys)
         self._patience: asyncio.TimerHandle | None = None
-        self._following = network.io.run(self._follow())
+        self._following = self._network.io.run(self._follow())
 
     def _close(self) -> None:
         with contextlib.suppress(OSError):  # it has ended by itself

@@ -54,6 +54,8 @@ class Nodes(Cluster):
     def __init__(self, count: int) -> None:
         super().__init__(count)
         self.all: list[Any] = []
+        self.side = Side()
+        self._side = self.side  # type: ignore[assignment]
 
     def _launch(self) -> StartedNode:
         self.all.append(Node(self._called))
@@ -66,11 +68,11 @@ def at(port: int) -> Location:
 
 def begun(count: int) -> tuple[Nodes, Side]:
     """A cluster whose nodes listen at 1, 2, ..."""
-    cluster, side = Nodes(count), Side()
-    cluster._begin(side)  # type: ignore[arg-type]
+    cluster = Nodes(count)
+    cluster.start()
     for port, node in enumerate(cluster.all, start=1):
         node._listens(at(port))
-    return cluster, side
+    return cluster, cluster.side
 
 
 def test_nodes_are_used_from_when_they_listen_until_they_are_closed() -> None:
@@ -140,31 +142,27 @@ def test_what_cannot_be_started_leaves_no_other_node() -> None:
                 raise OSError("no process can be started")
             return super()._launch()
 
-    cluster, side = Second(2), Side()
+    cluster = Second(2)
     with pytest.raises(OSError, match="no process"):
-        cluster._begin(side)  # type: ignore[arg-type]
+        cluster.start()
     assert [node.ended.done() for node in cluster.all] == [True]
     assert cluster.nodes == []
 
 
 def test_what_needs_a_cluster_that_was_started() -> None:
-    cluster, side = Nodes(1), Side()
+    cluster = Nodes(1)
     for call in (cluster.start_node, lambda: cluster.scale(1)):
         with pytest.raises(UsageError, match=r"the Nodes was not started\n  write: with Nodes"):
             call()
-    cluster._begin(side)  # type: ignore[arg-type]
+    cluster.start()
     with pytest.raises(UsageError, match="this Nodes has been started already"):
         cluster.start()
     cluster.close()
 
 
 def test_a_foreign_event_loop_waits_for_all_nodes() -> None:
-    class Here(Nodes):
-        def start(self) -> None:
-            self._begin(Side())  # type: ignore[arg-type]
-
     async def main() -> None:
-        cluster = Here(2)
+        cluster = Nodes(2)
         entering = asyncio.ensure_future(cluster.__aenter__())
         while len(cluster.all) < 2:
             await asyncio.sleep(0)
