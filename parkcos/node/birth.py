@@ -43,7 +43,8 @@ class Forked:
     def kill(self) -> None:
         """Kill it, unless it has ended."""
         if self._code is None:
-            os.kill(self.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # a thread that waits has just heard of its end
+                os.kill(self.pid, signal.SIGKILL)
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,6 @@ def fork(apart: Sequence[int]) -> Newborn:
 
     Raises: OSError if it cannot be started now.
     """
-
     zygote.warm_up()
 
     def start(theirs: _Inherited, ours: Sequence[int]) -> Forked:

@@ -121,7 +121,7 @@ def test_a_local_cluster_under_a_certificate(tmp_path: Path) -> None:
 def test_what_cannot_be_used_is_said_at_the_start(tmp_path: Path, program: str) -> None:
     certificate, key = make_certificate(tmp_path)
     os.chmod(key, 0o644)
-    command = [f"-m parkcos.{program}.main", "-i 127.0.0.1", f"-s {SECRET.replace(' ', '_')}"]
+    command = [f"-m parkcos.commands.{program}", "-i 127.0.0.1", f"-s {SECRET.replace(' ', '_')}"]
     words = [word for part in command for word in part.split()]
     with Program(*words, "--daemon", "--certfile", certificate, "--keyfile", key) as refused:
         assert refused.wait() == 1

@@ -110,6 +110,7 @@ def test_status_shows_what_runs_and_close_ends_it(ports: Ports, tmp_path: Path, 
         node.wait_for("^commands: status, close, quit, terminate, cpus, help")
         client.wait_for("runs at")
         pid = int(client.wait_for(r"runs at (\d+)")[1])
+        node.grown(5)  # with two servers, and a zygote for the next client
         node.say("status\n")
         node.wait_for("server 2, pid")
         assert node.find(rf"^node .* at 127\.0\.0\.1:{port}, pid {node.pid}: serves a client; clients served: 0")
@@ -387,7 +388,7 @@ def test_a_second_node_of_a_folder_does_not_start(ports: Ports, tmp_path: Path) 
             )
             assert "--clean, which ends it and its servers" in second.text
         assert first.process.poll() is None
-        family = first.family()
+        family = first.grown(4)  # with a server, and a zygote for the next client
         third, _ = ports.node(1, "--dest_path", str(folder), "--clean")
         with third:
             third.wait_for("--clean: ending the earlier node")
@@ -432,7 +433,7 @@ def test_what_a_killed_node_left_is_removed(ports: Ports, tmp_path: Path) -> Non
     first, _ = ports.node(1, "--dest_path", str(folder))
     with first, ports.client(tmp_path, HOLDS) as client:
         client.wait_for("runs at")
-        family = first.family()
+        family = first.grown(4)  # with a server, and a zygote for the next client
         deadline = time.monotonic() + 10
         while len(json.loads((folder / "node.processes").read_text())["processes"]) < len(family):
             assert time.monotonic() < deadline, (folder / "node.processes").read_text()
@@ -456,7 +457,7 @@ def test_servers_that_have_lost_their_node(ports: Ports, tmp_path: Path) -> None
     first, _ = ports.node(1, "--dest_path", str(folder))
     with contextlib.ExitStack() as stack, first, ports.client(tmp_path, HOLDS) as client:
         client.wait_for("runs at")
-        family = first.family()
+        family = first.grown(4)  # with a server, and a zygote for the next client
         first.say("status\n")
         first.wait_for("server 1, pid")
         zygotes = [psutil.Process(int(re.findall(r"pid (\d+)", line)[0])) for line in first.find("that starts servers")]

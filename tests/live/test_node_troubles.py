@@ -113,6 +113,7 @@ def test_a_node_without_file_descriptors_says_so_once(
     with ports.client(tmp_path, SQUARES) as client:
         assert client.wait() == 0, client.text
     node.wait_for("-> free")
+    node.grown(2)  # a zygote waits for the next client
     limits = resource.prlimit(node.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(node.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
     node.wait_for("fails, and is tried again: Too many open files")  # each kind of measuring says so for itself

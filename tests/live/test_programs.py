@@ -206,7 +206,7 @@ def test_killed_client_of_a_shared_scheduler(ports: Ports, tmp_path: Path, node:
 def test_killed_node_is_reported_and_takes_its_servers_along(ports: Ports, tmp_path: Path) -> None:
     with ports.node()[0] as node, ports.client(tmp_path, HOLDS) as client:
         client.wait_for("runs at")
-        family = node.family()
+        family = node.grown(5)
         assert len(family) == 5
         node.end(signal.SIGKILL)
         client.wait_for(r"end: MonitorStatus\(.*TaskAbandoned")
@@ -375,7 +375,7 @@ def test_taken_port(ports: Ports) -> None:
         sock.listen()
         port = sock.getsockname()[1]
         for module, option in (("node", "--tcp_ports"), ("scheduler", "-t")):
-            command = ["-m", f"parkcos.{module}.main", option, str(port), "-u", str(ports.udp)]
+            command = ["-m", f"parkcos.commands.{module}", option, str(port), "-u", str(ports.udp)]
             with Program(*command, *ports.options) as taken:
                 assert taken.wait() == 1
                 assert re.search(rf"^parkcos.*TCP port {port} .*is taken", taken.text, re.MULTILINE)

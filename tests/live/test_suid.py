@@ -256,7 +256,7 @@ def test_what_a_killed_node_leaves_is_ended_and_removed_by_the_next(place: Place
         folder = place.folder
         client = stack.enter_context(place.client(first, holds=True))
         client.wait_for("^holds in")
-        stopped = first.family()[1:]
+        stopped = first.grown(5)[1:]
         until_noted(folder.parent / FILE, stopped)
         for process in stopped:  # these do not end with it
             process.suspend()
@@ -298,7 +298,7 @@ def test_no_task_runs_as_the_nodes_user_when_the_bits_are_taken_away(place: Plac
         with place.client(node) as client:
             assert_isolated(place, client)
             client.wait_for("^closed")
-        warm = families(node)[CLIENT_UID]
+        warm = families(node, theirs=1)[CLIENT_UID]
         place.python.python.chmod(0o755)
         try:
             for pid in warm:
