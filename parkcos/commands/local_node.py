@@ -43,7 +43,7 @@ def _run(sock: socket.socket) -> None:
     # Where tasks run as another user, only a program of its own can be that user's.
     first = birth.fork([sock.fileno()]) if client_user is None and hasattr(os, "fork") else None
     # What only the node needs is imported while the zygote gets ready.
-    from parkcos.node.program import NodeOptions
+    from parkcos.node.offer import NodeOptions
     from parkcos.node.running import run
     from parkcos.program.options import set_up_logging
 
