@@ -228,8 +228,7 @@ def footprint(client: Client, cluster: LocalCluster) -> dict[str, int]:
     gc.collect()
     machine = client._machine
     tables = [client._locations, client._known, client._indexes, client._submissions, machine.servers, machine.tasks]
-    assert cluster._process is not None
-    node = psutil.Process(cluster._process.pid)
+    node = psutil.Process(cluster.nodes[0].process.pid)
     family = [psutil.Process(), node, *node.children(recursive=True)]
     return {
         "records": sum(map(len, tables)),
