@@ -18,7 +18,8 @@ from parkcos.client import mapping, submitting
 from parkcos.client.allocate import NodeAllocate, allocations
 from parkcos.client.components import bundle
 from parkcos.client.handle import TaskHandle
-from parkcos.client.options import Errors, Options, TaskLimits, checked
+from parkcos.client.limits import Errors, TaskLimits, checked
+from parkcos.client.options import Options
 from parkcos.client.overview import Overview
 from parkcos.client.shell import CLOSED, NEW, RUNNING, WAITING
 from parkcos.client.side import ClientSide

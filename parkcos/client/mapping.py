@@ -24,7 +24,7 @@ from parkcos.net.tasks import outcomes
 
 if TYPE_CHECKING:
     from parkcos.client.client import Client
-    from parkcos.client.options import TaskLimits
+    from parkcos.client.limits import TaskLimits
 
 TURN_S = 0.005
 """So long calls that never yield run at a server before its messages and other tasks have a turn."""

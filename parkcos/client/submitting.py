@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from parkcos.client import dispatch_events as d
 from parkcos.client.handle import TaskHandle
-from parkcos.client.options import TaskLimits
+from parkcos.client.limits import TaskLimits
 from parkcos.client.submission import Submission, kind_of, name_of
 from parkcos.errors import NotATask, UsageError
 from parkcos.kernel import Completion, Task
