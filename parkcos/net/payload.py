@@ -14,6 +14,7 @@ from __future__ import annotations
 import pickle
 import struct
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import CoroutineType, GeneratorType
 from typing import Any
 
@@ -62,8 +63,11 @@ def dumps_exception(error: BaseException) -> tuple[int, list[Buffer]]:
     return PICKLE, [data]
 
 
-def keep_large(buffers: list[memoryview]) -> Callable[[pickle.PickleBuffer], bool]:
-    """A pickler's buffer_callback: large buffers are appended to `buffers`, not copied if nobody can write to them."""
+def keep_large(buffers: list[memoryview], *, snapshot: bool = True) -> Callable[[pickle.PickleBuffer], bool]:
+    """A pickler's buffer_callback: large buffers are appended to `buffers`, not copied if nobody can write to them.
+
+    snapshot: those that somebody can write to are copied, since they leave later.
+    """
 
     def keep(buffer: pickle.PickleBuffer) -> bool:
         try:
@@ -72,7 +76,7 @@ def keep_large(buffers: list[memoryview]) -> Callable[[pickle.PickleBuffer], boo
             return True
         if raw.nbytes < _OUT_OF_BAND_BYTES:
             return True
-        buffers.append(raw if raw.readonly else memoryview(bytes(raw)))
+        buffers.append(raw if raw.readonly or not snapshot else memoryview(bytes(raw)))
         return False
 
     return keep
@@ -120,11 +124,15 @@ def join(buffers: Sequence[Buffer]) -> Buffer:
     return buffers[0] if len(buffers) == 1 else b"".join(buffers)
 
 
-def explain(obj: Any, error: BaseException) -> str:
-    """Which part of `obj` cannot be pickled, as a path of attributes and keys, why, and what to do instead."""
+def explain(obj: Any, error: BaseException, dump: Callable[[Any], object] | None = None) -> str:
+    """Which part of `obj` cannot be pickled, as a path of attributes and keys, why, and what to do instead.
+
+    dump: tries the parts, if others than `dumps_by` are to.
+    """
+    dump = dump or partial(dumps_by, ByValue)
     whole = f"<{type(obj).__name__}>"
     try:
-        path, culprit, reason = _culprit(obj, whole, error, 0, set())
+        path, culprit, reason = _culprit(obj, whole, error, dump, 0, set())
     except BaseException:  # of code of its own that runs when its parts are looked at
         path, culprit, reason = whole, obj, failures.line_of(error)
     advice = ""
@@ -135,7 +143,9 @@ def explain(obj: Any, error: BaseException) -> str:
     return f"{path} cannot be sent: {type(culprit).__name__} object: {reason}{advice}"
 
 
-def _culprit(obj: Any, path: str, error: BaseException, depth: int, seen: set[int]) -> tuple[str, Any, str]:
+def _culprit(
+    obj: Any, path: str, error: BaseException, dump: Callable[[Any], object], depth: int, seen: set[int]
+) -> tuple[str, Any, str]:
     seen.add(id(obj))
     explains_itself = isinstance(error, ParkcosError) and not isinstance(obj, dict | list | tuple | set | frozenset)
     if depth < 8 and not explains_itself:
@@ -143,9 +153,9 @@ def _culprit(obj: Any, path: str, error: BaseException, depth: int, seen: set[in
             if id(part) in seen:
                 continue
             try:
-                dumps_by(ByValue, part)
+                dump(part)
             except BaseException as inner:
-                return _culprit(part, path + name, inner, depth + 1, seen)
+                return _culprit(part, path + name, inner, dump, depth + 1, seen)
     return path, obj, failures.line_of(error)
 
 

@@ -14,6 +14,7 @@ import os
 import stat
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ HASH_BYTES = 1024 * 1024
 _BY_FD = os.open in os.supports_dir_fd and os.listdir in os.supports_fd
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _PLAIN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_SEEKING = threading.Lock()
+"""Where there is no pread: descriptors of one open file share their place in it."""
 
 
 def own_folder() -> Path:
@@ -109,17 +112,20 @@ def hash_file(fd: int, length: int, stop: Stop) -> hashlib._Hash:
 def _read_at(fd: int, length: int, offset: int) -> bytes:
     if hasattr(os, "pread"):
         return os.pread(fd, length, offset)
-    os.lseek(fd, offset, os.SEEK_SET)
-    return os.read(fd, length)
+    with _SEEKING:
+        os.lseek(fd, offset, os.SEEK_SET)
+        return os.read(fd, length)
 
 
 class Source:
-    """The file at its sender.  Raises: OSError, Refused if it is no regular file."""
+    """The file at its sender, a path or an open descriptor.  Raises: OSError, Refused if it is no regular file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, file: Path | int) -> None:
         self.stop = Stop()
-        # Without O_NONBLOCK a named pipe would wait for its writer.
-        self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _PLAIN)
+        if isinstance(file, int):
+            self._fd = os.dup(file)
+        else:  # without O_NONBLOCK a named pipe would wait for its writer
+            self._fd = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _PLAIN)
         try:
             self._status = os.fstat(self._fd)
             if not stat.S_ISREG(self._status.st_mode):
@@ -246,11 +252,11 @@ class Folder:
         """Remove a file."""
         os.unlink(self._at(name), **self._in())
 
-    def rename(self, old: str, new: str) -> None:
-        """Give a file another name, in place of what has that name, and have the folder remember it."""
+    def rename(self, old: str, new: str, lasting: bool) -> None:
+        """Give a file another name, in place of what has that name.  lasting: have the folder remember it."""
         where = {"src_dir_fd": self.fd, "dst_dir_fd": self.fd} if self.fd >= 0 else {}
         os.replace(self._at(old), self._at(new), **where)
-        if self.fd >= 0:
+        if lasting and self.fd >= 0:
             with contextlib.suppress(OSError):  # not all file systems can
                 os.fsync(self.fd)
 
@@ -300,17 +306,20 @@ def lock(fd: int) -> bool:
 class Target:
     """The file at its receiver: its folder, what has its name, and the partial file in which it grows.
 
+    Args:
+        lasting: its folders are made if need be, and it is on the disk before it has its name.
     Raises: OSError, Refused.
     """
 
-    def __init__(self, base: Path, folders: Sequence[str], name: str, partial: str) -> None:
+    def __init__(self, base: Path, folders: Sequence[str], name: str, partial: str, *, lasting: bool = True) -> None:
         self.stop = Stop()
         self.name, self.partial = name, partial
+        self._lasting = lasting
         self._fd = -1
         self._at = 0
         self._digest = hashlib.sha256()
         self._renamed = False
-        self.folder = Folder(base, folders, make=True)
+        self.folder = Folder(base, folders, make=lasting)
         try:
             self.existing = self._existing()
             self.partial_bytes = self._find_partial()
@@ -388,7 +397,8 @@ class Target:
         """Compare, flush, and give it its mode and its name."""
         if self._digest.digest() != digest:
             raise Refused("what arrived is not what was sent (the digests differ)", keep=False)
-        os.fsync(self._fd)
+        if self._lasting:
+            os.fsync(self._fd)
         existing = self._existing()
         if existing is not None and not existing.regular:
             raise Refused("something that is no regular file (a link, a folder) has got that name there")
@@ -399,7 +409,7 @@ class Target:
         if sys.platform == "win32":
             os.close(self._fd)
             self._fd = -1
-        self.folder.rename(self.partial, self.name)
+        self.folder.rename(self.partial, self.name, self._lasting)
         self._renamed = True
 
     def close(self, keep: bool) -> None:

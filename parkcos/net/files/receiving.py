@@ -6,13 +6,13 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from parkcos.net.files import messages as m
 from parkcos.net.files import transfer as ft
 from parkcos.net.files.disk import Target, in_words, leaves_rest
-from parkcos.net.files.rules import printable
+from parkcos.net.files.rules import Refused, printable
 from parkcos.net.session.peer import Peer
 from parkcos.net.workers import Lane
 
@@ -33,6 +33,8 @@ class Incoming:
         self.machine = ft.Receiver(offer, files.max_file_size)
         self._lane = Lane(files.workers)
         self._target: Target | None = None
+        self._place: Path | None = None
+        """Instead of dest_path."""
         self._claim: tuple[int, int, str] | None = None
         self._to_write: deque[ft.Bytes] = deque()
         self._writing = False
@@ -64,11 +66,11 @@ class Incoming:
         for order in orders:
             match order:
                 case ft.Send(message):
-                    if isinstance(message, m.Done) and self.files.on_received is not None:
+                    if isinstance(message, m.Done) and self._place is None and self.files.on_received is not None:
                         self.files.on_received(self.peer, PurePosixPath(self.offer.folder, self.offer.name))
                     self.files.post(self.peer, message)
                 case ft.Look(folders, name, partial_name):
-                    self._lane.run(self._look, (folders, name, partial_name), self._looked)
+                    self._begin_to_look(folders, name, partial_name)
                 case ft.HashTarget() if target:
                     self._run(target.hash_existing, (), lambda result: ft.Hashed(*result))
                 case ft.HashPartial(length) if target:
@@ -108,8 +110,19 @@ class Incoming:
             if upto is not None:
                 self.handle(ft.WroteTo(upto))
 
+    def _begin_to_look(self, folders: tuple[str, ...], name: str, partial_name: str) -> None:
+        try:
+            if (place_for := self.files.places.get(self.offer.folder)) is not None:
+                self._place = place_for(self.peer)
+        except Refused as refused:
+            self.handle(ft.Trouble(str(refused)))
+        else:
+            self._lane.run(self._look, (folders, name, partial_name), self._looked)
+
     def _look(self, folders: tuple[str, ...], name: str, partial_name: str) -> Target:
         """Worker thread."""
+        if self._place is not None:
+            return Target(self._place, folders, name, partial_name, lasting=False)
         target = Target(self.files.prepared(), folders, name, partial_name)
         self.files.sweep(target.folder)
         return target

@@ -39,14 +39,29 @@ def now_known_as(peer: Peer) -> Peer:
 
 
 class Outgoing:
-    """A file that is being sent."""
+    """A file that is being sent.
+
+    Args:
+        to: a process, or where one is.
+        source: a path, or the descriptor of a file that stays open until `done` is called.
+        name: of the file there.
+        done: called with this object, whether the file has arrived, and if not, why.
+    """
 
     def __init__(
-        self, files: Files, location: Location, path: Path, folder: str, overwrite: bool, done: Completion[int]
+        self,
+        files: Files,
+        to: Location | Peer,
+        source: Path | int,
+        name: str,
+        folder: str,
+        overwrite: bool,
+        done: Callable[[Outgoing, bool, str], object],
     ) -> None:
         self.files = files
-        self.location = location
-        self.path = path
+        self.to = to
+        self.location = to.location if isinstance(to, Peer) else to
+        self.name = name
         self.folder = folder
         self.overwrite = overwrite
         self.opened = False
@@ -54,11 +69,20 @@ class Outgoing:
         self.peer: Peer | None = None
         self.machine: ft.Sender | None = None
         self._done = done
+        self._from = source
         self._lane = Lane(files.workers)
         self._source: Source | None = None
         self._stop: Stop | None = None
         self._over = False
         self._seen = ("", 0)
+
+    def __str__(self) -> str:
+        return repr(self.name if isinstance(self._from, int) else str(self._from))
+
+    @property
+    def whom(self) -> Peer | Location:
+        """To whom it goes, for the log."""
+        return self.peer or self.location
 
     def is_with(self, peer: Peer) -> bool:
         """Whether it goes to this process."""
@@ -72,7 +96,7 @@ class Outgoing:
             self._end(False, "this process ends")
             return
         try:
-            check_name(self.path.name, windows=False)
+            check_name(self.name, windows=False)
             folders_of(self.folder, windows=False)
         except Refused as refused:
             self._end(False, str(refused))
@@ -87,7 +111,7 @@ class Outgoing:
     def open(self) -> None:
         """Its turn has come."""
         self.opened = True
-        self._lane.run(Source, (self.path,), self._source_opened)
+        self._lane.run(Source, (self._from,), self._source_opened)
 
     def _source_opened(self, source: Source | None, error: BaseException | None) -> None:
         self._source = source
@@ -97,13 +121,12 @@ class Outgoing:
             self._close_source()
             return
         self._stop = source.stop
-        self.peer = self.files.network.hub.peer_at(self.location)
+        self.peer = self.to if isinstance(self.to, Peer) else self.files.network.hub.peer_at(self.to)
         if self.peer is None:
             self._end(False, "no process is there any more")
             return
-        name, folder = self.path.name, self.folder
         self.machine = ft.Sender(
-            m.Offer(self.number, folder, name, source.size, source.mtime_ns, source.mode, self.overwrite)
+            m.Offer(self.number, self.folder, self.name, source.size, source.mtime_ns, source.mode, self.overwrite)
         )
         self._execute(self.machine.begin())
 
@@ -169,10 +192,7 @@ class Outgoing:
             return
         self._over = True
         self.files.outgoing.pop(self.number, None)
-        if not ok:
-            whom = self.peer or self.location
-            logger.warning("the file %r was not sent to %s: %s", str(self.path), whom, printable(reason))
-        self._done.set_result(0 if ok else -1)
+        self._done(self, ok, printable(reason))
         if self._stop is not None:
             self._stop.stopped = True
         self._lane.clear()
@@ -194,8 +214,7 @@ class Outgoing:
         else:
             seen = (WAITS_FOR.get(self.machine.state, "it ends"), self.machine.written_to)
         if seen == self._seen:
-            whom = self.peer or self.location
-            logger.warning("the file %r for %s does not move on: %s, %d bytes are there", str(self.path), whom, *seen)
+            logger.warning("the file %s for %s does not move on: %s, %d bytes are there", self, self.whom, *seen)
         self._seen = seen
 
 

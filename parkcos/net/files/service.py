@@ -11,6 +11,7 @@ import logging
 import os
 from collections import Counter, deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,9 @@ class Files:
         """Device and inode of the folder, and the name, of what is being received."""
         self.on_received: Callable[[Peer, PurePosixPath], None] | None = None
         """I/O thread: told of each file that has come, or was there already: from whom, and where below dest_path."""
+        self.places: dict[str, Callable[[Peer], Path]] = {}
+        """I/O thread: where the folders of these names lie that are not below dest_path, if this process may write
+        there; they are there.  Raise: Refused."""
         self._numbers = itertools.count(1)
         self._queued: dict[Location, deque[Outgoing]] = {}
         self._active: Counter[Location] = Counter()
@@ -95,8 +99,17 @@ class Files:
         _check_location("send_file", location)
         path, there = _as_path("send_file", file).absolute(), _as_folder("send_file", folder)
         return self._completion(
-            "send_file", location, timeout, lambda done: Outgoing(self, location, path, there, overwrite, done)
+            "send_file",
+            location,
+            timeout,
+            lambda done: Outgoing(self, location, path, path.name, there, overwrite, partial(_sent, done)),
         )
+
+    def send_open(
+        self, peer: Peer, file: int, name: str, folder: str, done: Callable[[Outgoing, bool, str], object]
+    ) -> None:
+        """I/O thread: send what a descriptor has, for who is told how that ends: see `Outgoing`."""
+        Outgoing(self, peer, file, name, folder, True, done).begin()
 
     def delete(
         self, location: Location, file: PathLike, folder: PathLike | None, timeout: float | None
@@ -280,6 +293,12 @@ class Files:
             make_default(self.dest_path)
         return self.dest_path
 
+    def end_incoming(self, folder: str, reason: str) -> None:
+        """Receive no more of the files for this folder, of which nobody will have any use."""
+        for incoming in list(self.incoming.values()):
+            if incoming.offer.folder == folder:
+                incoming.handle(ft.Trouble(reason, keep=False))
+
     def sweep(self, folder: Folder) -> None:
         """Worker thread: remove the partial files here that nobody will resume, if that was not done just now."""
         now = self.now()
@@ -297,6 +316,12 @@ class Files:
             incoming.handle(ft.Trouble("the receiver ends"))
         self.closed = True
         await self.workers.close(CLOSE_S)
+
+
+def _sent(completion: Completion[int], outgoing: Outgoing, ok: bool, reason: str) -> None:
+    if not ok:
+        logger.warning("the file %s was not sent to %s: %s", outgoing, outgoing.whom, reason)
+    completion.set_result(0 if ok else -1)
 
 
 def _check_location(what: str, location: object) -> None:
