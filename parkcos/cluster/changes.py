@@ -20,6 +20,8 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from parkcos.cluster.shared import Shared
+
 COMPARED_BYTES_MAX = 64 * 1024
 """The size of a pickle up to which a global is compared at each call: to make that takes no longer than the call."""
 
@@ -31,7 +33,7 @@ _FIXED = frozenset(
         *(types.ModuleType, types.BuiltinFunctionType, types.CodeType, types.MappingProxyType, re.Pattern),
         *(datetime.date, datetime.datetime, datetime.time, datetime.timedelta, datetime.timezone),
         *(decimal.Decimal, fractions.Fraction, uuid.UUID, pathlib.PosixPath, pathlib.WindowsPath),
-        *(pathlib.PurePosixPath, pathlib.PureWindowsPath, logging.Logger, logging.RootLogger),
+        *(pathlib.PurePosixPath, pathlib.PureWindowsPath, logging.Logger, logging.RootLogger, Shared),
     ]
 )
 """Types whose instances do not change, or travel by their names."""

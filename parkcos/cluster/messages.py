@@ -28,6 +28,8 @@ Bytes = Number
 Amount = Annotated[float, msgspec.Meta(ge=0, le=1e18)]
 Percent = Annotated[float, msgspec.Meta(ge=-1, le=101)]
 """Measured: it may be a little off."""
+Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{40}$", max_length=40)]
+"""Of a shared object: the name of its file."""
 PLACES_MAX = 10_000
 SEED_BITS_MAX = 1024
 OwnNumber = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
@@ -240,6 +242,13 @@ class EndOwn(Message):
     terminate: bool
 
 
+class DropShared(Message):
+    """From the client, to a node and to its servers: keep the shared objects with these digests no longer."""
+
+    client: Number
+    digests: Annotated[list[Digest], msgspec.Meta(max_length=PLACES_MAX)]
+
+
 class AskState(Message):
     """From a scheduler: say who you are."""
 
@@ -254,6 +263,7 @@ ToNode = (
     | CloseServer
     | StartOwn
     | EndOwn
+    | DropShared
     | AskState
 )
 
@@ -548,7 +558,7 @@ class Servers(Message):
             must_be_numeric(addr)
 
 
-ToServer = Servers | Define | OpenServer | RunTask | RecallTask | EndTask
+ToServer = Servers | Define | OpenServer | RunTask | RecallTask | EndTask | DropShared
 
 encode = msgspec.msgpack.Encoder().encode
 DECODERS: dict[str, msgspec.msgpack.Decoder[Any]] = {

@@ -195,7 +195,7 @@ def install(definitions: Iterable[Definition]) -> None:
         for source in definition.sources:
             remember(source)
         known = _installed.get((definition.module, definition.name))
-        if definition.kind != "source" and known != definition.digest:
+        if definition.kind not in ("source", "shared") and known != definition.digest:
             _pending[definition.module, definition.name] = definition
     while _pending:
         _install(next(iter(_pending.values())))

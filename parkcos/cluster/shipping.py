@@ -30,14 +30,15 @@ from typing import Any
 import msgspec
 from cloudpickle import cloudpickle as _cp
 
-from parkcos.cluster import namespace
+from parkcos.cluster import namespace, shared
 from parkcos.cluster.changes import Watch, digest
 from parkcos.cluster.origins import travels_by_value
+from parkcos.cluster.shared import Shared
 from parkcos.errors import ShippingError
 from parkcos.net.payload import PICKLE, Buffer, assemble, explain, keep_large
 from parkcos.net.pickling import BufferCallback, ByValue, code_in, completed, is_found, is_wrapper, reduce_wrapper
 
-CODE, DATA, MISSING, SOURCE = "code", "data", "missing", "source"
+CODE, DATA, MISSING, SOURCE, SHARED = "code", "data", "missing", "source", "shared"
 
 
 class Source(msgspec.Struct, array_like=True, frozen=True):
@@ -52,7 +53,8 @@ class Definition(msgspec.Struct, array_like=True, frozen=True):
     """The value of one global name.
 
     blob: its pickle, or for MISSING the reason why there is none.  sources: of the functions in it.  For SOURCE, which
-    is of functions without such a name, `module` and `name` are a file and a line.
+    is of functions without such a name, `module` and `name` are a file and a line.  For SHARED, which says that a
+    shared object must be at the node, `name` is its digest in hexadecimal digits.
     """
 
     module: str
@@ -113,6 +115,8 @@ class _Pickler(ByValue):
         wrapper = is_wrapper(obj)
         if kind in _TYPE_VARIABLES:
             return self._reduced_variable(obj)
+        if kind is Shared:
+            return self._reduced_shared(obj)
         if wrapper or kind is types.FunctionType or issubclass(kind, type):
             module = getattr(obj, "__module__", None) or ""
             own = module not in self.shipper.by_reference and travels_by_value(module)
@@ -137,6 +141,12 @@ class _Pickler(ByValue):
         options = {each: value for each in _OF_VARIABLES if (value := getattr(obj, f"__{each}__", None))}
         made = type(obj), module, name, getattr(obj, "__constraints__", ()), options
         return self._begun(obj, (namespace.make_type_variable, made))
+
+    def _reduced_shared(self, obj: Shared) -> tuple[Any, ...]:
+        if obj.shipper is not self.shipper:
+            raise ShippingError(f"{obj!r} belongs to another client: share the object with this one, too")
+        self.needs["", obj.digest] = obj
+        return shared.restore, (obj.digest, str(obj))
 
     def _begun(self, obj: Any, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
         """`reduced`; if `obj` is what is defined here, it is found by its name as soon as it is made.
@@ -353,17 +363,36 @@ class Shipper:
         """
         file = io.BytesIO()
         buffers: list[memoryview] = []
-        pickler = _Pickler(self, file, buffer_callback=keep_large(buffers))
-        try:
-            pickler.dump(obj)
-        except BaseException as error:  # of code of its own, too
-            raise ShippingError(explain(obj, error)) from error
+        pickler = self._dump(obj, file, keep_large(buffers))
         form, parts = assemble(file.getvalue(), buffers)
         definitions = self.definitions(pickler.needs) if pickler.needs else []
         for each in pickler.sources:
             stamp = digest(each.text.encode())
             definitions.append(Definition(each.file, str(each.first), SOURCE, stamp, b"", (each,)))
         return form, parts, definitions
+
+    def share(self, obj: Any) -> Shared:
+        """Pickle an object into a file of its own.
+
+        Raises: ShippingError naming the attribute that cannot be pickled, or why there can be no such file.
+        """
+        kind, file = type(obj).__name__, io.BytesIO()
+        buffers: list[memoryview] = []
+        pickler = self._dump(obj, file, keep_large(buffers, snapshot=False))
+        if any(not module for module, _ in pickler.needs):
+            raise ShippingError(f"a shared {kind} cannot hold another shared object: share them one by one")
+        return Shared(self, kind, shared.make_file(kind, file.getbuffer(), buffers), tuple(pickler.needs.items()))
+
+    def _dump(self, obj: Any, file: io.BytesIO, callback: BufferCallback) -> _Pickler:
+        pickler = _Pickler(self, file, buffer_callback=callback)
+        try:
+            pickler.dump(obj)
+        except BaseException as error:  # of code of its own, too
+            raise ShippingError(explain(obj, error, self._dump_part)) from error
+        return pickler
+
+    def _dump_part(self, obj: Any) -> None:
+        _Pickler(self, io.BytesIO()).dump(obj)
 
     def definitions(self, needs: dict[Key, Any]) -> list[Definition]:
         """Definitions of these globals and of all that they need in turn."""
@@ -372,6 +401,10 @@ class Shipper:
         while todo:
             key, value = todo.pop()
             if key in out:
+                continue
+            if not key[0]:
+                out[key] = Definition(*key, SHARED, bytes.fromhex(key[1]), b"")
+                todo += [(k, self._globals(k[0]).get(k[1], v)) for k, v in value.needs]
                 continue
             made = self._made.get(key)
             if made is None or made.value is not value or (made.watch is not None and made.watch.changed()):
@@ -394,7 +427,7 @@ class Shipper:
             watch = self._watch(value, len(blob))
         except BaseException as error:
             # Perhaps the function never uses it there; if it does, it is told why it cannot.
-            reason = explain(value, error).encode()
+            reason = explain(value, error, self._dump_part).encode()
             return _Made(
                 value, Definition(module, name, MISSING, digest(reason), reason), (), self._watch(value, file.tell())
             )

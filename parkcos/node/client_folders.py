@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from parkcos.cluster.folders import OwnFolders
+from parkcos.cluster.shared import FOLDER as SHARED
 from parkcos.errors import ConfigError
 from parkcos.net.files.disk import own_folder
 from parkcos.net.payload import Buffer
@@ -74,8 +75,10 @@ class ClientFolders:
                 folder.mkdir(mode=0o700)
             path = folder / BUNDLE
             path.write_bytes(bundle)
-            if self._user is not None:
-                path.chmod(0o644)  # nobody else comes into the folder
+            (folder / SHARED).mkdir()  # now, while nobody else can put something in its place
+            if self._user is not None:  # nobody else comes into the folder
+                path.chmod(0o644)
+                (folder / SHARED).chmod(0o755)
         except OSError:
             remove_folder(folder, self._user)
             raise

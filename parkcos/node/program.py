@@ -36,6 +36,7 @@ from parkcos.node.processes import waits_for_device
 from parkcos.node.pulses import Pulses
 from parkcos.node.recurring import Recurring
 from parkcos.node.sent import SENT, SentFiles
+from parkcos.node.shared_files import SharedFiles
 from parkcos.node.tally import ServerTally
 from parkcos.program.options import enough_ports, ports_to_try
 
@@ -89,6 +90,7 @@ class NodeProgram:
             self.machine.closed = options.hours.closed_text
         self._pulses = Pulses(self)
         self._sent = SentFiles(network.files)
+        self._shared_files = SharedFiles(network.files, self._folder_of)
         self._noting = False
         self._timer = DeadlineTimer(network.io, self._time_passed)
         self.box.serve("node", self._received)
@@ -281,6 +283,8 @@ class NodeProgram:
             case m.AskAvail():
                 if process == self.machine.client_process and message.client == self.machine.client:
                     self._pulses.tell(message.client, process, asked=True)
+            case m.DropShared():
+                self._shared_files.drop(process, message.digests)
             case m.CloseNode():
                 why, keep, setup_id = "", message.keep, message.setup_id
                 self.handle(ev.CloseAsked(message.client, message.terminate, why, keep, process, setup_id))
@@ -291,6 +295,11 @@ class NodeProgram:
                 self.handle(ev.OwnAsked(client, own, niceness, process, memory))
             case m.EndOwn():
                 self.handle(ev.EndOwnAsked(message.client, message.own, message.terminate))
+
+    def _folder_of(self, process: int) -> Path | None:
+        """Where the files of the client lie that this process is, if it is served now."""
+        serves = self.machine.phase == st.SERVING and process == self.machine.client_process
+        return self._nursery.directory if serves and self._nursery is not None else None
 
     def _peer_gone(self, peer: Peer, reason: str) -> None:
         if peer.incarnation == self.machine.client_process and self.machine.client:
@@ -306,6 +315,8 @@ class NodeProgram:
         if self.machine.phase != before:
             whose = self._client or "no client"
             logger.info("node %s: %s -> %s (%s)", self.network.name, before, self.machine.phase, whose)
+            if before == st.SERVING:
+                self._shared_files.end()
         for effect in effects:
             try:
                 self._execute(effect)

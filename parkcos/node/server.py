@@ -23,7 +23,7 @@ from types import FrameType
 from typing import Any
 
 from parkcos.cluster import messages as m
-from parkcos.cluster import namespace
+from parkcos.cluster import namespace, shared
 from parkcos.cluster.postbox import Postbox, Posted
 from parkcos.cluster.timer import DeadlineTimer
 from parkcos.errors import ParkcosError, TaskTimeout
@@ -126,6 +126,8 @@ class Server:
                 self.kernel.post(self._open, message, form, payload)
             case m.Define():
                 self.kernel.post(self._define, payload)
+            case m.DropShared():
+                self.kernel.post(shared.drop, message.digests)
             case m.Servers():
                 self.kernel.post(self._told_of, message)
 

@@ -23,7 +23,7 @@ from types import FrameType
 from typing import NoReturn
 
 from parkcos.cluster import messages as m
-from parkcos.cluster import namespace
+from parkcos.cluster import namespace, shared
 from parkcos.cluster.requirements import what_is_missing
 from parkcos.errors import ConfigError, NoNetworkYet
 from parkcos.kernel import Kernel, MonitorStatus, failures
@@ -150,6 +150,7 @@ class Zygote:
                 if (self.folder / SENT).is_dir():
                     shutil.copytree(self.folder / SENT, self.directory, dirs_exist_ok=True)
                 set_dumpable()  # not before: until here, an earlier client's processes could look into this one
+            shared.open_at(self.folder / shared.FOLDER)
             self.options = server.network_options(self.config)
             self.options.prepare()
             bar(_BARRED)

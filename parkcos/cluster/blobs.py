@@ -1,0 +1,84 @@
+"""An object as one file: its pickle, and beside it the large buffers of its arrays.
+
+    pickle | buffer | buffer | ... | their places (msgpack) | how long that is (8 bytes) | MAGIC
+
+Who opens the file maps it: an array's elements are the pages of the file, which all processes of a machine share, and
+nobody can write to them.  What lies in the pickle is made again in each process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import pickle
+import struct
+from collections.abc import Sequence
+from typing import IO, Any
+
+import msgspec
+
+from parkcos.errors import ShippingError
+from parkcos.net.payload import Buffer
+
+MAGIC = b"parkcos1"
+ALIGNED_BYTES = 64
+"""Where a buffer begins: at a multiple of what a processor reads at a time."""
+_END = struct.Struct("<Q8s")
+_DIGEST_BYTES = 20
+
+
+class Places(msgspec.Struct, array_like=True, frozen=True):
+    """pickle_bytes: its length; buffers: where each begins, and its length."""
+
+    pickle_bytes: int
+    buffers: list[tuple[int, int]]
+
+
+_decode = msgspec.msgpack.Decoder(Places).decode
+
+
+def write(file: IO[bytes], pickled: Buffer, buffers: Sequence[memoryview]) -> tuple[str, int]:
+    """Write an object's pickle and its buffers into an empty file.
+
+    Returns: the digest of what is there now, in hexadecimal digits, and its size in bytes.
+    Raises: OSError.
+    """
+    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    size = 0
+
+    def put(data: Buffer) -> None:
+        nonlocal size
+        digest.update(data)
+        file.write(data)
+        size += len(data)
+
+    put(pickled)
+    places = []
+    for buffer in buffers:
+        put(bytes(-size % ALIGNED_BYTES))
+        places.append((size, buffer.nbytes))
+        put(buffer)
+    table = msgspec.msgpack.encode(Places(len(pickled), places))
+    put(table)
+    put(_END.pack(len(table), MAGIC))
+    file.flush()
+    return digest.hexdigest(), size
+
+
+def read(descriptor: int) -> tuple[Any, int]:
+    """The object in a file, and how many bytes its pickle has.
+
+    The file stays mapped as long as a part of the object needs it, whatever becomes of its name.
+
+    Raises: ShippingError if the file is not what `write` has written; OSError; whatever the object's own code raises.
+    """
+    try:
+        view = memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
+        length, magic = _END.unpack(view[-_END.size :])
+        if magic != MAGIC:
+            raise ValueError("it has another end")
+        table = _decode(view[-_END.size - length : -_END.size])
+        parts = [view[start : start + size] for start, size in [(0, table.pickle_bytes), *table.buffers]]
+    except (ValueError, struct.error) as error:
+        raise ShippingError(f"the file holds no shared object: {error}") from None
+    return pickle.loads(parts[0], buffers=parts[1:]), table.pickle_bytes

@@ -1,0 +1,181 @@
+"""An object that a client shares with its tasks: what stands for it at the client, and what opens it at a server.
+
+It travels as a file (blobs.py), once to each node; a call carries its digest.  At a server the digest is unpickled into
+the object itself, from the file that lies in the client's folder there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from parkcos.cluster import blobs
+from parkcos.errors import ShippingError
+from parkcos.net.payload import Buffer
+
+if TYPE_CHECKING:
+    from parkcos.cluster.shipping import Shipper
+
+FOLDER = ".parkcos-shared"
+"""In the client's folder at a node; and the folder for which a client sends such files."""
+KEPT_BYTES_MAX = 256 * 1024 * 1024
+"""Pickles of objects that a server keeps for the tasks to come.  What is mapped, as arrays are, does not count."""
+
+_UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+
+
+class Shared:
+    """An object that travels to each node once, and is the argument of any number of tasks: see `Client.share`.
+
+    Give it to a task, alone or in whatever else the task is given, or name it in the task's code: the task has the
+    object itself there.  It is what the object was when `share` was called; what the program changes in it later, the
+    tasks do not see.  Arrays are read-only.
+    """
+
+    __slots__ = ("__weakref__", "_file", "_object", "_opened", "digest", "kind", "needs", "shipper", "size")
+
+    def __init__(
+        self, shipper: Shipper, kind: str, written: tuple[IO[bytes], str, int], needs: tuple[Any, ...]
+    ) -> None:
+        self.shipper = shipper
+        self.kind = kind
+        self._file, self.digest, self.size = written
+        self.needs = needs
+        """The globals of the client's program that it needs, by their keys."""
+        self._opened = False
+        self._object: Any = None
+        weakref.finalize(self, self._file.close)
+
+    def __repr__(self) -> str:
+        return f"<Shared {self}>"
+
+    def __str__(self) -> str:
+        return words_of(self.kind, self.size)
+
+    def get(self) -> Any:
+        """The object, as tasks have it: what it was when it was shared; the same one at each call."""
+        if not self._opened:
+            self._object, _ = blobs.read(self._file.fileno())
+            self._opened = True
+        return self._object
+
+    def fileno(self) -> int:
+        """The descriptor of its file, which has no name, and is gone with this object."""
+        return self._file.fileno()
+
+    def __copy__(self) -> Shared:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Shared:
+        return self
+
+    def __reduce__(self) -> Any:
+        raise ShippingError(
+            f"{self!r} travels with the calls of its client only, as in  client.rtask(work, shared); "
+            "send  shared.get()  , the object, where else it is needed"
+        )
+
+
+def words_of(kind: str, size: int) -> str:
+    """What a shared object is, for messages."""
+    for unit, name in _UNITS:
+        if size >= unit:
+            return f"{kind} of {size / unit:.3g} {name}"
+    return f"{kind} of {size} bytes"
+
+
+def make_file(kind: str, pickled: Buffer, buffers: Sequence[memoryview]) -> tuple[IO[bytes], str, int]:
+    """A file without a name that holds an object, its digest and its size.  Raises: ShippingError."""
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(tempfile.TemporaryFile())
+            if hasattr(os, "fchmod"):
+                os.fchmod(file.fileno(), 0o444)  # as it is at the nodes, where tasks may have a user of their own
+            written = blobs.write(file, pickled, buffers)
+        except OSError as error:
+            raise ShippingError(
+                f"a shared {kind} needs a file in {tempfile.gettempdir()}, and cannot have it: {error.strerror}; "
+                "the environment variable TMPDIR names another folder"
+            ) from error
+        stack.pop_all()
+        return file, *written
+
+
+class Store:
+    """What a server has opened of the shared objects at its node.  Kernel thread only.
+
+    Args:
+        folder: where their files lie, each under its digest.
+        read: opens one, as `blobs.read`.
+        bytes_max: of the pickles of what is kept.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        read: Callable[[int], tuple[Any, int]] = blobs.read,
+        bytes_max: int = KEPT_BYTES_MAX,
+    ) -> None:
+        self._folder = folder
+        self._read = read
+        self._bytes_max = bytes_max
+        self._kept: dict[str, tuple[Any, int]] = {}
+        """Object, and bytes of its pickle, by digest; what was used last comes last."""
+
+    def open(self, digest: str, what: str) -> Any:
+        """The object.  Raises: ShippingError if its file is not there; OSError; what the object's own code raises."""
+        known = self._kept.pop(digest, None)
+        if known is None:
+            known = self._opened(digest, what)
+        self._kept[digest] = known
+        return known[0]
+
+    def _opened(self, digest: str, what: str) -> tuple[Any, int]:
+        try:
+            descriptor = os.open(self._folder / digest, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        except FileNotFoundError:
+            raise ShippingError(f"the shared {what} is not at this node") from None
+        try:
+            made = self._read(descriptor)
+        finally:
+            os.close(descriptor)
+        size = made[1] + sum(each for _, each in self._kept.values())
+        for oldest, (_, each) in list(self._kept.items()):
+            if size <= self._bytes_max:
+                break
+            del self._kept[oldest]
+            size -= each
+        return made
+
+    def drop(self, digests: list[str]) -> None:
+        """Keep these no longer: their files are gone."""
+        for digest in digests:
+            self._kept.pop(digest, None)
+
+
+store: Store | None = None
+"""That of this process, if it is a server."""
+
+
+def open_at(folder: Path) -> None:
+    """In the process from which servers are forked: shared objects lie here."""
+    global store
+    store = Store(folder)
+
+
+def restore(digest: str, what: str) -> Any:
+    """Unpickles what stands for a shared object into the object."""
+    if store is None:
+        raise ShippingError(f"a shared {what} can be opened at the servers of its client only")
+    return store.open(digest, what)
+
+
+def drop(digests: list[str]) -> None:
+    """The files of these are gone."""
+    if store is not None:
+        store.drop(digests)
