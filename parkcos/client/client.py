@@ -21,12 +21,14 @@ from parkcos.client.handle import TaskHandle
 from parkcos.client.limits import Errors, TaskLimits, checked
 from parkcos.client.options import Options
 from parkcos.client.overview import Overview
+from parkcos.client.shelf import BYTES_MAX
 from parkcos.client.shell import CLOSED, NEW, RUNNING, WAITING
 from parkcos.client.side import ClientSide
 from parkcos.client.stream import Results
 from parkcos.client.submission import Submission, words_of
 from parkcos.cluster import messages as m
 from parkcos.cluster.requirements import parse_requirements
+from parkcos.cluster.shared import Shared
 from parkcos.cluster.timer import DeadlineTimer
 from parkcos.errors import ScheduleError, UsageError
 from parkcos.kernel import Completion, Task, operation
@@ -82,6 +84,7 @@ class Client(Overview):
             the node's environment says otherwise (``OMP_NUM_THREADS`` and its kin); 0 for what they choose themselves.
         seed: a whole number from which each task's random numbers follow, wherever and however often it runs: see
             ``Task.seed``.  None: they are different each time.
+        shared_bytes_max: bytes that each node keeps of what is shared (`share`); 4 GiB by default.
 
     The calls whose description says so are to be yielded (or awaited) in a task.
 
@@ -108,6 +111,7 @@ class Client(Overview):
         forward_output: bool = False,
         threads: int | None = None,
         seed: int | None = None,
+        shared_bytes_max: int = BYTES_MAX,
     ) -> None:
         for fn in (node_setup, server_setup):
             if fn is not None:
@@ -122,6 +126,8 @@ class Client(Overview):
         for what, number in (("threads", threads), ("seed", seed)):
             if number is not None and (type(number) is not int or number < 0):
                 raise UsageError(f"{what}={number!r}: give a whole number, not below 0, or None")
+        if type(shared_bytes_max) is not int or shared_bytes_max < 1:
+            raise UsageError(f"shared_bytes_max={shared_bytes_max!r}: give a number of bytes, 1 or more")
         if seed is not None and seed.bit_length() > m.SEED_BITS_MAX:
             raise UsageError(f"seed=...: give a whole number of at most {m.SEED_BITS_MAX} bits")
         super().__init__(allocations(nodes), name or _program_name())
@@ -139,6 +145,7 @@ class Client(Overview):
         self._threads = threads
         self._seed = None if seed is None else words_of(seed)
         self._seeds = itertools.count(1)
+        self._sharing.bytes_max = shared_bytes_max
 
     def __repr__(self) -> str:
         return f"<Client {self.name}, {self._state}>"
@@ -404,6 +411,27 @@ class Client(Overview):
         """
         self._must_run()
         return mapping.start(self, fn, iterables, chunksize, ordered)
+
+    def share(self, obj: Any) -> Shared:
+        """Have an object travel to each node once, however many tasks need it there.  Not to be yielded.
+
+        Give what this returns to tasks, in place of the object: ``yield client.rtask(work, shared, x)``, or
+        ``client.map(work, itertools.repeat(shared), xs)``; or name it in their code, as a global.  At the servers it is
+        the object itself: arrays are read from one file by all servers of a node, and are read-only; what else there is
+        in it, each server makes once.  So tasks do not change it.
+
+        Args:
+            obj: whatever a task could be given.  It is shared as it is now: later changes in it reach no task.
+
+        Returns: what stands for it.  Its file, in the temporary folder, is gone with the last reference to that.
+        A node keeps as much as ``Client(shared_bytes_max=...)`` says; what was used the longest time ago goes first,
+        and comes again if it is needed.
+        Raises: ShippingError if it cannot travel, is too large for a node, or there is no room for its file;
+        ScheduleError if the client is not scheduled.
+        """
+        self._must_run()
+        with self._ship_lock:
+            return self._sharing.share(self._shipper, obj)
 
     def _start(
         self,

@@ -243,7 +243,8 @@ class TaskHandle(Waitable):
             self._outcome = outcome
             told, self._told = self._told, []
             future, record = self._future, self._record
-            record.args, record.kwargs, record.buffers, record.definitions = (), {}, [], ()  # a handle may be kept long
+            record.args, record.kwargs, record.buffers = (), {}, []  # a handle may be kept long
+            record.definitions, record.shared = (), ()
         if future is not None:
             _settle(future, outcome)
         for fn in told:

@@ -41,7 +41,7 @@ class Shelf:
 
     Args:
         bytes_max: of the objects that are there and on their way.
-        tasks: gives the tasks that are at the node, each with the digests that it needs.
+        tasks: gives the tasks that are at the node, those that wait included, each with the digests that it needs.
     """
 
     def __init__(self, bytes_max: int, tasks: Callable[[], Iterable[tuple[int, Collection[str]]]]) -> None:
@@ -80,6 +80,7 @@ class Shelf:
     def failed(self, digest: str, reason: str) -> list[Order]:
         """An object could not be sent."""
         del self._coming[digest]
+        self._forget_the_gone()
         released: list[Order] = [Release(task, reason) for task, needs in self._waiting.items() if digest in needs]
         for each in released:
             assert isinstance(each, Release)
@@ -93,7 +94,12 @@ class Shelf:
     def room(self) -> list[Order]:
         """A task may have left."""
         self.blocked = False
+        self._forget_the_gone()
         return self._serve(list(self._waiting))
+
+    def _forget_the_gone(self) -> None:
+        present = {task for task, _ in self._tasks()}
+        self._waiting = {task: needs for task, needs in self._waiting.items() if task in present}
 
     def _serve(self, tasks: Iterable[int]) -> list[Order]:
         orders: list[Order] = []

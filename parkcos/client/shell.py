@@ -23,11 +23,12 @@ from parkcos.client.dispatch import Dispatch
 from parkcos.client.forwarded import Forwarded
 from parkcos.client.records import OPEN
 from parkcos.client.room import Room, room
+from parkcos.client.sharing import Sharing
 from parkcos.client.side import ClientSide
 from parkcos.client.status import NodeAvailInfo, Status, Statuses, TaskInfo
 from parkcos.client.submission import Submission
 from parkcos.cluster import messages as m
-from parkcos.cluster.shipping import Definition, Shipper
+from parkcos.cluster.shipping import SHARED, Definition, Shipper
 from parkcos.cluster.timer import DeadlineTimer
 from parkcos.errors import RemoteError, ScheduleError, TaskAbandoned, TaskTimeout
 from parkcos.kernel import Completion, Kernel, MonitorStatus, Outcome, Task
@@ -126,6 +127,15 @@ class ClientShell:
         self._forwards: set[int] = set()
         """The nodes that send what is printed there."""
         self._forwarded = Forwarded(lambda *call: self._kernel.post(*call))
+        self._sharing = Sharing(
+            self._machine,
+            self._submissions,
+            self._lock,
+            lambda: self._network,
+            self._handle,
+            self._send_task,
+            lambda process, part, digests: self._side.box.send(process, part, m.DropShared(self._id, digests)),
+        )
 
     @property
     def _ready_servers(self) -> int:
@@ -201,36 +211,49 @@ class ClientShell:
                 self._look_for_servers()
             if self._room_waits:
                 self._look_for_room()
+            if self._sharing.held:
+                self._sharing.handled(event)
             self._timer.set(self._machine.next_deadline())
 
     def _run(self, effect: d.Run) -> None:
-        submission = self._submissions[effect.task]
+        if self._submissions[effect.task].shared:
+            self._sharing.run(effect.task, effect.server)
+        else:
+            self._send_task(effect.task, effect.server)
+
+    def _send_task(self, number: int, server: int) -> None:
+        submission = self._submissions[number]
         if submission.definitions:
-            self._define(effect.server, submission.definitions)
+            self._define(server, submission.definitions)
         message = m.RunTask(
             self._id,
-            effect.task,
+            number,
             submission.name[:NAME_CHARS_MAX],
-            effect.io,
+            submission.io,
             min(submission.timeout_s, SECONDS_MAX),
             submission.seed,
             submission.plain,
         )
-        self._side.box.send(effect.server, "server", message, submission.form, submission.buffers)
+        self._side.box.send(server, "server", message, submission.form, submission.buffers)
 
     def _define(self, server: int, definitions: Sequence[Definition]) -> None:
         """Send a server the definitions that it does not have."""
         known = self._known[server]
-        missing = [each for each in definitions if known.get((each.module, each.name)) != each.digest]
+        missing = [
+            each for each in definitions if known.get((each.module, each.name)) != each.digest and each.kind != SHARED
+        ]
         if missing:
             known.update(((each.module, each.name), each.digest) for each in missing)
             self._side.box.send(server, "server", m.Define(self._id), PICKLE, [m.encode_definitions(missing)])
 
     def _recall(self, effect: d.Recall) -> None:
-        self._side.box.send(effect.server, "server", m.RecallTask(self._id, effect.task))
+        if not self._sharing.take_back(d.Recalled(effect.task, True, effect.server)):
+            self._side.box.send(effect.server, "server", m.RecallTask(self._id, effect.task))
 
     def _end_task(self, effect: d.EndTask) -> None:
-        self._side.box.send(effect.server, "server", m.EndTask(self._id, effect.task))
+        why = self._submissions[effect.task].cancelled
+        if not self._sharing.take_back(d.Refused(effect.task, why, effect.server)):
+            self._side.box.send(effect.server, "server", m.EndTask(self._id, effect.task))
 
     def _report_started(self, effect: d.ReportStarted) -> None:
         submission = self._submissions[effect.task]
@@ -424,6 +447,7 @@ class ClientShell:
             for number in table.keys() - present:
                 del table[number]
         self._warned &= present
+        self._sharing.keep_only(present)
         self._forwards &= present
 
     def _alive_s(self, node: int) -> float:
@@ -447,6 +471,7 @@ class ClientShell:
         if (call := self._setup_calls.get(effect.node)) is not None:
             encoded = m.encode_bundle(with_setup_call(self._bundle, call[1], call[2]))
         self._be_patient(effect.node)
+        self._sharing.node_begins(effect.node)
         self._side.box.send(effect.node, "node", message, PICKLE, [encoded])
 
     def _ask_for_output(self, node: int) -> None:
@@ -505,6 +530,7 @@ class ClientShell:
     def _leave(self, effect: d.LeaveScheduler) -> None:
         self._to_scheduler(m.ClientLeaves(self._id))
         self._forget()
+        self._shipper.forget()
         self._network.io.call(self._timer.cancel)
         closing, self._closing = self._closing, []
         for completion in closing:

@@ -17,7 +17,8 @@ from parkcos.client.incoming import Incoming
 from parkcos.client.records import CLOSING, DISABLED, ENDING, OPENING, WANTED
 from parkcos.client.shell import NEW, RUNNING
 from parkcos.cluster import messages as m
-from parkcos.errors import ConfigError, ScheduleError, UsageError
+from parkcos.cluster.shipping import SHARED
+from parkcos.errors import ConfigError, ScheduleError, ShippingError, UsageError
 from parkcos.net.finding.lookup import known, looked_up
 from parkcos.net.location import Location
 
@@ -232,7 +233,10 @@ class Steering(Incoming):
                 signature.bind(*args, **({"task": None} if "task" in signature.parameters else {}))
             except TypeError as error:
                 raise UsageError(f"{what} cannot be called with {args!r}: {error}") from None
-            self._setup_calls[number] = self._shipper.pack((setup, args, {}))
+            packed = self._shipper.pack((setup, args, {}))
+            if any(each.kind == SHARED for each in packed[2]):
+                raise ShippingError(f"{what} runs before shared objects are there: give it  shared.get()  , the object")
+            self._setup_calls[number] = packed
 
     def _server_at(self, what: str, location: Location) -> int:
         server, _ = self._find(what, location)

@@ -10,6 +10,7 @@ import msgspec
 
 from parkcos.client.handle import TaskHandle
 from parkcos.client.records import Task as Record
+from parkcos.cluster.shared import Shared
 from parkcos.cluster.shipping import Definition
 from parkcos.kernel import Completion, Task
 from parkcos.net.payload import Buffer
@@ -27,6 +28,8 @@ class Submission(Record, kw_only=True):
     form: int
     buffers: list[Buffer]
     definitions: Sequence[Definition]
+    shared: tuple[Shared, ...] = ()
+    """What it needs that must be at its node."""
     completion: Completion[Task] | None = None
     """Who waits for it to start."""
     handle: TaskHandle | None = None

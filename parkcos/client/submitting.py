@@ -85,9 +85,10 @@ def start(
 
 
 def pack(client: Client, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], io: bool) -> Submission:
-    """A call as bytes, with a number of its own.  Any thread.  Raises: ShippingError."""
+    """A call as bytes, with a number of its own.  Any thread.  Raises: ShippingError, UsageError."""
     with client._ship_lock:
         form, buffers, definitions = client._shipper.pack_call(fn, args, kwargs)
+        shared = client._sharing.needed(definitions)
     record = Submission(
         number=client._numbers(),
         io=io,
@@ -98,6 +99,7 @@ def pack(client: Client, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any],
         form=form,
         buffers=buffers,
         definitions=definitions,
+        shared=shared,
     )
     if client._seed is not None:
         record.seed = [next(client._seeds), *client._seed]

@@ -37,32 +37,41 @@ class Places(msgspec.Struct, array_like=True, frozen=True):
 _decode = msgspec.msgpack.Decoder(Places).decode
 
 
-def write(file: IO[bytes], pickled: Buffer, buffers: Sequence[memoryview]) -> tuple[str, int]:
-    """Write an object's pickle and its buffers into an empty file.
+class Blob:
+    """An object on its way into a file."""
 
-    Returns: the digest of what is there now, in hexadecimal digits, and its size in bytes.
-    Raises: OSError.
-    """
-    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-    size = 0
+    def __init__(self, pickled: Buffer, buffers: Sequence[memoryview]) -> None:
+        self._pickled = pickled
+        self._buffers = buffers
+        self._places: list[tuple[int, int]] = []
+        at = len(pickled)
+        for buffer in buffers:
+            at += -at % ALIGNED_BYTES
+            self._places.append((at, buffer.nbytes))
+            at += buffer.nbytes
+        table = msgspec.msgpack.encode(Places(len(pickled), self._places))
+        self._end = table + _END.pack(len(table), MAGIC)
+        self.size = at + len(self._end)
+        """Of the file, in bytes."""
 
-    def put(data: Buffer) -> None:
-        nonlocal size
-        digest.update(data)
-        file.write(data)
-        size += len(data)
+    def write(self, file: IO[bytes]) -> str:
+        """Fill an empty file.  Returns: the digest of what is there now, in hexadecimal digits.  Raises: OSError."""
+        digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+        at = 0
 
-    put(pickled)
-    places = []
-    for buffer in buffers:
-        put(bytes(-size % ALIGNED_BYTES))
-        places.append((size, buffer.nbytes))
-        put(buffer)
-    table = msgspec.msgpack.encode(Places(len(pickled), places))
-    put(table)
-    put(_END.pack(len(table), MAGIC))
-    file.flush()
-    return digest.hexdigest(), size
+        def put(data: Buffer) -> None:
+            nonlocal at
+            digest.update(data)
+            file.write(data)
+            at += len(data)
+
+        put(self._pickled)
+        for (start, _), buffer in zip(self._places, self._buffers, strict=True):
+            put(bytes(start - at))
+            put(buffer)
+        put(self._end)
+        file.flush()
+        return digest.hexdigest()
 
 
 def read(descriptor: int) -> tuple[Any, int]:

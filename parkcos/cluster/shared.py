@@ -10,13 +10,12 @@ import contextlib
 import os
 import tempfile
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from parkcos.cluster import blobs
 from parkcos.errors import ShippingError
-from parkcos.net.payload import Buffer
 
 if TYPE_CHECKING:
     from parkcos.cluster.shipping import Shipper
@@ -55,7 +54,7 @@ class Shared:
         return f"<Shared {self}>"
 
     def __str__(self) -> str:
-        return words_of(self.kind, self.size)
+        return f"{self.kind} of {size_in_words(self.size)}"
 
     def get(self) -> Any:
         """The object, as tasks have it: what it was when it was shared; the same one at each call."""
@@ -81,29 +80,29 @@ class Shared:
         )
 
 
-def words_of(kind: str, size: int) -> str:
-    """What a shared object is, for messages."""
+def size_in_words(size: int) -> str:
+    """So many bytes, for messages."""
     for unit, name in _UNITS:
         if size >= unit:
-            return f"{kind} of {size / unit:.3g} {name}"
-    return f"{kind} of {size} bytes"
+            return f"{size / unit:.3g} {name}"
+    return f"{size} bytes"
 
 
-def make_file(kind: str, pickled: Buffer, buffers: Sequence[memoryview]) -> tuple[IO[bytes], str, int]:
+def make_file(kind: str, blob: blobs.Blob) -> tuple[IO[bytes], str, int]:
     """A file without a name that holds an object, its digest and its size.  Raises: ShippingError."""
     with contextlib.ExitStack() as stack:
         try:
             file = stack.enter_context(tempfile.TemporaryFile())
             if hasattr(os, "fchmod"):
                 os.fchmod(file.fileno(), 0o444)  # as it is at the nodes, where tasks may have a user of their own
-            written = blobs.write(file, pickled, buffers)
+            digest = blob.write(file)
         except OSError as error:
             raise ShippingError(
-                f"a shared {kind} needs a file in {tempfile.gettempdir()}, and cannot have it: {error.strerror}; "
-                "the environment variable TMPDIR names another folder"
+                f"a shared {kind} needs a file of {size_in_words(blob.size)} in {tempfile.gettempdir()}, and cannot "
+                f"have it: {error.strerror}; the environment variable TMPDIR names another folder"
             ) from error
         stack.pop_all()
-        return file, *written
+        return file, digest, blob.size
 
 
 class Store:

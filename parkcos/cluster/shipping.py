@@ -30,7 +30,7 @@ from typing import Any
 import msgspec
 from cloudpickle import cloudpickle as _cp
 
-from parkcos.cluster import namespace, shared
+from parkcos.cluster import blobs, namespace, shared
 from parkcos.cluster.changes import Watch, digest
 from parkcos.cluster.origins import travels_by_value
 from parkcos.cluster.shared import Shared
@@ -371,8 +371,8 @@ class Shipper:
             definitions.append(Definition(each.file, str(each.first), SOURCE, stamp, b"", (each,)))
         return form, parts, definitions
 
-    def share(self, obj: Any) -> Shared:
-        """Pickle an object into a file of its own.
+    def share(self, obj: Any, bytes_max: int = sys.maxsize) -> Shared:
+        """Pickle an object into a file of its own, of at most `bytes_max` bytes.
 
         Raises: ShippingError naming the attribute that cannot be pickled, or why there can be no such file.
         """
@@ -381,7 +381,13 @@ class Shipper:
         pickler = self._dump(obj, file, keep_large(buffers, snapshot=False))
         if any(not module for module, _ in pickler.needs):
             raise ShippingError(f"a shared {kind} cannot hold another shared object: share them one by one")
-        return Shared(self, kind, shared.make_file(kind, file.getbuffer(), buffers), tuple(pickler.needs.items()))
+        blob = blobs.Blob(file.getbuffer(), buffers)
+        if blob.size > bytes_max:
+            raise ShippingError(
+                f"{kind} of {shared.size_in_words(blob.size)} cannot be shared: a node keeps "
+                f"{shared.size_in_words(bytes_max)} of shared objects (shared_bytes_max)"
+            )
+        return Shared(self, kind, shared.make_file(kind, blob), tuple(pickler.needs.items()))
 
     def _dump(self, obj: Any, file: io.BytesIO, callback: BufferCallback) -> _Pickler:
         pickler = _Pickler(self, file, buffer_callback=callback)
@@ -446,6 +452,11 @@ class Shipper:
         except BaseException:  # the definition says why
             return b""
         return file.getvalue()
+
+    def forget(self) -> None:
+        """Nothing will be packed any more: keep none of the program's objects alive."""
+        self._made.clear()
+        self._names.clear()
 
     # -- namespaces
 

@@ -11,6 +11,7 @@ import os
 import platform
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 from parkcos.cluster import messages as m

@@ -107,6 +107,14 @@ def test_a_task_that_is_not_to_run_there_is_waited_for_by_nobody() -> None:
     assert node.ended(2) == [Release(3)]
 
 
+def test_a_task_that_was_lost_with_its_server_is_waited_for_by_nobody() -> None:
+    node = Node()
+    node.ask(1, a=6)
+    node.ask(2, a=6)
+    del node.tasks[1]
+    assert node.arrived("a") == [Release(2)]
+
+
 def test_what_cannot_be_sent_ends_who_needs_it_and_may_be_tried_again() -> None:
     node = Node()
     node.ask(1, a=4, b=4)

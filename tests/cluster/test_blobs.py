@@ -18,8 +18,9 @@ from parkcos.errors import ShippingError
 def written(path: Path, obj: Any) -> tuple[str, int]:
     buffers: list[memoryview] = []
     data = pickle.dumps(obj, 5, buffer_callback=lambda buffer: buffers.append(buffer.raw()))
+    blob = blobs.Blob(data, buffers)
     with path.open("wb") as file:
-        return blobs.write(file, data, buffers)
+        return blob.write(file), blob.size
 
 
 def read(path: Path) -> tuple[Any, int]:

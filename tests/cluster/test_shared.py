@@ -102,8 +102,16 @@ def test_a_copy_is_the_same() -> None:
 
 def test_no_file_can_be_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
-    with pytest.raises(ShippingError, match=r"a shared str needs a file in .*missing, .* TMPDIR"):
+    with pytest.raises(ShippingError, match=r"a shared str needs a file of .* in .*missing, .* TMPDIR"):
         Shipper().share("x")
+
+
+def test_what_no_node_would_keep_is_refused_as_it_is_shared() -> None:
+    data = np.zeros(10**5, np.uint8)
+    size = Shipper().share(data).size
+    assert Shipper().share(data, size).size == size
+    with pytest.raises(ShippingError, match=r"^ndarray of 97.8 KiB cannot be shared: a node keeps 97.8 KiB"):
+        Shipper().share(data, size - 1)
 
 
 def test_what_cannot_be_pickled_is_named() -> None:

@@ -139,6 +139,17 @@ def test_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines[4:] == ["exit code 0", "checksum and length: 1645622340 18"]
 
 
+def test_shared_table_is_at_each_node(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = load("shared.py", monkeypatch)
+    table = example["sieve"](1000)
+    assert [n for n in range(30) if table[n]] == [2, 3, 5, 7, 11, 13, 17, 19, 23, 29]
+    assert example["ways"](table, 10) == 2  # 3 + 7, 5 + 5
+    first, second, last = cluster.run("shared.py").splitlines()
+    assert second.startswith("used by 127.0.0.1:")
+    assert first == "shared: bytes of 97.7 KiB"
+    assert last == "99960 is the sum of two primes in 2063 ways."
+
+
 def test_every_example_is_tested() -> None:
     here = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
     programs = [path.name for path in EXAMPLES.glob("*.py") if not path.name.startswith("_")]

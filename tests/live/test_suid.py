@@ -478,3 +478,29 @@ def test_a_local_cluster_works_under_it_too(python: SuidPython) -> None:
         program.wait_for(rf"^ids \({CLIENT_UID}, {CLIENT_UID}, {CLIENT_UID}\)")
         assert program.wait() == 0
     assert not (Path("/tmp") / "parkcos-parkcos-test-node").exists()
+
+
+SHARES = """
+def total(data, task=None):
+    yield
+    return sum(data), os.stat("../../.parkcos-shared").st_mode & 0o7777
+
+def main(task=None):
+    client = Client([total], name="shares")
+    yield client.schedule(timeout=15)
+    shared = client.share(bytes(range(256)) * 4000)
+    print("result", (yield (yield client.rtask(total, shared)).result()), flush=True)
+    yield client.close()
+
+Task(main)
+"""
+
+
+def test_tasks_read_what_is_shared_with_them(place: Place) -> None:
+    with place.node() as node:
+        with place.ports.client(place.tmp_path, SHARES) as client:
+            client.wait_for(rf"^result \({sum(range(256)) * 4000}, {0o755}\)")
+            assert client.wait() == 0
+        node.wait_for("-> free")
+        assert place.clients == []
+    assert node.find("Traceback|left behind") == []
