@@ -34,6 +34,7 @@ def same(program: str, *peers: str) -> dict[str, str]:
 SPAWNERS = "parkcos", "pycos", "uvloop"
 SPAWN_LIMIT_S = 120.0
 POOL = "ProcessPoolExecutor=pool"
+ARGUMENT = "Pool, the array as argument"
 OTHERS = "Ray=ray", "Dask=dask", "ipyparallel", POOL
 
 ROWS = (
@@ -139,6 +140,20 @@ ROWS = (
         "tasks/s",
         same("rtask many {peer}", "parkcos=parkcos-io", "dispycos=dispycos-io", POOL),
         (Target(10, "dispycos"), Target(1, "ProcessPoolExecutor")),
+    ),
+    Row(
+        "share",
+        "1,000 tasks with a shared array of 64 MB, two servers",
+        "tasks/s",
+        same(
+            "share tasks {peer}",
+            "parkcos",
+            "Pool, the array as argument=pool",
+            "Pool, in chunks=pool-chunks",
+            "Ray=ray",
+        ),
+        (Target(10, ARGUMENT),),
+        time_limit_s=120.0,
     ),
     Row(
         "startup",
