@@ -61,7 +61,8 @@ class Client(Overview):
 
     Args:
         components: functions, generator functions, classes, modules, packages and paths of files that the tasks use;
-            they travel once to each node.  What is not listed travels once to each server, when it is needed.
+            they travel once to each node.  What is not listed travels once to each server, when it is needed; what is
+            large, once to each node, too.
         nodes: names, addresses and :class:`NodeAllocate`; a node that matches none is not used.  Empty: all nodes.
         status_task: a Task that is sent :class:`Status` and MonitorStatus messages; the attribute of that name may be
             set later, before `schedule` if it is to be told everything.

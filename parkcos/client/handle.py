@@ -244,7 +244,7 @@ class TaskHandle(Waitable):
             told, self._told = self._told, []
             future, record = self._future, self._record
             record.args, record.kwargs, record.buffers = (), {}, []  # a handle may be kept long
-            record.definitions, record.shared = (), ()
+            record.definitions, record.shared, record.files = (), (), ()
         if future is not None:
             _settle(future, outcome)
         for fn in told:

@@ -12,18 +12,23 @@ from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
+import msgspec
+
 from parkcos.client import dispatch_events as d
 from parkcos.client.dispatch import Dispatch
 from parkcos.client.records import ENDING, READY
 from parkcos.client.shelf import BYTES_MAX, Drop, Order, Release, Send, Shelf
 from parkcos.client.submission import Submission
-from parkcos.cluster.shared import FOLDER, Shared, size_in_words
+from parkcos.cluster.blobs import Blob
+from parkcos.cluster.shared import FOLDER, InFile, Shared, make_file, size_in_words
 from parkcos.cluster.shipping import SHARED, Definition, Shipper
-from parkcos.errors import UsageError
+from parkcos.errors import ShippingError, UsageError
 from parkcos.net.network import Network
 
 DROPPED_AT_ONCE = 1000
 """Digests in one message."""
+LARGE_BYTES = 256 * 1024
+"""The blob of a definition from which on it travels once to each node, as a file, and not to each of its servers."""
 
 _OF_TASKS = frozenset((d.Submitted, d.CancelAsked, d.Started, d.Refused, d.Ended, d.Judged, d.Recalled))
 """Events that end no server."""
@@ -34,6 +39,7 @@ class Sharing:
 
     Args:
         machine, submissions, lock: the client's.
+        known: the digests of the definitions that each server has.
         network: gives the client's.
         handle: tells the machine a fact.
         send: sends a task to a server.
@@ -44,6 +50,7 @@ class Sharing:
         self,
         machine: Dispatch,
         submissions: Mapping[int, Submission],
+        known: Mapping[int, Mapping[tuple[str, str], bytes]],
         lock: contextlib.AbstractContextManager[Any],
         network: Callable[[], Network],
         handle: Callable[[d.Event], None],
@@ -52,6 +59,7 @@ class Sharing:
     ) -> None:
         self._machine = machine
         self._submissions = submissions
+        self._known = known
         self._lock = lock
         self._network = network
         self._handle = handle
@@ -63,6 +71,10 @@ class Sharing:
         """The server of each task that is held back."""
         self._objects: WeakValueDictionary[str, Shared] = WeakValueDictionary()
         self._shelves: dict[int, Shelf] = {}
+        self._large: dict[tuple[str, str], tuple[bytes, InFile]] = {}
+        """By the names of globals, what they were last: the digest of the definition, and its file."""
+        self._not_filed: set[tuple[int, str]] = set()
+        """Nodes and files of definitions that could not be brought there."""
 
     def share(self, shipper: Shipper, obj: Any) -> Shared:
         """As `Client.share`."""
@@ -84,26 +96,64 @@ class Sharing:
     def node_begins(self, node: int) -> None:
         """It is set up, and has nothing yet."""
         self._shelves[node] = Shelf(self.bytes_max, partial(self._tasks_at, node))
+        self._not_filed = {each for each in self._not_filed if each[0] != node}
 
     def keep_only(self, nodes: Collection[int]) -> None:
         """The others are gone."""
         for node in self._shelves.keys() - set(nodes):
             del self._shelves[node]
+        self._not_filed = {each for each in self._not_filed if each[0] in nodes}
+
+    def close(self) -> None:
+        """The client has ended."""
+        self._large.clear()
 
     def _tasks_at(self, node: int) -> Iterator[tuple[int, list[str]]]:
         for number, submission in self._submissions.items():
-            server = self._machine.servers.get(submission.server) if submission.shared else None
+            server = self._machine.servers.get(submission.server) if submission.files else None
             if server is not None and server.node == node:
-                yield number, [each.digest for each in submission.shared]
+                yield number, [each.digest for each in submission.files]
 
     # -- tasks
 
     def run(self, task: int, at: int) -> None:
-        """Send a task that needs shared objects to a server, now or when they are there."""
-        node, needed = self._machine.servers[at].node, self._submissions[task].shared
-        orders = self._shelves[node].ask(task, {each.digest: each.size for each in needed})
+        """Send a task that needs files to a server, now or when they are at its node."""
+        node, submission = self._machine.servers[at].node, self._submissions[task]
+        files: dict[str, InFile] = {each.digest: each for each in submission.shared}
+        for each in submission.definitions if submission.large else ():
+            if is_large(each) and self._known[at].get((each.module, each.name)) != each.digest:
+                file = self._file_of(each)
+                room = self.bytes_max - sum(each.size for each in files.values())
+                if file is not None and (node, file.digest) not in self._not_filed and file.size <= room:
+                    files[file.digest] = file
+        submission.files = tuple(files.values())
         self.held[task] = at
-        self._obey(node, orders)
+        if files:
+            self._obey(node, self._shelves[node].ask(task, {digest: file.size for digest, file in files.items()}))
+        else:
+            self._begin(task)
+
+    def _file_of(self, definition: Definition) -> InFile | None:
+        """None if there can be none; then the definition travels as others do."""
+        key = definition.module, definition.name
+        digest, file = self._large.get(key, (b"", None))
+        if digest != definition.digest:
+            with contextlib.suppress(ShippingError):
+                kind = f"global {definition.name}"
+                file = InFile(kind, make_file(kind, Blob(definition.blob, ())))
+                self._large[key] = definition.digest, file
+        return file
+
+    def without_blobs(self, definitions: Sequence[Definition], files: Sequence[InFile]) -> list[Definition]:
+        """Definitions as they are sent to a server at whose node these files are."""
+        there = {each.digest for each in files}
+        out = []
+        for each in definitions:
+            digest, file = self._large.get((each.module, each.name), (b"", None))
+            if file is not None and digest == each.digest and file.digest in there:
+                each = msgspec.structs.replace(each, blob=b"", file=file.digest)
+            out.append(each)
+        return out
 
     def take_back(self, event: d.Recalled | d.Refused) -> bool:
         """A task is wanted back, or is to end.
@@ -135,14 +185,18 @@ class Sharing:
         self._shelves[node].forget(task)
         self._obey(node, self._shelves[node].room())
 
-    def _begin(self, task: int, reason: str) -> None:
-        """What it needs is at its node; or it cannot be, for this reason."""
+    def _begin(self, task: int, reason: str = "", failed: str = "") -> None:
+        """What it needs is at its node; or this cannot be brought there, for this reason."""
         at = self.held.pop(task)
-        node = self._machine.nodes.get(self._machine.servers[at].node)
-        if reason and node is not None and node.state == READY:
-            self._handle(d.Refused(task, reason, at))
-        else:  # a server that is being closed gives it back
+        number = self._machine.servers[at].node
+        node = self._machine.nodes.get(number)
+        if not reason or node is None or node.state != READY:  # a server that is being closed gives it back
             self._send_task(task, at)
+        elif any(each.digest == failed for each in self._submissions[task].shared):
+            self._handle(d.Refused(task, reason, at))
+        else:  # a definition, which then travels as others do
+            self._not_filed.add((number, failed))
+            self.run(task, at)
 
     # -- what is to be done
 
@@ -150,7 +204,7 @@ class Sharing:
         for order in orders:
             match order:
                 case Send(digest):
-                    self._network().io.call(self._send, node, self._shelves[node], digest, self._objects.get(digest))
+                    self._network().io.call(self._send, node, self._shelves[node], self._file(digest))
                 case Drop(digests):
                     servers = [number for number, server in self._machine.servers.items() if server.node == node]
                     for start in range(0, len(digests), DROPPED_AT_ONCE):
@@ -158,24 +212,31 @@ class Sharing:
                         self._drop(node, "node", some)
                         for server in servers:
                             self._drop(server, "server", some)
-                case Release(task, reason):
-                    self._begin(task, reason)
+                case Release(task, reason, failed):
+                    self._begin(task, reason, failed)
 
-    def _send(self, node: int, shelf: Shelf, digest: str, shared: Shared | None) -> None:
+    def _file(self, digest: str) -> InFile:
+        """One for which a task waits."""
+        waiting = (each for task in self.held for each in self._submissions[task].files)
+        return next(each for each in waiting if each.digest == digest)
+
+    def _send(self, node: int, shelf: Shelf, file: InFile) -> None:
         """I/O thread."""
 
-        def done(_: Any, ok: bool, reason: str) -> None:  # until then, `shared` is not closed
-            why = f"the shared {shared} cannot be brought to its node: {reason}"
-            self._sent(node, shelf, digest, "" if ok else why)
+        def done(_: Any, ok: bool, reason: str) -> None:  # until then, `file` is not closed
+            why = f"the {file} that is shared cannot be brought to its node: {reason}"
+            with self._lock:
+                if self._shelves.get(node) is shelf:  # else it was set up again
+                    self._obey(node, shelf.arrived(file.digest) if ok else shelf.failed(file.digest, why))
 
         network = self._network()
         peer = network.hub.by_incarnation.get(node)
-        if shared is None or peer is None:  # nobody waits for it any more; or it is about to be said that it is gone
-            done(None, False, "it is gone")
+        if peer is None:  # as is about to be said
+            done(None, False, "that is gone")
         else:
-            network.files.send_open(peer, shared.fileno(), digest, FOLDER, done)
+            network.files.send_open(peer, file.fileno(), file.digest, FOLDER, done)
 
-    def _sent(self, node: int, shelf: Shelf, digest: str, reason: str) -> None:
-        with self._lock:
-            if self._shelves.get(node) is shelf:  # else it was set up again
-                self._obey(node, shelf.failed(digest, reason) if reason else shelf.arrived(digest))
+
+def is_large(definition: Definition) -> bool:
+    """Whether it is to travel once to each node, and not to each of its servers."""
+    return len(definition.blob) >= LARGE_BYTES

@@ -27,10 +27,11 @@ class Drop(msgspec.Struct, frozen=True):
 
 
 class Release(msgspec.Struct, frozen=True):
-    """Let a task begin.  reason: why it cannot, for what it needs is not there."""
+    """Let a task begin.  reason: why it cannot, for what it needs is not there.  failed: the digest of that."""
 
     task: int
     reason: str = ""
+    failed: str = ""
 
 
 Order = Send | Drop | Release
@@ -81,7 +82,9 @@ class Shelf:
         """An object could not be sent."""
         del self._coming[digest]
         self._forget_the_gone()
-        released: list[Order] = [Release(task, reason) for task, needs in self._waiting.items() if digest in needs]
+        released: list[Order] = [
+            Release(task, reason, digest) for task, needs in self._waiting.items() if digest in needs
+        ]
         for each in released:
             assert isinstance(each, Release)
             del self._waiting[each.task]

@@ -28,6 +28,7 @@ from parkcos.client.side import ClientSide
 from parkcos.client.status import NodeAvailInfo, Status, Statuses, TaskInfo
 from parkcos.client.submission import Submission
 from parkcos.cluster import messages as m
+from parkcos.cluster.shared import InFile
 from parkcos.cluster.shipping import SHARED, Definition, Shipper
 from parkcos.cluster.timer import DeadlineTimer
 from parkcos.errors import RemoteError, ScheduleError, TaskAbandoned, TaskTimeout
@@ -130,6 +131,7 @@ class ClientShell:
         self._sharing = Sharing(
             self._machine,
             self._submissions,
+            self._known,
             self._lock,
             lambda: self._network,
             self._handle,
@@ -216,7 +218,8 @@ class ClientShell:
             self._timer.set(self._machine.next_deadline())
 
     def _run(self, effect: d.Run) -> None:
-        if self._submissions[effect.task].shared:
+        submission = self._submissions[effect.task]
+        if submission.shared or submission.large:
             self._sharing.run(effect.task, effect.server)
         else:
             self._send_task(effect.task, effect.server)
@@ -224,7 +227,7 @@ class ClientShell:
     def _send_task(self, number: int, server: int) -> None:
         submission = self._submissions[number]
         if submission.definitions:
-            self._define(server, submission.definitions)
+            self._define(server, submission.definitions, submission.files)
         message = m.RunTask(
             self._id,
             number,
@@ -236,14 +239,16 @@ class ClientShell:
         )
         self._side.box.send(server, "server", message, submission.form, submission.buffers)
 
-    def _define(self, server: int, definitions: Sequence[Definition]) -> None:
-        """Send a server the definitions that it does not have."""
+    def _define(self, server: int, definitions: Sequence[Definition], files: Sequence[InFile] = ()) -> None:
+        """Send a server the definitions that it does not have.  files: at its node are these."""
         known = self._known[server]
         missing = [
             each for each in definitions if known.get((each.module, each.name)) != each.digest and each.kind != SHARED
         ]
         if missing:
             known.update(((each.module, each.name), each.digest) for each in missing)
+            if files:
+                missing = self._sharing.without_blobs(missing, files)
             self._side.box.send(server, "server", m.Define(self._id), PICKLE, [m.encode_definitions(missing)])
 
     def _recall(self, effect: d.Recall) -> None:
@@ -531,6 +536,7 @@ class ClientShell:
         self._to_scheduler(m.ClientLeaves(self._id))
         self._forget()
         self._shipper.forget()
+        self._sharing.close()
         self._network.io.call(self._timer.cancel)
         closing, self._closing = self._closing, []
         for completion in closing:

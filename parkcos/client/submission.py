@@ -10,7 +10,7 @@ import msgspec
 
 from parkcos.client.handle import TaskHandle
 from parkcos.client.records import Task as Record
-from parkcos.cluster.shared import Shared
+from parkcos.cluster.shared import InFile, Shared
 from parkcos.cluster.shipping import Definition
 from parkcos.kernel import Completion, Task
 from parkcos.net.payload import Buffer
@@ -30,6 +30,10 @@ class Submission(Record, kw_only=True):
     definitions: Sequence[Definition]
     shared: tuple[Shared, ...] = ()
     """What it needs that must be at its node."""
+    large: bool = False
+    """Some of its definitions are so large that they come to a node as files, if a server there does not have them."""
+    files: tuple[InFile, ...] = ()
+    """What must be at the node where it was sent."""
     completion: Completion[Task] | None = None
     """Who waits for it to start."""
     handle: TaskHandle | None = None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from parkcos.client import dispatch_events as d
 from parkcos.client.handle import TaskHandle
 from parkcos.client.limits import TaskLimits
+from parkcos.client.sharing import is_large
 from parkcos.client.submission import Submission, kind_of, name_of
 from parkcos.errors import NotATask, UsageError
 from parkcos.kernel import Completion, Task
@@ -100,6 +101,7 @@ def pack(client: Client, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any],
         buffers=buffers,
         definitions=definitions,
         shared=shared,
+        large=any(map(is_large, definitions)),
     )
     if client._seed is not None:
         record.seed = [next(client._seeds), *client._seed]

@@ -79,15 +79,21 @@ def read(descriptor: int) -> tuple[Any, int]:
 
     The file stays mapped as long as a part of the object needs it, whatever becomes of its name.
 
-    Raises: ShippingError if the file is not what `write` has written; OSError; whatever the object's own code raises.
+    Raises: ShippingError if the file is not what `Blob.write` has written; OSError; whatever the object's own code
+    raises.
     """
+    pickled, *buffers = parts(descriptor)
+    return pickle.loads(pickled, buffers=buffers), pickled.nbytes
+
+
+def parts(descriptor: int) -> list[memoryview]:
+    """The pickle in a file, and its buffers.  Raises: ShippingError, OSError."""
     try:
         view = memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
         length, magic = _END.unpack(view[-_END.size :])
         if magic != MAGIC:
             raise ValueError("it has another end")
         table = _decode(view[-_END.size - length : -_END.size])
-        parts = [view[start : start + size] for start, size in [(0, table.pickle_bytes), *table.buffers]]
+        return [view[start : start + size] for start, size in [(0, table.pickle_bytes), *table.buffers]]
     except (ValueError, struct.error) as error:
         raise ShippingError(f"the file holds no shared object: {error}") from None
-    return pickle.loads(parts[0], buffers=parts[1:]), table.pickle_bytes

@@ -10,15 +10,17 @@ import contextlib
 import os
 import tempfile
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
+
+import msgspec
 
 from parkcos.cluster import blobs
 from parkcos.errors import ShippingError
 
 if TYPE_CHECKING:
-    from parkcos.cluster.shipping import Shipper
+    from parkcos.cluster.shipping import Definition, Shipper
 
 FOLDER = ".parkcos-shared"
 """In the client's folder at a node; and the folder for which a client sends such files."""
@@ -28,7 +30,30 @@ KEPT_BYTES_MAX = 256 * 1024 * 1024
 _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
-class Shared:
+class InFile:
+    """What travels as a file, which has no name here, and is gone with the last reference to this.
+
+    Args:
+        kind: what it is, for messages.
+        written: the file, its digest and its size, as `make_file` gives them.
+    """
+
+    __slots__ = ("__weakref__", "_file", "digest", "kind", "size")
+
+    def __init__(self, kind: str, written: tuple[IO[bytes], str, int]) -> None:
+        self.kind = kind
+        self._file, self.digest, self.size = written
+        weakref.finalize(self, self._file.close)
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {size_in_words(self.size)}"
+
+    def fileno(self) -> int:
+        """The descriptor of its file."""
+        return self._file.fileno()
+
+
+class Shared(InFile):
     """An object that travels to each node once, and is the argument of any number of tasks: see `Client.share`.
 
     Give it to a task, alone or in whatever else the task is given, or name it in the task's code: the task has the
@@ -36,25 +61,20 @@ class Shared:
     tasks do not see.  Arrays are read-only.
     """
 
-    __slots__ = ("__weakref__", "_file", "_object", "_opened", "digest", "kind", "needs", "shipper", "size")
+    __slots__ = ("_object", "_opened", "needs", "shipper")
 
     def __init__(
         self, shipper: Shipper, kind: str, written: tuple[IO[bytes], str, int], needs: tuple[Any, ...]
     ) -> None:
+        super().__init__(kind, written)
         self.shipper = shipper
-        self.kind = kind
-        self._file, self.digest, self.size = written
         self.needs = needs
         """The globals of the client's program that it needs, by their keys."""
         self._opened = False
         self._object: Any = None
-        weakref.finalize(self, self._file.close)
 
     def __repr__(self) -> str:
         return f"<Shared {self}>"
-
-    def __str__(self) -> str:
-        return f"{self.kind} of {size_in_words(self.size)}"
 
     def get(self) -> Any:
         """The object, as tasks have it: what it was when it was shared; the same one at each call."""
@@ -62,10 +82,6 @@ class Shared:
             self._object, _ = blobs.read(self._file.fileno())
             self._opened = True
         return self._object
-
-    def fileno(self) -> int:
-        """The descriptor of its file, which has no name, and is gone with this object."""
-        return self._file.fileno()
 
     def __copy__(self) -> Shared:
         return self
@@ -135,14 +151,8 @@ class Store:
         return known[0]
 
     def _opened(self, digest: str, what: str) -> tuple[Any, int]:
-        try:
-            descriptor = os.open(self._folder / digest, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-        except FileNotFoundError:
-            raise ShippingError(f"the shared {what} is not at this node") from None
-        try:
+        with self._file(digest, what) as descriptor:
             made = self._read(descriptor)
-        finally:
-            os.close(descriptor)
         size = made[1] + sum(each for _, each in self._kept.values())
         for oldest, (_, each) in list(self._kept.items()):
             if size <= self._bytes_max:
@@ -150,6 +160,26 @@ class Store:
             del self._kept[oldest]
             size -= each
         return made
+
+    @contextlib.contextmanager
+    def _file(self, digest: str, what: str) -> Iterator[int]:
+        try:
+            descriptor = os.open(self._folder / digest, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        except FileNotFoundError:
+            raise ShippingError(f"the shared {what} is not at this node") from None
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def with_blob(self, definition: Definition) -> Definition:
+        """A definition whose blob has come as a file."""
+        try:
+            with self._file(definition.file, definition.name) as descriptor:
+                blob = bytes(blobs.parts(descriptor)[0])
+        except (OSError, ShippingError) as error:
+            return msgspec.structs.replace(definition, kind="missing", blob=str(error).encode())
+        return msgspec.structs.replace(definition, blob=blob, file="")
 
     def drop(self, digests: list[str]) -> None:
         """Keep these no longer: their files are gone."""
@@ -178,3 +208,8 @@ def drop(digests: list[str]) -> None:
     """The files of these are gone."""
     if store is not None:
         store.drop(digests)
+
+
+def with_blobs(definitions: Iterable[Definition]) -> list[Definition]:
+    """Definitions as they can be installed, also those whose blobs have come as files."""
+    return [store.with_blob(each) if each.file and store is not None else each for each in definitions]

@@ -63,6 +63,8 @@ class Definition(msgspec.Struct, array_like=True, frozen=True):
     digest: bytes
     blob: bytes
     sources: tuple[Source, ...] = ()
+    file: str = ""
+    """The digest of the file at the node that holds the blob, if that is too large to travel to each server."""
 
 
 _PLAIN = frozenset((int, float, str, bytes, bool, type(None)))

@@ -216,7 +216,7 @@ class Server:
     # -- tasks (kernel thread)
 
     def _define(self, payload: Buffer) -> None:
-        namespace.install(m.decode_definitions(payload))
+        namespace.install(shared.with_blobs(m.decode_definitions(payload)))
 
     def _open(self, message: m.OpenServer, form: int, payload: Buffer) -> None:
         self.opened = True

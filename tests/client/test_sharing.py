@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from parkcos.client import sharing
 from parkcos.client.records import CLOSING, ENDING, OPEN, READY
 from parkcos.client.sharing import Sharing
 from parkcos.cluster.shared import FOLDER, Shared
-from parkcos.cluster.shipping import Shipper
+from parkcos.cluster.shipping import DATA, Definition, Shipper
 from parkcos.errors import UsageError
 
 NODE, SERVER, OTHER = 7, 71, 72
@@ -26,7 +27,10 @@ class Client:
 
     def __init__(self, bytes_max: int = 10_000) -> None:
         self.submissions: dict[int, Any] = {}
+        self.known: dict[int, dict[tuple[str, str], bytes]] = {SERVER: {}, OTHER: {}}
         self.happened: list[Any] = []
+        self.definitions: list[Definition] = []
+        """That tasks need."""
         self.coming: dict[str, Done] = {}
         self.peers: dict[int, str] = {NODE: "the node"}
         network: Any = SimpleNamespace(
@@ -41,6 +45,7 @@ class Client:
         self.sharing = Sharing(
             machine,
             self.submissions,
+            self.known,
             threading.RLock(),
             lambda: network,
             self.happened.append,
@@ -58,7 +63,10 @@ class Client:
         return [self.sharing.share(self.shipper, bytes([n]) * size) for n, size in enumerate(sizes)]
 
     def run(self, task: int, *shared: Shared, at: int = SERVER) -> None:
-        self.submissions[task] = SimpleNamespace(server=at, shared=shared)
+        definitions = self.definitions
+        large = any(map(sharing.is_large, definitions))
+        record = SimpleNamespace(server=at, shared=shared, large=large, definitions=definitions, files=())
+        self.submissions[task] = record
         self.sharing.run(task, at)
 
     def end(self, task: int) -> None:
@@ -89,7 +97,7 @@ def test_what_cannot_be_sent_is_told_with_the_reason() -> None:
     (shared,) = client.share(100)
     client.run(1, shared)
     client.arrived(shared, False, "the disk is full")
-    why = f"the shared {shared} cannot be brought to its node: the disk is full"
+    why = f"the {shared} that is shared cannot be brought to its node: the disk is full"
     assert client.happened == [d.Refused(1, why, SERVER)]
     client.run(2, shared)
     assert client.coming, "it is tried again"
@@ -104,7 +112,7 @@ def test_a_node_that_is_gone() -> None:
     client.peers.clear()
     client.run(1, shared)
     (refused,) = client.happened
-    assert "it is gone" in refused.error
+    assert "that is gone" in refused.error
 
 
 def test_who_is_held_back_and_wanted_back_or_to_end_was_not_sent() -> None:
@@ -195,3 +203,49 @@ def test_equal_objects_are_one() -> None:
     client = Client()
     one = client.share(100)[0]
     assert client.share(100)[0] is one
+
+
+def a_global(data: bytes, name: str = "DATA") -> Definition:
+    return Definition("module", name, DATA, b"digest of " + data[:1], data)
+
+
+def test_a_large_definition_comes_to_the_node_once_and_to_the_servers_as_its_digest() -> None:
+    client = Client(bytes_max=1 << 20)
+    client.definitions = [a_global(b"1" * sharing.LARGE_BYTES), a_global(b"small", "OTHER")]
+    client.run(1)
+    client.run(2, at=OTHER)
+    (digest,) = client.coming
+    assert client.happened == []
+    client.coming.pop(digest)(None, True, "")
+    assert client.happened == [(1, SERVER), (2, OTHER)]
+    large, small = client.sharing.without_blobs(client.definitions, client.submissions[1].files)
+    assert (large.blob, large.file, large.digest) == (b"", digest, client.definitions[0].digest)
+    assert small is client.definitions[1]
+    client.known[SERVER]["module", "DATA"] = large.digest
+    client.run(3)
+    assert client.happened[2:] == [(3, SERVER)]
+    assert client.submissions[3].files == (), "the server has it"
+    client.definitions = [a_global(b"2" * sharing.LARGE_BYTES)]
+    client.run(4)
+    assert client.coming.keys().isdisjoint({digest}), "it is another one now"
+    assert client.coming
+
+
+def test_a_large_definition_that_cannot_come_as_a_file_travels_as_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Client(bytes_max=1 << 20)
+    client.definitions = [a_global(b"1" * sharing.LARGE_BYTES)]
+    client.run(1)
+    client.coming.popitem()[1](None, False, "the disk is full")
+    assert client.happened == [(1, SERVER)]
+    assert client.sharing.without_blobs(client.definitions, client.submissions[1].files) == client.definitions
+    client.run(2)
+    assert client.happened[1:] == [(2, SERVER)], "it is not tried there again"
+    small = Client(bytes_max=sharing.LARGE_BYTES)
+    small.definitions = client.definitions
+    small.run(1)
+    assert small.happened == [(1, SERVER)], "there is no room for it"
+    monkeypatch.setattr(tempfile, "tempdir", "/does/not/exist")
+    other = Client(bytes_max=1 << 20)
+    other.definitions = client.definitions
+    other.run(1)
+    assert other.happened == [(1, SERVER)], "nor a file here"

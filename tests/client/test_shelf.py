@@ -48,7 +48,8 @@ class Node:
                 case Release(task, ""):
                     assert self.tasks[task] <= self.there, "a task begins without what it needs"
                     self.running.add(task)
-                case Release(task, reason):
+                case Release(task, reason, failed):
+                    assert failed in self.tasks[task]
                     self.refused[task] = reason
                     del self.tasks[task]
         self.shelf.check()
@@ -119,7 +120,7 @@ def test_what_cannot_be_sent_ends_who_needs_it_and_may_be_tried_again() -> None:
     node = Node()
     node.ask(1, a=4, b=4)
     node.ask(2, b=4)
-    assert node.obey(node.shelf.failed("a", "the disk is full")) == [Release(1, "the disk is full")]
+    assert node.obey(node.shelf.failed("a", "the disk is full")) == [Release(1, "the disk is full", "a")]
     assert node.arrived("b") == [Release(2)]
     assert node.ask(3, a=4) == [Send("a")]
 

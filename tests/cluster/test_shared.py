@@ -14,11 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from parkcos.cluster import namespace, shared
-from parkcos.cluster.shared import Shared, Store
+from parkcos.cluster.blobs import Blob
+from parkcos.cluster.shared import InFile, Store, make_file
+from parkcos.cluster.shipping import DATA as DATA_KIND
 from parkcos.cluster.shipping import SHARED, Definition, Shipper
 from parkcos.errors import ShippingError
 from parkcos.net.payload import join, loads
@@ -62,7 +65,7 @@ def shared_in(definitions: list[Definition]) -> list[str]:
     return [each.name for each in definitions if each.kind == SHARED]
 
 
-def put(folder: Path, given: Shared) -> None:
+def put(folder: Path, given: InFile) -> None:
     """As the node has it."""
     (folder / given.digest).write_bytes(os.pread(given.fileno(), given.size, 0))
 
@@ -196,6 +199,19 @@ def test_a_global_is_the_object_itself_there(store: Store, tmp_path: Path, monke
     monkeypatch.setitem(sys.modules, __name__, elsewhere)
     namespace.install(definitions)
     assert elsewhere.uses_global() == ["some", "data"]  # type: ignore[attr-defined]
+
+
+def test_a_definition_whose_blob_is_a_file(store: Store, tmp_path: Path) -> None:
+    blob = pickle.dumps([1, 2])
+    file = InFile("global DATA", make_file("global DATA", Blob(blob, ())))
+    put(tmp_path, file)
+    whole = Definition("module", "DATA", DATA_KIND, b"digest", blob)
+    other = Definition("module", "other", DATA_KIND, b"digest", b"blob")
+    sent = msgspec.structs.replace(whole, blob=b"", file=file.digest)
+    assert shared.with_blobs([sent, other]) == [whole, other]
+    (tmp_path / file.digest).unlink()
+    (missing,) = shared.with_blobs([sent])
+    assert (missing.kind, missing.blob) == ("missing", b"the shared DATA is not at this node")
 
 
 def test_it_is_not_there(store: Store) -> None:

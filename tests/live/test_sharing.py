@@ -112,6 +112,12 @@ def total_of_global(task: Any = None) -> Any:
     return int(DATA.sum())
 
 
+def adds_to_global(task: Any = None) -> Any:
+    yield
+    DATA[:] += 1
+    return int(DATA.max())
+
+
 def on_disk(*data: Any) -> Any:
     """The shared objects at the node, in bytes, and what this task was given of them."""
     yield
@@ -197,6 +203,46 @@ def test_globals_and_closures_and_equal_objects_travel_once(
     try:
         size, sent = with_client(body, **nodes(two_nodes[0]))
         assert size < sent < size + MIB
+    finally:
+        globals()["DATA"] = None
+
+
+def test_a_large_global_travels_once_to_each_node(two_nodes: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is each server's own: a task may change it there."""
+    size = 4 * MIB
+
+    def body(client: Client) -> Gen:
+        global DATA
+        yield client.wait_for_servers(2, LIMIT_S)
+        servers = yield client.servers()
+        assert len(servers) == 2
+        found, sent = [], []
+        for value in (1, 2):
+            wire = Wire(monkeypatch)
+            DATA = np.full(size, value, np.uint8)
+            for _ in range(2):
+                for server in servers:
+                    found.append((yield result_of(client.rtask_at(server, adds_to_global))))
+            sent.append(wire.bytes)
+        return found, sent
+
+    try:
+        found, sent = with_client(body, **nodes(two_nodes[0]))
+    finally:
+        globals()["DATA"] = None
+    assert found == [2, 2, 3, 3, 3, 3, 4, 4]
+    assert all(size < each < size + MIB for each in sent)
+
+
+def test_a_large_global_that_a_node_takes_as_no_file_travels_to_each_server(two_nodes: tuple[int, int]) -> None:
+    def body(client: Client) -> Gen:
+        global DATA
+        yield client.wait_for_servers(2, LIMIT_S)
+        DATA = np.ones(90 * MIB, np.uint8)
+        assert (yield result_of(client.rtask(total_of_global))) == 90 * MIB
+
+    try:
+        with_client(body, **nodes(two_nodes[1]))
     finally:
         globals()["DATA"] = None
 
@@ -326,7 +372,7 @@ def test_a_node_that_cannot_take_it_says_why_and_the_others_are_not_lost(two_nod
         yield client.wait_for_servers(2, LIMIT_S)
         large = client.share(np.ones(90 * MIB, np.uint8))
         for _ in range(2):
-            with pytest.raises(RemoteError, match=r"ndarray of 90 MiB cannot be brought to its node: .*max_file_size"):
+            with pytest.raises(RemoteError, match=r"is shared cannot be brought to its node: .*max_file_size"):
                 yield client.rtask(total, large)
         assert (yield result_of(client.rtask(total, client.share(np.ones(MIB))))) == MIB
 
