@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from parkcos.client.client import Client
     from parkcos.client.completed import as_completed
     from parkcos.client.handle import TaskHandle
+    from parkcos.client.packed import PackedCall, RawOutcome, pack_call
     from parkcos.client.scheduler import Scheduler
     from parkcos.client.status import NodeAvailInfo, Status, TaskInfo
     from parkcos.deploy.local import LocalCluster
@@ -64,6 +65,7 @@ _HOMES = {
     "parkcos.client.client": ("Client",),
     "parkcos.client.completed": ("as_completed",),
     "parkcos.client.handle": ("TaskHandle",),
+    "parkcos.client.packed": ("PackedCall", "RawOutcome", "pack_call"),
     "parkcos.client.scheduler": ("Scheduler",),
     "parkcos.client.status": ("NodeAvailInfo", "Status", "TaskInfo"),
     "parkcos.deploy.local": ("LocalCluster",),
@@ -99,11 +101,13 @@ __all__ = [
     "NodeAllocate",
     "NodeAvailInfo",
     "NotATask",
+    "PackedCall",
     "Parkcos",
     "ParkcosError",
     "PeerError",
     "PeerStatus",
     "RLock",
+    "RawOutcome",
     "RemoteError",
     "RemoteTaskError",
     "ScheduleError",
@@ -130,6 +134,7 @@ __all__ = [
     "io",
     "join",
     "logger",
+    "pack_call",
     "run",
     "terminate",
 ]

@@ -309,7 +309,8 @@ class Client(Overview):
         """Have ``fn(*args, **kwargs)`` run as a task at a server.  Do not yield it, but what it gives; any thread.
 
         Args:
-            fn: a plain function, a generator function or an ``async def``.
+            fn: a plain function, a generator function or an ``async def``; or what ``pack_call`` of another program
+                gave: then what comes of it is a ``RawOutcome``, which that program opens.
             where: a server's Location, or a node's address or name; None: anywhere.
             io: it mostly waits: it runs beside others.
             priority: among the tasks that wait, the higher is first, and within one who came first.  What runs is left

@@ -17,6 +17,7 @@ from parkcos.kernel.wait import Waitable, seconds
 from parkcos.net.location import Location
 
 if TYPE_CHECKING:
+    from parkcos.client.packed import RawOutcome
     from parkcos.client.shell import ClientShell
     from parkcos.client.submission import Submission
 
@@ -63,7 +64,7 @@ class TaskHandle(Waitable):
                 return "running"
             return "sent" if record.server else "waiting"
         if outcome.kind != "failed":
-            return str(outcome.kind)
+            return str(outcome.value.kind if record.opaque else outcome.kind)
         for kind, state in ((TaskCancelled, "cancelled"), (TaskTimeout, "timed out"), (TaskAbandoned, "lost")):
             if isinstance(outcome.exception, kind):
                 return state
@@ -162,6 +163,16 @@ class TaskHandle(Waitable):
         assert self._outcome is not None
         return self._outcome
 
+    def raw(self, timeout: float | None = None) -> RawOutcome:
+        """For a thread: what has come of a call that was packed elsewhere, as bytes.  ``yield handle`` gives the same.
+
+        Raises: what :meth:`result` raises for a task that had no last word; UsageError if its outcome is opened here.
+        """
+        if not self._record.opaque:
+            raise UsageError(f"{self!r} is a call of this program\n  write: handle.result()")
+        found: RawOutcome = self.result(timeout)
+        return found
+
     def future(self) -> Future[Any]:
         """A ``concurrent.futures.Future`` of its result: always the same.  To cancel it cancels the task."""
         with self._client._lock:
@@ -235,14 +246,16 @@ class TaskHandle(Waitable):
 
     def _ended(self, outcome: Outcome) -> None:
         """Its last word.  Any thread; only the first one counts."""
-        if self._record.cancelled and outcome.kind != "finished":
-            outcome = Outcome("failed", None, TaskCancelled(f"{self.name}: {self._record.cancelled}"))
+        record = self._record
+        finished = outcome.kind == "finished" and not (record.opaque and outcome.value.kind != "finished")
+        if record.cancelled and not finished:
+            outcome = Outcome("failed", None, TaskCancelled(f"{self.name}: {record.cancelled}"))
         with self._client._lock:
             if self._outcome is not None:
                 return
             self._outcome = outcome
             told, self._told = self._told, []
-            future, record = self._future, self._record
+            future = self._future
             record.args, record.kwargs, record.buffers = (), {}, []  # a handle may be kept long
             record.definitions, record.shared, record.files = (), (), ()
         if future is not None:

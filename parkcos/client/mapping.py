@@ -12,7 +12,6 @@ from collections.abc import Callable, Generator, Iterable
 from types import CoroutineType, GeneratorType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from parkcos.client import submitting
 from parkcos.client.stream import AHEAD, Batch, Flow, Results, in_task
 from parkcos.client.submission import Submission, kind_of, name_of
 from parkcos.errors import ScheduleError, ShippingError, UsageError
@@ -61,7 +60,7 @@ def start(
                 f"  write: client.map({name_of(fn)}, [{iterable!r}])  for one call with it"
             ) from None
 
-    plain = chunksize == 1 and not submitting.is_task(kernel.kinds, fn)
+    plain = chunksize == 1 and not targets.is_task(kernel.kinds, fn)
 
     def submit(fn: Any, args: tuple[Any, ...], name: str) -> Completion[Task]:
         if client._machine.stage.closing:
@@ -184,7 +183,7 @@ def _opened(result: tuple[Any, ...], where: str) -> tuple[Any, BaseException | N
 def run_chunk(fn: Any, calls: list[tuple[Any, ...]], task: Any = None) -> Generator[Any, Any, list[tuple[Any, ...]]]:
     """The task of a chunk: for each call ``(value,)``, or how it failed, as `outcomes.pack` packs it."""
     kinds = task.kernel.kinds
-    is_task = submitting.is_task(kinds, fn)
+    is_task = targets.is_task(kinds, fn)
     results: list[tuple[Any, ...]] = []
     turn = time.monotonic() + TURN_S
     for args in calls:

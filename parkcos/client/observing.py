@@ -172,7 +172,7 @@ class Observing:
             if outcome.kind == "finished":
                 calls = outcomes_of(outcome.value, str(rtask.location) if rtask is not None else "")
         with self.client._lock:
-            state = state_of(outcome, asked)
+            state = outcome.value.kind if record.opaque and outcome.kind == "finished" else state_of(outcome, asked)
             self._tell(o.TaskEnded(record.number, state, "", outcome, calls, server, self._node_of(server)))
 
     # -- tasks

@@ -21,6 +21,7 @@ from parkcos.client.allocate import NodeAllocate, cpus_wanted, why_unwanted
 from parkcos.client.components import with_setup_call
 from parkcos.client.dispatch import Dispatch
 from parkcos.client.forwarded import Forwarded
+from parkcos.client.packed import RawOutcome
 from parkcos.client.records import OPEN
 from parkcos.client.room import Room, room
 from parkcos.client.sharing import Sharing
@@ -317,7 +318,11 @@ class ClientShell:
         submission = self._submissions.get(number)
         if submission is None or submission.rtask is None:
             return
-        outcome = outcomes.unpack(kind, form, payload, str(submission.rtask.location))
+        where = str(submission.rtask.location)
+        if submission.opaque:
+            outcome = Outcome("finished", RawOutcome(kind, form, bytes(payload), where))
+        else:
+            outcome = outcomes.unpack(kind, form, payload, where)
         if number in self._machine.queue.unjudged:
             again = isinstance(outcome.exception, submission.retry_on)
             self._handle(d.Judged(number, f"it raised {outcome.exception!r}" if again else ""))

@@ -25,6 +25,8 @@ class Submission(Record, kw_only=True):
     kwargs: dict[str, Any]
     plain: bool = False
     """The function is no task, but is to be called by one."""
+    opaque: bool = False
+    """It was packed elsewhere, and what comes of it is opened elsewhere."""
     form: int
     buffers: list[Buffer]
     definitions: Sequence[Definition]

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from parkcos.client import dispatch_events as d
 from parkcos.client.handle import TaskHandle
 from parkcos.client.limits import TaskLimits
+from parkcos.client.packed import PackedCall, python_here
 from parkcos.client.sharing import is_large
 from parkcos.client.submission import Submission, kind_of, name_of
-from parkcos.errors import NotATask, UsageError
+from parkcos.errors import UsageError
 from parkcos.kernel import Completion, Task
 from parkcos.kernel import target as targets
 from parkcos.net.tasks import outcomes
@@ -25,10 +26,13 @@ def submit(
     client: Client, where: Any, io: bool, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], limits: TaskLimits
 ) -> TaskHandle:
     """What `Client.submit` does once its arguments are known to be good.  Any thread."""
-    if not callable(fn):
+    if isinstance(fn, PackedCall):
+        record = _unopened(client, fn, args, kwargs, io, limits)
+    elif not callable(fn):
         raise UsageError(f"submit() wants a function, not {fn!r}\n  write: client.submit(function, argument)")
-    record = pack(client, fn, args, kwargs, io)
-    record.plain = not is_task(client._kernel.kinds, fn)
+    else:
+        record = pack(client, fn, args, kwargs, io)
+        record.plain = not targets.is_task(client._kernel.kinds, fn)
     limits.apply_to(record)
     handle = record.handle = TaskHandle(client, record)
 
@@ -108,17 +112,36 @@ def pack(client: Client, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any],
     return record
 
 
+def _unopened(
+    client: Client, call: PackedCall, args: tuple[Any, ...], kwargs: dict[str, Any], io: bool, limits: TaskLimits
+) -> Submission:
+    """The record of a call that another program has packed."""
+    if args or kwargs:
+        raise UsageError("submit(PackedCall, ...): its arguments are packed already\n  write: client.submit(call)")
+    if limits.retry_on:
+        raise UsageError("submit(PackedCall, retry_on=...): what it raises is not opened here, and so not known")
+    if call.python != python_here():
+        raise UsageError(f"{call.name} was packed by Python {call.python}, and the servers have {python_here()}")
+    definitions = call.opened_definitions()
+    return Submission(
+        number=client._numbers(),
+        io=io,
+        kind=call.kind,
+        name=call.name,
+        args=(),
+        kwargs={},
+        plain=call.plain,
+        opaque=True,
+        form=call.form,
+        buffers=[call.payload],
+        definitions=definitions,
+        large=any(map(is_large, definitions)),
+        seed=[] if client._seed is None else [next(client._seeds), *client._seed],
+    )
+
+
 def enter(client: Client, record: Submission, server: int, node: int) -> None:
     """Hand a task to the machine.  server, node: where it must run; 0: anywhere."""
     record.want_server, record.want_node = server, node
     client._submissions[record.number] = record
     client._handle(d.Submitted(record))
-
-
-def is_task(kinds: Any, fn: Any) -> bool:
-    """Whether `fn` is a task as it is, a generator function or an ``async def``."""
-    try:
-        targets.check(kinds, fn)
-    except NotATask:
-        return False
-    return True

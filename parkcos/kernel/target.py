@@ -18,7 +18,7 @@ from parkcos.kernel.wait import Call
 if TYPE_CHECKING:
     from parkcos.kernel.task import Task
 
-__all__ = ["check", "make_generator", "plain_call"]
+__all__ = ["check", "is_task", "make_generator", "plain_call"]
 
 _GENERATOR = 0x20
 _COROUTINE = 0x80
@@ -60,6 +60,15 @@ def check(kinds: dict[CodeType, int], fn: Any, call: str = "Task({}, ...)", plai
     """
     if getattr(fn, "__code__", None) not in kinds:
         _kind_of(kinds, fn, call, plain)
+
+
+def is_task(kinds: dict[CodeType, int], fn: Any) -> bool:
+    """Whether `fn` is a task as it is, a generator function or an ``async def``."""
+    try:
+        check(kinds, fn)
+    except NotATask:
+        return False
+    return True
 
 
 def _kind_of(kinds: dict[CodeType, int], fn: Any, call: str = "Task({}, ...)", plain: str = "") -> int:

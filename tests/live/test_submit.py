@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import ctypes
+import dataclasses
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +19,8 @@ import pytest
 from parkcos import (
     Client,
     LocalCluster,
+    PackedCall,
+    RawOutcome,
     ScheduleError,
     ShippingError,
     TaskCancelled,
@@ -23,6 +29,7 @@ from parkcos import (
     TaskTimeout,
     UsageError,
     WouldHang,
+    pack_call,
     run,
 )
 from tests.live.lib import LIMIT_S, me
@@ -266,6 +273,77 @@ def test_a_queue_above_hands_out_one_by_one(client: Client) -> None:
         return total
 
     assert run(main) == 2 * sum(range(1, 201))
+
+
+# -- packed elsewhere
+
+
+PACKS = """
+import sys
+from pathlib import Path
+from parkcos import RawOutcome, pack_call
+
+class Point:
+    def __init__(self, x):
+        self.x = x
+
+def moved(point, by, fails=False):
+    if fails:
+        raise KeyError(point.x + by)
+    return Point(point.x + by)
+
+def moves(point, by, task=None):
+    yield task.sleep(0)
+    return Point(point.x + by)
+
+folder = Path(sys.argv[2])
+if sys.argv[1] == "pack":
+    for name, call in {
+        "plain": pack_call(moved, Point(1), 2), "task": pack_call(moves, Point(1), by=3),
+        "fails": pack_call(moved, Point(1), 4, fails=True),
+    }.items():
+        (folder / f"{name}.call").write_bytes(call.to_bytes())
+else:
+    for name in sys.argv[3:]:
+        outcome = RawOutcome.from_bytes((folder / f"{name}.outcome").read_bytes())
+        try:
+            print(name, outcome.kind, outcome.value().x)
+        except KeyError as error:
+            print(name, outcome.kind, repr(error), "remote traceback" in error.__notes__[0])
+"""
+
+
+def test_a_call_that_is_packed_and_opened_elsewhere(client: Client, tmp_path: Path) -> None:
+    """This program, in the middle, has none of its code."""
+    script = tmp_path / "user.py"
+    script.write_text(PACKS)
+
+    def user(*words: str) -> list[str]:
+        command = [sys.executable, str(script), words[0], str(tmp_path), *words[1:]]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
+
+    user("pack")
+    names = ["plain", "task", "fails"]
+    for name in names:
+        handle = client.submit(PackedCall.from_bytes((tmp_path / f"{name}.call").read_bytes()))
+        raw = handle.raw(LIMIT_S)
+        assert handle.state == raw.kind
+        assert handle.name in ("moved", "moves")
+        (tmp_path / f"{name}.outcome").write_bytes(raw.to_bytes())
+    assert user("open", *names) == ["plain finished 3", "task finished 4", "fails failed KeyError(5) True"]
+
+    call = PackedCall.from_bytes((tmp_path / "plain.call").read_bytes())
+    for wrong, match in (
+        (lambda: client.submit(call, 1), "its arguments are packed already"),
+        (lambda: client.submit(call, retries=1, retry_on=OSError), "not opened here"),
+        (lambda: client.submit(dataclasses.replace(call, python="3.1")), "packed by Python 3.1"),
+        (lambda: client.submit(double, 1).raw(), "is a call of this program"),
+        (lambda: PackedCall.from_bytes(b"no"), "no packed call"),
+        (lambda: RawOutcome.from_bytes(call.to_bytes()), "no outcome"),
+        (lambda: pack_call(42), r"pack_call\(\) wants a function"),
+    ):
+        with pytest.raises(UsageError, match=match):
+            wrong()
 
 
 # -- its end
