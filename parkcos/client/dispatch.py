@@ -96,14 +96,15 @@ class Dispatch:
 
     def handle(self, event: d.Event, now: float) -> list[d.Effect]:
         """Take a fact, return the orders that follow from it, to be executed in this order."""
-        self._handlers[type(event)](event, now)
-        queue, processes = self.queue, self.queue.processes
-        if processes.waits and type(event) not in _OF_TASKS:
-            processes.serve(now)
-        if queue.pending or queue.io_pending or processes.pending:
+        kind = type(event)
+        self._handlers[kind](event, now)
+        if kind not in _OF_TASKS and self.queue.processes.waits:
+            self.queue.processes.serve(now)
+        stage = self.stage
+        if stage.closing or stage.scheduler_lost or stage.setup_error:
             self._give_up()
-        if self.stage.closing:
-            self._wind_up(now)
+            if stage.closing:
+                self._wind_up(now)
         effects = self._orders.copy()
         self._orders.clear()
         return effects
@@ -111,9 +112,10 @@ class Dispatch:
     def next_deadline(self) -> float | None:
         """When the machine next wants TimePassed."""
         first = self.queue.next_deadline()
-        for at in (self.members.next_deadline(), self.queue.processes.next_deadline()):
-            if at is not None and (first is None or at < first):
-                first = at
+        if self.members.ending or self.queue.processes.again_at:
+            for at in (self.members.next_deadline(), self.queue.processes.next_deadline()):
+                if at is not None and (first is None or at < first):
+                    first = at
         return first
 
     def check(self) -> None:
@@ -163,11 +165,12 @@ class Dispatch:
 
     def _give_up(self) -> None:
         """What may run anywhere, when no place is left and none will come, or none that would be of use."""
-        if reason := self.none_comes():
-            self.queue.abandon_pending(reason)
-        waiting = self.queue.processes.pending
+        queue = self.queue
+        if (queue.pending or queue.io_pending) and (reason := self.none_comes()):
+            queue.abandon_pending(reason)
+        waiting = queue.processes.pending
         if waiting and (reason := self.none_comes(own=True)):
-            self.queue.abandon_each(waiting.drain(), reason)
+            queue.abandon_each(waiting.drain(), reason)
 
     def _unused(self, node: Node) -> bool:
         """A client that is being closed does not wait for a node that nobody has enabled."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 UNKNOWN_S = 1.0
 """What a function is expected to take that has not ended yet: too long to wait behind it."""
 LONGEST_S = 1.0
@@ -11,14 +9,14 @@ LONGEST_S = 1.0
 NEW_SHARE = 0.3
 """The share of the last run in the running mean."""
 KINDS_MAX = 1024
-"""Functions whose means are kept, those that ended last."""
+"""Functions whose means are kept, those that were new last."""
 
 
 class Estimates:
     """A running mean for each function."""
 
     def __init__(self) -> None:
-        self._means: OrderedDict[str, float] = OrderedDict()
+        self._means: dict[str, float] = {}
 
     def of(self, kind: str) -> float:
         """The seconds that a task of this function is expected to take."""
@@ -27,12 +25,12 @@ class Estimates:
     def took(self, kind: str, seconds: float) -> None:
         """One has ended."""
         means = self._means
-        seconds = min(seconds, LONGEST_S)
+        if seconds > LONGEST_S:
+            seconds = LONGEST_S
         mean = means.get(kind)
-        if mean is None:
-            means[kind] = seconds
-            if len(means) > KINDS_MAX:
-                means.popitem(last=False)
-        else:
+        if mean is not None:
             means[kind] = mean + NEW_SHARE * (seconds - mean)
-            means.move_to_end(kind)
+            return
+        means[kind] = seconds
+        if len(means) > KINDS_MAX:
+            del means[next(iter(means))]

@@ -60,7 +60,7 @@ class Membership:
         self.order = order
         self.disable_nodes = False
         self.disable_servers = False
-        self._ending: dict[int, None] = {}
+        self.ending: dict[int, None] = {}
         """Servers, in the order of their ``end.by_s``."""
         self._followers: dict[int, d.ServerIsUp] = {}
         """Server that is ending -> the one that has taken its address, which stays unsaid before that end."""
@@ -280,7 +280,7 @@ class Membership:
         wanted = not event.own or self.tasks.processes.is_up(event)
         if node is None or node.state != READY or event.server in self.servers or not wanted:
             return
-        for ending in self._ending:
+        for ending in self.ending:
             if (self.servers[ending].addr, self.servers[ending].port) == (event.addr, event.port):
                 self._followers[ending] = event
                 return
@@ -395,12 +395,12 @@ class Membership:
             self.end_server(number, now)
         elif end.by_s is None:
             end.by_s = now + END_WAIT_S
-            self._ending[number] = None
+            self.ending[number] = None
 
     def end_server(self, number: int, now: float) -> None:
         """It is no more, whoever has said so, or is given up."""
         self.places.retire(number)
-        self._ending.pop(number, None)
+        self.ending.pop(number, None)
         server = self.servers[number]
         end = server.ending()
         why = end.node_says or end.session_says
@@ -444,12 +444,12 @@ class Membership:
 
     def next_deadline(self) -> float | None:
         """When it next wants to hear that time has passed."""
-        for number in self._ending:
+        for number in self.ending:
             return self.servers[number].ending().by_s
         return None
 
     def time_passed(self, now: float) -> None:
-        for number in list(self._ending):
+        for number in list(self.ending):
             by_s = self.servers[number].ending().by_s
             if by_s is None or by_s > now:
                 break
@@ -485,5 +485,5 @@ class Membership:
             idle += len(node.idle)
         assert idle == self.places.idle
         for ending, follower in self._followers.items():
-            assert ending in self._ending, f"server {follower.server} waits for the end of one that has ended"
+            assert ending in self.ending, f"server {follower.server} waits for the end of one that has ended"
             assert follower.server not in self.servers, f"server {follower.server} is known before its time"

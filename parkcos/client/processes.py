@@ -34,7 +34,7 @@ class Processes:
         self.by_number: dict[int, OwnProcess] = {}
         self._of_server: dict[int, int] = {}
         self._count = 0
-        self._again_at: dict[int, float] = {}
+        self.again_at: dict[int, float] = {}
         """When nodes that have refused one are asked again."""
 
     # -- which tasks get one
@@ -88,7 +88,7 @@ class Processes:
 
     def free_places(self, number: int, node: Node, now: float = -math.inf) -> int:
         """How many processes may be asked for there now; one that has just refused some has none for a while."""
-        if node.state != READY or node.holds or self._again_at.get(number, -math.inf) > now:
+        if node.state != READY or node.holds or self.again_at.get(number, -math.inf) > now:
             return 0
         return max(0, node.info.own_max - len(node.own))
 
@@ -122,7 +122,7 @@ class Processes:
             return 0
         node = self.nodes[process.node]
         node.own_refused = event.reason
-        self._again_at[process.node] = now + AGAIN_S[min(node.own_refusals, len(AGAIN_S) - 1)]
+        self.again_at[process.node] = now + AGAIN_S[min(node.own_refusals, len(AGAIN_S) - 1)]
         node.own_refusals += 1
         return process.task
 
@@ -131,7 +131,7 @@ class Processes:
         process = self._forget(self._of_server.get(server, 0))
         if process is None:
             return 0
-        self._again_at.pop(process.node, None)  # what it was short of may be there now
+        self.again_at.pop(process.node, None)  # what it was short of may be there now
         return process.task
 
     def let_go(self, own: int) -> int:
@@ -154,7 +154,7 @@ class Processes:
 
     def lose_node(self, number: int, node: Node) -> list[int]:
         """All at this node are no more.  Returns: the tasks that were to be sent there."""
-        self._again_at.pop(number, None)
+        self.again_at.pop(number, None)
         lost = [self._forget(own) for own in list(node.own)]
         return [process.task for process in lost if process is not None and process.task]
 
@@ -190,17 +190,17 @@ class Processes:
         for number, node in self.nodes.items():
             if not node.info.own_max:
                 why[number] = "it starts no processes for single tasks (--own_max 0)"
-            elif number in self._again_at:
+            elif number in self.again_at:
                 why[number] = node.own_refused
         return sum(len(queue) for queue in self.queues()), why
 
     def next_deadline(self) -> float | None:
         """When it next wants to hear that time has passed."""
-        return min(self._again_at.values(), default=None)
+        return min(self.again_at.values(), default=None)
 
     def time_passed(self, now: float) -> None:
-        for number in [number for number, at in self._again_at.items() if at <= now]:
-            del self._again_at[number]
+        for number in [number for number, at in self.again_at.items() if at <= now]:
+            del self.again_at[number]
 
     def check(self) -> None:
         """The invariants; for tests and simulation."""

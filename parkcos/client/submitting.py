@@ -11,6 +11,8 @@ from parkcos.client.limits import TaskLimits
 from parkcos.client.packed import PackedCall, python_here
 from parkcos.client.sharing import is_large
 from parkcos.client.submission import Submission, kind_of, name_of
+from parkcos.cluster.shared import Shared
+from parkcos.cluster.shipping import SHARED
 from parkcos.errors import UsageError
 from parkcos.kernel import Completion, Task
 from parkcos.kernel import target as targets
@@ -93,7 +95,13 @@ def pack(client: Client, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any],
     """A call as bytes, with a number of its own.  Any thread.  Raises: ShippingError, UsageError."""
     with client._ship_lock:
         form, buffers, definitions = client._shipper.pack_call(fn, args, kwargs)
-        shared = client._sharing.needed(definitions)
+        shared: tuple[Shared, ...] = ()
+        large = False
+        for definition in definitions:
+            if definition.kind == SHARED and not shared:
+                shared = client._sharing.needed(definitions)
+            elif is_large(definition):
+                large = True
     record = Submission(
         number=client._numbers(),
         io=io,
@@ -105,7 +113,7 @@ def pack(client: Client, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any],
         buffers=buffers,
         definitions=definitions,
         shared=shared,
-        large=any(map(is_large, definitions)),
+        large=large,
     )
     if client._seed is not None:
         record.seed = [next(client._seeds), *client._seed]

@@ -221,7 +221,7 @@ class Tasks:
         """Where the next task for a server waits: of the highest priority, and for this server sooner than for any."""
         first = None
         for queue in (server.queue, node.queue, self.pending):
-            if queue and (first is None or queue.priority > first.priority):
+            if queue.tasks and (first is None or queue.priority > first.priority):
                 first = queue
         return first
 

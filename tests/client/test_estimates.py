@@ -26,11 +26,9 @@ def test_one_long_run_is_soon_forgotten() -> None:
     assert estimates.of("work") < 0.002
 
 
-def test_those_that_ended_last_are_kept() -> None:
+def test_those_that_were_new_last_are_kept() -> None:
     estimates = Estimates()
-    for number in range(KINDS_MAX):
+    for number in range(KINDS_MAX + 1):
         estimates.took(str(number), 0.5)
-    estimates.took("0", 0.5)
-    estimates.took("new", 0.5)
-    assert estimates.of("0") == 0.5
-    assert estimates.of("1") == UNKNOWN_S
+    assert estimates.of("0") == UNKNOWN_S
+    assert estimates.of("1") == 0.5

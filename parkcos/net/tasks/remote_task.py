@@ -215,6 +215,7 @@ class RemoteTask(Task):
         if self._outcome is not None:
             return
         self._outcome = outcome
+        self._end = None  # which knows this task
         callbacks, self._callbacks = self._callbacks, None
         ordered = outcome.exception is None or failures.is_a(outcome.exception, (KeyboardInterrupt, SystemExit))
         self._unheard = outcome.kind == outcomes.FAILED and not (ordered or callbacks or told)
