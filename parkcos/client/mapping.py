@@ -76,8 +76,10 @@ def start(
 
         return client._start_chunk(fn, args, limits, prepare)
 
+    kind = kind_of(fn, chunksize)
+
     def width() -> int:
-        return AHEAD * max(1, client._ready_servers)
+        return max(AHEAD, client._kept_busy_by(kind)) * max(1, client._ready_servers)
 
     flow = MapFlow(kernel, "map", zip(*inputs, strict=False), ordered, width, client._side.wants_servers)
     flow.prepare(fn, chunksize, submit)

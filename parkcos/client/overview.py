@@ -8,10 +8,11 @@ from typing import Any
 from parkcos.client.observer import ClientChanged, Observer
 from parkcos.client.observing import Observing
 from parkcos.client.records import READY
-from parkcos.client.room import Room, Wants, room, wants
+from parkcos.client.room import SHORTEST_S, Room, Wants, room, wants
 from parkcos.client.shell import RUNNING, WAITING
 from parkcos.client.steering import Steering
 from parkcos.client.submission import kind_of
+from parkcos.client.tasks import AHEAD_MAX, AHEAD_S
 from parkcos.errors import ScheduleError, UsageError
 from parkcos.kernel import Completion, Task, operation
 from parkcos.kernel.registry import current_kernel
@@ -146,6 +147,10 @@ class Overview(Steering):
 
         waits = Completion(current_kernel(), "room_changes", start, seconds(timeout), known, give_up)
         return waits
+
+    def _kept_busy_by(self, kind: str) -> int:
+        """How many tasks of this function keep a server busy while what follows them is on its way."""
+        return min(2 * (1 + AHEAD_MAX), int(2 * AHEAD_S / max(SHORTEST_S, self._machine.queue.estimates.of(kind))))
 
     def wants(self) -> Wants:
         """What waits for a server, as a cluster that grows and shrinks with it wants to know.  Any thread."""

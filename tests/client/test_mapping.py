@@ -57,6 +57,9 @@ class Servers:
     def _ready_servers(self) -> int:
         return self.shown
 
+    def _kept_busy_by(self, kind: str) -> int:
+        return 0
+
     def _start_chunk(self, fn: Any, args: Any, limits: Any, prepare: Any) -> Completion[Task]:
         record = SimpleNamespace(name="", plain=False)
         prepare(record)
