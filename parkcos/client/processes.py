@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from operator import itemgetter
 
 from parkcos.client import dispatch_events as d
 from parkcos.client.backlog import Backlog
@@ -41,9 +40,10 @@ class Processes:
 
     def add(self, task: Task, now: float) -> str:
         """It waits for one, or gets one now.  Returns: why it never will, or ""."""
-        queue, why_never = self.queue_of(task), self.why_never(task)
-        if queue is None or why_never:
+        if why_never := self.why_never(task):
             return why_never
+        queue = self.queue_of(task)
+        assert queue is not None
         queue.add(task.number, task.priority)
         self.serve(now)
         return ""
@@ -78,7 +78,7 @@ class Processes:
             for number, node in self.nodes.items()
             if (queue := self._next_queue(number)) and self.free_places(number, node, now)
         ]:
-            *_, number = min(free, key=itemgetter(0, 1))
+            *_, number = min(free)
             self._start(self._next_queue(number).pop(), number)
 
     def _next_queue(self, number: int) -> Backlog:

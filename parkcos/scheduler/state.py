@@ -248,7 +248,8 @@ class SchedulerMachine:
         elif node.state in (RESERVING, OFFERED, UNWANTED):
             return  # sent before our question reached it
         elif node.state == HELD and node.client == self.current:
-            if event.lost == self.current:  # as the client had lost it; it can be its own again
+            # As the client had lost it, which can have it again; or cannot say yet that it wants to.
+            if event.lost == self.current or not (self._present() or event.idle == self.current):
                 yield from self._free(node)
             else:
                 yield from self._given_up(node, event.idle == self.current, now)

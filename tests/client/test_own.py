@@ -198,8 +198,10 @@ def test_a_refusal_sends_it_to_another_node() -> None:
     c = WithOwn(nodes=2)
     c.own(1)
     assert c(OwnIsRefused(N, 1, "no")) == [StartOwn(M, 2)]
-    assert c(OwnIsRefused(M, 1, "no")) == [], "it is not its process"
-    assert c(OwnIsRefused(N, 2, "no")) == []
+    assert c(OwnIsRefused(M, 1, "no")) == [], "it has ended"
+    assert c(OwnIsRefused(N, 2, "no")) == [], "it is not its process"
+    assert c.up(2, node=N) == []
+    c.running(1, 2, node=M)
 
 
 @pytest.mark.parametrize("moment", ["asked for", "up", "ready"])

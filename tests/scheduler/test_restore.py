@@ -60,6 +60,18 @@ def test_a_client_comes_back_from_another_address() -> None:
     assert s(NodeReported(info(N), 0)) == [ToClient(77, m.NodeOffer(A, info(N)))]
 
 
+def test_a_node_that_is_free_again_before_its_client_has_come_back_is_offered_to_it() -> None:
+    """The client wants it again, but cannot say so before it has found the scheduler."""
+    s = restored(A)
+    s(NodeReported(info(N), A))
+    assert s(NodeReported(info(N), 0)) == []
+    assert s(asked(A))[-1] == to(A, m.NodeOffer(A, info(N)))
+    s = restored(A)
+    s(NodeReported(info(N), A))
+    s(NodeReported(info(N), 0, idle=A))
+    assert not s.machine.queue, "it has run nothing there, and so lost its turn"
+
+
 def test_who_does_not_come_back_in_time_has_lost_its_place() -> None:
     s = restored(A, B, now=100.0)
     s(asked(B), 101.0)
