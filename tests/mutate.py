@@ -46,6 +46,7 @@ FILES: Final = (
     "parkcos/client/tasks.py",
     "parkcos/client/places.py",
     "parkcos/client/processes.py",
+    "parkcos/client/own.py",
     "parkcos/client/holds.py",
     "parkcos/client/membership.py",
     "parkcos/client/controls.py",

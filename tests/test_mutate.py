@@ -91,7 +91,7 @@ def test_each_change_is_one_place_of_the_source_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("path", mutate.FILES)
 def test_every_file_that_is_named_is_there_and_can_be_changed(path: str) -> None:
-    assert len(mutants_of(path, (mutate.ROOT / path).read_bytes())) > 40
+    assert len(mutants_of(path, (mutate.ROOT / path).read_bytes())) > 20
 
 
 TESTS = textwrap.dedent("""
