@@ -48,6 +48,19 @@ def test_from_an_offer_to_the_end_of_a_node(watched: Callable[..., Watched]) -> 
     assert (it.node(), it.servers()) == ("closed", ["closed"])
 
 
+def test_a_process_for_a_single_task_is_shown_as_a_server(watched: Callable[..., Watched]) -> None:
+    it = watched()
+    it.happens(d.Offered(m.NodeInfo(N, "kiln", "10.0.0.1", 9706, 8, "Linux", "3.11", "0", own_max=1), 1))
+    it.happens(d.Granted(N), d.NodeIsReady(N))
+    it.submit(1, own=True)
+    it.happens(d.ServerIsUp(N, N + 9, "10.0.0.1", 9799, 2, own=1))
+    assert it.servers() == ["setup"]
+    it.happens(d.ServerIsReady(N + 9))
+    assert it.servers() == ["running"]
+    it.happens(d.ServerIsDown(N + 9, "killed", restarts=False, asked=False), d.ProcessLost(N + 9, "killed"))
+    assert it.servers() == ["lost"]
+
+
 def test_the_worst_of_what_holds_a_node_back_is_shown(watched: Callable[..., Watched]) -> None:
     it = watched(servers=1)
     it.happens(d.LoadSeen(N, 0.5, "memory"))
