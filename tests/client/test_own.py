@@ -345,6 +345,15 @@ def test_at_a_node_that_has_to_be() -> None:
     assert abandoned(c.own(1, node=N)) == {1: "that node starts no processes for single tasks (--own_max 0)"}
 
 
+def test_at_a_node_that_is_closing() -> None:
+    c = WithOwn()
+    c(CloseNodeAsked(N, False, True))
+    assert c.own(1, node=N) == [], "it is set up again"
+    c(CloseNodeAsked(N, False, False))
+    assert abandoned(c.own(2, node=N)) == {2: "that node is being closed"}
+    assert set(abandoned(c(NodeHasClosed(N)))) == {1}
+
+
 def test_where_no_node_starts_any() -> None:
     c = WithOwn(own_max=0)
     assert c.own(1) == [], "another node may come"
