@@ -37,9 +37,8 @@ Task(main)
 """
 
 
-@pytest.mark.root
-def test_a_disk_that_is_too_full_for_a_client(ports: Ports, tmp_path: Path, stack: contextlib.ExitStack) -> None:
-    """It hears so, nothing of it stays, and the next client finds room."""
+def node_with_a_small_disk(ports: Ports, tmp_path: Path, stack: contextlib.ExitStack) -> tuple[Program, Path]:
+    """Of 1 MiB; and where that is, for the node."""
     disk = tmp_path / "disk"
     disk.mkdir()
     python = tmp_path / "python"
@@ -47,7 +46,13 @@ def test_a_disk_that_is_too_full_for_a_client(ports: Ports, tmp_path: Path, stac
     python.write_text(f'#!/bin/sh\nexec unshare -m sh -c \'{mount} && exec {sys.executable} "$@"\' sh "$@"\n')
     python.chmod(0o755)
     node, _ = ports.node(1, "--dest_path", str(disk), program=lambda *args: Program(*args, python=python))
-    stack.enter_context(node)
+    return stack.enter_context(node), disk
+
+
+@pytest.mark.root
+def test_a_disk_that_is_too_full_for_a_client(ports: Ports, tmp_path: Path, stack: contextlib.ExitStack) -> None:
+    """It hears so, nothing of it stays, and the next client finds room."""
+    node, disk = node_with_a_small_disk(ports, tmp_path, stack)
     (tmp_path / "data").write_bytes(os.urandom(3 << 20))
     client = stack.enter_context(ports.client(tmp_path, BRINGS_MUCH))
     client.wait_for("the node .* cannot be used: it cannot take the client's files: No space left on device")
@@ -60,6 +65,44 @@ def test_a_disk_that_is_too_full_for_a_client(ports: Ports, tmp_path: Path, stac
     with ports.client(tmp_path, SQUARES, "next.py") as after:
         after.wait_for("^total 285")
         assert after.wait() == 0
+    assert node.end() == 0
+    assert "Traceback" not in node.text
+
+
+SHARES_MUCH = """
+TABLE = os.urandom(2 << 20)
+
+def sizes(*data):
+    yield
+    return [len(each) for each in data], len(TABLE)
+
+def main(task=None):
+    client = Client(name="shares much")
+    yield client.schedule()
+    large, small = client.share(os.urandom(3 << 20)), client.share(os.urandom(1 << 10))
+    try:
+        yield client.rtask(sizes, large, small)
+    except RemoteError as error:
+        print("refused:", error, flush=True)
+    print("found", (yield (yield client.rtask(sizes, small)).result()), flush=True)
+    yield client.close()
+
+Task(main)
+"""
+
+
+@pytest.mark.root
+def test_a_disk_that_is_too_full_for_what_is_shared(ports: Ports, tmp_path: Path, stack: contextlib.ExitStack) -> None:
+    """Its task hears so, others go on; and a large global, for which there is no room either, comes without a file."""
+    node, disk = node_with_a_small_disk(ports, tmp_path, stack)
+    with ports.client(tmp_path, SHARES_MUCH) as client:
+        client.wait_for(
+            "^refused: the bytes of 3 MiB that is shared cannot be brought to its node: the disk is too full"
+        )
+        client.wait_for(rf"^found \(\[{1 << 10}\], {2 << 20}\)")
+        assert client.wait() == 0
+    node.wait_for("-> free")
+    assert list(Path(f"/proc/{node.pid}/root{disk}").glob("node-*/client-*")) == []
     assert node.end() == 0
     assert "Traceback" not in node.text
 
