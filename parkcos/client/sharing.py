@@ -91,6 +91,24 @@ class Sharing:
             )
         return needed
 
+    def file_large(self, definitions: Sequence[Definition], bundled: Mapping[tuple[str, str], bytes]) -> bool:
+        """Write large definitions that a call needs into files, without the client's lock.
+
+        bundled: the digests of those that all nodes have from the beginning.
+        Returns: whether there are any.  One that finds no room here travels as others do.
+        """
+        found = False
+        for each in definitions:
+            key = each.module, each.name
+            if len(each.blob) < LARGE_BYTES or bundled.get(key) == each.digest:
+                continue
+            found = True
+            if key not in self._large or self._large[key][0] != each.digest:
+                kind = f"global {each.name}"
+                with contextlib.suppress(ShippingError):
+                    self._large[key] = each.digest, InFile(kind, make_file(kind, Blob(each.blob, ())))
+        return found
+
     # -- nodes
 
     def node_begins(self, node: int) -> None:
@@ -107,6 +125,7 @@ class Sharing:
     def close(self) -> None:
         """The client has ended."""
         self._large.clear()
+        self._shelves.clear()
 
     def _tasks_at(self, node: int) -> Iterator[tuple[int, list[str]]]:
         for number, submission in self._submissions.items():
@@ -121,10 +140,10 @@ class Sharing:
         node, submission = self._machine.servers[at].node, self._submissions[task]
         files: dict[str, InFile] = {each.digest: each for each in submission.shared}
         for each in submission.definitions if submission.large else ():
-            if is_large(each) and self._known[at].get((each.module, each.name)) != each.digest:
-                file = self._file_of(each)
+            file = self._file_of(each)
+            if file is not None and self._known[at].get((each.module, each.name)) != each.digest:
                 room = self.bytes_max - sum(each.size for each in files.values())
-                if file is not None and (node, file.digest) not in self._not_filed and file.size <= room:
+                if (node, file.digest) not in self._not_filed and file.size <= room:
                     files[file.digest] = file
         submission.files = tuple(files.values())
         self.held[task] = at
@@ -134,25 +153,15 @@ class Sharing:
             self._begin(task)
 
     def _file_of(self, definition: Definition) -> InFile | None:
-        """None if there can be none; then the definition travels as others do."""
-        key = definition.module, definition.name
-        digest, file = self._large.get(key, (b"", None))
-        if digest != definition.digest:
-            with contextlib.suppress(ShippingError):
-                kind = f"global {definition.name}"
-                file = InFile(kind, make_file(kind, Blob(definition.blob, ())))
-                self._large[key] = definition.digest, file
-        return file
+        digest, file = self._large.get((definition.module, definition.name), (b"", None))
+        return file if digest == definition.digest else None
 
     def without_blobs(self, definitions: Sequence[Definition], files: Sequence[InFile]) -> list[Definition]:
         """Definitions as they are sent to a server at whose node these files are."""
-        there = {each.digest for each in files}
         out = []
         for each in definitions:
-            digest, file = self._large.get((each.module, each.name), (b"", None))
-            if file is not None and digest == each.digest and file.digest in there:
-                each = msgspec.structs.replace(each, blob=b"", file=file.digest)
-            out.append(each)
+            file = self._file_of(each)
+            out.append(msgspec.structs.replace(each, blob=b"", file=file.digest) if file and file in files else each)
         return out
 
     def take_back(self, event: d.Recalled | d.Refused) -> bool:
@@ -176,7 +185,7 @@ class Sharing:
                 elif server is not None and server.state == ENDING:  # it was not sent there: it runs elsewhere
                     self._forget(task)
                     self._handle(d.Recalled(task, True, at))
-        for node, shelf in self._shelves.items():
+        for node, shelf in list(self._shelves.items()):
             if shelf.blocked:  # a task may have left
                 self._obey(node, shelf.room())
 
@@ -235,8 +244,3 @@ class Sharing:
             done(None, False, "that is gone")
         else:
             network.files.send_open(peer, file.fileno(), file.digest, FOLDER, done)
-
-
-def is_large(definition: Definition) -> bool:
-    """Whether it is to travel once to each node, and not to each of its servers."""
-    return len(definition.blob) >= LARGE_BYTES

@@ -9,7 +9,7 @@ from parkcos.client import dispatch_events as d
 from parkcos.client.handle import TaskHandle
 from parkcos.client.limits import TaskLimits
 from parkcos.client.packed import PackedCall, python_here
-from parkcos.client.sharing import is_large
+from parkcos.client.sharing import LARGE_BYTES
 from parkcos.client.submission import Submission, kind_of, name_of
 from parkcos.cluster.shared import Shared
 from parkcos.cluster.shipping import SHARED
@@ -100,8 +100,8 @@ def pack(client: Client, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any],
         for definition in definitions:
             if definition.kind == SHARED and not shared:
                 shared = client._sharing.needed(definitions)
-            elif is_large(definition):
-                large = True
+            elif len(definition.blob) >= LARGE_BYTES and not large:
+                large = client._sharing.file_large(definitions, client._bundle_digests)
     record = Submission(
         number=client._numbers(),
         io=io,
@@ -131,6 +131,8 @@ def _unopened(
     if call.python != python_here():
         raise UsageError(f"{call.name} was packed by Python {call.python}, and the servers have {python_here()}")
     definitions = call.opened_definitions()
+    with client._ship_lock:
+        large = client._sharing.file_large(definitions, client._bundle_digests)
     return Submission(
         number=client._numbers(),
         io=io,
@@ -143,7 +145,7 @@ def _unopened(
         form=call.form,
         buffers=[call.payload],
         definitions=definitions,
-        large=any(map(is_large, definitions)),
+        large=large,
         seed=[] if client._seed is None else [next(client._seeds), *client._seed],
     )
 

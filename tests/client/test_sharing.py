@@ -31,6 +31,7 @@ class Client:
         self.happened: list[Any] = []
         self.definitions: list[Definition] = []
         """That tasks need."""
+        self.bundled: dict[tuple[str, str], bytes] = {}
         self.coming: dict[str, Done] = {}
         self.peers: dict[int, str] = {NODE: "the node"}
         network: Any = SimpleNamespace(
@@ -64,7 +65,7 @@ class Client:
 
     def run(self, task: int, *shared: Shared, at: int = SERVER) -> None:
         definitions = self.definitions
-        large = any(map(sharing.is_large, definitions))
+        large = self.sharing.file_large(definitions, self.bundled)
         record = SimpleNamespace(server=at, shared=shared, large=large, definitions=definitions, files=())
         self.submissions[task] = record
         self.sharing.run(task, at)
@@ -229,6 +230,8 @@ def test_a_large_definition_comes_to_the_node_once_and_to_the_servers_as_its_dig
     client.run(4)
     assert client.coming.keys().isdisjoint({digest}), "it is another one now"
     assert client.coming
+    client.bundled["module", "DATA"] = client.definitions[0].digest
+    assert not client.sharing.file_large(client.definitions, client.bundled)
 
 
 def test_a_large_definition_that_cannot_come_as_a_file_travels_as_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +248,6 @@ def test_a_large_definition_that_cannot_come_as_a_file_travels_as_others_do(monk
     small.run(1)
     assert small.happened == [(1, SERVER)], "there is no room for it"
     monkeypatch.setattr(tempfile, "tempdir", "/does/not/exist")
-    other = Client(bytes_max=1 << 20)
-    other.definitions = client.definitions
-    other.run(1)
-    assert other.happened == [(1, SERVER)], "nor a file here"
+    client.definitions = [a_global(b"2" * sharing.LARGE_BYTES)]
+    client.run(3)
+    assert client.happened[2:] == [(3, SERVER)], "nor a file here"
