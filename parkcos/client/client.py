@@ -17,6 +17,7 @@ from parkcos.client import dispatch_events as d
 from parkcos.client import mapping, submitting
 from parkcos.client.allocate import NodeAllocate, allocations
 from parkcos.client.components import bundle
+from parkcos.client.facts import Chooser
 from parkcos.client.handle import TaskHandle
 from parkcos.client.limits import Errors, TaskLimits, checked
 from parkcos.client.options import Options
@@ -295,7 +296,7 @@ class Client(Overview):
         fn: Callable[..., Any],
         /,
         *args: Any,
-        where: Location | str | None = None,
+        where: Location | str | Chooser | None = None,
         io: bool = False,
         priority: int = 0,
         timeout_s: float | None = None,
@@ -311,7 +312,9 @@ class Client(Overview):
         Args:
             fn: a plain function, a generator function or an ``async def``; or what ``pack_call`` of another program
                 gave: then what comes of it is a ``RawOutcome``, which that program opens.
-            where: a server's Location, or a node's address or name; None: anywhere.
+            where: a server's Location, or a node's address or name; or a function that is told of a node and one of its
+                servers (``NodeFacts``, ``ServerFacts`` of ``parkcos.client.facts``) and says whether the task may run
+                there; it is called once for each server, in any thread.  None: anywhere.
             io: it mostly waits: it runs beside others.
             priority: among the tasks that wait, the higher is first, and within one who came first.  What runs is left
                 alone.

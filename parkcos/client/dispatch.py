@@ -62,6 +62,7 @@ class Dispatch:
         self.nodes, self.servers, self.tasks = places.nodes, places.servers, tasks.tasks
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             d.Submitted: tasks.submitted,
+            d.Admitted: tasks.admitted,
             d.CancelAsked: tasks.cancel_asked,
             d.Started: tasks.started,
             d.Refused: tasks.refused,
@@ -166,7 +167,7 @@ class Dispatch:
     def _give_up(self) -> None:
         """What may run anywhere, when no place is left and none will come, or none that would be of use."""
         queue = self.queue
-        if (queue.pending or queue.io_pending) and (reason := self.none_comes()):
+        if (queue.pending or queue.io_pending or queue.choices.by_number) and (reason := self.none_comes()):
             queue.abandon_pending(reason)
         waiting = queue.processes.pending
         if waiting and (reason := self.none_comes(own=True)):

@@ -111,6 +111,13 @@ class Submitted(msgspec.Struct, frozen=True):
     task: Task
 
 
+class Admitted(msgspec.Struct, frozen=True):
+    """These servers are accepted by a function that chooses where tasks may run."""
+
+    choice: int
+    servers: tuple[int, ...]
+
+
 class CancelAsked(msgspec.Struct, frozen=True):
     """A task is to end, wherever it is, and not to run again."""
 
@@ -247,6 +254,7 @@ Event = (
     | OwnIsRefused
     | ProcessLost
     | Submitted
+    | Admitted
     | CancelAsked
     | Started
     | Refused

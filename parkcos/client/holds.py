@@ -66,7 +66,7 @@ class Holds:
         places, tasks = self.places, self.tasks
         anywhere = 0
         if not any(server.state == OPEN for server in places.servers.values()):
-            anywhere = len(tasks.pending) + len(tasks.io_pending)
+            anywhere = len(tasks.pending) + len(tasks.io_pending) + sum(map(len, tasks.choices.queues()))
         own, own_why = tasks.processes.held_back()
         count, why = anywhere + own, {}
         for number, node in places.nodes.items():

@@ -200,6 +200,8 @@ class Task(msgspec.Struct):
     """Of that process."""
     process: int = 0
     """The number of the last process for which it has asked."""
+    choice: int = 0
+    """By which function of the program the servers are chosen where it may run; 0: by none."""
     server: int = 0
     """Where it was sent; 0: it waits, or has ended."""
     started: bool = False

@@ -109,7 +109,8 @@ def wants(machine: Dispatch) -> Wants:
     queue = machine.queue
     bound: dict[Location, int] = {}
     own = queue.processes
-    waiting = [*queue.pending, *own.pending]
+    chosen = list(queue.choices.by_number.values())
+    waiting = [*queue.pending, *own.pending, *(task for choice in chosen for task in choice.queue)]
     for node_number, node in machine.nodes.items():
         location = Location(node.info.addr, node.info.port)
         if own_here := own.at_node.get(node_number):
@@ -121,8 +122,8 @@ def wants(machine: Dispatch) -> Wants:
             if count := len(holder.queue) + len(holder.io_queue):
                 bound[location] = bound.get(location, 0) + count
     return Wants(
-        len(queue.pending),
-        len(queue.io_pending),
+        len(queue.pending) + sum(len(choice.queue) for choice in chosen),
+        len(queue.io_pending) + sum(len(choice.io_queue) for choice in chosen),
         len(own.pending),
         bound,
         sum(queue.estimates.of(machine.tasks[number].kind) for number in waiting),

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from parkcos.client import dispatch_events as d
 from parkcos.client.allocate import NodeAllocate, cpus_wanted, why_unwanted
+from parkcos.client.choosing import Choosing
 from parkcos.client.components import with_setup_call
 from parkcos.client.dispatch import Dispatch
 from parkcos.client.forwarded import Forwarded
@@ -124,6 +125,7 @@ class ClientShell:
         self._server_waits: dict[Completion[int], int] = {}
         self._had_servers = False
         """How many servers each caller of `wait_for_servers` waits for."""
+        self._choosing = Choosing(self)
         self._room_waits: dict[Completion[Room], tuple[str, Room]] = {}
         """Who waits for the room of a function to be another one than that."""
         self._forwards: set[int] = set()
@@ -378,6 +380,8 @@ class ClientShell:
             self._had_servers = True
             for fn in tuple(self._side.wants_servers):
                 self._kernel.post(fn)
+            if self._machine.queue.choices.by_number:
+                self._kernel.post(self._choosing.server_is_ready, effect.subject)
         elif effect.name.startswith("Server") and effect.subject not in self._machine.servers:  # it has ended
             self._ready.discard(effect.subject)
             self._known.pop(effect.subject, None)

@@ -35,6 +35,8 @@ def submit(
     else:
         record = pack(client, fn, args, kwargs, io)
         record.plain = not targets.is_task(client._kernel.kinds, fn)
+    if callable(where) and limits.own_process:
+        raise UsageError("submit(where=a function, own_process=True): name the node\n  write: where='HOST'")
     limits.apply_to(record)
     handle = record.handle = TaskHandle(client, record)
 
@@ -49,6 +51,10 @@ def submit(
 
     if where is None:
         placed(0, 0)
+    elif callable(where):
+        record.choice = client._choosing.number_of(where)
+        placed(0, 0)
+        client._choosing.entered(record.choice)
     else:
         client._when_placed(where, failed, lambda: not record.cancelled, placed)
     return handle

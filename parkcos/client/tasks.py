@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from parkcos.client import dispatch_events as d
 from parkcos.client.backlog import Backlog
+from parkcos.client.choices import Choices
 from parkcos.client.estimates import Estimates
 from parkcos.client.load import LoadHeap
 from parkcos.client.places import Places
@@ -45,6 +46,7 @@ class Tasks:
         self.cpu_tasks = 0
         self.unjudged: dict[int, None] = {}
         """Tasks whose run has ended, while it is not known yet whether they run again."""
+        self.choices = Choices(places)
         self.estimates = Estimates()
         self._ahead: dict[int, None] = {}
         """Servers with more than one CPU task."""
@@ -59,6 +61,8 @@ class Tasks:
         self.tasks[task.number] = task
         if not task.io:
             self.cpu_tasks += 1
+        if task.choice:
+            self.choices.add(task)
         self._place(task, now)
 
     def _place(self, task: Task, now: float) -> None:
@@ -80,6 +84,12 @@ class Tasks:
             else:
                 idle = next(iter(node.idle), None)
                 self._place_among(task, idle, node.queue, node.io_queue, node.io_servers, now)
+        elif task.choice:
+            at = self.choices.place_for(task)
+            if at is None:
+                self.choices.queue_of(task).add(task.number, task.priority)
+            else:
+                self.send(task.number, at, now)
         else:
             self._place_among(task, places.idle_server(), self.pending, self.io_pending, places.io_servers, now)
 
@@ -129,6 +139,8 @@ class Tasks:
             holder = self.places.servers.get(task.want_server)
         elif task.want_node:
             holder = self.places.nodes.get(task.want_node)
+        elif task.choice:
+            return self.choices.queue_of(task)
         else:
             return self.io_pending if task.io else self.pending
         if holder is None:
@@ -162,6 +174,9 @@ class Tasks:
                 self.send(node.queue.pop(), next(iter(node.idle)), now)
             while node.io_queue and (at := node.io_servers.lightest()) is not None:
                 self.send(node.io_queue.pop(), at, now)
+        for queue in self.choices.queues():
+            while queue and (chosen := self.choices.place_for(self.tasks[next(iter(queue))])) is not None:
+                self.send(queue.pop(), chosen, now)
         while self.pending and (idle := places.idle_server()) is not None:
             self.send(self.pending.pop(), idle, now)
         while self.io_pending and (at := places.io_servers.lightest()) is not None:
@@ -194,10 +209,24 @@ class Tasks:
         server = self.places.servers[number]
         server.state = OPEN
         self.places.weigh_io(number, server)
-        for queue in (server.io_queue, self.places.nodes[server.node].io_queue, self.io_pending):
+        accepting = [choice.io_queue for choice in self.choices.accepting(number)]
+        for queue in (server.io_queue, self.places.nodes[server.node].io_queue, *accepting, self.io_pending):
             while queue:
                 self.send(queue.pop(), number, now)
         self.fill(number, now)
+
+    def admitted(self, event: d.Admitted, now: float) -> None:
+        """Tasks that are placed by this choice may run at these servers, too."""
+        choice = self.choices.by_number.get(event.choice)
+        for number in event.servers if choice is not None else ():
+            server = self.places.servers.get(number)
+            if choice is None or server is None or server.state == ENDING or server.own:
+                continue
+            choice.servers[number] = None
+            if server.state == OPEN:
+                while choice.io_queue:
+                    self.send(choice.io_queue.pop(), number, now)
+                self.fill(number, now)
 
     def fill(self, number: int, now: float) -> None:
         """Give a server what it has room for."""
@@ -208,7 +237,7 @@ class Tasks:
             return
         node, cpu = self.places.nodes[server.node], server.cpu
         while not cpu or (server.load_s < AHEAD_S and len(cpu) <= AHEAD_MAX):
-            queue = self._next_queue(server, node)
+            queue = self._next_queue(number, server, node)
             if queue is None:
                 break
             self.send(queue.pop(), number, now)
@@ -217,12 +246,16 @@ class Tasks:
             if self._ahead and (self._steal_at is None or self._steal_at > now + STEAL_AFTER_S):
                 self._steal_at = now + STEAL_AFTER_S
 
-    def _next_queue(self, server: Server, node: Node) -> Backlog | None:
+    def _next_queue(self, number: int, server: Server, node: Node) -> Backlog | None:
         """Where the next task for a server waits: of the highest priority, and for this server sooner than for any."""
         first = None
         for queue in (server.queue, node.queue, self.pending):
             if queue.tasks and (first is None or queue.priority > first.priority):
                 first = queue
+        if self.choices.by_number:
+            for choice in self.choices.accepting(number):
+                if choice.queue.tasks and (first is None or choice.queue.priority > first.priority):
+                    first = choice.queue
         return first
 
     # -- what servers say
@@ -375,6 +408,7 @@ class Tasks:
     def server_has_ended(self, number: int, server: Server, reason: str) -> list[int]:
         """What was sent there is abandoned, or runs again.  Returns: the latter, to be put back."""
         self._ahead.pop(number, None)
+        self.choices.server_has_ended(number)
         end = server.end
         # Only then is the word of what had begun complete.
         certain = end is not None and bool(end.node_says and end.session_says) and SILENT not in server.holds
@@ -416,15 +450,16 @@ class Tasks:
 
     def abandon_pending(self, reason: str) -> None:
         """What may run anywhere, but not in a process of its own, ends here."""
-        self.abandon_each([*self.pending.drain(), *self.io_pending.drain()], reason)
+        queues = [self.pending, self.io_pending, *self.choices.queues()]
+        self.abandon_each([task for queue in queues for task in queue.drain()], reason)
 
     def abandon_unsent(self, reason: str) -> None:
         """Whatever waits, for whichever place, ends here."""
         for number, task in list(self.tasks.items()):
             if not task.server and number not in self.unjudged:
                 self.abandon(number, reason)
-        self.pending.drain()
-        self.io_pending.drain()
+        for queue in (self.pending, self.io_pending, *self.choices.queues()):
+            queue.drain()
         self.processes.forget_all()
         for holder in self.places.holders():
             holder.queue.drain()
@@ -435,6 +470,8 @@ class Tasks:
         del self.tasks[task.number]
         if not task.io:
             self.cpu_tasks -= 1
+        if task.choice:
+            self.choices.forget(task)
 
     # -- time
 
@@ -497,7 +534,7 @@ class Tasks:
             assert (len(server.cpu) > 1) == (number in self._ahead), f"server {number} is wrongly known to have more"
             expected = sum(tasks[each].expected_s for each in server.cpu)
             assert abs(server.load_s - expected) < 1e-6, f"server {number} has {expected} s to do, not {server.load_s}"
-        waiting = [*self.pending, *self.io_pending]
+        waiting = [*self.pending, *self.io_pending, *(task for queue in self.choices.queues() for task in queue)]
         for holder in places.holders():
             waiting += holder.queue
             waiting += holder.io_queue

@@ -59,6 +59,10 @@ class Waiting(ClientShell):
         elif self._state is RUNNING and not machine.stage.closing and (held := self._held_back())[1]:
             waiting = "a task waits" if held[0] == 1 else f"{held[0]} tasks wait"
             logger.warning("%s: %s for what is given none: %s", self.name, waiting, held[1])
+        elif self._state is RUNNING and not machine.stage.closing and (unmet := machine.queue.choices.unmet()):
+            waiting = "a task waits" if unmet == 1 else f"{unmet} tasks wait"
+            there = len(self._open_servers)
+            logger.warning("%s: %s for a server that `where` accepts; none of %d is", self.name, waiting, there)
         elif self._state is RUNNING and self._server_waits:
             wanted = max(self._server_waits.values(), default=0)
             logger.warning("%s waits for %d servers: %d are ready", self.name, wanted, len(self._open_servers))

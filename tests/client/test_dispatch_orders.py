@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from parkcos.client.dispatch import Dispatch
 from parkcos.client.dispatch_events import (
     AbandonAsked,
+    Admitted,
     CancelAsked,
     CloseAsked,
     CloseNodeAsked,
@@ -108,11 +109,17 @@ class AnyOrder(RuleBasedStateMachine):
         priority=st.integers(-1, 1),
         retries=st.integers(0, 2),
         judged=st.booleans(),
+        choice=st.sampled_from([0, 0, 1, 2]),
     )
-    def submit(self, io: bool, server: int, node: int, priority: int, retries: int, judged: bool) -> None:
+    def submit(self, io: bool, server: int, node: int, priority: int, retries: int, judged: bool, choice: int) -> None:
         self.count += 1
         node = 0 if server else node
-        self.tell(submitted(self.count, io, server, node, retries=retries, priority=priority, judged=judged))
+        limits: dict[str, Any] = {"retries": retries, "priority": priority, "judged": judged}
+        self.tell(submitted(self.count, io, server, node, choice=0 if server or node else choice, **limits))
+
+    @rule(choice=st.integers(1, 2), servers=st.lists(st.sampled_from([1001, 1002, 2001, 2002])))
+    def admit(self, choice: int, servers: list[int]) -> None:
+        self.tell(Admitted(choice, tuple(servers)))
 
     @rule(node=nodes, cpus=st.integers(0, 3))
     def offer(self, node: int, cpus: int) -> None:

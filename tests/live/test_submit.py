@@ -32,6 +32,7 @@ from parkcos import (
     pack_call,
     run,
 )
+from parkcos.client.facts import NodeFacts, ServerFacts
 from tests.live.lib import LIMIT_S, me
 
 Gen = Generator[Any, Any, Any]
@@ -233,6 +234,46 @@ def test_a_place_of_its_own(client: Client) -> None:
     nowhere = client.submit(double, 1, where="no-such-host.invalid")
     with pytest.raises(ScheduleError, match="uses no server or node at no-such-host"):
         nowhere.result(LIMIT_S)
+
+
+def test_a_place_that_a_function_chooses(client: Client) -> None:
+    seen: list[tuple[NodeFacts, ServerFacts]] = []
+
+    def second(node: NodeFacts, server: ServerFacts) -> bool:
+        seen.append((node, server))
+        return server.number == 2
+
+    handles = [client.submit(double, n, where=second) for n in range(50)]
+    assert [handle.result(LIMIT_S) for handle in handles] == [2 * n for n in range(50)]
+    (at,) = {handle.server for handle in handles}
+    assert sorted(server.number for _, server in seen) == [1, 2], "it is asked once about each"
+    assert {(node.name, server.location) for node, server in seen if server.number == 2} == {("local", at)}
+
+    handle = client.submit(double, 1, where=lambda node, server: node.resources.get("gpu", 0) > 0)
+    assert handle.state == "waiting"
+    assert client.wants().tasks == 1
+    assert handle.cancel("enough")
+    assert cancelled(handle)
+    with pytest.raises(ZeroDivisionError):
+        client.submit(double, 1, where=lambda node, server: bool(1 / 0))
+
+
+def test_a_server_that_comes_later_is_asked_about(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    may_run = threading.Event()
+
+    def decides(_: NodeFacts, server: ServerFacts) -> bool:
+        if server.number == 2 and may_run.is_set():
+            raise OSError("it does not know")
+        return may_run.is_set()
+
+    handle = client.submit(double, 2, where=decides)
+    assert handle.state == "waiting"
+    may_run.set()
+    for at in sorted(run(lambda: (yield client.servers())), key=str, reverse=True):
+        client.close_server(at, restart=True)
+        run(lambda: (yield client.wait_for_servers(2, timeout=LIMIT_S)))
+    assert handle.result(LIMIT_S) == 4
+    assert "it does not know" in caplog.text, "and so it accepts nothing"
 
 
 def test_it_has_one_number_and_one_handle_for_all_its_runs(client: Client) -> None:
