@@ -53,8 +53,10 @@ def submit(
         placed(0, 0)
     elif callable(where):
         record.choice = client._choosing.number_of(where)
-        placed(0, 0)
-        client._choosing.entered(record.choice)
+        try:
+            placed(0, 0)
+        finally:
+            client._choosing.entered(record.choice)
     else:
         client._when_placed(where, failed, lambda: not record.cancelled, placed)
     return handle
