@@ -19,9 +19,12 @@ _PORTS: Final = range(10_000, 32_000)
 
 
 def free_ports(count: int) -> range:
-    """Successive ports that are free for TCP and UDP; the next call gives others, in other processes, too."""
+    """Successive ports that are free for TCP and UDP; the next call gives others, in other processes, too.
+
+    Nobody gets those beside them: a program that was given one for UDP announces itself at the next ones as well.
+    """
     while True:
-        ports = _next(count)
+        ports = _next(1 + count + 1)[1:-1]
         with contextlib.ExitStack() as sockets, contextlib.suppress(OSError):
             for port in ports:
                 for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):

@@ -208,6 +208,7 @@ class NodeProgram:
         if self.options.processes is not None and not self.stopped:
             noted = False
             with self.recurring.trying("noting this node's processes"):
+                self.folders.keep()  # else the file would make the folder again, and nobody hear of it
                 self.options.processes.write(self.processes())
                 noted = True
             if not noted:
