@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from parkcos.client import dispatch_events as d
 from parkcos.client.facts import Chooser, NodeFacts, ServerFacts
+from parkcos.errors import UsageError
 from parkcos.net.location import Location
 
 if TYPE_CHECKING:
@@ -32,9 +33,19 @@ class Choosing:
         self._failed: set[int] = set()
         """Functions of which it was said that they have failed."""
 
+    @property
+    def is_used(self) -> bool:
+        """Whether there is a function to be asked about a server that comes."""
+        return bool(self._numbers)
+
     def number_of(self, fn: Chooser) -> int:
         """The machine's number for what `fn` accepts; `entered` follows.  Any thread.  Raises: what `fn` raises."""
         client = self.client
+        try:
+            hash(fn)
+        except TypeError:
+            text = f"submit(where={fn!r}): it has no hash\n  write: where=it.__call__  for an object that is called"
+            raise UsageError(text) from None
         with client._lock:
             self._forget_unused()
             number = self._numbers.get(fn)

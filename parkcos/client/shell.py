@@ -87,6 +87,7 @@ class ClientShell:
         self._ship_lock = threading.RLock()
         """Held while users' objects are packed, which may run their code: never together with `_lock`."""
         self._submissions: dict[int, Submission] = {}
+        """Changed with the lock alone: it is gone through under that."""
         self._numbers = itertools.count(1).__next__
         self._known: dict[int, dict[tuple[str, str], bytes]] = {}
         """What each server has under each name: the digest of its definition."""
@@ -123,11 +124,11 @@ class ClientShell:
         self._queued_at = 0.0
         self._ready: set[int] = set()
         self._server_waits: dict[Completion[int], int] = {}
-        self._had_servers = False
         """How many servers each caller of `wait_for_servers` waits for."""
+        self._had_servers = False
         self._choosing = Choosing(self)
         self._room_waits: dict[Completion[Room], tuple[str, Room]] = {}
-        """Who waits for the room of a function to be another one than that."""
+        """What each caller of `room_changes` asked about, and the room that it knows."""
         self._forwards: set[int] = set()
         """The nodes that send what is printed there."""
         self._forwarded = Forwarded(lambda *call: self._kernel.post(*call))
@@ -329,7 +330,8 @@ class ClientShell:
             again = isinstance(outcome.exception, submission.retry_on)
             self._handle(d.Judged(number, f"it raised {outcome.exception!r}" if again else ""))
         if self._submissions.get(number) is submission and number not in self._machine.tasks:
-            del self._submissions[number]
+            with self._lock:
+                del self._submissions[number]
             self._finish(submission, outcome)
 
     def _finish(self, submission: Submission, outcome: Outcome) -> None:
@@ -380,7 +382,7 @@ class ClientShell:
             self._had_servers = True
             for fn in tuple(self._side.wants_servers):
                 self._kernel.post(fn)
-            if self._machine.queue.choices.by_number:
+            if self._choosing.is_used:
                 self._kernel.post(self._choosing.server_is_ready, effect.subject)
         elif effect.name.startswith("Server") and effect.subject not in self._machine.servers:  # it has ended
             self._ready.discard(effect.subject)

@@ -178,10 +178,10 @@ class Steering(Incoming):
         with self._lock:
             node, server = self._machine.nodes.get(number), self._machine.servers.get(number)
             if node is not None:
-                self._may_control(what, f"the node {node.info.name}", node.state, terminate)
+                self._may_control_node(what, f"the node {node.info.name}", node.state)
             elif server is not None and server.node:
                 name = f"{self._machine.nodes[server.node].info.name}/{self._indexes.get(number, 0)}"
-                self._may_control(what, f"the server {name}", server.state, terminate)
+                self._may_control_server(what, f"the server {name}", server.state, terminate)
             else:
                 return False
             if what in ("suspend", "resume"):
@@ -192,14 +192,16 @@ class Steering(Incoming):
                 self._handle(d.CloseServerAsked(number, terminate, what == "restart"))
         return True
 
-    def _may_control(self, what: str, who: str, state: str, terminate: bool) -> None:
+    def _may_control_node(self, what: str, who: str, state: str) -> None:
         if state == CLOSING:
             raise ScheduleError(f"{what}: {who} is being closed already")
-        if state == WANTED and what == "restart":
+        if state in (WANTED, DISABLED) and what == "restart":
             raise ScheduleError(f"{what}: {who} has not been set up yet")
+
+    def _may_control_server(self, what: str, who: str, state: str, terminate: bool) -> None:
         if state == ENDING and (what in ("suspend", "resume") or not terminate):
             raise ScheduleError(f"{what}: {who} is being closed already; with terminate it ends at once")
-        if state in (DISABLED, OPENING) and what in ("resume", "restart"):
+        if state in (DISABLED, OPENING) and what == "resume":
             raise ScheduleError(f"{what}: {who} is still being set up")
 
     def cancel(self, tasks: Iterable[int], reason: str = "it was cancelled") -> list[int]:

@@ -37,9 +37,9 @@ class Submission(Record, kw_only=True):
     files: tuple[InFile, ...] = ()
     """What must be at the node where it was sent."""
     completion: Completion[Task] | None = None
-    """Who waits for it to start."""
+    """Its start, for the task that asked for it by `rtask`."""
     handle: TaskHandle | None = None
-    """Who waits for its end."""
+    """Its end, for those who keep the handle."""
     seed: list[int] = msgspec.field(default_factory=list)
     """Of all its runs; none if its client has none."""
     rtask: RemoteTask | None = None

@@ -161,5 +161,6 @@ def _unopened(
 def enter(client: Client, record: Submission, server: int, node: int) -> None:
     """Hand a task to the machine.  server, node: where it must run; 0: anywhere."""
     record.want_server, record.want_node = server, node
-    client._submissions[record.number] = record
-    client._handle(d.Submitted(record))
+    with client._lock:
+        client._submissions[record.number] = record
+        client._handle(d.Submitted(record))

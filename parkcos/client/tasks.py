@@ -153,7 +153,7 @@ class Tasks:
         nodes: dict[int, Node] = {}
         for number in reversed(numbers):
             task = self.tasks[number]
-            task.server, task.recalling = 0, False
+            task.server, task.recalling, task.hangs_at = 0, False, 0.0
             node, server = places.nodes.get(task.want_node), places.servers.get(task.want_server)
             queue = self._queue_of(task)
             if task.cancelled:
@@ -218,9 +218,11 @@ class Tasks:
     def admitted(self, event: d.Admitted, now: float) -> None:
         """Tasks that are placed by this choice may run at these servers, too."""
         choice = self.choices.by_number.get(event.choice)
-        for number in event.servers if choice is not None else ():
+        if choice is None:
+            return
+        for number in event.servers:
             server = self.places.servers.get(number)
-            if choice is None or server is None or server.state == ENDING or server.own:
+            if server is None or server.state == ENDING or server.own:
                 continue
             choice.servers[number] = None
             if server.state == OPEN:
@@ -333,7 +335,7 @@ class Tasks:
         """It is no longer at its server."""
         number, at = task.number, task.server
         server = self.places.servers[at]
-        task.server = 0
+        task.server, task.recalling, task.hangs_at = 0, False, 0.0
         if task.io:
             del server.io[number]
             self.places.weigh_io(at, server)
@@ -544,6 +546,7 @@ class Tasks:
             task = tasks[number]
             assert not task.server, f"task {number} waits and is at a server"
             assert not task.cancelled, f"task {number} waits, and is to end"
+            assert not (task.recalling or task.hangs_at), f"task {number} waits, and keeps something of an earlier run"
             where = self._queue_of(task)
             assert where is not None
             assert number in where, f"task {number} waits elsewhere than where it is looked for"

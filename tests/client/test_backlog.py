@@ -1,4 +1,4 @@
-"""parkcos/client/backlog.py beside a list that is sorted anew each time."""
+"""parkcos/client/backlog.py beside a list that each step sorts."""
 
 from __future__ import annotations
 

@@ -14,13 +14,16 @@ from parkcos import Client, ConfigError, NodeAllocate, ScheduleError, SenselessY
 from parkcos.client import dispatch_events as d
 from parkcos.client.allocate import allocations, cpus_wanted, why_unwanted
 from parkcos.client.components import bundle
+from parkcos.client.facts import NodeFacts, ServerFacts
 from parkcos.client.records import SUSPENDED
 from parkcos.client.shell import NEW, RUNNING, WAITING
 from parkcos.client.submission import Submission
+from parkcos.client.submitting import enter
 from parkcos.cluster import messages as m
 from parkcos.cluster.shipping import Shipper
 from parkcos.kernel import Completion, Outcome, operation
 from parkcos.net.location import Location
+from parkcos.net.payload import dumps
 from parkcos.net.tasks.remote_task import RemoteTask
 from parkcos.net.trust.guests import Guests
 from tests.kernel.virtual import VirtualKernel
@@ -411,6 +414,54 @@ def submission(number: int, server: int, **more: Any) -> Submission:
 def submit(client: Client, record: Submission) -> None:
     client._submissions[record.number] = record
     client._handle(d.Submitted(record))
+
+
+def test_what_is_gone_through_with_the_lock_changes_with_the_lock(kernel: VirtualKernel) -> None:
+    """Tasks are submitted in any thread, while another one looks at all there are."""
+    client = running_client(kernel)
+    changes = []
+
+    class Guarded(dict[int, Submission]):
+        def __setitem__(self, number: int, record: Submission) -> None:
+            changes.append(client._lock._is_owned())  # type: ignore[attr-defined]
+            super().__setitem__(number, record)
+
+        def __delitem__(self, number: int) -> None:
+            changes.append(client._lock._is_owned())  # type: ignore[attr-defined]
+            super().__delitem__(number)
+
+    bring_node(client, kernel, 10)
+    bring_server(client, 10, 11)
+    client._submissions = Guarded()
+    rtask: Any = SimpleNamespace(location="there", ended=lambda *_, **__: None)
+    record = submission(1, 11, rtask=rtask)
+    enter(client, record, 11, 0)
+    record.started = True
+    form, buffers = dumps(None)
+    client._received(11, m.TaskEnded(client._id, 1, "finished", 0.0, 5), form, b"".join(buffers))
+    drain(kernel)
+    assert changes == [True, True]
+
+
+def test_a_server_that_comes_while_a_function_is_asked_about_others(kernel: VirtualKernel) -> None:
+    """The function is about to be used: it is asked about that one, too."""
+    client = running_client(kernel)
+    asked: list[int] = []
+
+    def accepts(_: NodeFacts, server: ServerFacts) -> bool:
+        if not asked:
+            asked.append(0)  # once
+            bring_server(client, 10, 12)
+            drain(kernel)
+        return True
+
+    bring_node(client, kernel, 10)
+    bring_server(client, 10, 11)
+    record = submission(1, 0)
+    record.choice = client._choosing.number_of(accepts)
+    enter(client, record, 0, 0)
+    client._choosing.entered(record.choice)
+    assert client._machine.queue.choices.by_number[record.choice].servers.keys() == {11, 12}
 
 
 def test_the_tasks_of_a_server_are_those_at_that_server(kernel: VirtualKernel) -> None:

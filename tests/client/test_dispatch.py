@@ -621,6 +621,23 @@ def test_a_run_that_is_not_is_followed_by_another_under_the_same_number() -> Non
     assert not c.machine.tasks, "there are no more retries, and nothing to look at"
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_the_limit_of_one_run_does_not_count_for_the_next(lost: bool) -> None:
+    """When that of the first one is over, the next one has been sent, and not begun: its server is not to blame."""
+    c = Driven(servers=1)
+    c(submitted(1, False, retries=1, timeout_s=1.0, judged=not lost))
+    c(Started(1), 0.0)
+    if lost:
+        c(ServerIsDown(N + 1, "killed", restarts=True, asked=False))
+        c(ProcessLost(N + 1, "killed"))
+        c(ServerIsUp(N, N + 2, "10.0.0.1", 1))
+        assert c(ServerIsReady(N + 2)) == [Run(1, N + 2, False)]
+    else:
+        c(Ended(1, 0.5))
+        assert Run(1, N + 1, False) in c(Judged(1, "it raised"))
+    assert c(TimePassed(), 1.0 + HANGS_S) == []
+
+
 def test_a_task_whose_run_is_looked_at_can_be_cancelled() -> None:
     c = judged()
     assert c(CancelAsked(1)) == []

@@ -78,6 +78,8 @@ def test_a_server_that_is_set_up_cannot_be_resumed(watched: Callable[..., Watche
     it.happens(d.ServerIsUp(N, N + 2, "10.0.0.1", 9708, 2))
     with pytest.raises(Refused, match="resume: the server kiln/2 is still being set up"):
         it.actions.server(N + 2, "kiln/2", "resume", False)
+    it.actions.server(N + 2, "kiln/2", "restart", True)  # its server_setup may hang
+    assert it.orders(d.CloseServer) == [d.CloseServer(N, N + 2, True, True)]
 
 
 def test_tasks_are_ended_wherever_they_are(watched: Callable[..., Watched]) -> None:
