@@ -242,7 +242,7 @@ class TaskHandle(Waitable):
             except Exception:
                 logger.exception("%r was not sent a message that came before it began", self)
             with self._client._lock:
-                del self._unsent[0]
+                del self._unsent[:1]
 
     def _ended(self, outcome: Outcome) -> None:
         """Its last word.  Any thread; only the first one counts."""
@@ -255,6 +255,7 @@ class TaskHandle(Waitable):
                 return
             self._outcome = outcome
             told, self._told = self._told, []
+            self._unsent = []
             future = self._future
             record.args, record.kwargs, record.buffers = (), {}, []  # a handle may be kept long
             record.definitions, record.shared, record.files = (), (), ()

@@ -137,20 +137,20 @@ class Observing:
 
     def handled(self, event: d.Event, effects: Sequence[d.Effect]) -> None:
         """The machine has been told a fact, and its orders will be executed."""
-        kind = type(event)
-        if kind is d.Submitted:
-            self._tell(_submitted(self.client._submissions[event.task.number]))  # type: ignore[union-attr]
-        elif kind is d.CloseServerAsked and event.terminate:  # type: ignore[union-attr]
-            self._servers_to_end.add(event.server)  # type: ignore[union-attr]
-        elif kind is d.CloseNodeAsked and event.terminate:  # type: ignore[union-attr]
-            self._servers_to_end.update(self._servers_of.get(event.node, ()))  # type: ignore[union-attr]
+        match event:
+            case d.Submitted(task):
+                self._tell(_submitted(self.client._submissions[task.number]))
+            case d.CloseServerAsked(server, terminate=True):
+                self._servers_to_end.add(server)
+            case d.CloseNodeAsked(node, terminate=True):
+                self._servers_to_end.update(self._servers_of.get(node, ()))
         touched: dict[int, None] = {}
         for effect in effects:
             if (tell := self._REPORTS.get(type(effect))) is not None:
                 tell(self, effect, event)
             elif type(effect) not in (d.Run, d.Recall):
                 _touch(touched, effect)
-        if kind not in _QUIET:
+        if type(event) not in _QUIET:
             _touch(touched, event)
             if isinstance(event, d.Offered):
                 touched[event.info.incarnation] = None
