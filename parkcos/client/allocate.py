@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Real
 
-from parkcos.cluster import messages as m
+from parkcos.cluster.node_info import NodeInfo
 from parkcos.errors import ConfigError, UsageError
 from parkcos.net.location import PORT_MAX, Location, must_wait, resolve
 
@@ -179,7 +179,7 @@ def allocations(nodes: Iterable[str | NodeAllocate]) -> list[NodeAllocate]:
 
 
 def cpus_wanted(
-    chosen: Sequence[NodeAllocate], info: m.NodeInfo, who_is_at: Callable[[Location], int] = lambda _: 0
+    chosen: Sequence[NodeAllocate], info: NodeInfo, who_is_at: Callable[[Location], int] = lambda _: 0
 ) -> tuple[int, NodeAllocate | None]:
     """Ask the allocations in turn.
 
@@ -203,7 +203,7 @@ def cpus_wanted(
     return 0, None
 
 
-def _is_at_port(allocation: NodeAllocate, info: m.NodeInfo, who_is_at: Callable[[Location], int]) -> bool:
+def _is_at_port(allocation: NodeAllocate, info: NodeInfo, who_is_at: Callable[[Location], int]) -> bool:
     """There may be several nodes at an address."""
     if not allocation.port_given or allocation.port == info.port:
         return True
@@ -211,12 +211,12 @@ def _is_at_port(allocation: NodeAllocate, info: m.NodeInfo, who_is_at: Callable[
     return at is not None and who_is_at(at) == info.incarnation
 
 
-def _resources_lacking(allocation: NodeAllocate, info: m.NodeInfo) -> list[str]:
+def _resources_lacking(allocation: NodeAllocate, info: NodeInfo) -> list[str]:
     wanted = ((name, amount, info.resources.get(name, 0)) for name, amount in allocation.resources.items())
     return [f"it has {has:g} {name}, {amount:g} were asked for" for name, amount, has in wanted if has < amount]
 
 
-def why_unwanted(chosen: Sequence[NodeAllocate], info: m.NodeInfo, who_is_at: Callable[[Location], int]) -> str:
+def why_unwanted(chosen: Sequence[NodeAllocate], info: NodeInfo, who_is_at: Callable[[Location], int]) -> str:
     """Why none of the allocations wants a node, to be said to whoever wonders.  Arguments: as for `cpus_wanted`."""
     reasons = []
     for each in chosen:

@@ -28,6 +28,7 @@ from parkcos.client.side import ClientSide
 from parkcos.client.stream import Results
 from parkcos.client.submission import Submission, words_of
 from parkcos.cluster import messages as m
+from parkcos.cluster.bundle import encode_bundle
 from parkcos.cluster.requirements import parse_requirements
 from parkcos.cluster.shared import Shared
 from parkcos.cluster.timer import DeadlineTimer
@@ -254,7 +255,7 @@ class Client(Overview):
         self._side = ClientSide.of(network)
         self._shipper, self._bundle = shipper, packed
         self._bundle_digests = {(each.module, each.name): each.digest for each in packed.definitions}
-        self._encoded_bundle = m.encode_bundle(packed)
+        self._encoded_bundle = encode_bundle(packed)
         self._timer = DeadlineTimer(network.io, self._time_passed)
         self._side.clients[self._id] = self
 

@@ -14,17 +14,18 @@ from typing import Any
 
 import msgspec
 
-from parkcos.cluster import messages as m
+from parkcos.cluster.bundle import Bundle, File, Folder, Link
+from parkcos.cluster.definitions import Definition
 from parkcos.cluster.imports import Companions
 from parkcos.cluster.origins import compiled_part, origin_of, place_of, travels_by_value
-from parkcos.cluster.shipping import ByReference, Definition, Shipper
+from parkcos.cluster.shipping import ByReference, Shipper
 from parkcos.errors import ShippingError, UsageError
 from parkcos.net.payload import Buffer
 
 logger = logging.getLogger("parkcos")
 
 _SKIPPED = {"__pycache__", ".git"}
-_Found = tuple[Path, m.File | m.Folder | m.Link]
+_Found = tuple[Path, File | Folder | Link]
 """What travels, and where it lies here."""
 
 
@@ -34,7 +35,7 @@ def bundle(
     requirements: Sequence[str] = (),
     threads: int | None = None,
     seeded: bool = False,
-) -> tuple[Shipper, m.Bundle]:
+) -> tuple[Shipper, Bundle]:
     """Look at a client's components.
 
     Args: as of Client.
@@ -80,11 +81,11 @@ def bundle(
             continue  # built in or installed: the servers have it
         for definition in shipper.pack(component)[2]:
             definitions[definition.module, definition.name] = definition
-    made = m.Bundle(files.all(), list(definitions.values()), setup, list(requirements), threads=threads, seeded=seeded)
+    made = Bundle(files.all(), list(definitions.values()), setup, list(requirements), threads=threads, seeded=seeded)
     return shipper, made
 
 
-def with_setup_call(made: m.Bundle, buffers: Sequence[Buffer], needed: Sequence[Definition]) -> m.Bundle:
+def with_setup_call(made: Bundle, buffers: Sequence[Buffer], needed: Sequence[Definition]) -> Bundle:
     """The bundle for a node where node_setup is called with arguments of its own, as packed here."""
     definitions = {(each.module, each.name): each for each in [*made.definitions, *needed]}
     return msgspec.structs.replace(made, definitions=list(definitions.values()), node_setup=b"".join(buffers))
@@ -113,13 +114,13 @@ def _component(path: Path) -> Iterator[_Found]:
 
 
 def _file(path: Path, remote: str) -> _Found:
-    return path, m.File(remote, path.stat().st_mode & 0o777, path.read_bytes())
+    return path, File(remote, path.stat().st_mode & 0o777, path.read_bytes())
 
 
 def _tree(folder: Path, remote: str, root: str = "") -> Iterator[_Found]:
     """What lies in a folder.  root: of the component, as a path without links; this folder's by default."""
     root = root or os.path.realpath(folder)
-    yield folder, m.Folder(remote)
+    yield folder, Folder(remote)
     for name in sorted(set(os.listdir(folder)) - _SKIPPED):
         path, there = folder / name, f"{remote}/{name}"
         if path.is_symlink():
@@ -140,7 +141,7 @@ def _link(path: Path, remote: str, root: str) -> _Found:
         way = os.path.normpath(f"{os.path.relpath(folder, root)}/{to}")
         if os.path.isabs(to) or way.split("/")[0] == "..":
             to = os.path.relpath(target, folder)  # it led there through folders that do not travel
-        return path, m.Link(remote, to)
+        return path, Link(remote, to)
     if path.is_file():
         return _file(path, remote)
     what = "a folder" if path.is_dir() else "what is no file"
@@ -162,12 +163,12 @@ class _Files:
             for path, entry in found:
                 for i, char in enumerate(entry.path):
                     if char == "/":
-                        self._add(path, m.Folder(entry.path[:i]))
+                        self._add(path, Folder(entry.path[:i]))
                 self._add(path, entry)
         except OSError as error:
             raise ShippingError(f"the component {error.filename} cannot be read: {error.strerror}") from error
 
-    def _add(self, path: Path, entry: m.File | m.Folder | m.Link) -> None:
+    def _add(self, path: Path, entry: File | Folder | Link) -> None:
         try:
             entry.path.encode()
         except UnicodeEncodeError:
@@ -179,7 +180,7 @@ class _Files:
                 "  write: the folder in which they are, which keeps its tree, or give one of them another name"
             )
 
-    def all(self) -> list[m.File | m.Folder | m.Link]:
+    def all(self) -> list[File | Folder | Link]:
         return [entry for _, entry in self._found.values()]
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from parkcos.client.records import Task
-from parkcos.cluster import messages as m
+from parkcos.cluster.node_info import NodeInfo
 
 # -- events
 
@@ -19,7 +19,7 @@ from parkcos.cluster import messages as m
 class Offered(msgspec.Struct, frozen=True):
     """The scheduler offers a node, and the client's allocations say how many servers it wants there."""
 
-    info: m.NodeInfo
+    info: NodeInfo
     cpus: int
 
 

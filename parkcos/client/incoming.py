@@ -15,6 +15,7 @@ from parkcos.client.shell import CLOSED, RUNNING, SILENT_PULSES, WAITING, shown
 from parkcos.client.status import Statuses
 from parkcos.client.waiting import Waiting
 from parkcos.cluster import messages as m
+from parkcos.cluster.node_info import NodeInfo
 from parkcos.errors import ScheduleError
 from parkcos.kernel import Task
 from parkcos.net.location import Location
@@ -182,7 +183,7 @@ class Incoming(Waiting):
         """Whether this client uses its program's own scheduler, which nobody asked for, and has no node there yet."""
         return self._automatic and self._scheduler == self._network.incarnation and not self._machine.nodes
 
-    def _move(self, info: m.NodeInfo) -> None:
+    def _move(self, info: NodeInfo) -> None:
         """The node belongs to a shared scheduler, which was not found in time: queue there, and no longer here."""
         logger.warning(
             "%s: the node %s belongs to the shared scheduler at %s: queueing there",

@@ -27,6 +27,7 @@ from parkcos.client.records import (
 )
 from parkcos.client.submission import Submission
 from parkcos.cluster import messages as m
+from parkcos.cluster.node_info import NodeInfo
 from parkcos.errors import TaskAbandoned, TaskTimeout
 from parkcos.kernel import Outcome
 from parkcos.net.location import Location
@@ -52,7 +53,7 @@ class Observing:
         self.client = client
         self.observers: dict[o.Observer, bool] = {}
         """And whether each wants what is printed."""
-        self._nodes: dict[int, m.NodeInfo] = {}
+        self._nodes: dict[int, NodeInfo] = {}
         """Those that observers know and were not told to be gone."""
         self._servers: dict[int, o.ServerChanged] = {}
         """Likewise; what was said of each last."""
@@ -99,7 +100,7 @@ class Observing:
             if task is not None and task.started:
                 self._tell(self._started(record, task.server), one)
 
-    def _is_late_for(self, number: int, info: m.NodeInfo, observers: dict[o.Observer, bool]) -> None:
+    def _is_late_for(self, number: int, info: NodeInfo, observers: dict[o.Observer, bool]) -> None:
         """What is printed at this node is told from now on; say so where it is shown."""
         note = "(what was printed here before this dashboard was made is not known)"
         if number not in self.client._forwards:
@@ -309,7 +310,7 @@ def _submitted(record: Submission) -> o.TaskSubmitted:
     return o.TaskSubmitted(record.number, record.name, record.io, record.args, record.kwargs, record.calls)
 
 
-def _of_node(number: int, info: m.NodeInfo, state: str, reason: str) -> o.NodeChanged:
+def _of_node(number: int, info: NodeInfo, state: str, reason: str) -> o.NodeChanged:
     location = Location(info.addr, info.port)
     return o.NodeChanged(number, info.name, location, info.platform, info.cpus, info.memory, info.disk, state, reason)
 

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from parkcos.client.submission import kind_of, name_of
-from parkcos.cluster.messages import decode_definitions, encode_definitions
-from parkcos.cluster.shipping import Definition, Shipper
+from parkcos.cluster.definitions import Definition, decode_definitions, encode_definitions
+from parkcos.cluster.shipping import Shipper
 from parkcos.errors import UsageError
 from parkcos.kernel import Outcome
 from parkcos.kernel.target import is_task

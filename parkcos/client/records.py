@@ -11,7 +11,7 @@ import msgspec
 
 from parkcos.client.backlog import Backlog
 from parkcos.client.load import LoadHeap
-from parkcos.cluster import messages as m
+from parkcos.cluster.node_info import NodeInfo
 
 # The states of a node: found, and waiting for the client's program; asked for; being set up; in use; without the
 # process that starts its servers; closing.
@@ -50,7 +50,7 @@ class Stage:
 
 
 class Node(msgspec.Struct):
-    info: m.NodeInfo
+    info: NodeInfo
     cpus: int
     left: int
     """How many servers it has or will have."""

@@ -20,8 +20,9 @@ from parkcos.client.records import ENDING, READY
 from parkcos.client.shelf import BYTES_MAX, Drop, Order, Release, Send, Shelf
 from parkcos.client.submission import Submission
 from parkcos.cluster.blobs import Blob
+from parkcos.cluster.definitions import SHARED, Definition
 from parkcos.cluster.shared import FOLDER, InFile, Shared, make_file, size_in_words
-from parkcos.cluster.shipping import SHARED, Definition, Shipper
+from parkcos.cluster.shipping import Shipper
 from parkcos.errors import ShippingError, UsageError
 from parkcos.net.network import Network
 

@@ -30,8 +30,11 @@ from parkcos.client.side import ClientSide
 from parkcos.client.status import NodeAvailInfo, Status, Statuses, TaskInfo
 from parkcos.client.submission import Submission
 from parkcos.cluster import messages as m
+from parkcos.cluster.bundle import Bundle, encode_bundle
+from parkcos.cluster.definitions import SHARED, Definition, encode_definitions
+from parkcos.cluster.node_info import NodeInfo
 from parkcos.cluster.shared import InFile
-from parkcos.cluster.shipping import SHARED, Definition, Shipper
+from parkcos.cluster.shipping import Shipper
 from parkcos.cluster.timer import DeadlineTimer
 from parkcos.errors import RemoteError, ScheduleError, TaskAbandoned, TaskTimeout
 from parkcos.kernel import Completion, Kernel, MonitorStatus, Outcome, Task
@@ -72,7 +75,7 @@ class ClientShell:
     _network: Network
     _side: ClientSide
     _shipper: Shipper
-    _bundle: m.Bundle
+    _bundle: Bundle
     _encoded_bundle: bytes
     _bundle_digests: dict[tuple[str, str], bytes]
     _timer: DeadlineTimer
@@ -91,7 +94,7 @@ class ClientShell:
         self._numbers = itertools.count(1).__next__
         self._known: dict[int, dict[tuple[str, str], bytes]] = {}
         """What each server has under each name: the digest of its definition."""
-        self._infos: dict[int, m.NodeInfo] = {}
+        self._infos: dict[int, NodeInfo] = {}
         self._avail: dict[int, m.NodeAvail] = {}
         """What each node last said of itself."""
         self._matched: dict[int, NodeAllocate] = {}
@@ -253,7 +256,7 @@ class ClientShell:
             known.update(((each.module, each.name), each.digest) for each in missing)
             if files:
                 missing = self._sharing.without_blobs(missing, files)
-            self._side.box.send(server, "server", m.Define(self._id), PICKLE, [m.encode_definitions(missing)])
+            self._side.box.send(server, "server", m.Define(self._id), PICKLE, [encode_definitions(missing)])
 
     def _recall(self, effect: d.Recall) -> None:
         if not self._sharing.take_back(d.Recalled(effect.task, True, effect.server)):
@@ -421,7 +424,7 @@ class ClientShell:
         peer = self._network.hub.by_location.get(location)
         return peer.incarnation if peer is not None else 0
 
-    def _offered(self, info: m.NodeInfo) -> None:
+    def _offered(self, info: NodeInfo) -> None:
         """Kernel thread: `allocate` may be the user's."""
         try:
             cpus, allocation = cpus_wanted(self._allocations, info, self._who_is_at)
@@ -485,7 +488,7 @@ class ClientShell:
         )
         encoded = self._encoded_bundle
         if (call := self._setup_calls.get(effect.node)) is not None:
-            encoded = m.encode_bundle(with_setup_call(self._bundle, call[1], call[2]))
+            encoded = encode_bundle(with_setup_call(self._bundle, call[1], call[2]))
         self._be_patient(effect.node)
         self._sharing.node_begins(effect.node)
         self._side.box.send(effect.node, "node", message, PICKLE, [encoded])
@@ -579,6 +582,6 @@ def _new_id() -> int:
     return int.from_bytes(os.urandom(8)) >> 1 | 1
 
 
-def shown(node: m.NodeInfo) -> str:
+def shown(node: NodeInfo) -> str:
     """A node, as its client's messages call it."""
     return f"{node.name} ({Location(node.addr, node.port)})"

@@ -17,7 +17,8 @@ from parkcos.client.incoming import Incoming
 from parkcos.client.records import CLOSING, DISABLED, ENDING, OPENING, WANTED
 from parkcos.client.shell import NEW, RUNNING
 from parkcos.cluster import messages as m
-from parkcos.cluster.shipping import SHARED
+from parkcos.cluster.definitions import SHARED
+from parkcos.cluster.node_info import NodeInfo
 from parkcos.errors import ConfigError, ScheduleError, ShippingError, UsageError
 from parkcos.net.finding.lookup import known, looked_up
 from parkcos.net.location import Location
@@ -289,7 +290,7 @@ class Steering(Incoming):
             todo = f"write: {str(_at(nodes[meant[0]].info))!r}  or another one of these"
         raise ScheduleError(f"{where} may be {' or '.join(called)}\n  {todo}")
 
-    def _is_called(self, info: m.NodeInfo, where: Location | str, addresses: Sequence[str]) -> bool:
+    def _is_called(self, info: NodeInfo, where: Location | str, addresses: Sequence[str]) -> bool:
         """Whether `where` is this node; `addresses` as of `_place`."""
         if isinstance(where, Location):
             return where == _at(info)
@@ -344,5 +345,5 @@ class Steering(Incoming):
             then(server, node)
 
 
-def _at(info: m.NodeInfo) -> Location:
+def _at(info: NodeInfo) -> Location:
     return Location(info.addr, info.port)

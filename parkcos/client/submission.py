@@ -10,8 +10,8 @@ import msgspec
 
 from parkcos.client.handle import TaskHandle
 from parkcos.client.records import Task as Record
+from parkcos.cluster.definitions import Definition
 from parkcos.cluster.shared import InFile, Shared
-from parkcos.cluster.shipping import Definition
 from parkcos.kernel import Completion, Task
 from parkcos.net.payload import Buffer
 from parkcos.net.tasks.remote_task import RemoteTask

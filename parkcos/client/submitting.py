@@ -11,8 +11,8 @@ from parkcos.client.limits import TaskLimits
 from parkcos.client.packed import PackedCall, python_here
 from parkcos.client.sharing import LARGE_BYTES
 from parkcos.client.submission import Submission, kind_of, name_of
+from parkcos.cluster.definitions import SHARED
 from parkcos.cluster.shared import Shared
-from parkcos.cluster.shipping import SHARED
 from parkcos.errors import UsageError
 from parkcos.kernel import Completion, Task
 from parkcos.kernel import target as targets

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from parkcos.cluster.shipping import Definition
+from parkcos.cluster.node_info import Bytes, NodeInfo
 from parkcos.net.bounds import (
     Addr,
     Count,
@@ -20,12 +20,9 @@ from parkcos.net.bounds import (
     Seconds,
     Text,
     clipped,
-    must_be_location,
     must_be_numeric,
 )
 
-Bytes = Number
-Amount = Annotated[float, msgspec.Meta(ge=0, le=1e18)]
 Percent = Annotated[float, msgspec.Meta(ge=-1, le=101)]
 """Measured: it may be a little off."""
 Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{40}$", max_length=40)]
@@ -48,40 +45,6 @@ class WithReason(Message):
     def __post_init__(self) -> None:
         for name in {"reason", "error"} & set(self.__struct_fields__):
             setattr(self, name, clipped(getattr(self, name)))
-
-
-class NodeInfo(msgspec.Struct, array_like=True, frozen=True):
-    """A node as it describes itself.
-
-    memory, disk: free bytes.
-    scheduler: the shared one that it belongs to, or "".
-    closed: why it takes no client now, whether it serves one or not; "" if it does.
-    pulse_interval_min, pulse_interval_max: seconds; what a client may ask for.
-    own_max: how many processes of single tasks it may have at once, beside its servers.
-    """
-
-    incarnation: Number
-    name: Name
-    addr: Addr
-    port: Port
-    cpus: Count
-    platform: Name
-    python: Name
-    version: Name
-    memory: Bytes | None = None
-    disk: Bytes | None = None
-    scheduler: Name = ""
-    closed: Text = ""
-    pulse_interval_min: Seconds = 10.0
-    pulse_interval_max: Seconds = 100.0
-    resources: Annotated[dict[Name, Amount], msgspec.Meta(max_length=100)] = {}
-    """What its operator says it has, as gpu=1."""
-    own_max: Count = 0
-
-    def __post_init__(self) -> None:
-        must_be_numeric(self.addr)
-        if self.scheduler:
-            must_be_location(self.scheduler)
 
 
 # -- to a scheduler
@@ -567,46 +530,3 @@ DECODERS: dict[str, msgspec.msgpack.Decoder[Any]] = {
     "client": msgspec.msgpack.Decoder(ToClient),
     "server": msgspec.msgpack.Decoder(ToServer),
 }
-
-
-class File(msgspec.Struct, array_like=True, frozen=True, tag=True):
-    """A file of the components.  path: relative to the client's directory on the node, with `/`."""
-
-    path: str
-    mode: int
-    data: bytes
-
-
-class Folder(msgspec.Struct, array_like=True, frozen=True, tag=True):
-    """A folder of the components, which may be empty."""
-
-    path: str
-
-
-class Link(msgspec.Struct, array_like=True, frozen=True, tag=True):
-    """A symbolic link.  to: where it leads, relative to the folder that it lies in."""
-
-    path: str
-    to: str
-
-
-class Bundle(msgspec.Struct, array_like=True, frozen=True):
-    """What a client brings to a node: opaque to the node, opened in the zygote."""
-
-    files: list[File | Folder | Link]
-    definitions: list[Definition]
-    node_setup: bytes | None = None
-    """The pickled (function, args, kwargs)."""
-    requirements: list[str] = []
-    """What a node must have to be used."""
-    threads: int | None = None
-    """How many a call of numpy and the like uses, as `Client(threads=)`."""
-    seeded: bool = False
-    """The client's tasks have seeds."""
-
-
-encode_bundle = msgspec.msgpack.Encoder().encode
-decode_bundle = msgspec.msgpack.Decoder(Bundle).decode
-
-encode_definitions = msgspec.msgpack.Encoder().encode
-decode_definitions = msgspec.msgpack.Decoder(list[Definition]).decode

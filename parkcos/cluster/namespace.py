@@ -19,7 +19,7 @@ from parkcos.kernel import failures
 from parkcos.net.payload import PICKLE, loads
 
 if TYPE_CHECKING:
-    from parkcos.cluster.shipping import Definition, Source
+    from parkcos.cluster.definitions import Definition, Source
 
 _pending: dict[tuple[str, str], Definition] = {}
 """What is being installed: a base class may be asked for before its turn."""

@@ -20,7 +20,8 @@ from parkcos.cluster import blobs
 from parkcos.errors import ShippingError
 
 if TYPE_CHECKING:
-    from parkcos.cluster.shipping import Definition, Shipper
+    from parkcos.cluster.definitions import Definition
+    from parkcos.cluster.shipping import Shipper
 
 FOLDER = ".parkcos-shared"
 """In the client's folder at a node; and the folder for which a client sends such files."""

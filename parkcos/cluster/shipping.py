@@ -27,45 +27,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 from cloudpickle import cloudpickle as _cp
 
 from parkcos.cluster import blobs, namespace, shared
 from parkcos.cluster.changes import Watch, digest
+from parkcos.cluster.definitions import CODE, DATA, MISSING, SHARED, SOURCE, Definition, Source
 from parkcos.cluster.origins import travels_by_value
 from parkcos.cluster.shared import Shared
 from parkcos.errors import ShippingError
 from parkcos.net.payload import PICKLE, Buffer, assemble, explain, keep_large
 from parkcos.net.pickling import BufferCallback, ByValue, code_in, completed, is_found, is_wrapper, reduce_wrapper
-
-CODE, DATA, MISSING, SOURCE, SHARED = "code", "data", "missing", "source", "shared"
-
-
-class Source(msgspec.Struct, array_like=True, frozen=True):
-    """Lines of a file that code has come from, for tracebacks where there is no such file.  first: counted from 1."""
-
-    file: str
-    first: int
-    text: str
-
-
-class Definition(msgspec.Struct, array_like=True, frozen=True):
-    """The value of one global name.
-
-    blob: its pickle, or for MISSING the reason why there is none.  sources: of the functions in it.  For SOURCE, which
-    is of functions without such a name, `module` and `name` are a file and a line.  For SHARED, which says that a
-    shared object must be at the node, `name` is its digest in hexadecimal digits.
-    """
-
-    module: str
-    name: str
-    kind: str
-    digest: bytes
-    blob: bytes
-    sources: tuple[Source, ...] = ()
-    file: str = ""
-    """The digest of the file at the node that holds the blob, if that is too large to travel to each server."""
-
 
 _PLAIN = frozenset((int, float, str, bytes, bool, type(None)))
 NAMES_MAX = 1000

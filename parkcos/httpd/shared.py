@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 
-from parkcos.cluster import messages as m
+from parkcos.cluster.node_info import NodeInfo
 from parkcos.httpd import records as r
 from parkcos.httpd.acting import Refused
 from parkcos.httpd.board import Board
@@ -27,7 +27,7 @@ class SchedulerWatch:
         self._machine = service.machine
         self._board = board
         self._changed = True
-        self._known: dict[int, m.NodeInfo] = {}
+        self._known: dict[int, NodeInfo] = {}
         self._since: dict[tuple[int, bool], float] = {}
         service.observer = self._told
         board.refresh = self.refresh

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from parkcos.cluster import messages as m
+from parkcos.cluster.node_info import NodeInfo
 from parkcos.cluster.postbox import Postbox
 from parkcos.cluster.timer import DeadlineTimer
 from parkcos.errors import ConfigError
@@ -447,10 +448,10 @@ class NodeProgram:
         machine = self.machine
         return m.NodeState(self.info(), machine.client, machine.idled, machine.lost)
 
-    def info(self) -> m.NodeInfo:
+    def info(self) -> NodeInfo:
         """This node, as it is now."""
         memory, disk = self._pulses.memory_and_disk()
-        return m.NodeInfo(
+        return NodeInfo(
             incarnation=self.network.incarnation,
             name=self.network.name,
             addr=self.network.location.addr,

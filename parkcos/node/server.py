@@ -24,6 +24,7 @@ from typing import Any
 
 from parkcos.cluster import messages as m
 from parkcos.cluster import namespace, shared
+from parkcos.cluster.definitions import decode_definitions
 from parkcos.cluster.postbox import Postbox, Posted
 from parkcos.cluster.timer import DeadlineTimer
 from parkcos.errors import ParkcosError, TaskTimeout
@@ -216,7 +217,7 @@ class Server:
     # -- tasks (kernel thread)
 
     def _define(self, payload: Buffer) -> None:
-        namespace.install(shared.with_blobs(m.decode_definitions(payload)))
+        namespace.install(shared.with_blobs(decode_definitions(payload)))
 
     def _open(self, message: m.OpenServer, form: int, payload: Buffer) -> None:
         self.opened = True

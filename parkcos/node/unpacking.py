@@ -6,11 +6,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from parkcos.cluster import messages as m
+from parkcos.cluster.bundle import File, Folder, Link
 from parkcos.net.files.rules import Refused, check_size
 
 
-def unpack(entries: Sequence[m.File | m.Folder | m.Link], directory: Path, max_file_size: int | None) -> None:
+def unpack(entries: Sequence[File | Folder | Link], directory: Path, max_file_size: int | None) -> None:
     """Write what a client brings.
 
     Nothing comes to lie outside of the directory, and no link leads out of it: links are made when all the files
@@ -18,11 +18,11 @@ def unpack(entries: Sequence[m.File | m.Folder | m.Link], directory: Path, max_f
 
     Raises: Refused, OSError, ValueError; what was written until then remains.
     """
-    links = [entry for entry in entries if isinstance(entry, m.Link)]
+    links = [entry for entry in entries if isinstance(entry, Link)]
     for entry in entries:
-        if isinstance(entry, m.Folder):
+        if isinstance(entry, Folder):
             _place(entry.path, directory).mkdir(parents=True, exist_ok=True)
-        elif isinstance(entry, m.File):
+        elif isinstance(entry, File):
             try:
                 check_size(len(entry.data), max_file_size)
             except Refused as refused:
@@ -52,7 +52,7 @@ def _place(remote: str, directory: Path) -> Path:
     return folder / name
 
 
-def _check_end(link: m.Link, directory: Path) -> None:
+def _check_end(link: Link, directory: Path) -> None:
     """Raises: ValueError for a link that leads out; then it is there no more."""
     path = directory / link.path
     if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(directory)):

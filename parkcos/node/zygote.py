@@ -22,8 +22,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from parkcos.cluster import messages as m
 from parkcos.cluster import namespace, shared
+from parkcos.cluster.bundle import decode_bundle
 from parkcos.cluster.requirements import what_is_missing
 from parkcos.errors import ConfigError, NoNetworkYet
 from parkcos.kernel import Kernel, MonitorStatus, failures
@@ -159,7 +159,7 @@ class Zygote:
             os.environ["PATH"] = f"{self.directory}{os.pathsep}{os.environ.get('PATH', '')}"
             sys.modules["__main__"] = namespace.fresh_module("__main__")
             path = self.folder / BUNDLE
-            bundle = m.decode_bundle(path.read_bytes())
+            bundle = decode_bundle(path.read_bytes())
             path.unlink()
             limit_threads(bundle.threads)  # before anything is imported that reads it
             if bundle.seeded:
@@ -324,8 +324,8 @@ def main() -> NoReturn:
 
 
 def warm_up() -> None:
-    """Import what every server needs, before the fork."""
-    for name in ("asyncio", "traceback", "psutil", "parkcos.net.network", "uvloop"):
+    """Import what every server needs, before the fork, and what a client's file of the same name would stand for."""
+    for name in ("asyncio", "traceback", "psutil", "parkcos.net.network", "parkcos.cluster.shipping", "uvloop"):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from parkcos.cluster import messages as m
+from parkcos.cluster.node_info import NodeInfo
 from parkcos.cluster.postbox import Postbox
 from parkcos.cluster.timer import DeadlineTimer
 from parkcos.net.location import Location
@@ -225,7 +226,7 @@ class SchedulerService:
 
     # -- the journal
 
-    def _note_node(self, info: m.NodeInfo) -> None:
+    def _note_node(self, info: NodeInfo) -> None:
         known = self._nodes_at.get(info.incarnation)
         if known is None or (known.addr, known.port) != (info.addr, info.port):
             self._nodes_at[info.incarnation] = Location(info.addr, info.port)

@@ -20,6 +20,7 @@ from typing import ClassVar
 import msgspec
 
 from parkcos.cluster import messages as m
+from parkcos.cluster.node_info import NodeInfo
 from parkcos.net.files.rules import printable
 
 RETRY_S = 1.0
@@ -43,7 +44,7 @@ class NodeReported(msgspec.Struct, frozen=True):
     """idle: the client that the node has closed because none of its tasks ran there, 0 for none; lost: or because
     nothing was heard of it."""
 
-    info: m.NodeInfo
+    info: NodeInfo
     client: int
     idle: int = 0
     lost: int = 0
@@ -130,7 +131,7 @@ FREE, OFFERED, RESERVING, HELD, UNWANTED, RELEASING = "free", "offered", "reserv
 
 
 class NodeRecord(msgspec.Struct):
-    info: m.NodeInfo
+    info: NodeInfo
     state: str = FREE
     client: int = 0
     """Whom it serves or is being asked to serve; may be a client that this scheduler does not know."""
@@ -172,7 +173,7 @@ class SchedulerMachine:
     queue_changes: int = 0
     """Counts what has changed in the queue, for who keeps a copy."""
     current: int = 0
-    lost: dict[int, m.NodeInfo] = field(default_factory=dict)
+    lost: dict[int, NodeInfo] = field(default_factory=dict)
     """Nodes that were lost during this client's turn: it may still want them."""
     _retries: list[tuple[float, int]] = field(default_factory=list)
     """A heap of (retry_at, node); what is not the node's retry_at any more does not count."""
@@ -279,7 +280,7 @@ class SchedulerMachine:
         """Whether there is a client whose turn it is, and it is there."""
         return bool(self.current) and self.queue[self.current].absent_until is None
 
-    def _unusable(self, info: m.NodeInfo, reason: str) -> Iterator[Effect]:
+    def _unusable(self, info: NodeInfo, reason: str) -> Iterator[Effect]:
         """The current client cannot have it, now; it may not have asked for it."""
         client = self.queue[self.current]
         if client.absent_until is None:
@@ -451,6 +452,6 @@ class SchedulerMachine:
     }
 
 
-def _offers(info: m.NodeInfo) -> tuple[object, ...]:
+def _offers(info: NodeInfo) -> tuple[object, ...]:
     """What a client may want of a node."""
     return info.cpus, info.memory, info.disk, info.resources

@@ -23,13 +23,13 @@ from parkcos.client.dispatch_events import (
     Started,
 )
 from parkcos.client.records import Task
-from parkcos.cluster import messages as m
+from parkcos.cluster.node_info import NodeInfo
 
 N, M = 1000, 2000  # nodes; their servers are N + 1, ...
 
 
-def info(node: int) -> m.NodeInfo:
-    return m.NodeInfo(node, f"n{node}", "10.0.0.1", 9706, 8, "Linux", "3.11", "0")
+def info(node: int) -> NodeInfo:
+    return NodeInfo(node, f"n{node}", "10.0.0.1", 9706, 8, "Linux", "3.11", "0")
 
 
 def submitted(

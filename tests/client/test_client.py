@@ -20,6 +20,8 @@ from parkcos.client.shell import NEW, RUNNING, WAITING
 from parkcos.client.submission import Submission
 from parkcos.client.submitting import enter
 from parkcos.cluster import messages as m
+from parkcos.cluster.bundle import Bundle
+from parkcos.cluster.node_info import NodeInfo
 from parkcos.cluster.shipping import Shipper
 from parkcos.kernel import Completion, Outcome, operation
 from parkcos.net.location import Location
@@ -123,8 +125,8 @@ def test_a_yield_of_a_client_says_what_to_yield(kernel: VirtualKernel) -> None:
     kernel.main(main)
 
 
-def node_info(**fields: Any) -> m.NodeInfo:
-    return m.NodeInfo(**{**NODE, **fields})
+def node_info(**fields: Any) -> NodeInfo:
+    return NodeInfo(**{**NODE, **fields})
 
 
 NODE = {
@@ -348,7 +350,7 @@ def running_client(kernel: VirtualKernel, **options: Any) -> Client:
     client._network = SimpleNamespace(hub=FakeHub(), io=FakeIO(), options=SimpleNamespace(pulse_s=5.0))  # type: ignore[assignment]
     client._side = SimpleNamespace(box=Box(), wants_servers=set(), contacts={})  # type: ignore[assignment]
     client._timer = SimpleNamespace(set=lambda deadline: None)  # type: ignore[assignment]
-    client._bundle = m.Bundle([], [], None, [])
+    client._bundle = Bundle([], [], None, [])
     client._encoded_bundle, client._bundle_digests = b"", {}
     client._state = RUNNING
     return client

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from parkcos.client.components import bundle
-from parkcos.cluster import messages as m
+from parkcos.cluster.bundle import File, Folder, Link
 from parkcos.errors import ShippingError, UsageError
 
 
@@ -23,13 +23,13 @@ def paths(*components: Any) -> list[str]:
     return [file.path for file in files(*components)]
 
 
-def files(*components: Any) -> list[m.File]:
-    return [entry for entry in bundle(list(components), None)[1].files if isinstance(entry, m.File)]
+def files(*components: Any) -> list[File]:
+    return [entry for entry in bundle(list(components), None)[1].files if isinstance(entry, File)]
 
 
 def links(*components: Any) -> dict[str, str]:
     """Where the links of these components lie at a node, and lead to."""
-    return {entry.path: entry.to for entry in bundle(list(components), None)[1].files if isinstance(entry, m.Link)}
+    return {entry.path: entry.to for entry in bundle(list(components), None)[1].files if isinstance(entry, Link)}
 
 
 @pytest.fixture(params=["in it", "above it", "elsewhere"])
@@ -112,8 +112,8 @@ def test_a_link_that_leads_out_to_no_file_is_refused(folder: Path, to: str, what
 
 def test_an_empty_folder_travels(folder: Path) -> None:
     (folder / "inner" / "empty").mkdir()
-    assert m.Folder("inner/empty") in bundle([folder / "inner"], None)[1].files
-    assert bundle([folder / "inner" / "empty"], None)[1].files == [m.Folder("empty")]
+    assert Folder("inner/empty") in bundle([folder / "inner"], None)[1].files
+    assert bundle([folder / "inner" / "empty"], None)[1].files == [Folder("empty")]
 
 
 def test_a_folder_that_cannot_be_read_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +201,7 @@ def test_a_module_brings_what_it_imports_from_its_folder(modules: Path) -> None:
     import ca_helper  # type: ignore[import-not-found]
 
     shipper, made = bundle([ca_helper], None)
-    found = [entry.path for entry in made.files if isinstance(entry, m.File)]
+    found = [entry.path for entry in made.files if isinstance(entry, File)]
     assert sorted(found) == ["ca_helper.py", "ca_other.py", "ca_pack/__init__.py", "ca_pack/inner.py"]
     assert all(name in shipper.by_reference for name in ("ca_helper", "ca_other", "ca_pack.inner"))
     assert "cloudpickle" not in shipper.by_reference

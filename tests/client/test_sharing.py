@@ -14,8 +14,9 @@ from parkcos.client import dispatch_events as d
 from parkcos.client import sharing
 from parkcos.client.records import CLOSING, ENDING, OPEN, READY
 from parkcos.client.sharing import Sharing
+from parkcos.cluster.definitions import DATA, Definition
 from parkcos.cluster.shared import FOLDER, Shared
-from parkcos.cluster.shipping import DATA, Definition, Shipper
+from parkcos.cluster.shipping import Shipper
 from parkcos.errors import UsageError
 
 NODE, SERVER, OTHER = 7, 71, 72

@@ -10,6 +10,7 @@ import pytest
 from msgspec import inspect
 
 from parkcos.cluster import messages as m
+from parkcos.cluster.node_info import NodeInfo
 from parkcos.net import wire
 from parkcos.net.bounds import TEXT_CHARS_MAX, clipped, must_be_location
 from parkcos.net.files.messages import ToReceiver, ToSender
@@ -67,7 +68,7 @@ def test_every_number_for_a_task_is_bounded(kind: type[msgspec.Struct]) -> None:
     assert [name for name in found if not name.endswith((".value", ".body"))] == []
 
 
-INFO = m.NodeInfo(1, "n", "10.0.0.1", 9706, 4, "Linux", "3.11", "0")
+INFO = NodeInfo(1, "n", "10.0.0.1", 9706, 4, "Linux", "3.11", "0")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ def test_a_node_that_describes_itself_beyond_all_bounds(wrong: dict[str, object]
     decode = m.DECODERS["scheduler"].decode
     assert decode(msgspec.msgpack.encode(said)) == m.NodeState(INFO, 0)
     for name, value in wrong.items():
-        said[1][m.NodeInfo.__struct_fields__.index(name)] = value
+        said[1][NodeInfo.__struct_fields__.index(name)] = value
     with pytest.raises(msgspec.ValidationError):
         decode(msgspec.msgpack.encode(said))
 

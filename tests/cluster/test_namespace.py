@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 import pytest
 
 from parkcos.cluster import namespace
-from parkcos.cluster.shipping import Shipper, Source
+from parkcos.cluster.definitions import Source
+from parkcos.cluster.shipping import Shipper
 from parkcos.errors import ShippingError
 
 

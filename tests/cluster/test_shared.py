@@ -20,9 +20,10 @@ import pytest
 
 from parkcos.cluster import namespace, shared
 from parkcos.cluster.blobs import Blob
+from parkcos.cluster.definitions import DATA as DATA_KIND
+from parkcos.cluster.definitions import SHARED, Definition
 from parkcos.cluster.shared import InFile, Store, make_file
-from parkcos.cluster.shipping import DATA as DATA_KIND
-from parkcos.cluster.shipping import SHARED, Definition, Shipper
+from parkcos.cluster.shipping import Shipper
 from parkcos.errors import ShippingError
 from parkcos.net.payload import join, loads
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from parkcos.client import dispatch_events as d
-from parkcos.cluster import messages as m
+from parkcos.cluster.node_info import NodeInfo
 from parkcos.httpd.acting import Refused
 from parkcos.httpd.watch import CALLS_FROM
 from tests.httpd.watched import N, Watched, watching
@@ -38,7 +38,7 @@ def test_a_node_is_suspended_resumed_and_closed(watched: Callable[..., Watched])
 
 def test_a_node_is_restarted_once_it_has_been_set_up(watched: Callable[..., Watched]) -> None:
     it = watched()
-    it.happens(d.Offered(m.NodeInfo(N, "kiln", "10.0.0.1", 9706, 8, "Linux", "3.11", "0"), 1))
+    it.happens(d.Offered(NodeInfo(N, "kiln", "10.0.0.1", 9706, 8, "Linux", "3.11", "0"), 1))
     with pytest.raises(Refused, match="restart: the node kiln has not been set up yet"):
         it.actions.node(N, "kiln", "restart", False)
     it.happens(d.Granted(N), d.NodeIsReady(N))

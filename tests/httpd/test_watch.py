@@ -10,6 +10,7 @@ import pytest
 
 from parkcos.client import dispatch_events as d
 from parkcos.cluster import messages as m
+from parkcos.cluster.node_info import NodeInfo
 from parkcos.errors import TaskAbandoned, TaskTimeout
 from parkcos.httpd.watch import CALLS_FROM
 from parkcos.kernel import Outcome
@@ -31,7 +32,7 @@ def failed(error: BaseException) -> Outcome:
 
 def test_from_an_offer_to_the_end_of_a_node(watched: Callable[..., Watched]) -> None:
     it = watched()
-    it.happens(d.Offered(m.NodeInfo(N, "kiln", "10.0.0.1", 9706, 8, "Linux", "3.11", "0"), 1))
+    it.happens(d.Offered(NodeInfo(N, "kiln", "10.0.0.1", 9706, 8, "Linux", "3.11", "0"), 1))
     assert it.node() == "discovered"
     it.happens(d.Granted(N))
     assert it.node() == "setup"
@@ -50,7 +51,7 @@ def test_from_an_offer_to_the_end_of_a_node(watched: Callable[..., Watched]) -> 
 
 def test_a_process_for_a_single_task_is_shown_as_a_server(watched: Callable[..., Watched]) -> None:
     it = watched()
-    it.happens(d.Offered(m.NodeInfo(N, "kiln", "10.0.0.1", 9706, 8, "Linux", "3.11", "0", own_max=1), 1))
+    it.happens(d.Offered(NodeInfo(N, "kiln", "10.0.0.1", 9706, 8, "Linux", "3.11", "0", own_max=1), 1))
     it.happens(d.Granted(N), d.NodeIsReady(N))
     it.submit(1, own=True)
     it.happens(d.ServerIsUp(N, N + 9, "10.0.0.1", 9799, 2, own=1))

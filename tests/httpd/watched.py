@@ -18,6 +18,7 @@ from parkcos.client.observing import Observing
 from parkcos.client.shell import CLOSED, RUNNING
 from parkcos.client.submission import Submission
 from parkcos.cluster import messages as m
+from parkcos.cluster.node_info import NodeInfo
 from parkcos.httpd import records as r
 from parkcos.httpd.acting import ClientActions
 from parkcos.httpd.board import Board
@@ -77,7 +78,7 @@ class Watched:
         self.watch.attach()
         self.actions = ClientActions(self.client, self.watch.task_of)
         if servers:
-            self.happens(d.Offered(m.NodeInfo(N, "kiln", "10.0.0.1", 9706, 8, "Linux", "3.11", "0"), servers))
+            self.happens(d.Offered(NodeInfo(N, "kiln", "10.0.0.1", 9706, 8, "Linux", "3.11", "0"), servers))
             self.happens(d.Granted(N), d.NodeIsReady(N))
         for index in range(1, servers + 1):
             self.received(m.ServerUp(0, index - 1, "10.0.0.1", 9706 + index, N + index), b"")

@@ -19,7 +19,7 @@ import cloudpickle
 import psutil
 import pytest
 
-from parkcos.cluster import messages as m
+from parkcos.cluster.bundle import Bundle, encode_bundle
 from parkcos.node import family
 from parkcos.node.birth import spawn
 from parkcos.node.client_folders import BUNDLE
@@ -51,7 +51,7 @@ class Place:
         cloudpickle.register_pickle_by_value(sys.modules[__name__])
         call = cloudpickle.dumps((setup, (), {})) if setup is not None else None
         cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
-        (folder / BUNDLE).write_bytes(m.encode_bundle(m.Bundle([], [], call)))
+        (folder / BUNDLE).write_bytes(encode_bundle(Bundle([], [], call)))
         self.nursery.directory = folder
         config = family.ServerConfig(["127.0.0.1"], [], "n", 1, 2, [], None, None, 5.0, debug=False)
         self.nursery.order(family.Open(config, str(folder)))

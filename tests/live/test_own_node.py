@@ -17,6 +17,7 @@ import pytest
 
 from parkcos import Location, Parkcos
 from parkcos.cluster import messages as m
+from parkcos.cluster.bundle import Bundle, encode_bundle
 from parkcos.cluster.postbox import Postbox
 from parkcos.net.payload import PICKLE, Buffer
 from parkcos.net.tasks import outcomes
@@ -45,7 +46,7 @@ class ByHand:
         at = self.network.location
         self.tell(m.ReserveNode(A, at.addr, at.port, self.network.incarnation))
         assert self.hear(m.NodeAnswer).ok
-        self.tell(m.SetupNode(A, 1, pulse_s=1.0), m.encode_bundle(m.Bundle([], [])))
+        self.tell(m.SetupNode(A, 1, pulse_s=1.0), encode_bundle(Bundle([], [])))
         self.hear(m.NodeReady)
         self.server = self.hear(m.ServerUp)
         assert self.server.own == 0

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from parkcos.cluster import messages as m
+from parkcos.cluster.bundle import File, Folder, Link
 from parkcos.net.files.rules import Refused
 from parkcos.node.unpacking import unpack
 
@@ -25,10 +25,10 @@ def directory(tmp_path: Path) -> Path:
 def test_files_folders_and_links_are_written(directory: Path) -> None:
     unpack(
         [
-            m.Link("tree/link", "deep/a"),
-            m.Folder("tree/empty"),
-            m.File("tree/deep/a", 0o7777, b"a"),
-            m.Link("up", "tree"),
+            Link("tree/link", "deep/a"),
+            Folder("tree/empty"),
+            File("tree/deep/a", 0o7777, b"a"),
+            Link("up", "tree"),
         ],
         directory,
         None,
@@ -41,26 +41,26 @@ def test_files_folders_and_links_are_written(directory: Path) -> None:
 
 def test_a_file_that_is_too_large_is_refused(directory: Path) -> None:
     with pytest.raises(Refused, match=r"the file big of the client's components .* 11 bytes, .* is 10"):
-        unpack([m.File("big", 0o600, b"x" * 11)], directory, 10)
+        unpack([File("big", 0o600, b"x" * 11)], directory, 10)
 
 
 OUT = {
-    "absolute": [m.Link("a", "/etc/passwd")],
-    "above": [m.Link("a", "../secret")],
-    "the directory above": [m.Link("a", "..")],
-    "through another": [m.Link("a", "b"), m.Link("b", "../secret")],
-    "one that a later link turns": [m.Link("a", "b/.."), m.Link("b", ".")],
-    "and back": [m.Link("a", "../no_such/../secret")],
-    "below a link": [m.Link("a", ".."), m.Link("a/b", "secret")],
-    "a file by its name": [m.File("../new", 0o600, b"x")],
-    "an absolute file": [m.File("/tmp/../../new", 0o600, b"x")],
-    "a file that is the directory": [m.File(".", 0o600, b"x")],
-    "a folder": [m.Folder("../new")],
+    "absolute": [Link("a", "/etc/passwd")],
+    "above": [Link("a", "../secret")],
+    "the directory above": [Link("a", "..")],
+    "through another": [Link("a", "b"), Link("b", "../secret")],
+    "one that a later link turns": [Link("a", "b/.."), Link("b", ".")],
+    "and back": [Link("a", "../no_such/../secret")],
+    "below a link": [Link("a", ".."), Link("a/b", "secret")],
+    "a file by its name": [File("../new", 0o600, b"x")],
+    "an absolute file": [File("/tmp/../../new", 0o600, b"x")],
+    "a file that is the directory": [File(".", 0o600, b"x")],
+    "a folder": [Folder("../new")],
 }
 
 
 @pytest.mark.parametrize("entries", OUT.values(), ids=list(OUT))
-def test_nothing_leads_out(directory: Path, entries: list[m.File | m.Folder | m.Link]) -> None:
+def test_nothing_leads_out(directory: Path, entries: list[File | Folder | Link]) -> None:
     secret = directory.parent / "secret"
     secret.write_text("of the node")
     with pytest.raises(ValueError, match=r"outside of|out of the client's directory"):
@@ -73,21 +73,21 @@ def test_nothing_leads_out(directory: Path, entries: list[m.File | m.Folder | m.
 
 def test_no_file_is_written_through_a_link(directory: Path) -> None:
     with pytest.raises((OSError, ValueError)):
-        unpack([m.Link("a", ".."), m.File("a/new", 0o600, b"x")], directory, None)
+        unpack([Link("a", ".."), File("a/new", 0o600, b"x")], directory, None)
     assert not (directory.parent / "new").exists()
 
 
 NAMES = some.sampled_from(["a", "b", "c", ".", "..", "a/b", "b/a", "a/..", "../x", "/tmp", "b/../..", "", "c/c/c"])
 PATHS = some.lists(NAMES, min_size=1, max_size=3).map("/".join)
 ENTRIES = some.one_of(
-    some.builds(m.Link, PATHS, PATHS),
-    some.builds(m.Folder, PATHS),
-    some.builds(m.File, PATHS, some.just(0o600), some.just(b"x")),
+    some.builds(Link, PATHS, PATHS),
+    some.builds(Folder, PATHS),
+    some.builds(File, PATHS, some.just(0o600), some.just(b"x")),
 )
 
 
 @given(some.lists(ENTRIES, max_size=6))
-def test_whatever_a_client_sends(entries: list[m.File | m.Folder | m.Link]) -> None:
+def test_whatever_a_client_sends(entries: list[File | Folder | Link]) -> None:
     with tempfile.TemporaryDirectory() as top:
         directory = Path(os.path.realpath(top), "home", "client-1")
         directory.mkdir(parents=True)

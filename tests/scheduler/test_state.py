@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from parkcos.cluster import messages as m
+from parkcos.cluster.node_info import NodeInfo
 from parkcos.scheduler.state import (
     FREE,
     HELD,
@@ -38,10 +39,8 @@ A, B, C = 1, 2, 3  # clients; their processes are ten times that
 N, M = 100, 200  # nodes
 
 
-def info(node: int, python: str = "3.11", closed: str = "") -> m.NodeInfo:
-    return m.NodeInfo(
-        node, f"n{node}", f"10.0.{node // 256}.{node % 256}", 9706, 4, "Linux", python, "0", closed=closed
-    )
+def info(node: int, python: str = "3.11", closed: str = "") -> NodeInfo:
+    return NodeInfo(node, f"n{node}", f"10.0.{node // 256}.{node % 256}", 9706, 4, "Linux", python, "0", closed=closed)
 
 
 def asked(client: int, process: int = 0) -> ClientAsked:

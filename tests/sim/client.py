@@ -8,6 +8,7 @@ from parkcos.client import dispatch_events as d
 from parkcos.client.dispatch import Dispatch
 from parkcos.client.membership import FAILURES_MAX
 from parkcos.cluster import messages as m
+from parkcos.cluster.node_info import NodeInfo
 from tests.sim import reasons
 from tests.sim.process import Process
 from tests.sim.server import KILLED, Server
@@ -69,7 +70,7 @@ class Client:
         self.choosy = rng.random() < 0.3
         self.armed: float | None = None
         self.scheduler = world.scheduler.number
-        self.infos: dict[int, m.NodeInfo] = {}
+        self.infos: dict[int, NodeInfo] = {}
         self.back_until = 0.0
         self.failures: dict[int, list[float]] = {}
         """When each node failed."""
@@ -173,14 +174,14 @@ class Client:
         if len(times) > FAILURES_MAX and times[-1] - times[-1 - FAILURES_MAX] < IN_A_ROW_S:
             self.world.bar(self.number, node)
 
-    def consider(self, info: m.NodeInfo) -> None:
+    def consider(self, info: NodeInfo) -> None:
         unwanted = self.choosy and info.name.endswith("3")
         if unwanted:
             self.world.bar(self.number, info.incarnation)
         cpus = 0 if unwanted else self.world.rng.randrange(1, info.cpus + 1) if self.choosy else info.cpus
         self.program.later(self.world.rng.expovariate(1000), self.offered, info, cpus)
 
-    def offered(self, info: m.NodeInfo, cpus: int) -> None:
+    def offered(self, info: NodeInfo, cpus: int) -> None:
         self.handle(d.Offered(info, cpus))
 
     def scheduled(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from parkcos.cluster import messages as m
+from parkcos.cluster.node_info import NodeInfo
 from parkcos.node import state as ns
 from tests.sim.process import Process
 from tests.sim.server import KILLED, Server
@@ -49,9 +50,9 @@ class Node(Process):
             self.slowness = world.rng.choice([10.0, 100.0, 1000.0])
         world.nodes[self.number] = self
 
-    def info(self) -> m.NodeInfo:
+    def info(self) -> NodeInfo:
         addr = f"10.{self.number >> 16 & 255}.{self.number >> 8 & 255}.{self.number & 255}"
-        return m.NodeInfo(
+        return NodeInfo(
             self.number, self.name, addr, 9706, self.cpus, "Linux", self.python, "0", own_max=self.machine.own_max
         )
 
