@@ -251,6 +251,8 @@ class NodeProgram:
             case m.AskState():
                 peer = self.network.hub.by_incarnation.get(process)
                 if peer is not None and "scheduler" in peer.roles:
+                    if process not in self._shared:
+                        logger.info("node %s belongs to the shared scheduler at %s", self.network.name, peer.location)
                     self._shared[process] = str(peer.location)
                 self.handle(ev.SchedulerSeen(process))
             case m.ReserveNode() if message.client_incarnation in (0, self.network.incarnation) or not message.client:

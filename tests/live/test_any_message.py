@@ -106,8 +106,7 @@ def test_a_member_says_strange_things(ports: Ports, member: Network, tmp_path: P
     scheduler, scheduler_port = ports.scheduler()
     node, node_port = ports.node(2)
     with scheduler, node:
-        scheduler.wait_for("uses address")
-        node.wait_for("uses address")
+        node.wait_for("belongs to the shared scheduler")
         assert say_strange_things(member, scheduler_port, seed) > 300
         assert say_strange_things(member, node_port, seed) > 300
         Parkcos.instance().terminate()

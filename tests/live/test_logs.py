@@ -20,7 +20,7 @@ def test_every_line_of_a_turn_names_its_client(ports: Ports, tmp_path: Path) -> 
     scheduler, _ = ports.scheduler()
     node, _ = ports.node(2)
     with scheduler, node:
-        scheduler.wait_for("uses address")
+        node.wait_for("belongs to the shared scheduler")
         with ports.client(tmp_path, SQUARES) as client:
             client.wait_for("total 285")
             assert client.wait() == 0

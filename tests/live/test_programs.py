@@ -93,7 +93,7 @@ def test_programs_find_each_other_whoever_starts_first(ports: Ports, tmp_path: P
 def test_shared_scheduler_is_found_and_serves_in_order(ports: Ports, tmp_path: Path, node: Program) -> None:
     scheduler, _ = ports.scheduler()
     with scheduler:
-        scheduler.wait_for("uses address")
+        node.wait_for("belongs to the shared scheduler")
         with ports.client(tmp_path, HOLDS, "first.py") as first:
             first.wait_for("using the shared scheduler")
             first.wait_for("runs at")
@@ -192,7 +192,7 @@ def test_killed_client_frees_the_node(ports: Ports, tmp_path: Path, node: Progra
 def test_killed_client_of_a_shared_scheduler(ports: Ports, tmp_path: Path, node: Program) -> None:
     scheduler, _ = ports.scheduler()
     with scheduler:
-        scheduler.wait_for("uses address")
+        node.wait_for("belongs to the shared scheduler")
         with ports.client(tmp_path, HOLDS, "victim.py") as victim, contextlib.ExitStack() as stack:
             victim.wait_for("runs at")
             client = stack.enter_context(ports.client(tmp_path, SQUARES, "next.py"))
@@ -220,7 +220,7 @@ def test_node_and_scheduler_end_cleanly_while_a_client_runs(
 ) -> None:
     scheduler, _ = ports.scheduler()
     with scheduler, ports.node()[0] as node:
-        scheduler.wait_for("uses address")
+        node.wait_for("belongs to the shared scheduler")
         with ports.client(tmp_path, HOLDS) as client:
             client.wait_for("runs at")
             family = node.family()

@@ -119,7 +119,7 @@ def test_nobody_starts_it_again(ports: Ports, tmp_path: Path) -> None:
     first, _ = ports.scheduler()
     node, _ = ports.node(2)
     with first, node:
-        first.wait_for("uses address")
+        node.wait_for("belongs to the shared scheduler")
         with ports.client(tmp_path, soon + COUNTS, "runs.py") as runs:
             runs.wait_for("runs at")
             with ports.client(tmp_path, soon + SQUARES, "waits.py") as waits:
@@ -132,7 +132,7 @@ def test_nobody_starts_it_again(ports: Ports, tmp_path: Path) -> None:
             assert runs.wait() == 0
         second, _ = ports.scheduler()
         with second:
-            second.wait_for("uses address")
+            node.wait_for("belongs to the shared scheduler", 2)
             with ports.client(tmp_path, SQUARES, "next.py") as client:
                 client.wait_for("using the shared scheduler")
                 client.wait_for("total 285")
@@ -244,7 +244,8 @@ def test_in_the_background_of_a_terminal_it_reads_nothing(ports: Ports, tmp_path
         scheduler.wait_for("in the background True")
         scheduler.wait_for("uses address")
         os.write(master, b"status\nquit\n")
-        stack.enter_context(ports.node(1)[0])
+        node = stack.enter_context(ports.node(1)[0])
+        node.wait_for("belongs to the shared scheduler")  # who finds a node that does not yet looks no further
         with ports.client(tmp_path, SQUARES) as client:
             client.wait_for("using the shared scheduler")
             client.wait_for("total 285")
@@ -268,7 +269,7 @@ def test_a_scheduler_of_another_network_is_used_once_it_is_a_peer(ports: Ports, 
     scheduler, port = ports.scheduler()
     node, _ = ports.node(1)
     with scheduler, node:
-        scheduler.wait_for("uses address")
+        node.wait_for("belongs to the shared scheduler")
         with ports.client(tmp_path, PEER.format(secret=SECRET, port=port) + SQUARES) as client:
             client.wait_for("peer 0")
             client.wait_for("using the shared scheduler at")
@@ -287,7 +288,7 @@ def test_a_scheduler_of_the_programs_own_beside_a_shared_one(ports: Ports, tmp_p
         "print('is', Parkcos().name, flush=True)\n"
     )
     with scheduler, node:
-        scheduler.wait_for("uses address")
+        node.wait_for("belongs to the shared scheduler")
         with ports.client(tmp_path, SQUARES, "first.py") as client:
             client.wait_for("using the shared scheduler")  # so this is what a program would do
             client.wait_for("total 285")
@@ -358,7 +359,7 @@ def test_every_client_of_a_program_uses_the_shared_scheduler(ports: Ports, tmp_p
     scheduler, _ = ports.scheduler()
     node, _ = ports.node(1)
     with scheduler, node:
-        scheduler.wait_for("uses address")
+        node.wait_for("belongs to the shared scheduler")
         with ports.client(tmp_path, TWO_CLIENTS) as client:
             client.wait_for("client 1 ends with 14")
             client.wait_for("client 2 ends with 14")
