@@ -52,7 +52,7 @@ class Choices:
         found: tuple[float, int] | None = None
         for number in self.by_number[task.choice].servers:
             server = servers[number]
-            if server.state != OPEN or (server.cpu and not task.io):
+            if server.state != OPEN or ((server.cpu or server.lent) and not task.io):
                 continue
             node = nodes[server.node]
             load = len(server.io) if task.io else 1 - len(node.idle) / len(node.servers) + node.foreign

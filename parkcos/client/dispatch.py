@@ -4,9 +4,9 @@ Nodes are offered, wanted, granted, set up; their servers come up, are opened, r
 submitted ends exactly once: with what the server said of it, or as abandoned with the reason.
 
 The machine is made of parts, each of which knows those before it: `Places` (the nodes and servers), `Tasks` (where
-each goes, and its end; `Processes` has those of single tasks), `Own` (what becomes of these), `Holds` (why a place is
-given nothing), `Membership` (from an offer to the end), `Controls` (what the program asks for).  Orders are appended to
-one list, in the order in which they are to be executed.
+each goes, and its end; `Processes` and `Exclusive` have those beside the servers), `Own` (what becomes of these
+processes), `Holds` (why a place is given nothing), `Membership` (from an offer to the end), `Controls` (what the
+program asks for).  Orders are appended to one list, in the order in which they are to be executed.
 
 A server that runs short tasks is sent a few ahead, so that it need not wait for the network between two of them; when
 another server has nothing to do, or the one that runs is slow, the others are recalled.
@@ -63,6 +63,7 @@ class Dispatch:
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             d.Submitted: tasks.submitted,
             d.Admitted: tasks.admitted,
+            d.SpaceDropped: self._space_dropped,
             d.CancelAsked: tasks.cancel_asked,
             d.Started: tasks.started,
             d.Refused: tasks.refused,
@@ -99,8 +100,8 @@ class Dispatch:
         """Take a fact, return the orders that follow from it, to be executed in this order."""
         kind = type(event)
         self._handlers[kind](event, now)
-        if kind not in _OF_TASKS and self.queue.processes.waits:
-            self.queue.processes.serve(now)
+        if kind not in _OF_TASKS:
+            self.queue.serve_beside(now)
         stage = self.stage
         if stage.closing or stage.scheduler_lost or stage.setup_error:
             self._give_up()
@@ -153,6 +154,9 @@ class Dispatch:
         self.queue.processes.time_passed(now)
         self.queue.time_passed(now)
 
+    def _space_dropped(self, event: d.SpaceDropped, now: float) -> None:
+        self.queue.exclusive.drop(event)
+
     def _close_asked(self, event: d.CloseAsked, now: float) -> None:
         stage = self.stage
         stage.closing = True
@@ -169,9 +173,11 @@ class Dispatch:
         queue = self.queue
         if (queue.pending or queue.io_pending or queue.choices.by_number) and (reason := self.none_comes()):
             queue.abandon_pending(reason)
-        waiting = queue.processes.pending
-        if waiting and (reason := self.none_comes(own=True)):
-            queue.abandon_each(waiting.drain(), reason)
+        if queue.processes.pending and (reason := self.none_comes(own=True)):
+            queue.abandon_each(queue.processes.pending.drain(), reason)
+        in_spaces = [line for line in queue.exclusive.queues() if line]
+        if in_spaces and (reason := self.none_comes() or self.none_comes(own=True)):
+            queue.abandon_each([task for line in in_spaces for task in line.drain()], reason)
 
     def _unused(self, node: Node) -> bool:
         """A client that is being closed does not wait for a node that nobody has enabled."""

@@ -91,11 +91,15 @@ class ServerIsDown(msgspec.Struct, frozen=True):
 
 
 class OwnIsRefused(msgspec.Struct, frozen=True):
-    """A node says that it has not started a process for a single task, or that this ended before it was up."""
+    """A node says that it has not started a process beside its servers, or that this ended before it was up.
+
+    setup: its space cannot be opened there.
+    """
 
     node: int
     own: int
     reason: str
+    setup: bool = False
 
 
 class ProcessLost(msgspec.Struct, frozen=True):
@@ -116,6 +120,12 @@ class Admitted(msgspec.Struct, frozen=True):
 
     choice: int
     servers: tuple[int, ...]
+
+
+class SpaceDropped(msgspec.Struct, frozen=True):
+    """A space with processes of its own is needed no more.  Its tasks were cancelled before."""
+
+    space: int
 
 
 class CancelAsked(msgspec.Struct, frozen=True):
@@ -255,6 +265,7 @@ Event = (
     | ProcessLost
     | Submitted
     | Admitted
+    | SpaceDropped
     | CancelAsked
     | Started
     | Refused
@@ -319,12 +330,27 @@ class CloseServer(msgspec.Struct, frozen=True):
     restart: bool
 
 
+class OpenSpace(msgspec.Struct, frozen=True):
+    """Tell a node of a space, before the first process of it is asked for."""
+
+    node: int
+    space: int
+
+
+class CloseSpace(msgspec.Struct, frozen=True):
+    """The node may forget it; what runs there ends."""
+
+    node: int
+    space: int
+
+
 class StartOwn(msgspec.Struct, frozen=True):
-    """Ask a node for a process for a single task.  own: the client's number for it."""
+    """Ask a node for a process beside its servers.  own: the client's number for it; space: of which it is to be."""
 
     node: int
     own: int
     niceness: int = 0
+    space: int = 0
 
 
 class EndOwn(msgspec.Struct, frozen=True):
@@ -396,7 +422,7 @@ class ReportStatus(msgspec.Struct, frozen=True):
     subject: int
     reason: str = ""
     own: bool = False
-    """It is of a process for a single task, of which the client's program hears nothing."""
+    """It is of a process beside the servers, of which the client's program hears nothing."""
 
 
 class LeaveScheduler(msgspec.Struct, frozen=True):
@@ -409,6 +435,8 @@ Effect = (
     | SetupNode
     | CloseNode
     | CloseServer
+    | OpenSpace
+    | CloseSpace
     | StartOwn
     | EndOwn
     | Dismiss

@@ -57,7 +57,7 @@ class Holds:
         if server.holds or node.holds:
             if server.state == OPEN:
                 self.places.retire(number, PAUSED)
-                self.tasks.recall_ahead(number, server)
+                self.tasks.ahead.recall(number, server)
         elif server.state == PAUSED:
             self.tasks.open_to_tasks(number, now)
 
@@ -68,6 +68,7 @@ class Holds:
         if not any(server.state == OPEN for server in places.servers.values()):
             anywhere = len(tasks.pending) + len(tasks.io_pending) + sum(map(len, tasks.choices.queues()))
         own, own_why = tasks.processes.held_back()
+        own += sum(map(len, tasks.exclusive.queues()))
         count, why = anywhere + own, {}
         for number, node in places.nodes.items():
             servers = {each: places.servers[each] for each in node.servers}

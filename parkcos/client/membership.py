@@ -222,6 +222,7 @@ class Membership:
             record.node = 0
         node.servers.clear()
         node.own_servers.clear()
+        node.spaces.clear()
         for server in [s for s, (at, _) in self._unsaid.items() if at == number]:
             del self._unsaid[server]
         for server in [s for s, follower in self._followers.items() if follower.node == number]:
@@ -277,8 +278,8 @@ class Membership:
 
     def server_is_up(self, event: d.ServerIsUp, now: float) -> None:
         node = self.nodes.get(event.node)
-        wanted = not event.own or self.tasks.processes.is_up(event)
-        if node is None or node.state != READY or event.server in self.servers or not wanted:
+        beside = self.tasks.processes.is_up(event) if event.own else None
+        if node is None or node.state != READY or event.server in self.servers or (event.own and beside is None):
             return
         for ending in self.ending:
             if (self.servers[ending].addr, self.servers[ending].port) == (event.addr, event.port):
@@ -286,7 +287,8 @@ class Membership:
                 return
         if event.index in node.given_up and not event.own:
             return
-        server = Server(event.node, event.addr, event.port, event.index, own=event.own)
+        space = beside.space if beside is not None else 0
+        server = Server(event.node, event.addr, event.port, event.index, own=event.own, space=space)
         self.servers[event.server] = server
         (node.own_servers if event.own else node.servers)[event.server] = None
         self.places.weigh(event.node, node)
@@ -406,12 +408,14 @@ class Membership:
         why = end.node_says or end.session_says
         reason = f"its server {server.addr}:{server.port} ended: {why}"
         back = self.tasks.server_has_ended(number, server, reason)
+        node = self.nodes.get(server.node)
         del self.servers[number]
+        if node is not None:
+            node.own_servers.pop(number, None)
         self.order(d.ReportStatus(self._status_of(server, end), number, why, bool(server.own)))
         self.tasks.put_back(back, reason, now)
-        node = self.nodes.get(server.node)
+        self.tasks.exclusive.has_ended(server, now)
         if node is not None and server.own:
-            del node.own_servers[number]
             if end.successor is None:  # its process may be there
                 self.own.is_given_up(server, reason, now)
         elif node is not None:
@@ -438,7 +442,9 @@ class Membership:
     def _abandon_at(self, node: Node, reason: str) -> None:
         """What waits for the servers of a node that has none, and gets none."""
         if not node.has_servers:
-            self.tasks.abandon_waiting(node, f"no server is left at that node: {reason}")
+            why = f"no server is left at that node: {reason}"
+            self.tasks.abandon_waiting(node, why)
+            self.tasks.abandon_each(self.tasks.exclusive.forget_node(node.info.incarnation), why)
 
     # -- time
 
@@ -468,13 +474,15 @@ class Membership:
             if server.state == OPEN:
                 assert node is not None, f"server {number} is open without a node"
                 assert number in node.servers
-                assert (number in node.idle) == (not server.cpu), f"server {number} is wrongly idle or busy"
+                busy = bool(server.cpu or server.lent)
+                assert (number in node.idle) != busy, f"server {number} is wrongly idle or busy"
                 assert not server.io_queue, "an open server takes every I/O task"
-                assert server.cpu or not server.queue, f"server {number} is idle while tasks wait for it"
+                assert busy or not server.queue, f"server {number} is idle while tasks wait for it"
                 assert not server.holds and not node.holds, f"server {number} is open and held back"
             elif node is not None and server.own:
                 assert number in node.own_servers
-                assert server.state != OWN or len(server.cpu) + len(server.io) == 1, f"process {number} has no task"
+                count = len(server.cpu) + len(server.io)
+                assert server.state != OWN or server.space or count == 1, f"process {number} has no task"
             elif node is not None:
                 held = server.holds or node.holds
                 assert held or server.state != PAUSED, f"server {number} is paused and nothing holds it back"

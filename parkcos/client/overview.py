@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any
 
+from parkcos.client.ahead import AHEAD_MAX, AHEAD_S
 from parkcos.client.observer import ClientChanged, Observer
 from parkcos.client.observing import Observing
 from parkcos.client.records import READY
@@ -12,7 +13,6 @@ from parkcos.client.room import SHORTEST_S, Room, Wants, room, wants
 from parkcos.client.shell import RUNNING, WAITING
 from parkcos.client.steering import Steering
 from parkcos.client.submission import kind_of
-from parkcos.client.tasks import AHEAD_MAX, AHEAD_S
 from parkcos.errors import ScheduleError, UsageError
 from parkcos.kernel import Completion, Task, operation
 from parkcos.kernel.registry import current_kernel

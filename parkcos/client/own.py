@@ -1,7 +1,7 @@
-"""What becomes of tasks with a process for themselves: a part of the dispatch machine.
+"""What becomes of processes beside the servers: a part of the dispatch machine.
 
-Such a task waits until a node has room for another process, and is sent there when that is ready.  When it has ended,
-so does the process.
+A task with a process for itself waits until a node has room for another one, and is sent there when that is ready.
+When it has ended, so does the process.  One of a space stays for the next task of it: see exclusive.py.
 """
 
 from __future__ import annotations
@@ -17,22 +17,35 @@ class Own:
     def __init__(self, tasks: Tasks, order: Callable[[d.Effect], None]) -> None:
         self.tasks = tasks
         self.processes = tasks.processes
+        self.exclusive = tasks.exclusive
         self.order = order
 
     def refused(self, event: d.OwnIsRefused, now: float) -> None:
-        if task := self.processes.refused(event, now):
+        process = self.processes.by_number.get(event.own)
+        if process is not None and process.space and process.node == event.node:
+            self.processes.refused(event, now)
+            left = [] if process.ending else self.exclusive.refused(event, process.space)
+            self.tasks.abandon_each(left, f"its space cannot be opened: {event.reason}")
+        elif task := self.processes.refused(event, now):
             self.tasks.put_back([task], event.reason, now)
 
     def is_ready(self, number: int, server: Server, now: float) -> None:
         """It is given its task."""
-        if task := self.processes.let_go(server.own):
+        if server.space:
+            self.exclusive.is_ready(number, server, now)
+        elif task := self.processes.let_go(server.own):
             server.state = OWN
             self.tasks.send(task, number, now)
 
     def has_ended(self, event: d.ServerIsDown, server: Server | None, now: float) -> None:
         """A node says so of a process that may be one.  server: its record, if it was opened."""
+        process = self.processes.at_server(event.server)
         task = self.processes.ended(event.server)
-        if task and (server is None or event.asked):
+        if process is not None and process.space:
+            if not event.asked and (server is None or server.state != OWN):
+                left = self.exclusive.ended_early(process.node, process.space, event.reason)
+                self.tasks.abandon_each(left, f"its space cannot be opened: {event.reason}")
+        elif task and (server is None or event.asked):
             self.tasks.put_back([task], event.reason, now)
         elif task:
             self._was_useless(task, f"its process ended before it was ready: {event.reason}", now)
@@ -58,4 +71,4 @@ class Own:
 
     def forget_node(self, number: int, reason: str) -> None:
         """What can only be there ends here."""
-        self.tasks.abandon_each(self.processes.forget_node(number), reason)
+        self.tasks.abandon_each([*self.processes.forget_node(number), *self.exclusive.forget_node(number)], reason)

@@ -1,4 +1,4 @@
-"""Processes for single tasks, beside the servers: which there are, and which tasks wait for one.
+"""Processes beside the servers: which there are, and which single tasks wait for one (those of spaces: exclusive.py).
 
 A part of the dispatch machine.  A place at a node is taken from when the process is asked for until the node says that
 it has ended.
@@ -79,7 +79,8 @@ class Processes:
             if (queue := self._next_queue(number)) and self.free_places(number, node, now)
         ]:
             *_, number = min(free)
-            self._start(self._next_queue(number).pop(), number)
+            task = self.tasks[self._next_queue(number).pop()]
+            task.process = self.start(number, task=task.number, niceness=task.niceness)
 
     def _next_queue(self, number: int) -> Backlog:
         """Where the next task for a node waits: of the highest priority, and for this node sooner than for any."""
@@ -92,25 +93,34 @@ class Processes:
             return 0
         return max(0, node.info.own_max - len(node.own))
 
-    def _start(self, number: int, at: int) -> None:
-        task = self.tasks[number]
+    def start(self, at: int, *, task: int = 0, niceness: int = 0, space: int = 0) -> int:
+        """Ask for one, where there is a place for it.  Returns: its number."""
         self._count += 1
-        task.process = self._count
-        self.nodes[at].own[task.process] = None
-        self.by_number[task.process] = OwnProcess(at, number)
-        self.order(d.StartOwn(at, task.process, task.niceness))
+        self.nodes[at].own[self._count] = None
+        self.by_number[self._count] = OwnProcess(at, task, space)
+        self.order(d.StartOwn(at, self._count, niceness, space))
+        return self._count
+
+    def wants(self, number: int) -> bool:
+        """Whether a single task waits for a place at this node."""
+        node = self.nodes[number]
+        return bool(self._next_queue(number)) and node.state == READY and not node.holds
+
+    def of_space(self, space: int) -> list[OwnProcess]:
+        """Those that there are, or soon will be."""
+        return [process for process in self.by_number.values() if process.space == space and not process.ending]
 
     # -- what becomes of one
 
-    def is_up(self, event: d.ServerIsUp) -> int:
-        """The task for which it is up; 0: none wants it any more."""
+    def is_up(self, event: d.ServerIsUp) -> OwnProcess | None:
+        """What it is; None: nobody wants it any more."""
         process = self.by_number.get(event.own)
         if process is None or process.node != event.node:
-            return 0
+            return None
         process.server = event.server
         self._of_server[event.server] = event.own
         self.nodes[event.node].own_refusals = 0
-        return process.task
+        return process if process.task or (process.space and not process.ending) else None
 
     def refused(self, event: d.OwnIsRefused, now: float) -> int:
         """Returns: the task that waits again, or 0."""
@@ -118,13 +128,17 @@ class Processes:
         if process is None or process.node != event.node:
             return 0
         self._forget(event.own)
-        if not process.task:  # it was asked to end
+        if process.ending or event.setup or not (process.task or process.space):
             return 0
         node = self.nodes[process.node]
         node.own_refused = event.reason
         self.again_at[process.node] = now + AGAIN_S[min(node.own_refusals, len(AGAIN_S) - 1)]
         node.own_refusals += 1
         return process.task
+
+    def at_server(self, server: int) -> OwnProcess | None:
+        """The one that is up as this server."""
+        return self.by_number.get(self._of_server.get(server, 0))
 
     def ended(self, server: int) -> int:
         """Its node says that it has ended.  Returns: the task that was to be sent there and was not, or 0."""
@@ -147,6 +161,7 @@ class Processes:
         process = self.by_number.get(own)
         if process is None:
             return
+        process.ending = True
         server = self.places.servers.get(process.server)
         if server is not None and server.state != ENDING:
             self.places.retire(process.server)
@@ -211,5 +226,6 @@ class Processes:
         assert sum(len(node.own) for node in self.nodes.values()) == len(self.by_number)
         for number, node in self.nodes.items():
             assert len(node.own) <= node.info.own_max, f"node {number} has too many processes for single tasks"
+            assert all(self.by_number[own].node == number for own in node.own)
             idle = self._next_queue(number) and self.free_places(number, node)
             assert not idle, f"tasks wait for a process, and node {number} has room"

@@ -20,7 +20,7 @@ DISABLED, WANTED, SETUP, READY, FAILING, CLOSING = "disabled", "wanted", "setup"
 # The states of a server, which may be DISABLED, too: in server_setup; given tasks; ready, but held back; ending.
 OPENING, OPEN, PAUSED, ENDING = "opening", "open", "paused", "ending"
 OWN = "own"
-"""The state of a process for a single task, while that is there."""
+"""The state of a process beside the servers: for a single task, while that is there; of a space, when it is ready."""
 
 SUSPENDED, SHORT, SILENT, FAILED = "suspended", "short", "silent", "failed"
 """The holds, for each of which a node or server is given nothing: its client suspended it; it is short of memory or
@@ -89,13 +89,17 @@ class Node(msgspec.Struct):
     """How often in a row all its servers died, with what starts them."""
     ready_at: float = 0.0
     own: dict[int, None] = {}
-    """Processes for single tasks, by number, from when they are asked for until it says that they have ended."""
+    """Processes beside its servers, by number, from when they are asked for until it says that they have ended."""
     own_servers: dict[int, None] = {}
     """Those that are up."""
     own_refusals: int = 0
     """How many it has refused, since one was up."""
     own_refused: str = ""
     """Why, the last time."""
+    spaces: dict[int, str] = {}
+    """Those with processes of their own of which it knows, and why they cannot be opened there; "": they can."""
+    space_ends: dict[int, int] = {}
+    """How many processes of a space have ended before they were ready, since one was."""
 
     @property
     def all_servers(self) -> list[int]:
@@ -158,7 +162,13 @@ class Server(msgspec.Struct):
     condition: str = ""
     """What was last reported of that."""
     own: int = 0
-    """The number of a process for a single task; 0: it is one of the servers."""
+    """The number of a process beside the servers; 0: it is one of them."""
+    space: int = 0
+    """Of which it is such a process; 0: it is for a single task."""
+    slot: int = 0
+    """The server whose slot it has, if it does."""
+    lent: int = 0
+    """The process that has this server's slot, if one does: it begins no CPU task meanwhile."""
 
     def ending(self) -> End:
         """What is known of its end, which there now is a sign of."""
@@ -168,13 +178,17 @@ class Server(msgspec.Struct):
 
 
 class OwnProcess(msgspec.Struct):
-    """A process for a single task, from when it is asked for until its node says that it has ended."""
+    """A process beside the servers, from when it is asked for until its node says that it has ended."""
 
     node: int
-    task: int
-    """That is sent there when it is ready; 0: it was sent, or does not want it any more."""
+    task: int = 0
+    """That is sent there when it is ready; 0: it was sent, or does not want it any more, or it is not for one alone."""
+    space: int = 0
+    """Of which it is; 0: it is for a single task."""
     server: int = 0
     """Once it is up."""
+    ending: bool = False
+    """Its node was told to end it."""
 
 
 class Task(msgspec.Struct):
@@ -200,6 +214,8 @@ class Task(msgspec.Struct):
     """Of that process."""
     process: int = 0
     """The number of the last process for which it has asked."""
+    space: int = 0
+    """The space, with processes of its own, in which it is to run; 0: in none such."""
     choice: int = 0
     """By which function of the program the servers are chosen where it may run; 0: by none."""
     server: int = 0

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from parkcos.client.ahead import AHEAD_MAX, AHEAD_S
+from parkcos.client.backlog import Backlog
 from parkcos.client.dispatch import Dispatch
 from parkcos.client.records import OPEN, Node, Server
-from parkcos.client.tasks import AHEAD_MAX, AHEAD_S
+from parkcos.client.tasks import Tasks
 from parkcos.net.location import Location
 
 SHORTEST_S = 1e-5
@@ -84,7 +86,7 @@ def room(machine: Dispatch, kind: str = "") -> Room:
         for number in node.servers:
             server = machine.servers[number]
             if server.state == OPEN:
-                now += not server.cpu
+                now += not (server.cpu or server.lent)
                 total += _free_places(server, expected_s)
         if node.servers or own:
             nodes[Location(node.info.addr, node.info.port)] = Places(now, total - now, own)
@@ -98,6 +100,8 @@ def room(machine: Dispatch, kind: str = "") -> Room:
 def _free_places(server: Server, expected_s: float) -> int:
     """How many tasks of that length `Tasks.fill` would send there."""
     free_s = AHEAD_S - server.load_s
+    if server.lent:
+        return 0
     if server.cpu and free_s <= 0:
         return 0
     by_time = -int(-free_s // expected_s)  # rounded up: the last one may last longer
@@ -111,21 +115,33 @@ def wants(machine: Dispatch) -> Wants:
     own = queue.processes
     chosen = list(queue.choices.by_number.values())
     waiting = [*queue.pending, *own.pending, *(task for choice in chosen for task in choice.queue)]
+    beside = list(queue.exclusive.spaces.values())
+    for lines in beside:
+        waiting += [task for line in lines.cpu.values() for task in line]
     for node_number, node in machine.nodes.items():
         location = Location(node.info.addr, node.info.port)
         if own_here := own.at_node.get(node_number):
             waiting += own_here
             bound[location] = bound.get(location, 0) + len(own_here)
+        for line in (line[node_number] for lines in beside for line in (lines.cpu, lines.io) if node_number in line):
+            bound[location] = bound.get(location, 0) + len(line)
         holders: list[Node | Server] = [node, *(machine.servers[number] for number in node.servers)]
         for holder in holders:
             waiting += holder.queue
             if count := len(holder.queue) + len(holder.io_queue):
                 bound[location] = bound.get(location, 0) + count
     return Wants(
-        len(queue.pending) + sum(len(choice.queue) for choice in chosen),
-        len(queue.io_pending) + sum(len(choice.io_queue) for choice in chosen),
+        len(queue.pending) + sum(len(each) for each in _anywhere(queue, io=False)),
+        len(queue.io_pending) + sum(len(each) for each in _anywhere(queue, io=True)),
         len(own.pending),
         bound,
         sum(queue.estimates.of(machine.tasks[number].kind) for number in waiting),
         sum(server.state == OPEN for server in machine.servers.values()),
     )
+
+
+def _anywhere(queue: Tasks, io: bool) -> list[Backlog]:
+    """The lines of tasks that are bound to no node, but to a choice or a space."""
+    chosen = [choice.io_queue if io else choice.queue for choice in queue.choices.by_number.values()]
+    lines = [lines.io if io else lines.cpu for lines in queue.exclusive.spaces.values()]
+    return [*chosen, *(line[0] for line in lines if 0 in line)]

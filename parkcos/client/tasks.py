@@ -11,22 +11,16 @@ import heapq
 from collections.abc import Callable
 
 from parkcos.client import dispatch_events as d
+from parkcos.client.ahead import Ahead, has_room
 from parkcos.client.backlog import Backlog
 from parkcos.client.choices import Choices
 from parkcos.client.estimates import Estimates
+from parkcos.client.exclusive import Exclusive
 from parkcos.client.load import LoadHeap
 from parkcos.client.places import Places
 from parkcos.client.processes import Processes
 from parkcos.client.records import ENDING, OPEN, OWN, SILENT, Node, Server, Stage, Task
 
-AHEAD_S = 0.002
-"""The work that may wait at a server, that of the running task included."""
-AHEAD_MAX = 32
-"""Tasks that may wait there behind the running one."""
-STEAL_AFTER_S = 0.005
-"""Seconds that a task may run before what waits behind it is recalled, if another server is idle."""
-STUCK_AFTER_S = 0.1
-"""The same if none is: others will have their turn there sooner than behind this one."""
 HANGS_S = 9.0
 """The time that a server has to end a task, after a grace, before it counts as hanging."""
 
@@ -40,6 +34,7 @@ class Tasks:
         self.order = order
         self.tasks: dict[int, Task] = {}
         self.processes = Processes(places, self.tasks, order)
+        self.exclusive = Exclusive(places, self.tasks, self.processes, order, self.send, self.fill)
         self.pending = Backlog()
         """CPU tasks that may run anywhere."""
         self.io_pending = Backlog()
@@ -48,9 +43,7 @@ class Tasks:
         """Tasks whose run has ended, while it is not known yet whether they run again."""
         self.choices = Choices(places)
         self.estimates = Estimates()
-        self._ahead: dict[int, None] = {}
-        """Servers with more than one CPU task."""
-        self._steal_at: float | None = None
+        self.ahead = Ahead(places, self.tasks, order)
         self._limits: list[tuple[float, int]] = []
         """A heap: when a task will have had its time and its grace, and its server must have ended it."""
 
@@ -70,9 +63,14 @@ class Tasks:
         places = self.places
         if self.stage.closing:
             self.abandon(task.number, self.stage.closed_why or "the client is being closed")
+        elif task.space:
+            if why_never := self.exclusive.add(task, now):
+                self.abandon(task.number, why_never)
         elif task.own:
             if why_never := self.processes.add(task, now):
                 self.abandon(task.number, why_never)
+            elif self.exclusive.spaces and self.processes.waits:
+                self.exclusive.serve(now)
         elif task.want_server:
             self._place_at_server(task, now)
         elif task.want_node:
@@ -98,7 +96,8 @@ class Tasks:
         if server is None:
             self.abandon(task.number, "that server has ended")
         elif server.own:
-            self.abandon(task.number, "that server is a process for another task alone")
+            whose = "of a space" if server.space else "for another task alone"
+            self.abandon(task.number, f"that server is a process {whose}")
         elif server.state == ENDING:
             down = server.end.node_says if server.end is not None else ""
             self.abandon(task.number, f"that server has ended: {down}" if down else "that server is being closed")
@@ -132,6 +131,8 @@ class Tasks:
 
     def _queue_of(self, task: Task) -> Backlog | None:
         """Where it waits, if it does."""
+        if task.space:
+            return self.exclusive.queue_of(task)
         if task.own:
             return self.processes.queue_of(task)
         holder: Node | Server | Tasks | None
@@ -162,12 +163,12 @@ class Tasks:
                 queue is None
                 or self.stage.nodes_told
                 or (server is not None and server.state == ENDING)
-                or (self.processes.why_never(task) if task.own else node is not None and not node.has_servers)
+                or self._is_nowhere(task, node)
             ):
                 self.abandon(number, reason)
             else:
                 queue.add_first(number, task.priority)
-                if node is not None and not task.own:
+                if node is not None and not (task.own or task.space):
                     nodes[task.want_node] = node
         for node in nodes.values():
             while node.queue and node.idle:
@@ -181,7 +182,22 @@ class Tasks:
             self.send(self.pending.pop(), idle, now)
         while self.io_pending and (at := places.io_servers.lightest()) is not None:
             self.send(self.io_pending.pop(), at, now)
-        self.processes.serve(now)
+        self.serve_beside(now)
+
+    def _is_nowhere(self, task: Task, node: Node | None) -> bool:
+        """Whether it cannot run where it must.  node: that one."""
+        if task.space:
+            return bool(self.exclusive.why_never(task))
+        if task.own:
+            return bool(self.processes.why_never(task))
+        return node is not None and not node.has_servers
+
+    def serve_beside(self, now: float) -> None:
+        """Ask for processes beside the servers, as far as tasks wait for them and there is room."""
+        if self.processes.waits:
+            self.processes.serve(now)
+        if self.exclusive.spaces:
+            self.exclusive.serve(now)
 
     def send(self, number: int, at: int, now: float) -> None:
         task, server = self.tasks[number], self.places.servers[at]
@@ -199,9 +215,7 @@ class Tasks:
             task.expected_s = self.estimates.of(task.kind)
             server.load_s += task.expected_s
             if len(cpu) == 2:
-                self._ahead[at] = None
-                if self._steal_at is None:
-                    self._steal_at = now + STUCK_AFTER_S
+                self.ahead.has_more(at, now)
         self.order(d.Run(number, at, task.io))
 
     def open_to_tasks(self, number: int, now: float) -> None:
@@ -233,20 +247,40 @@ class Tasks:
     def fill(self, number: int, now: float) -> None:
         """Give a server what it has room for."""
         server = self.places.servers[number]
-        if server.own and server.state == OWN:  # it has had its task
-            self.processes.end(server.own, terminate=False)
-        if server.state != OPEN:
+        if server.own and server.state == OWN:
+            if server.space:
+                self.exclusive.has_less(number, now)
+            else:  # it has had its task
+                self.processes.end(server.own, terminate=False)
+        if server.state != OPEN or server.lent:
             return
         node, cpu = self.places.nodes[server.node], server.cpu
-        while not cpu or (server.load_s < AHEAD_S and len(cpu) <= AHEAD_MAX):
+        while not cpu or has_room(server):
             queue = self._next_queue(number, server, node)
+            if self.exclusive.spaces and not cpu and self._lends(number, server, queue, now):
+                return
             if queue is None:
                 break
             self.send(queue.pop(), number, now)
         if not cpu:
             self.places.is_idle(number, server)
-            if self._ahead and (self._steal_at is None or self._steal_at > now + STEAL_AFTER_S):
-                self._steal_at = now + STEAL_AFTER_S
+            self.ahead.one_is_idle(now)
+            if self.exclusive.spaces and self.exclusive.waits:
+                self.exclusive.serve(now)
+
+    def _lends(self, number: int, server: Server, queue: Backlog | None, now: float) -> bool:
+        """Whether the slot of a server goes to a process of a space, before the first task of this queue."""
+        if process := self.exclusive.without_slot(server.node):
+            self.exclusive.lend(number, process, now)
+            return True
+        best = self.exclusive.best_at(server.node)
+        if best is None:
+            return False
+        theirs, process = best
+        if queue is not None and (-queue.priority, next(iter(queue))) < (-theirs.priority, next(iter(theirs))):
+            return False
+        self.exclusive.lend(number, process, now)
+        return True
 
     def _next_queue(self, number: int, server: Server, node: Node) -> Backlog | None:
         """Where the next task for a server waits: of the highest priority, and for this server sooner than for any."""
@@ -347,7 +381,7 @@ class Tasks:
         if was_head:
             server.head_since, server.recalled = now, False
         if len(cpu) == 1:
-            del self._ahead[at]
+            del self.ahead.servers[at]
 
     def _outlives_server(self, task: Task) -> bool:
         """It was interrupted: whether it counts as lost with its server, when that has ended."""
@@ -409,7 +443,7 @@ class Tasks:
 
     def server_has_ended(self, number: int, server: Server, reason: str) -> list[int]:
         """What was sent there is abandoned, or runs again.  Returns: the latter, to be put back."""
-        self._ahead.pop(number, None)
+        self.ahead.servers.pop(number, None)
         self.choices.server_has_ended(number)
         end = server.end
         # Only then is the word of what had begun complete.
@@ -460,7 +494,7 @@ class Tasks:
         for number, task in list(self.tasks.items()):
             if not task.server and number not in self.unjudged:
                 self.abandon(number, reason)
-        for queue in (self.pending, self.io_pending, *self.choices.queues()):
+        for queue in (self.pending, self.io_pending, *self.choices.queues(), *self.exclusive.queues()):
             queue.drain()
         self.processes.forget_all()
         for holder in self.places.holders():
@@ -479,51 +513,15 @@ class Tasks:
 
     def next_deadline(self) -> float | None:
         """When it next wants to hear that time has passed."""
-        deadline = self._steal_at if self._ahead else None
+        deadline = self.ahead.next_deadline()
         if self._limits and (deadline is None or self._limits[0][0] < deadline):
             deadline = self._limits[0][0]
         return deadline
 
     def time_passed(self, now: float) -> None:
-        if self._steal_at is not None and self._steal_at <= now:
-            self._steal_at = None
-            self._steal(now)
+        self.ahead.time_passed(now)
         while self._limits and self._limits[0][0] <= now:
             self._end_hanging(*heapq.heappop(self._limits))
-
-    def _steal(self, now: float) -> None:
-        """Ask servers that do not get on for what they have not begun: for those that are idle, or will be sooner."""
-        recalled = 0
-        patience_s = STEAL_AFTER_S if self.places.idle else STUCK_AFTER_S
-        for number in self._ahead:
-            server = self.places.servers[number]
-            if server.recalled or server.state != OPEN:
-                continue
-            if server.head_since + patience_s > now:
-                self._steal_at = now + patience_s
-                continue
-            server.recalled = True
-            head = self.tasks[next(iter(server.cpu))]
-            longer_s = max(0.0, now - server.head_since - head.expected_s)
-            head.expected_s += longer_s
-            server.load_s += longer_s
-            for task in list(server.cpu)[1:]:
-                record = self.tasks[task]
-                if not (record.want_server or record.want_node or record.recalling):
-                    record.recalling = True
-                    recalled += 1
-                    self.order(d.Recall(task, number))
-            if self.places.idle and recalled >= self.places.idle:
-                break
-
-    def recall_ahead(self, number: int, server: Server) -> None:
-        """Ask for what it has not begun: others may run it, or it waits for this one."""
-        server.recalled = len(server.cpu) > 1
-        for task in list(server.cpu)[1:]:
-            record = self.tasks[task]
-            if not record.recalling:
-                record.recalling = True
-                self.order(d.Recall(task, number))
 
     def check(self) -> None:
         """The invariants; for tests and simulation."""
@@ -533,14 +531,13 @@ class Tasks:
             for sent_task in (*server.cpu, *server.io):
                 assert tasks[sent_task].server == number, f"task {sent_task} is at two servers"
                 sent += 1
-            assert (len(server.cpu) > 1) == (number in self._ahead), f"server {number} is wrongly known to have more"
             expected = sum(tasks[each].expected_s for each in server.cpu)
             assert abs(server.load_s - expected) < 1e-6, f"server {number} has {expected} s to do, not {server.load_s}"
         waiting = [*self.pending, *self.io_pending, *(task for queue in self.choices.queues() for task in queue)]
         for holder in places.holders():
             waiting += holder.queue
             waiting += holder.io_queue
-        for queue in self.processes.queues():
+        for queue in (*self.processes.queues(), *self.exclusive.queues()):
             waiting += queue
         for number in waiting:
             task = tasks[number]
@@ -555,6 +552,8 @@ class Tasks:
         assert all(not tasks[number].server for number in self.unjudged)
         soon = sum(bool(process.task) for process in self.processes.by_number.values())
         assert sent + len(waiting) + soon + len(self.unjudged) == len(tasks), "a task is nowhere"
+        self.ahead.check()
         self.processes.check()
+        self.exclusive.check()
         assert not (self.pending and places.idle), "tasks wait beside idle servers"
         assert self.cpu_tasks == sum(not task.io for task in tasks.values())

@@ -41,6 +41,10 @@ class Bundle(msgspec.Struct, array_like=True, frozen=True):
     """How many a call of numpy and the like uses, as `Client(threads=)`."""
     seeded: bool = False
     """The client's tasks have seeds."""
+    preload: list[str] = []
+    """Modules that are imported before a server is forked, as `Client.space(preload=)`."""
+    env: dict[str, str] = {}
+    """Environment variables, set before anything of the client's is imported."""
 
 
 encode_bundle = msgspec.msgpack.Encoder().encode

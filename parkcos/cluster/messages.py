@@ -31,6 +31,8 @@ PLACES_MAX = 10_000
 SEED_BITS_MAX = 1024
 OwnNumber = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 """The number that a client gives to a process of one task when it asks for it, and gives to no other."""
+SpaceNumber = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+"""The number that a client gives to a space, and to no other."""
 NICENESS_MAX = 19
 Niceness = Annotated[int, msgspec.Meta(ge=0, le=NICENESS_MAX)]
 
@@ -185,16 +187,31 @@ class CloseServer(Message):
     restart: bool
 
 
+class OpenSpace(Message):
+    """From the client; the payload is a Bundle.  Have a zygote for this space, from which processes are started."""
+
+    client: Number
+    space: SpaceNumber
+
+
+class CloseSpace(Message):
+    """From the client: end that zygote, and all that was started from it, at once."""
+
+    client: Number
+    space: SpaceNumber
+
+
 class StartOwn(Message):
-    """From the client: start a process for one task alone, beside the servers.
+    """From the client: start a process beside the servers: for one task alone, or of a space.
 
     The answer is ServerUp with this number, and ServerDown at its end; or OwnRefused.
-    niceness: is added to the node's own.
+    niceness: is added to the node's own; space: for which OpenSpace was sent before; 0: as the servers.
     """
 
     client: Number
     own: OwnNumber
     niceness: Niceness = 0
+    space: Number = 0
 
 
 class EndOwn(Message):
@@ -224,6 +241,8 @@ ToNode = (
     | AskAvail
     | CloseNode
     | CloseServer
+    | OpenSpace
+    | CloseSpace
     | StartOwn
     | EndOwn
     | DropShared
@@ -319,11 +338,15 @@ class ServerDown(WithReason):
 
 
 class OwnRefused(WithReason):
-    """From the node: the process of this number was not started, or ended before it was up, and why."""
+    """From the node: the process of this number was not started, or ended before it was up, and why.
+
+    setup: its space cannot be opened there, because of the client's code.
+    """
 
     client: Number
     own: Number
     reason: Text
+    setup: bool = False
 
 
 class NodeClosed(WithReason):

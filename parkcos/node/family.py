@@ -70,10 +70,15 @@ class Message(msgspec.Struct, array_like=True, tag=True):
 
 
 class Open(Message):
-    """To the zygote: a client begins.  directory: with all that is the client's; its bundle lies there."""
+    """To the zygote: a client, or a space of one, begins.
+
+    directory: with all that is the client's; its bundle lies there.
+    shared: in which the objects lie that the client shares; "": in that, too.
+    """
 
     config: ServerConfig
     directory: str
+    shared: str = ""
 
 
 class Fork(Message):

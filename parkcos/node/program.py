@@ -26,7 +26,6 @@ from parkcos.net.payload import Buffer
 from parkcos.net.runtime import VERSION
 from parkcos.net.session.peer import Peer
 from parkcos.node import birth, family
-from parkcos.node import state as st
 from parkcos.node import state_events as ev
 from parkcos.node.client_folders import ClientFolders
 from parkcos.node.ending import EXIT_S
@@ -36,9 +35,11 @@ from parkcos.node.offer import NodeOptions, bound_own, count_cpus
 from parkcos.node.output import Forwarding, OutputThread, Printed
 from parkcos.node.processes import waits_for_device
 from parkcos.node.pulses import Pulses
+from parkcos.node.records import SERVING, SETUP, ServerRecord
 from parkcos.node.recurring import Recurring
 from parkcos.node.sent import SENT, SentFiles
 from parkcos.node.shared_files import SharedFiles
+from parkcos.node.state import NodeMachine
 from parkcos.node.tally import ServerTally
 from parkcos.program.options import enough_ports, ports_to_try
 
@@ -68,7 +69,7 @@ class NodeProgram:
         self.network = network
         self.options = options
         own_max = bound_own(options.own_max, options.cpus)
-        self.machine = st.NodeMachine(options.serve, options.zombie_period_s, own_max)
+        self.machine = NodeMachine(options.serve, options.zombie_period_s, own_max)
         self.loop = network.io.loop
         self.box = Postbox.of(network)
         self.stopped = False
@@ -78,9 +79,11 @@ class NodeProgram:
         )
         self._platform = platform.platform()
         self._warm: Nursery | None = None
-        self._nursery: Nursery | None = None
+        self._nurseries: dict[int, Nursery] = {}
+        """Of the client's own servers (0), and of its spaces."""
         self._client = ""  # its name and place, for the log
-        self._bundle: Buffer = b""
+        self._bundles: dict[int, Buffer] = {}
+        """Of the client and its spaces, until they are opened."""
         self._patience_s = self._alive_s = 0.0
         self._forward_output = False
         self._output = OutputThread()
@@ -125,7 +128,7 @@ class NodeProgram:
         self.loop.call_later(min(moment.changes_s, CLOCK_S), self._look_at_the_clock)
 
     def _time_passed(self) -> None:
-        if self.machine.idle_max_s and self._nursery is not None:
+        if self.machine.idle_max_s and self._nurseries:
             tallies = [self.tally(index) for index in self.machine.servers]
             self.handle(ev.TasksSeen(sum(t.tasks for t in tallies), max((t.last for t in tallies), default=0.0)))
         self.handle(ev.TimePassed())
@@ -139,25 +142,29 @@ class NodeProgram:
     def _hatch(self) -> Nursery:
         nursery: Nursery
 
-        def mine() -> bool:
-            return nursery is self._nursery
+        def space() -> int | None:
+            return next((number for number, each in self._nurseries.items() if each is nursery), None)
+
+        def speaks_for(index: int) -> bool:
+            server = self.machine.servers.get(index)
+            return server is not None and self._nurseries.get(server.space) is nursery
 
         def news(message: family.Message) -> None:
-            if not mine():
+            number = space()
+            if number is None:
                 return
             match message:
                 case family.Opened():
-                    self.handle(ev.SetupDone())
+                    self.handle(ev.SetupDone(number))
                 case family.OpenFailed(error, setup):
-                    self.handle(ev.SetupFailed(error, setup))
-                case family.Exited(index, reason):
-                    server = self.machine.servers.get(index)
-                    if server is not None and not server.asked and self.machine.phase == st.SERVING:
+                    self.handle(ev.SetupFailed(error, setup, number))
+                case family.Exited(index, reason) if speaks_for(index):
+                    if not self.machine.servers[index].asked and self.machine.phase == SERVING:
                         logger.warning("server %d of %s ended: %s", index + 1, self._client, printable(reason))
                     self.handle(ev.ServerExited(index, reason))
 
         def report(kind: int, index: int, port: int, incarnation: int) -> None:
-            if not mine():
+            if space() is None or not speaks_for(index):
                 return
             terminate, kind = bool(kind & family.TERMINATE), kind & ~family.TERMINATE
             if kind == family.LISTENING:
@@ -171,11 +178,14 @@ class NodeProgram:
                 self.handle(ev.CloseAsked(self.machine.client, terminate))
 
         def ended(reason: str) -> None:
-            if mine():
-                if self.machine.phase in (st.SETUP, st.SERVING):
+            number = space()
+            if number is not None:
+                if number in self.machine.spaces:
+                    logger.info("a space of %s is closed: %s", self._client, reason)
+                elif self.machine.phase in (SETUP, SERVING):
                     logger.warning("all servers of %s ended: %s", self._client, reason)
-                self._nursery = None
-                self.handle(ev.ZygoteExited(reason))
+                del self._nurseries[number]
+                self.handle(ev.ZygoteExited(reason, number))
                 self.loop.call_later(SPARE_S, self._keep_warm)
             elif nursery is self._warm:
                 logger.error("%s before any client came; starting another", reason)
@@ -219,17 +229,22 @@ class NodeProgram:
     def processes(self) -> dict[int, str]:
         """The processes of this node: what they are, by id."""
         found = {os.getpid(): "node"}
-        for nursery in (self._nursery, self._warm):
+        for nursery in (*self._nurseries.values(), self._warm):
             if nursery is not None:
                 found[nursery.pid] = "zygote"
-        if self._nursery is not None:
-            pids = [self.tally(server.index).pid for server in self.machine.servers.values()]
-            found.update((pid, "server") for pid in pids if pid)
+        pids = [self.tally(server.index).pid for server in self.machine.servers.values()]
+        found.update((pid, "server") for pid in pids if pid)
         return found
 
     def tally(self, index: int) -> ServerTally:
         """What a server says of itself."""
-        return self._nursery.tally.read(index) if self._nursery is not None else ServerTally(0, 0, 0.0)
+        nursery = self._nursery_of(index)
+        return nursery.tally.read(index) if nursery is not None else ServerTally(0, 0, 0.0)
+
+    def _nursery_of(self, index: int) -> Nursery | None:
+        """That of a server, if both are there."""
+        server = self.machine.servers.get(index)
+        return self._nurseries.get(server.space) if server is not None else None
 
     def set_cpus(self, asked: int) -> int:
         """How many servers the next client gets, as `-c` says it; returns how many those are.  Raises: ConfigError."""
@@ -268,7 +283,7 @@ class NodeProgram:
                 self.handle(ev.ReleaseAsked(message.client))
             case m.SetupNode():
                 if process == self.machine.client_process and message.client == self.machine.client:
-                    self._bundle, self._forward_output = payload, message.forward_output
+                    self._bundles[0], self._forward_output = payload, message.forward_output
                     cpus = max(1, min(message.cpus, self.options.cpus))
                     self._pulses.serve(message.client, process, message.pulse_s)
                     self._patience_s = CLIENT_PULSES * message.pulse_s
@@ -283,8 +298,8 @@ class NodeProgram:
             case m.ForwardOutput():
                 if process == self.machine.client_process and message.client == self.machine.client:
                     self._forward_output = True
-                    if self._nursery is not None:
-                        self._nursery.printed.send_to(Forwarding(self.box, message.client, process))
+                    for nursery in self._nurseries.values():
+                        nursery.printed.send_to(Forwarding(self.box, message.client, process))
             case m.AskAvail():
                 if process == self.machine.client_process and message.client == self.machine.client:
                     self._pulses.tell(message.client, process, asked=True)
@@ -295,16 +310,24 @@ class NodeProgram:
                 self.handle(ev.CloseAsked(message.client, message.terminate, why, keep, process, setup_id))
             case m.CloseServer():
                 self.handle(ev.CloseServerAsked(message.client, message.server, message.terminate, message.restart))
-            case m.StartOwn(client, own, niceness):
+            case m.OpenSpace(client, space):
+                if process == self.machine.client_process and client == self.machine.client:
+                    self._bundles[space] = payload
+                    self.handle(ev.SpaceAsked(client, space, process))
+                    self._bundles.pop(space, None)
+            case m.CloseSpace(client, space):
+                if process == self.machine.client_process:
+                    self.handle(ev.CloseSpaceAsked(client, space))
+            case m.StartOwn(client, own, niceness, space):
                 memory, _ = self._pulses.memory_and_disk()
-                self.handle(ev.OwnAsked(client, own, niceness, process, memory))
+                self.handle(ev.OwnAsked(client, own, niceness, process, memory, space))
             case m.EndOwn():
                 self.handle(ev.EndOwnAsked(message.client, message.own, message.terminate))
 
     def _folder_of(self, process: int) -> Path | None:
         """Where the files of the client lie that this process is, if it is served now."""
-        serves = self.machine.phase == st.SERVING and process == self.machine.client_process
-        return self._nursery.directory if serves and self._nursery is not None else None
+        serves = self.machine.phase == SERVING and process == self.machine.client_process
+        return self._nurseries[0].directory if serves and 0 in self._nurseries else None
 
     def _peer_gone(self, peer: Peer, reason: str) -> None:
         if peer.incarnation == self.machine.client_process and self.machine.client:
@@ -320,7 +343,7 @@ class NodeProgram:
         if self.machine.phase != before:
             whose = self._client or "no client"
             logger.info("node %s: %s -> %s (%s)", self.network.name, before, self.machine.phase, whose)
-            if before == st.SERVING:
+            if before == SERVING:
                 self._shared_files.end()
         for effect in effects:
             try:
@@ -352,84 +375,88 @@ class NodeProgram:
                 self.box.send(process, "scheduler", message)
             case ev.ToClient(process, message):
                 self.box.send(process, "client", message)
-            case ev.OpenZygote(client):
-                self._open_zygote(client)
+            case ev.OpenZygote(client, space):
+                self._open_zygote(client, space)
             case ev.ForkServer(index, own, niceness):
-                if self._nursery is not None:
+                if (nursery := self._nursery_of(index)) is not None:
                     ports = ports_to_try(self.options.server_ports, self.network.location.port, index)
-                    self._nursery.fork(family.Fork(index, ports, own, niceness))
+                    nursery.fork(family.Fork(index, ports, own, niceness))
             case ev.EndServer(index, grace_s):
-                self._order(family.Signal(index, signal.SIGTERM if grace_s >= 0 else signal.SIGUSR2))
+                self._signal(index, signal.SIGTERM if grace_s >= 0 else signal.SIGUSR2)
             case ev.KillServer(index):
                 logger.warning("server %d of %s did not end in time and is killed", index + 1, self._client)
-                self._order(family.Signal(index, signal.SIGKILL))
-                self.loop.call_later(WIPE_S, self._must_have_ended, self._nursery, self.machine.servers.get(index))
-            case ev.CloseZygote():
-                self._order(family.Close())
-                if self._nursery is not None:  # which may run the client's code once more
-                    self.loop.call_later(WIPE_S, self._nursery.kill_family)
+                self._signal(index, signal.SIGKILL)
+                killed = self._nursery_of(index), self.machine.servers.get(index)
+                self.loop.call_later(WIPE_S, self._must_have_ended, *killed)
+            case ev.CloseZygote(space):
+                nursery = self._nurseries.get(space)
+                if nursery is not None:  # which may run the client's code once more
+                    nursery.order(family.Close())
+                    self.loop.call_later(WIPE_S, nursery.kill_family)
                 else:  # the client's files could not be taken
-                    self.loop.call_soon(self.handle, ev.ZygoteExited("it was not there"))
+                    self.loop.call_soon(self.handle, ev.ZygoteExited("it was not there", space))
             case ev.KillZygote():
                 logger.warning("node_setup of %s, which is closed, did not end in time and is killed", self._client)
-                if self._nursery is not None:
-                    self._nursery.kill_family()
+                if 0 in self._nurseries:
+                    self._nurseries[0].kill_family()
             case ev.Stop():
                 self._stopped()
 
-    def _must_have_ended(self, nursery: Nursery | None, server: st.ServerRecord | None) -> None:
+    def _must_have_ended(self, nursery: Nursery | None, server: ServerRecord | None) -> None:
         """A server was to be killed; its zygote may be one that a task has stopped."""
         if nursery is None or server is None or not server.alive:
             return
-        if server.own and self.machine.phase == st.SERVING and waits_for_device(self.tally(server.index).pid):
+        if server.own and self.machine.phase == SERVING and waits_for_device(self.tally(server.index).pid):
             return  # it ends when the system lets it; the servers go on computing beside it
         if self.machine.servers.get(server.index) is server:
             nursery.kill_family()
 
-    def _order(self, order: family.Message) -> None:
-        if self._nursery is not None:
-            self._nursery.order(order)
+    def _signal(self, index: int, number: int) -> None:
+        if (nursery := self._nursery_of(index)) is not None:
+            nursery.order(family.Signal(index, number))
 
-    def _open_zygote(self, client: int) -> None:
-        bundle, self._bundle = self._bundle, b""
+    def _open_zygote(self, client: int, space: int) -> None:
+        bundle = self._bundles.pop(space, b"")
         try:
             self._warm = self._warm or self._hatch()
             directory = self.folders.make(bundle)
         except (OSError, ConfigError) as error:
             logger.warning("the client's files cannot be taken: %s", error)
             why = f"it cannot take the client's files: {getattr(error, 'strerror', None) or error}"
-            self.handle(ev.SetupFailed(why, setup=False))
+            self.handle(ev.SetupFailed(why, False, space))
             return
-        self._nursery, self._warm = self._warm, None
-        isolated = self.options.client_user is not None
-        self._sent.move(self.machine.client_process, directory / SENT if isolated else directory, readable=isolated)
-        self._nursery.directory = directory
-        self._nursery.printed.opens()
+        nursery, self._warm = self._warm, None
+        self._nurseries[space] = nursery
+        if not space:
+            isolated = self.options.client_user is not None
+            self._sent.move(self.machine.client_process, directory / SENT if isolated else directory, readable=isolated)
+        nursery.directory = directory
+        nursery.printed.opens()
         if self._forward_output:
-            self._nursery.printed.send_to(Forwarding(self.box, client, self.machine.client_process))
+            nursery.printed.send_to(Forwarding(self.box, client, self.machine.client_process))
+        shared = "" if not space else str(self._nurseries[0].directory)
+        nursery.order(family.Open(self._server_config(client), str(directory), shared))
+
+    def _server_config(self, client: int) -> family.ServerConfig:
+        """What its servers must know."""
         peer = self.network.hub.by_incarnation.get(self.machine.client_process)
         client_at = peer.addresses if peer is not None else ()
         options = self.network.options
-        self._nursery.order(
-            family.Open(
-                family.ServerConfig(
-                    hosts=[own.addr for own in self.network.addresses],
-                    ext_hosts=[options.ext_host] if isinstance(options.ext_host, str) else list(options.ext_host or ()),
-                    node_name=self.network.name,
-                    client=client,
-                    client_process=self.machine.client_process,
-                    client_at=[(at.addr, at.port) for at in client_at],
-                    keys=options.keys,
-                    certificates=options.certificates,
-                    pulse_s=options.pulse_s,
-                    debug=self.options.debug,
-                    max_file_size=options.max_file_size,
-                    patience_s=self._patience_s,
-                    alive_s=self._alive_s,
-                    automatic=options.host is None,
-                ),
-                str(directory),
-            )
+        return family.ServerConfig(
+            hosts=[own.addr for own in self.network.addresses],
+            ext_hosts=[options.ext_host] if isinstance(options.ext_host, str) else list(options.ext_host or ()),
+            node_name=self.network.name,
+            client=client,
+            client_process=self.machine.client_process,
+            client_at=[(at.addr, at.port) for at in client_at],
+            keys=options.keys,
+            certificates=options.certificates,
+            pulse_s=options.pulse_s,
+            debug=self.options.debug,
+            max_file_size=options.max_file_size,
+            patience_s=self._patience_s,
+            alive_s=self._alive_s,
+            automatic=options.host is None,
         )
 
     def _stopped(self) -> None:

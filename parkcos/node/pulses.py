@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from parkcos.cluster import messages as m
-from parkcos.node import state as st
+from parkcos.node.records import FREE
 
 if TYPE_CHECKING:
     from parkcos.node.program import NodeProgram
@@ -79,7 +79,7 @@ class Pulses:
         memory, disk = self.memory_and_disk()
         if any(abs(now - told) > CHANGED * told for now, told in zip((memory, disk), self._told, strict=True)):
             self._told = memory, disk
-            if self._program.machine.phase == st.FREE:
+            if self._program.machine.phase == FREE:
                 self._program.tell_schedulers()
         self._looking = self._program.loop.call_later(self._program.options.pulse_intervals[0], self.start)
 

@@ -13,12 +13,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import msgspec
-
 from parkcos.cluster import messages as m
+from parkcos.node.records import (
+    CLOSING,
+    ENDING,
+    FREE,
+    OPEN,
+    OPENING,
+    RESERVED,
+    SERVING,
+    SETUP,
+    STOPPED,
+    WIPING,
+    ServerRecord,
+    SpaceRecord,
+)
 from parkcos.node.state_events import (
     CloseAsked,
     CloseServerAsked,
+    CloseSpaceAsked,
     CloseZygote,
     Effect,
     EndOwnAsked,
@@ -39,6 +52,7 @@ from parkcos.node.state_events import (
     SetupAsked,
     SetupDone,
     SetupFailed,
+    SpaceAsked,
     Stop,
     StopAsked,
     TasksSeen,
@@ -64,38 +78,6 @@ OWN_MEMORY_BYTES_MIN = 128 * 1024 * 1024
 
 KILLED = "its node killed it, as it did not end in time"
 
-# -- state
-
-FREE, RESERVED, SETUP, SERVING, CLOSING, WIPING, STOPPED = (
-    "free",
-    "reserved",
-    "setup",
-    "serving",
-    "closing",
-    "wiping",
-    "stopped",
-)
-
-
-class ServerRecord(msgspec.Struct):
-    index: int
-    started_at: float
-    incarnation: int = 0
-    """0 until it listens."""
-    alive: bool = True
-    asked: bool = False
-    """Somebody wanted it to end."""
-    terminated: bool = False
-    """Somebody wanted it to end at once."""
-    killed: bool = False
-    """This node has killed it."""
-    restart: bool = True
-    kill_at: float | None = None
-    fork_at: float | None = None
-    quick_ends: int = 0
-    own: int = 0
-    """The client's number for a process of one task: it is beside the servers, and no other takes its place."""
-
 
 @dataclass
 class NodeMachine:
@@ -116,6 +98,8 @@ class NodeMachine:
     cpus: int = 0
     restart_servers: bool = False
     servers: dict[int, ServerRecord] = field(default_factory=dict)
+    spaces: dict[int, SpaceRecord] = field(default_factory=dict)
+    """Those that have a zygote of their own."""
     schedulers: dict[int, None] = field(default_factory=dict)
     setup_by: float | None = None
     setup_id: int = 0
@@ -126,6 +110,8 @@ class NodeMachine:
     """When its client's tasks were last seen to run."""
     setting_up: bool = False
     """node_setup runs, or it ran when its client was closed."""
+    zygote_gone: bool = True
+    """The client's own zygote has ended, or was not opened yet."""
     kill_zygote_at: float | None = None
     """When node_setup, which is to end, must have ended."""
     closed: str = ""
@@ -163,7 +149,11 @@ class NodeMachine:
         own = [s for s in self.servers.values() if s.own]
         assert len(self.servers) - len(own) <= self.cpus, "too many servers"
         assert all((s.index >= self.cpus) == bool(s.own) for s in self.servers.values()), "one in the place of another"
-        assert all(s.alive and s.fork_at is None for s in own), "a process of one task is to be replaced"
+        assert all(s.alive and s.fork_at is None for s in own), "a process beside the servers is to be replaced"
+        assert all(not s.space or s.space in self.spaces for s in own), "a server of a space that is not there"
+        waits = [s for s in own if not s.forked]
+        assert all(self.spaces[s.space].state == OPENING for s in waits), "a server waits for a space for ever"
+        assert not self.spaces or self.phase in (SERVING, CLOSING, WIPING), f"spaces while {self.phase}"
         assert self.client or not self.why, "a reason is left over"
 
     # -- whom it serves
@@ -205,13 +195,16 @@ class NodeMachine:
             yield ToClient(event.process, m.NodeClosed(event.client, setup_id=event.setup_id))
         if self.client != event.client or self.phase != RESERVED:
             return
-        self.phase, self.setup_by, self.setting_up = SETUP, None, True
+        self.phase, self.setup_by, self.setting_up, self.zygote_gone = SETUP, None, True, False
         self.setups += 1
         self.setup_id = event.setup_id
         self.cpus, self.restart_servers = event.cpus, event.restart_servers
         yield OpenZygote(event.client)
 
     def _setup_done(self, event: SetupDone, now: float) -> Iterator[Effect]:
+        if event.space:
+            yield from self._space_opened(event.space)
+            return
         self.setting_up, self.kill_zygote_at = False, None
         if self.phase != SETUP:
             return
@@ -222,6 +215,9 @@ class NodeMachine:
             yield ForkServer(index)
 
     def _setup_failed(self, event: SetupFailed, now: float) -> Iterator[Effect]:
+        if event.space:
+            yield from self._space_failed(event)
+            return
         self.setting_up, self.kill_zygote_at = False, None
         if self.phase == SETUP:
             if not event.setup:
@@ -269,7 +265,9 @@ class NodeMachine:
             if not server.alive:
                 del self.servers[server.index]
                 continue
-            if grace_s < 0:
+            if not server.forked:
+                yield from self._drop_unforked(server, "its node was closed")
+            elif grace_s < 0:
                 if not server.asked:
                     server.asked = True
                     yield EndServer(server.index, PATIENT)
@@ -282,12 +280,22 @@ class NodeMachine:
         if self.phase == CLOSING and not self.servers:
             self.phase = WIPING
             yield CloseZygote()
+            yield from self._close_spaces()
 
     def _zygote_exited(self, event: ZygoteExited, now: float) -> Iterator[Effect]:
+        if event.space:
+            yield from self._space_exited(event, now)
+            return
+        self.zygote_gone = True
         if self.phase in (SETUP, SERVING, CLOSING):
             yield from self._report_all_lost(event.reason)
-            self.phase = WIPING if self.phase == CLOSING else self.phase  # nothing is left to be ended
-        if self.phase in (SETUP, SERVING, CLOSING, WIPING):
+            # Nothing is left to be ended, and with spaces something to be wiped.
+            self.phase = WIPING if self.phase == CLOSING or self.spaces else self.phase
+            yield from self._close_spaces()
+        yield from self._freed_if_wiped(now)
+
+    def _freed_if_wiped(self, now: float) -> Iterator[Effect]:
+        if self.zygote_gone and not self.spaces and self.phase in (SETUP, SERVING, CLOSING, WIPING):
             yield from self._freed(now)
 
     def _report_all_lost(self, reason: str) -> Iterator[Effect]:
@@ -372,6 +380,7 @@ class NodeMachine:
                 yield from self._fork(server, now)
         else:
             del self.servers[event.index]
+            yield from self._close_space_if_empty(server.space)
             yield from self._wipe_if_empty()
 
     def _tell_end(self, server: ServerRecord, reason: str, restarts: bool = False) -> Iterator[Effect]:
@@ -400,38 +409,122 @@ class NodeMachine:
             server.kill_at = now + GRACE_S
         yield EndServer(server.index, GRACE_S if terminate else PATIENT)
 
-    # -- processes of single tasks
+    # -- processes beside the servers: of single tasks, and of spaces
 
     def _own_asked(self, event: OwnAsked, now: float) -> Iterator[Effect]:
+        space = self.spaces.get(event.space)
         if reason := self._own_refusal(event):
-            yield ToClient(event.process, m.OwnRefused(event.client, event.own, reason))
+            setup = space is not None and space.setup
+            yield ToClient(event.process, m.OwnRefused(event.client, event.own, reason, setup))
             return
         index = next(index for index in itertools.count(self.cpus) if index not in self.servers)
-        self.servers[index] = ServerRecord(index, started_at=now, own=event.own)
-        yield ForkServer(index, True, event.niceness)
+        server = ServerRecord(index, started_at=now, own=event.own, niceness=event.niceness, space=event.space)
+        self.servers[index] = server
+        if space is not None and space.state == OPENING:
+            server.forked = False
+        else:
+            yield ForkServer(index, True, event.niceness)
 
     def _own_refusal(self, event: OwnAsked) -> str:
         """Why no process is started; "" if one is."""
         if event.client != self.client or event.process != self.client_process or self.phase != SERVING:
             return "the node does not serve this client now"
+        if event.space and (space := self.spaces.get(event.space)) is None:
+            return "the node does not have that space"
+        elif event.space and space is not None and space.state == ENDING:
+            return space.error or "that space is being closed"
         count = sum(bool(server.own) for server in self.servers.values())
         if count >= self.own_max:
-            return f"the node has {count} processes of single tasks, and may have {self.own_max} (--own_max)"
+            return f"the node has {count} processes beside its servers, and may have {self.own_max} (--own_max)"
         if event.memory is not None and event.memory < OWN_MEMORY_BYTES_MIN:
             free, least = event.memory >> 20, OWN_MEMORY_BYTES_MIN >> 20
-            return f"the node has {free} MiB of free memory, and starts no process for a single task below {least} MiB"
+            return f"the node has {free} MiB of free memory, and starts no process beside its servers below {least} MiB"
         return ""
 
     def _end_own_asked(self, event: EndOwnAsked, now: float) -> Iterator[Effect]:
         if event.client == self.client and self.phase == SERVING:
-            for server in self.servers.values():
-                if server.own == event.own:
+            for server in [server for server in self.servers.values() if server.own == event.own]:
+                if server.forked:
                     yield from self._end_server(server, event.terminate, now)
+                else:
+                    yield from self._drop_unforked(server, "its client needs it no more")
+
+    def _drop_unforked(self, server: ServerRecord, reason: str, setup: bool = False) -> Iterator[Effect]:
+        """It waited for its space, and will not be."""
+        del self.servers[server.index]
+        yield ToClient(self.client_process, m.OwnRefused(self.client, server.own, self.why or reason, setup))
+
+    # -- spaces
+
+    def _space_asked(self, event: SpaceAsked, now: float) -> Iterator[Effect]:
+        serves = event.client == self.client and event.process == self.client_process and self.phase == SERVING
+        if serves and event.space not in self.spaces:
+            self.spaces[event.space] = SpaceRecord()
+            yield OpenZygote(event.client, event.space)
+
+    def _servers_of(self, space: int) -> list[ServerRecord]:
+        return [server for server in self.servers.values() if server.space == space]
+
+    def _space_opened(self, number: int) -> Iterator[Effect]:
+        space = self.spaces.get(number)
+        if space is not None and space.state == OPENING:
+            space.state = OPEN
+            for server in self._servers_of(number):
+                server.forked = True
+                yield ForkServer(server.index, True, server.niceness)
+
+    def _space_failed(self, event: SetupFailed) -> Iterator[Effect]:
+        space = self.spaces.get(event.space)
+        if space is not None and space.state == OPENING:
+            space.error, space.setup = event.error, event.setup
+            yield from self._end_space(event.space, space, event.error)
+
+    def _close_space_asked(self, event: CloseSpaceAsked, now: float) -> Iterator[Effect]:
+        space = self.spaces.get(event.space)
+        if event.client != self.client or space is None or space.state == ENDING:
+            return
+        for server in self._servers_of(event.space):
+            if server.forked:
+                yield from self._end_server(server, True, now)
+        yield from self._end_space(event.space, space, "its space is closed")
+
+    def _end_space(self, number: int, space: SpaceRecord, reason: str) -> Iterator[Effect]:
+        space.state = ENDING
+        for server in self._servers_of(number):
+            if not server.forked:
+                yield from self._drop_unforked(server, reason, space.setup)
+        yield from self._close_space_if_empty(number)
+
+    def _close_space_if_empty(self, number: int) -> Iterator[Effect]:
+        space = self.spaces.get(number)
+        if space is not None and space.state == ENDING and not self._servers_of(number):
+            yield CloseZygote(number)
+
+    def _close_spaces(self) -> Iterator[Effect]:
+        """No server is left."""
+        for number, space in self.spaces.items():
+            if space.state != ENDING:
+                space.state = ENDING
+                yield CloseZygote(number)
+
+    def _space_exited(self, event: ZygoteExited, now: float) -> Iterator[Effect]:
+        space = self.spaces.pop(event.space, None)
+        if space is None:
+            return
+        setup = space.setup or space.state == OPENING  # then by what the client's code did there, most likely
+        for server in self._servers_of(event.space):
+            if server.forked:
+                yield from self._tell_end(server, event.reason)
+                del self.servers[server.index]
+            else:
+                yield from self._drop_unforked(server, f"{event.reason}, while it opened the space", setup)
+        yield from self._wipe_if_empty()
+        yield from self._freed_if_wiped(now)
 
     def _time_passed(self, event: TimePassed, now: float) -> Iterator[Effect]:
         if self.setup_by is not None and self.setup_by <= now:
             yield from self._close(now, LOST_GRACE_S)
-        if any(server.own for server in self.servers.values()):
+        if any(server.own and not server.space for server in self.servers.values()):
             self.active_at = now
         if self.idle_max_s and self.phase == SERVING and self.active_at + self.idle_max_s <= now:
             why = f"its node closed it: none of its tasks has run there for {self.idle_max_s:g} s"
@@ -459,6 +552,8 @@ class NodeMachine:
         ZygoteExited: _zygote_exited,
         CloseAsked: _close_asked,
         CloseServerAsked: _close_server_asked,
+        SpaceAsked: _space_asked,
+        CloseSpaceAsked: _close_space_asked,
         OwnAsked: _own_asked,
         EndOwnAsked: _end_own_asked,
         ProcessLost: _process_lost,

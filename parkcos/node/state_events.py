@@ -37,7 +37,9 @@ class SetupAsked(msgspec.Struct, frozen=True):
 
 
 class SetupDone(msgspec.Struct, frozen=True):
-    """The zygote has opened the bundle and run node_setup."""
+    """The zygote has opened the bundle and run node_setup.  space, here and below: of which; 0: the client's own."""
+
+    space: int = 0
 
 
 class SetupFailed(msgspec.Struct, frozen=True):
@@ -45,6 +47,7 @@ class SetupFailed(msgspec.Struct, frozen=True):
 
     error: str
     setup: bool = True
+    space: int = 0
 
 
 class ServerListening(msgspec.Struct, frozen=True):
@@ -65,6 +68,7 @@ class ZygoteExited(msgspec.Struct, frozen=True):
     """
 
     reason: str
+    space: int = 0
 
 
 class CloseAsked(msgspec.Struct, frozen=True):
@@ -88,8 +92,23 @@ class CloseServerAsked(msgspec.Struct, frozen=True):
     restart: bool
 
 
+class SpaceAsked(msgspec.Struct, frozen=True):
+    """The client wants a zygote for a space: process: the client's."""
+
+    client: int
+    space: int
+    process: int = 0
+
+
+class CloseSpaceAsked(msgspec.Struct, frozen=True):
+    """The client needs it no more, nor what runs there."""
+
+    client: int
+    space: int
+
+
 class OwnAsked(msgspec.Struct, frozen=True):
-    """The client wants a process for one task alone.
+    """The client wants a process beside the servers: for one task alone, or of a space.
 
     own: the client's number for it; process: the client's; memory: that is free here, in bytes, None: nobody knows.
     """
@@ -99,6 +118,7 @@ class OwnAsked(msgspec.Struct, frozen=True):
     niceness: int = 0
     process: int = 0
     memory: int | None = None
+    space: int = 0
 
 
 class EndOwnAsked(msgspec.Struct, frozen=True):
@@ -150,6 +170,8 @@ Event = (
     | ZygoteExited
     | CloseAsked
     | CloseServerAsked
+    | SpaceAsked
+    | CloseSpaceAsked
     | OwnAsked
     | EndOwnAsked
     | ProcessLost
@@ -174,11 +196,14 @@ class ToClient(msgspec.Struct, frozen=True):
 
 
 class OpenZygote(msgspec.Struct, frozen=True):
+    """space: for which; 0: for the client's own servers."""
+
     client: int
+    space: int = 0
 
 
 class ForkServer(msgspec.Struct, frozen=True):
-    """own: for one task alone; niceness: is added to that of the node."""
+    """own: beside the servers, whose place no other takes; niceness: is added to that of the node."""
 
     index: int
     own: bool = False
@@ -200,7 +225,9 @@ class KillServer(msgspec.Struct, frozen=True):
 
 
 class CloseZygote(msgspec.Struct, frozen=True):
-    """Kill whatever is left of the client's processes and remove its files; then report ZygoteExited."""
+    """Kill whatever is left of its processes and remove its files; then report ZygoteExited."""
+
+    space: int = 0
 
 
 class KillZygote(msgspec.Struct, frozen=True):

@@ -120,11 +120,11 @@ class Zygote:
 
     def _obey(self, order: family.Open | family.Fork | family.Signal | family.Close) -> None:
         match order:
-            case family.Open(config, directory):
+            case family.Open(config, directory, shared_in):
                 self.config, self.folder = config, Path(directory)
                 # Of an isolated client, the folder is the node's.
                 self.directory = self.folder / "own" if self.isolated else self.folder
-                self._tell(self._open())
+                self._tell(self._open(Path(shared_in or directory)))
             case family.Fork():
                 pipes, self._pipes = self._pipes[: family.PIPES], self._pipes[family.PIPES :]
                 self._fork(order, pipes)
@@ -142,7 +142,7 @@ class Zygote:
         with contextlib.suppress(OSError):
             self.orders.sendall(family.frame(news))
 
-    def _open(self) -> family.Message:
+    def _open(self, shared_in: Path) -> family.Message:
         assert self.config is not None and self.folder is not None and self.directory is not None
         try:
             if self.isolated:
@@ -150,18 +150,19 @@ class Zygote:
                 if (self.folder / SENT).is_dir():
                     shutil.copytree(self.folder / SENT, self.directory, dirs_exist_ok=True)
                 set_dumpable()  # not before: until here, an earlier client's processes could look into this one
-            shared.open_at(self.folder / shared.FOLDER)
+            shared.open_at(shared_in / shared.FOLDER)
             self.options = server.network_options(self.config)
             self.options.prepare()
             bar(_BARRED)
             os.chdir(self.directory)
             sys.path[0:0] = [str(self.directory)]
-            os.environ["PATH"] = f"{self.directory}{os.pathsep}{os.environ.get('PATH', '')}"
             sys.modules["__main__"] = namespace.fresh_module("__main__")
             path = self.folder / BUNDLE
             bundle = decode_bundle(path.read_bytes())
             path.unlink()
             limit_threads(bundle.threads)  # before anything is imported that reads it
+            os.environ.update(bundle.env)
+            os.environ["PATH"] = f"{self.directory}{os.pathsep}{os.environ.get('PATH', '')}"
             if bundle.seeded:
                 randomness.load()
             try:
@@ -176,6 +177,12 @@ class Zygote:
             if missing:
                 text = f"it lacks what the client requires: {'; '.join(missing)}"
                 return family.OpenFailed(family.shortened(text), setup=False)
+            for name in bundle.preload:
+                try:
+                    importlib.import_module(name)
+                except BaseException as failure:
+                    text = f"the module {name!r} (preload) cannot be imported: {failures.line_of(failure)}"
+                    return family.OpenFailed(family.shortened(text))
             namespace.install(bundle.definitions)
             if bundle.node_setup is not None:
                 error = self._node_setup(bundle.node_setup)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from parkcos.client.ahead import STEAL_AFTER_S
 from parkcos.client.dispatch_events import (
     Admitted,
     CancelAsked,
@@ -19,7 +20,6 @@ from parkcos.client.dispatch_events import (
     TimePassed,
 )
 from parkcos.client.room import wants
-from parkcos.client.tasks import STEAL_AFTER_S
 from tests.client.driven import Driven, M, N, abandoned, submitted
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from parkcos.client.ahead import AHEAD_MAX, STEAL_AFTER_S, STUCK_AFTER_S
 from parkcos.client.dispatch_events import (
     CancelAsked,
     CloseAsked,
@@ -43,7 +44,7 @@ from parkcos.client.dispatch_events import (
     Want,
 )
 from parkcos.client.membership import END_WAIT_S
-from parkcos.client.tasks import AHEAD_MAX, HANGS_S, STEAL_AFTER_S, STUCK_AFTER_S
+from parkcos.client.tasks import HANGS_S
 from tests.client.driven import Driven, M, N, abandoned, info, submitted
 
 # nodes and servers

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from parkcos.client.ahead import AHEAD_MAX
 from parkcos.client.dispatch_events import Run, SuspendAsked
 from parkcos.client.estimates import UNKNOWN_S
 from parkcos.client.room import room, wants
-from parkcos.client.tasks import AHEAD_MAX
 from parkcos.net.location import Location
 from tests.client.driven import Driven, M, N, submitted
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from parkcos.client.ahead import STEAL_AFTER_S, STUCK_AFTER_S
 from parkcos.client.dispatch_events import (
     CancelAsked,
     CloseAsked,
@@ -28,7 +29,7 @@ from parkcos.client.dispatch_events import (
     TimePassed,
 )
 from parkcos.client.membership import END_WAIT_S
-from parkcos.client.tasks import HANGS_S, STEAL_AFTER_S, STUCK_AFTER_S
+from parkcos.client.tasks import HANGS_S
 from tests.client.driven import Driven, M, N, abandoned, info, submitted
 
 

@@ -16,8 +16,8 @@ import pytest
 
 import parkcos
 from parkcos import Client, ScheduleError, ShippingError, Task, TaskAbandoned, TaskTerminated, as_completed
+from parkcos.client.ahead import AHEAD_MAX
 from parkcos.client.stream import HELD
-from parkcos.client.tasks import AHEAD_MAX
 from tests.live.lib import LIMIT_S, ends, me, run, with_client
 
 pytestmark = [pytest.mark.live, pytest.mark.usefixtures("cluster")]

@@ -114,7 +114,7 @@ def test_not_more_than_the_node_may_have() -> None:
     node = with_room(own_max=2)
     assert node(ask(X)) == [ForkServer(1, own=True)]
     assert node(ask(Y)) == [ForkServer(2, own=True)]
-    why = "the node has 2 processes of single tasks, and may have 2 (--own_max)"
+    why = "the node has 2 processes beside its servers, and may have 2 (--own_max)"
     assert node(ask(9)) == [refused(9, why)]
     node(EndOwnAsked(A, X, True))
     assert node(ask(9)) == [refused(9, why)], "it is still there"

@@ -114,9 +114,9 @@ class Client:
                 self.addresses[incarnation] = (sender, port)
                 self.world.happened["process of a single task"] += bool(own)
                 self.handle(d.ServerIsUp(sender, incarnation, f"node{sender}", port, index, own))
-            case m.OwnRefused(_, own, reason):
+            case m.OwnRefused(_, own, reason, setup):
                 self.world.happened["process of a single task refused"] += 1
-                self.handle(d.OwnIsRefused(sender, own, reason))
+                self.handle(d.OwnIsRefused(sender, own, reason, setup))
             case m.ServerReady():
                 self.handle(d.ServerIsReady(sender))
             case m.ServerFailed(_, error):
@@ -301,8 +301,12 @@ class Client:
                 send(node, m.CloseNode(client, terminate, keep, setup_id))
             case d.CloseServer(node, server, terminate, restart):
                 send(node, m.CloseServer(client, server, terminate, restart))
-            case d.StartOwn(node, own, niceness):
-                send(node, m.StartOwn(client, own, niceness))
+            case d.OpenSpace(node, space):
+                send(node, m.OpenSpace(client, space))
+            case d.CloseSpace(node, space):
+                send(node, m.CloseSpace(client, space))
+            case d.StartOwn(node, own, niceness, space):
+                send(node, m.StartOwn(client, own, niceness, space))
             case d.EndOwn(node, own, terminate):
                 send(node, m.EndOwn(client, own, terminate))
             case d.Dismiss(process, reason):

@@ -39,9 +39,9 @@ def fault(world: World) -> None:
     elif kind == "client" and programs:
         world.processes[rng.choice(programs)].end("killed")
     elif kind == "zygote" and nodes:
-        zygote = rng.choice(nodes).zygote
-        if zygote is not None:
-            zygote.end(KILLED)
+        zygotes = list(rng.choice(nodes).zygotes.values())
+        if zygotes:
+            rng.choice(zygotes).end(KILLED)
     elif kind == "stop" and nodes:
         rng.choice(nodes).handle(ns.StopAsked(rng.random() < 0.5))
     elif kind == "close" and servers:  # a task there calls close_server()

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 
 class Zygote:
-    """A client's processes at a node."""
+    """A client's processes at a node, or those of one of its spaces."""
 
-    def __init__(self, node: Node, client: int) -> None:
+    def __init__(self, node: Node, client: int, space: int) -> None:
         self.node = node
         self.client = client
+        self.space = space
         self.alive = True
         self.servers: dict[int, Server] = {}
         self.last_at = 0.0
@@ -37,15 +38,15 @@ class Zygote:
             return
         for server in list(self.servers.values()):
             server.end("its zygote ended", report=False)
-        self.report(ns.ZygoteExited(reason), last=True)
+        self.report(ns.ZygoteExited(reason, self.space), last=True)
 
 
 class Node(Process):
     def __init__(self, world: World, name: str, cpus: int, python: str = "3.11") -> None:
         super().__init__(world, "node", name)
         self.name, self.cpus, self.python = name, cpus, python
-        self.machine = ns.NodeMachine(own_max=world.rng.randrange(1, 4) if world.plan.own else 0)
-        self.zygote: Zygote | None = None
+        self.machine = ns.NodeMachine(own_max=world.rng.randrange(1, 4) if world.plan.own or world.plan.spaces else 0)
+        self.zygotes: dict[int, Zygote] = {}
         if world.rng.random() < world.plan.slow_nodes:
             self.slowness = world.rng.choice([10.0, 100.0, 1000.0])
         world.nodes[self.number] = self
@@ -78,9 +79,13 @@ class Node(Process):
                 self.handle(ns.CloseAsked(client, terminate, "", keep, sender, setup_id))
             case m.CloseServer(client, server, terminate, restart):
                 self.handle(ns.CloseServerAsked(client, server, terminate, restart))
-            case m.StartOwn(client, own, niceness):
+            case m.OpenSpace(client, space):
+                self.handle(ns.SpaceAsked(client, space, sender))
+            case m.CloseSpace(client, space):
+                self.handle(ns.CloseSpaceAsked(client, space))
+            case m.StartOwn(client, own, niceness, space):
                 memory = self.world.rng.choice([None, ns.OWN_MEMORY_BYTES_MIN, 0]) if self.world.faulty else None
-                self.handle(ns.OwnAsked(client, own, niceness, sender, memory))
+                self.handle(ns.OwnAsked(client, own, niceness, sender, memory, space))
             case m.EndOwn(client, own, terminate):
                 self.handle(ns.EndOwnAsked(client, own, terminate))
 
@@ -88,9 +93,9 @@ class Node(Process):
         self.handle(ns.ProcessLost(process, reason))
 
     def heard(self, zygote: Zygote, event: Any) -> None:
-        if zygote is self.zygote:
+        if zygote is self.zygotes.get(zygote.space):
             if isinstance(event, ns.ZygoteExited):
-                self.zygote = None
+                del self.zygotes[zygote.space]
             self.handle(event)
 
     def handle(self, event: Any) -> None:
@@ -98,11 +103,12 @@ class Node(Process):
         self.arm(self.machine, self.time_passed, ns.TimePassed())
 
     def time_passed(self, event: Any) -> None:
-        if self.machine.idle_max_s and self.zygote is not None:
-            servers = self.zygote.servers.values()
+        if self.machine.idle_max_s:
+            servers = [server for zygote in self.zygotes.values() for server in zygote.servers.values()]
             last = max((s.active_at for s in servers), default=0.0)
             self.handle(ns.TasksSeen(sum(s.machine.running for s in servers), last))
-        own, idled = any(server.own for server in self.machine.servers.values()), self.machine.idled
+        own = any(server.own and not server.space for server in self.machine.servers.values())
+        idled = self.machine.idled
         self.handle(event)
         assert not own or self.machine.idled == idled, f"{self} closes a client for running nothing that runs something"
 
@@ -117,19 +123,20 @@ class Node(Process):
                 if isinstance(message, m.NodeFailed) and message.setup:
                     world.bar(message.client, self.number)
                 self.send(process, message)
-            case ns.OpenZygote(client):
-                assert self.zygote is None, f"{self} opens a zygote beside another"
-                assert not world.servers_at(self), f"{self} serves client {client} beside another's servers"
-                zygote = self.zygote = Zygote(self, client)
+            case ns.OpenZygote(client, space):
+                assert space not in self.zygotes, f"{self} opens a zygote beside another"
+                assert space or not world.servers_at(self), f"{self} serves client {client} beside another's servers"
+                zygote = self.zygotes[space] = Zygote(self, client, space)
                 fails = world.faulty and rng.random() < world.plan.setup_fails
-                event = ns.SetupFailed("node_setup failed") if fails else ns.SetupDone()
+                event = ns.SetupFailed("node_setup failed", True, space) if fails else ns.SetupDone(space)
+                world.happened["space that cannot be opened"] += fails and bool(space)
                 self.later(rng.expovariate(10) * self.slowness**0.5, zygote.report, event)
             case ns.ForkServer(index, own):
-                assert self.zygote is not None
-                if self.zygote.alive:  # else its end is about to be reported
-                    assert index not in self.zygote.servers, f"{self} forks server {index} twice"
+                zygote = self.zygotes[self.machine.servers[index].space]
+                if zygote.alive:  # else its end is about to be reported
+                    assert self.server(index) is None, f"{self} forks server {index} twice"
                     assert own or index < self.cpus, f"{self} has {self.cpus} CPUs and forks server {index}"
-                    self.zygote.servers[index] = Server(world, self, self.zygote, index, own)
+                    zygote.servers[index] = Server(world, self, zygote, index, own)
             case ns.EndServer(index, grace_s):
                 server = self.server(index)
                 if server is not None:
@@ -139,24 +146,24 @@ class Node(Process):
                 if server is not None:
                     server.killed_by_node = True
                     server.later(rng.expovariate(1000), server.end, KILLED)
-            case ns.CloseZygote():
-                if self.zygote is not None:
-                    self.later(rng.expovariate(100), self.zygote.end, "closed")
+            case ns.CloseZygote(space):
+                if space in self.zygotes:
+                    self.later(rng.expovariate(100), self.zygotes[space].end, "closed")
             case ns.KillZygote():
-                if self.zygote is not None:
-                    self.later(rng.expovariate(1000), self.zygote.end, "killed by its node")
+                if 0 in self.zygotes:
+                    self.later(rng.expovariate(1000), self.zygotes[0].end, "killed by its node")
             case ns.Stop():
                 assert not world.servers_at(self), f"{self} stops before its servers"
                 self.end("stopped")
 
     def server(self, index: int) -> Server | None:
-        return self.zygote.servers.get(index) if self.zygote is not None else None
+        return next((each.servers[index] for each in self.zygotes.values() if index in each.servers), None)
 
     def end(self, reason: str) -> None:
         """It is killed, or has stopped: within a second its servers are gone too; soon it is started again."""
         super().end(reason)
-        if self.zygote is not None:
-            servers, self.zygote.alive = list(self.zygote.servers.values()), False
-            for server in servers:
+        for zygote in self.zygotes.values():
+            zygote.alive = False
+            for server in list(zygote.servers.values()):
                 server.later(self.world.rng.random(), server.end, "its node is gone", False)
         self.world.at(self.world.now + 1 + self.world.rng.random() * 5, self.world.start_node, self.name, self.cpus)

@@ -53,6 +53,8 @@ class Plan:
     check_every: int = 1
     own: float = 0.0
     """The share of tasks that have a process for themselves."""
+    spaces: float = 0.0
+    """The share of tasks in spaces with processes of their own."""
 
 
 def plan_of(seed: int) -> Plan:
@@ -86,4 +88,5 @@ def plan_of(seed: int) -> Plan:
         fresh_s=rng.choice([0.0, 250.0]),
         check_every=rng.choice([1, 1, 7]),
         own=rng.choice([0.0, 0.0, 0.1, 0.5]),
+        spaces=rng.choice([0.0, 0.0, 0.2, 0.8]),
     )

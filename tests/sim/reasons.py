@@ -111,6 +111,13 @@ def check_abandoned(client: Client, effect: d.ReportAbandoned) -> None:
     node = world.nodes.get(truth.want_node)
     if node is not None and (node.number not in machine.nodes or machine.nodes[node.number].given_up):
         return  # it is lost to its client, or its servers end one after the other
+    if truth.space:
+        known = machine.nodes[node.number] if node is not None else None
+        closing = known is not None and known.state == CLOSING
+        places = [known] if known is not None else list(machine.nodes.values())
+        nowhere = all(each.spaces.get(truth.space) for each in places) or (known is not None and not known.has_servers)
+        assert closing or setup or nowhere or not truth.tries, f"task {task} of {client} may have a process: {reason}"
+        return
     if truth.own:
         closing = node is not None and machine.nodes[node.number].state == CLOSING
         assert closing or setup or not truth.tries, f"task {task} of {client} may have another process: {reason}"

@@ -34,6 +34,8 @@ class Scripted(Client):
         """It closes when its tasks have ended."""
         self.stays_until = 0.0
         self.terminates = rng.random() < 0.15
+        self.spaces = [next(world.numbers) for _ in range(rng.randrange(1, 4))]
+        """Which its tasks may be in."""
         self.suspended: set[int] = set()
         self.shortened: set[int] = set()
         if rng.random() < 0.1:
@@ -85,11 +87,16 @@ class Scripted(Client):
         if timeout_s and rng.random() < 0.5:
             seconds = 3600.0
         own = bool(self.world.plan.own) and not server and rng.random() < self.world.plan.own
-        truth = Truth(self, number, io, seconds, retries, timeout_s, server, node, own)
+        in_space = not own and not server and rng.random() < self.world.plan.spaces
+        space = rng.choice(self.spaces) if in_space else 0
+        truth = Truth(self, number, io, seconds, retries, timeout_s, server, node, own, space)
         self.world.tasks[self.number, number] = truth
         judged, priority = rng.random() < 0.2, rng.choice([0, 0, 0, 1, -1])
         task = Task(number, io, server, node, timeout_s, retries, priority, judged, rng.choice(["one", "other"]), own)
+        task.space = space
         self.handle(d.Submitted(task))
+        if space and rng.random() < 0.02:
+            self.program.later(rng.random() * 5, self.drop_space, space)
         if rng.random() < 0.02:
             self.program.later(rng.random() * 5, self.withdraw, truth)
         if rng.random() < (0.2 if own else 0.02):
@@ -98,6 +105,16 @@ class Scripted(Client):
     def withdraw(self, truth: Truth) -> None:
         truth.withdrawn = True
         self.handle(d.CancelAsked(truth.number))
+
+    def drop_space(self, space: int) -> None:
+        """Another takes its place."""
+        if space not in self.spaces or self.state != "running":
+            return
+        self.spaces[self.spaces.index(space)] = next(self.world.numbers)
+        for task in [task for task in self.machine.tasks.values() if task.space == space]:
+            self.withdraw(self.world.tasks[self.number, task.number])
+        self.world.happened["space dropped"] += 1
+        self.handle(d.SpaceDropped(space))
 
     # -- controls
 

@@ -56,9 +56,11 @@ class Server(Process):
             case m.RunTask(_, task, _, io, timeout_s):
                 assert self.opened, "a task before the server was opened"
                 self.given += 1
-                wants_own = self.world.tasks[self.client, task].own
+                truth, space = self.world.tasks[self.client, task], self.zygote.space
+                assert space == truth.space, f"task {task} of space {truth.space} is given to {self} of {space}"
+                wants_own = truth.own or bool(space)
                 assert self.own == wants_own, f"task {task} is given to {self}, own: {self.own}, wanted: {wants_own}"
-                assert not self.own or self.given == 1, f"{self} is given another task, {task}"
+                assert not self.own or space or self.given == 1, f"{self} is given another task, {task}"
                 self.asked[task] = message
                 self.handle(ex.Asked(task, io, timeout_s))
             case m.EndTask(_, task):
@@ -105,6 +107,11 @@ class Server(Process):
                 assert message.io or not busy, f"{self} runs CPU task {task} beside {busy}"
                 truth.begin(self)
                 self.running[task] = world.now
+                world.happened["task in a space with processes of its own"] += bool(truth.space)
+                computing = sum(each.computes_in_a_slot() for each in world.servers_at(self.node))
+                assert computing <= self.node.cpus, (
+                    f"{computing} tasks compute at {self.node} with {self.node.cpus} CPUs"
+                )
                 self.send(self.client_process, m.TaskStarted(self.client, task, task))
                 self.later(truth.seconds, self.finish, task)
             case ex.Answer(message):
@@ -134,6 +141,11 @@ class Server(Process):
             case ex.Exit():
                 assert not self.running, f"{self} exits with {self.running}"
                 self.end("exit code 0")
+
+    def computes_in_a_slot(self) -> bool:
+        """Whether a CPU task runs here that counts, and that its client knows to be here."""
+        truths = [self.world.tasks[self.client, task] for task in self.running]
+        return any(not (truth.io or truth.own) and self not in truth.zombies and truth.at is self for truth in truths)
 
     def finish(self, task: int, interrupted: bool = False) -> None:
         if task in self.running:
@@ -177,6 +189,7 @@ class Truth:
     want_server: int = 0
     want_node: int = 0
     own: bool = False
+    space: int = 0
     tries: int = field(init=False)
     """As often it may still be lost with its server, as its client knows it."""
     withdrawn: bool = False

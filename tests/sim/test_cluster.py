@@ -62,6 +62,9 @@ WHAT_HAPPENS = [
     "server that ended with a task that would not",
     "process of a single task",
     "process of a single task refused",
+    "task in a space with processes of its own",
+    "space that cannot be opened",
+    "space dropped",
 ]
 
 
