@@ -58,7 +58,7 @@ class NodeConsole(Console):
         machine, network = program.machine, program.network
         peer = network.hub.by_incarnation.get(machine.client_process) if machine.client else None
         servers = []
-        for server in machine.servers.values():
+        for server in machine.servers.by_index.values():
             tally = program.tally(server.index)
             ending = server.asked or not server.alive
             pid, own = tally.pid if server.alive else 0, bool(server.own)

@@ -129,7 +129,7 @@ class NodeProgram:
 
     def _time_passed(self) -> None:
         if self.machine.idle_max_s and self._nurseries:
-            tallies = [self.tally(index) for index in self.machine.servers]
+            tallies = [self.tally(index) for index in self.machine.servers.by_index]
             self.handle(ev.TasksSeen(sum(t.tasks for t in tallies), max((t.last for t in tallies), default=0.0)))
         self.handle(ev.TimePassed())
 
@@ -146,7 +146,7 @@ class NodeProgram:
             return next((number for number, each in self._nurseries.items() if each is nursery), None)
 
         def speaks_for(index: int) -> bool:
-            server = self.machine.servers.get(index)
+            server = self.machine.servers.by_index.get(index)
             return server is not None and self._nurseries.get(server.space) is nursery
 
         def news(message: family.Message) -> None:
@@ -159,7 +159,7 @@ class NodeProgram:
                 case family.OpenFailed(error, setup):
                     self.handle(ev.SetupFailed(error, setup, number))
                 case family.Exited(index, reason) if speaks_for(index):
-                    if not self.machine.servers[index].asked and self.machine.phase == SERVING:
+                    if not self.machine.servers.by_index[index].asked and self.machine.phase == SERVING:
                         logger.warning("server %d of %s ended: %s", index + 1, self._client, printable(reason))
                     self.handle(ev.ServerExited(index, reason))
 
@@ -180,7 +180,7 @@ class NodeProgram:
         def ended(reason: str) -> None:
             number = space()
             if number is not None:
-                if number in self.machine.spaces:
+                if number in self.machine.servers.spaces:
                     logger.info("a space of %s is closed: %s", self._client, reason)
                 elif self.machine.phase in (SETUP, SERVING):
                     logger.warning("all servers of %s ended: %s", self._client, reason)
@@ -232,7 +232,7 @@ class NodeProgram:
         for nursery in (*self._nurseries.values(), self._warm):
             if nursery is not None:
                 found[nursery.pid] = "zygote"
-        pids = [self.tally(server.index).pid for server in self.machine.servers.values()]
+        pids = [self.tally(server.index).pid for server in self.machine.servers.by_index.values()]
         found.update((pid, "server") for pid in pids if pid)
         return found
 
@@ -243,13 +243,13 @@ class NodeProgram:
 
     def _nursery_of(self, index: int) -> Nursery | None:
         """That of a server, if both are there."""
-        server = self.machine.servers.get(index)
+        server = self.machine.servers.by_index.get(index)
         return self._nurseries.get(server.space) if server is not None else None
 
     def set_cpus(self, asked: int) -> int:
         """How many servers the next client gets, as `-c` says it; returns how many those are.  Raises: ConfigError."""
         self.options.cpus = cpus = count_cpus(asked)
-        self.machine.own_max = bound_own(self.options.own_max, cpus)
+        self.machine.servers.own_max = bound_own(self.options.own_max, cpus)
         self.options.server_ports = enough_ports(self.options.server_ports, self.network.location.port, cpus)
         self.tell_schedulers()
         return cpus
@@ -386,7 +386,7 @@ class NodeProgram:
             case ev.KillServer(index):
                 logger.warning("server %d of %s did not end in time and is killed", index + 1, self._client)
                 self._signal(index, signal.SIGKILL)
-                killed = self._nursery_of(index), self.machine.servers.get(index)
+                killed = self._nursery_of(index), self.machine.servers.by_index.get(index)
                 self.loop.call_later(WIPE_S, self._must_have_ended, *killed)
             case ev.CloseZygote(space):
                 nursery = self._nurseries.get(space)
@@ -408,7 +408,7 @@ class NodeProgram:
             return
         if server.own and self.machine.phase == SERVING and waits_for_device(self.tally(server.index).pid):
             return  # it ends when the system lets it; the servers go on computing beside it
-        if self.machine.servers.get(server.index) is server:
+        if self.machine.servers.by_index.get(server.index) is server:
             nursery.kill_family()
 
     def _signal(self, index: int, number: int) -> None:
@@ -496,5 +496,5 @@ class NodeProgram:
             pulse_interval_min=self.options.pulse_intervals[0],
             pulse_interval_max=self.options.pulse_intervals[1],
             resources=self.options.resources,
-            own_max=self.machine.own_max,
+            own_max=self.machine.servers.own_max,
         )

@@ -10,20 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from parkcos.cluster import messages as m
-from parkcos.node import state as ns
-from parkcos.node.state import (
-    CLOSING,
-    FREE,
-    GRACE_S,
-    LOST_GRACE_S,
-    PATIENT,
-    RESERVED,
-    SERVING,
-    SETUP,
-    SETUP_WAIT_S,
-    STEADY_S,
-    STOPPED,
-    WIPING,
+from parkcos.node.records import CLOSING, FREE, RESERVED, SERVING, SETUP, STOPPED, WIPING
+from parkcos.node.servers import GRACE_S, KILLED, PATIENT, STEADY_S
+from parkcos.node.state import LOST_GRACE_S, SETUP_WAIT_S, NodeMachine
+from parkcos.node.state_events import (
     CloseAsked,
     CloseServerAsked,
     CloseZygote,
@@ -32,7 +22,6 @@ from parkcos.node.state import (
     ForkServer,
     HoursChanged,
     KillServer,
-    NodeMachine,
     OpenZygote,
     OwnAsked,
     ProcessLost,
@@ -114,8 +103,10 @@ def test_a_node_that_is_free_again_is_as_it_was() -> None:
     for index in range(2):
         node(ServerExited(index, "exit code 0"), 11.0)
     node(ZygoteExited("closed"), 11.1)
-    left = ["schedulers", "clients_served", "cpus", "active_at"]  # what is overwritten, or for longer than a client
-    fresh, used = ({k: v for k, v in vars(it).items() if k not in left} for it in (NodeMachine(), node.machine))
+    left = {"schedulers", "clients_served", "cpus", "active_at"}  # what is overwritten, or for longer than a client
+    left |= {"servers", "node"}  # the two parts themselves
+    both = [{**vars(it), **vars(it.servers)} for it in (NodeMachine(), node.machine)]
+    fresh, used = ({k: v for k, v in each.items() if k not in left} for each in both)
     assert fresh == used
 
 
@@ -123,7 +114,7 @@ def test_a_server_begins_once() -> None:
     """What runs there could say it again without end, and its client would be told each time."""
     node = serving(1)
     assert node(ServerListening(0, 9999, 999)) == []
-    assert node.machine.servers[0].incarnation == 100
+    assert node.machine.servers.by_index[0].incarnation == 100
 
 
 def test_one_client_at_a_time() -> None:
@@ -247,7 +238,7 @@ def test_a_server_that_its_node_has_killed_did_not_run_out_of_memory() -> None:
     node(CloseServerAsked(A, 100, terminate=True, restart=True))
     assert node(TimePassed(), GRACE_S) == [KillServer(0)]
     effects = node(ServerExited(0, "killed by SIGKILL (perhaps the system ran out of memory)"), GRACE_S)
-    assert effects[0] == down(100, f"it was closed with terminate=True: {ns.KILLED}", restarts=True, asked=True)
+    assert effects[0] == down(100, f"it was closed with terminate=True: {KILLED}", restarts=True, asked=True)
 
 
 def test_a_patient_close_kills_nobody_until_it_is_urgent() -> None:
@@ -527,7 +518,7 @@ class AnyOrder(RuleBasedStateMachine):
                     self.zygote = client
                 case ForkServer(index, own):
                     assert self.zygote
-                    assert own == (index >= self.machine.cpus)
+                    assert own == (index >= self.machine.servers.cpus)
                     assert index not in self.servers
                     self.servers[index] = 0
                 case EndServer(index, _) | KillServer(index):
@@ -616,12 +607,12 @@ class AnyOrder(RuleBasedStateMachine):
     def holds(self) -> None:
         self.machine.check()
         assert bool(self.zygote) == (self.machine.phase in (SETUP, SERVING, CLOSING, WIPING))
-        there = [server for server in self.machine.servers.values() if server.own]
+        there = [server for server in self.machine.servers.by_index.values() if server.own]
         assert {server.own for server in there} == set(self.own), "each is there until its client has heard of its end"
-        assert len(there) <= self.machine.own_max
+        assert len(there) <= self.machine.servers.own_max
         if self.zygote:
-            assert set(self.servers) == {s.index for s in self.machine.servers.values() if s.alive}
-        assert self.stopped == (self.machine.phase == ns.STOPPED)
+            assert set(self.servers) == {s.index for s in self.machine.servers.by_index.values() if s.alive}
+        assert self.stopped == (self.machine.phase == STOPPED)
 
     def teardown(self) -> None:
         """Everything that must end does, in bounded time."""

@@ -7,13 +7,10 @@ from typing import Any
 import pytest
 
 from parkcos.cluster import messages as m
-from parkcos.node.state import (
-    CLOSING,
-    GRACE_S,
-    LOST_GRACE_S,
-    OWN_MEMORY_BYTES_MIN,
-    PATIENT,
-    SERVING,
+from parkcos.node.records import CLOSING, SERVING
+from parkcos.node.servers import GRACE_S, OWN_MEMORY_BYTES_MIN, PATIENT
+from parkcos.node.state import LOST_GRACE_S
+from parkcos.node.state_events import (
     CloseAsked,
     CloseServerAsked,
     CloseZygote,
@@ -42,7 +39,7 @@ X, Y = 7, 8
 def with_room(own_max: int = 2, **options: Any) -> Driven:
     """As `serving`, with one server; processes of single tasks may be started."""
     node = serving(1, **options)
-    node.machine.own_max = own_max
+    node.machine.servers.own_max = own_max
     return node
 
 
@@ -65,7 +62,7 @@ def test_from_its_start_to_its_end() -> None:
     assert node(EndOwnAsked(A, X, False)) == [EndServer(1, PATIENT)]
     assert node.machine.next_deadline() is None, "what runs there may take its time"
     assert node(ServerExited(1, "it ended"), 5.0) == [down(700, "it ended", asked=True)]
-    assert list(node.machine.servers) == [0]
+    assert list(node.machine.servers.by_index) == [0]
     assert node(ask(Y)) == [ForkServer(1, own=True)], "the place is free again"
 
 
@@ -182,7 +179,7 @@ def test_they_end_with_the_zygote() -> None:
     ]
     node(ReserveAsked(S, B, PB))
     assert node(SetupAsked(B, 1, False))
-    assert not node.machine.servers
+    assert not node.machine.servers.by_index
 
 
 def test_one_counts_as_a_task_from_its_start_to_its_end() -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from parkcos.cluster import messages as m
 from parkcos.node.records import FREE, SERVING, WIPING
-from parkcos.node.state import (
-    GRACE_S,
+from parkcos.node.servers import GRACE_S
+from parkcos.node.state_events import (
     CloseAsked,
     CloseSpaceAsked,
     CloseZygote,
@@ -78,7 +78,7 @@ def test_strangers_ask_in_vain() -> None:
     assert node(SpaceAsked(77, Q, PA)) == []
     node(SpaceAsked(A, Q, PA))
     assert node(CloseSpaceAsked(77, Q)) == []
-    assert list(node.machine.spaces) == [Q]
+    assert list(node.machine.servers.spaces) == [Q]
 
 
 def test_one_that_cannot_be_opened() -> None:
@@ -89,7 +89,7 @@ def test_one_that_cannot_be_opened() -> None:
     assert node(ask(Y)) == [refused(Y, "no module named x", True)]
     assert node(ZygoteExited("closed", Q)) == []
     assert node.phase == SERVING, "the client has its servers"
-    assert not node.machine.spaces
+    assert not node.machine.servers.spaces
 
 
 def test_its_zygote_dies() -> None:
@@ -99,7 +99,7 @@ def test_its_zygote_dies() -> None:
     assert node.phase == SERVING
     assert node(ask(Y, R)) == []
     assert node(ZygoteExited("killed", R)) == [refused(Y, "killed, while it opened the space", True)]
-    assert list(node.machine.servers) == [0]
+    assert list(node.machine.servers.by_index) == [0]
 
 
 def test_one_is_not_wanted_before_its_zygote_is_ready() -> None:
@@ -146,5 +146,5 @@ def test_processes_that_have_nothing_to_do_are_no_reason_to_stay(runs: bool) -> 
 
 def test_serving_another_client_it_knows_no_space() -> None:
     node = serving(1)
-    node.machine.own_max = 2
+    node.machine.servers.own_max = 2
     assert node(ask()) == [refused(X, "the node does not have that space")]

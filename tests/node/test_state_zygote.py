@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from parkcos.cluster import messages as m
-from parkcos.node.state import (
-    GRACE_S,
-    LOST_GRACE_S,
+from parkcos.node.servers import GRACE_S
+from parkcos.node.state import LOST_GRACE_S
+from parkcos.node.state_events import (
     CloseAsked,
     CloseZygote,
     KillZygote,

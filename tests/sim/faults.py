@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from parkcos.node import state as ns
+from parkcos.node import state_events as ev
 from tests.sim.process import Process
 from tests.sim.server import KILLED
 from tests.sim.wire import Cut
@@ -43,16 +43,16 @@ def fault(world: World) -> None:
         if zygotes:
             rng.choice(zygotes).end(KILLED)
     elif kind == "stop" and nodes:
-        rng.choice(nodes).handle(ns.StopAsked(rng.random() < 0.5))
+        rng.choice(nodes).handle(ev.StopAsked(rng.random() < 0.5))
     elif kind == "close" and servers:  # a task there calls close_server()
         server = rng.choice(servers)
         if server.opened:
             restart, terminate = rng.random() < 0.5, rng.random() < 0.5
-            server.node.handle(ns.CloseServerAsked(server.client, server.number, terminate, restart))
+            server.node.handle(ev.CloseServerAsked(server.client, server.number, terminate, restart))
     elif kind == "close_node" and servers:
         server = rng.choice(servers)
         world.bar(server.client, server.node.number)
-        server.node.handle(ns.CloseAsked(server.client, rng.random() < 0.5))
+        server.node.handle(ev.CloseAsked(server.client, rng.random() < 0.5))
     elif kind == "crash_node" and nodes:
         crash_soon(world, rng.choice(nodes))
     elif kind == "crash_server" and servers:

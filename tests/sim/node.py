@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from parkcos.cluster import messages as m
 from parkcos.cluster.node_info import NodeInfo
+from parkcos.node import servers
 from parkcos.node import state as ns
+from parkcos.node import state_events as ev
 from tests.sim.process import Process
 from tests.sim.server import KILLED, Server
 
@@ -38,7 +40,7 @@ class Zygote:
             return
         for server in list(self.servers.values()):
             server.end("its zygote ended", report=False)
-        self.report(ns.ZygoteExited(reason, self.space), last=True)
+        self.report(ev.ZygoteExited(reason, self.space), last=True)
 
 
 class Node(Process):
@@ -54,7 +56,15 @@ class Node(Process):
     def info(self) -> NodeInfo:
         addr = f"10.{self.number >> 16 & 255}.{self.number >> 8 & 255}.{self.number & 255}"
         return NodeInfo(
-            self.number, self.name, addr, 9706, self.cpus, "Linux", self.python, "0", own_max=self.machine.own_max
+            self.number,
+            self.name,
+            addr,
+            9706,
+            self.cpus,
+            "Linux",
+            self.python,
+            "0",
+            own_max=self.machine.servers.own_max,
         )
 
     def state(self) -> m.NodeState:
@@ -65,49 +75,49 @@ class Node(Process):
     def receive(self, sender: int, message: Any) -> None:
         match message:
             case m.AskState():
-                self.handle(ns.SchedulerSeen(sender))
+                self.handle(ev.SchedulerSeen(sender))
             case m.ReserveNode(client, _, _, process, zombie_period_s):
                 self.world.wire.connect(self, process, anew=True)
-                self.handle(ns.ReserveAsked(sender, client, process, zombie_period_s))
+                self.handle(ev.ReserveAsked(sender, client, process, zombie_period_s))
             case m.ReleaseNode(client):
-                self.handle(ns.ReleaseAsked(client))
+                self.handle(ev.ReleaseAsked(client))
             case m.SetupNode(client, cpus, restart, setup_id=setup_id):
                 if sender == self.machine.client_process:
                     self.world.wire.be_patient(self, sender)
-                self.handle(ns.SetupAsked(client, min(cpus, self.cpus), restart, sender, setup_id))
+                self.handle(ev.SetupAsked(client, min(cpus, self.cpus), restart, sender, setup_id))
             case m.CloseNode(client, terminate, keep, setup_id):
-                self.handle(ns.CloseAsked(client, terminate, "", keep, sender, setup_id))
+                self.handle(ev.CloseAsked(client, terminate, "", keep, sender, setup_id))
             case m.CloseServer(client, server, terminate, restart):
-                self.handle(ns.CloseServerAsked(client, server, terminate, restart))
+                self.handle(ev.CloseServerAsked(client, server, terminate, restart))
             case m.OpenSpace(client, space):
-                self.handle(ns.SpaceAsked(client, space, sender))
+                self.handle(ev.SpaceAsked(client, space, sender))
             case m.CloseSpace(client, space):
-                self.handle(ns.CloseSpaceAsked(client, space))
+                self.handle(ev.CloseSpaceAsked(client, space))
             case m.StartOwn(client, own, niceness, space):
-                memory = self.world.rng.choice([None, ns.OWN_MEMORY_BYTES_MIN, 0]) if self.world.faulty else None
-                self.handle(ns.OwnAsked(client, own, niceness, sender, memory, space))
+                memory = self.world.rng.choice([None, servers.OWN_MEMORY_BYTES_MIN, 0]) if self.world.faulty else None
+                self.handle(ev.OwnAsked(client, own, niceness, sender, memory, space))
             case m.EndOwn(client, own, terminate):
-                self.handle(ns.EndOwnAsked(client, own, terminate))
+                self.handle(ev.EndOwnAsked(client, own, terminate))
 
     def gone(self, process: int, reason: str) -> None:
-        self.handle(ns.ProcessLost(process, reason))
+        self.handle(ev.ProcessLost(process, reason))
 
     def heard(self, zygote: Zygote, event: Any) -> None:
         if zygote is self.zygotes.get(zygote.space):
-            if isinstance(event, ns.ZygoteExited):
+            if isinstance(event, ev.ZygoteExited):
                 del self.zygotes[zygote.space]
             self.handle(event)
 
     def handle(self, event: Any) -> None:
         self.step(self.machine, event, self.execute)
-        self.arm(self.machine, self.time_passed, ns.TimePassed())
+        self.arm(self.machine, self.time_passed, ev.TimePassed())
 
     def time_passed(self, event: Any) -> None:
         if self.machine.idle_max_s:
             servers = [server for zygote in self.zygotes.values() for server in zygote.servers.values()]
             last = max((s.active_at for s in servers), default=0.0)
-            self.handle(ns.TasksSeen(sum(s.machine.running for s in servers), last))
-        own = any(server.own and not server.space for server in self.machine.servers.values())
+            self.handle(ev.TasksSeen(sum(s.machine.running for s in servers), last))
+        own = any(server.own and not server.space for server in self.machine.servers.by_index.values())
         idled = self.machine.idled
         self.handle(event)
         assert not own or self.machine.idled == idled, f"{self} closes a client for running nothing that runs something"
@@ -115,44 +125,44 @@ class Node(Process):
     def execute(self, effect: Any) -> None:
         world, rng = self.world, self.world.rng
         match effect:
-            case ns.ToScheduler(process, None):
+            case ev.ToScheduler(process, None):
                 self.send(process, self.state())
-            case ns.ToScheduler(process, message):
+            case ev.ToScheduler(process, message):
                 self.send(process, message)
-            case ns.ToClient(process, message):
+            case ev.ToClient(process, message):
                 if isinstance(message, m.NodeFailed) and message.setup:
                     world.bar(message.client, self.number)
                 self.send(process, message)
-            case ns.OpenZygote(client, space):
+            case ev.OpenZygote(client, space):
                 assert space not in self.zygotes, f"{self} opens a zygote beside another"
                 assert space or not world.servers_at(self), f"{self} serves client {client} beside another's servers"
                 zygote = self.zygotes[space] = Zygote(self, client, space)
                 fails = world.faulty and rng.random() < world.plan.setup_fails
-                event = ns.SetupFailed("node_setup failed", True, space) if fails else ns.SetupDone(space)
+                event = ev.SetupFailed("node_setup failed", True, space) if fails else ev.SetupDone(space)
                 world.happened["space that cannot be opened"] += fails and bool(space)
                 self.later(rng.expovariate(10) * self.slowness**0.5, zygote.report, event)
-            case ns.ForkServer(index, own):
-                zygote = self.zygotes[self.machine.servers[index].space]
+            case ev.ForkServer(index, own):
+                zygote = self.zygotes[self.machine.servers.by_index[index].space]
                 if zygote.alive:  # else its end is about to be reported
                     assert self.server(index) is None, f"{self} forks server {index} twice"
                     assert own or index < self.cpus, f"{self} has {self.cpus} CPUs and forks server {index}"
                     zygote.servers[index] = Server(world, self, zygote, index, own)
-            case ns.EndServer(index, grace_s):
+            case ev.EndServer(index, grace_s):
                 server = self.server(index)
                 if server is not None:
                     server.later(rng.expovariate(1000), server.asked_to_end, grace_s)
-            case ns.KillServer(index):
+            case ev.KillServer(index):
                 server = self.server(index)
                 if server is not None:
                     server.killed_by_node = True
                     server.later(rng.expovariate(1000), server.end, KILLED)
-            case ns.CloseZygote(space):
+            case ev.CloseZygote(space):
                 if space in self.zygotes:
                     self.later(rng.expovariate(100), self.zygotes[space].end, "closed")
-            case ns.KillZygote():
+            case ev.KillZygote():
                 if 0 in self.zygotes:
                     self.later(rng.expovariate(1000), self.zygotes[0].end, "killed by its node")
-            case ns.Stop():
+            case ev.Stop():
                 assert not world.servers_at(self), f"{self} stops before its servers"
                 self.end("stopped")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from parkcos.client import dispatch_events as d
 from parkcos.client.records import CLOSING, OPENING, READY, SHORT, SILENT, SUSPENDED, WANTED
-from parkcos.node import state as ns
+from parkcos.node import records
 from tests.sim.server import Server
 
 if TYPE_CHECKING:
@@ -50,12 +50,12 @@ def untrue(client: Client) -> Iterator[str]:
         if not node.alive:
             yield f"{client} has {node}, {known.state}, which is no more"
         elif known.state == WANTED:
-            if real.phase == ns.FREE:
+            if real.phase == records.FREE:
                 yield f"{client} waits for {node}, which is free"
         elif known.state != "disabled" and real.client != client.number:
             yield f"{client} has {node}, {known.state}, which does not serve it"
-        elif known.state == READY and real.phase == ns.SERVING:
-            servers, count = _computing(world, node), sum(not server.own for server in real.servers.values())
+        elif known.state == READY and real.phase == records.SERVING:
+            servers, count = _computing(world, node), sum(not server.own for server in real.servers.by_index.values())
             failed = sum(s.failed or s.index in known.given_up for s in servers)
             if not count - failed <= known.left <= count:
                 yield f"{client} takes {node} to have {known.left} servers of {count}, {failed} useless"
@@ -63,7 +63,7 @@ def untrue(client: Client) -> Iterator[str]:
                 given_up = server.failed or server.index in known.given_up
                 if server.number not in machine.servers and not given_up:
                     yield f"{client} does not use {server} at {node}"
-            there = {server.own for server in real.servers.values() if server.own}
+            there = {server.own for server in real.servers.by_index.values() if server.own}
             if there != known.own.keys():
                 yield f"{client} takes {node} to have the processes {list(known.own)} of {sorted(there)}"
         yield from _held(client, number, known.holds)
@@ -86,7 +86,7 @@ def _unused(client: Client) -> Iterator[str]:
     world = client.world
     for node in world.nodes.values():
         usable = node.alive and node.python == "3.11" and not node.machine.stopping
-        if usable and node.machine.phase == ns.FREE and (client.number, node.number) not in world.barred:
+        if usable and node.machine.phase == records.FREE and (client.number, node.number) not in world.barred:
             yield f"{node} is free, and {client} does not use it"
 
 
@@ -128,7 +128,7 @@ def check_abandoned(client: Client, effect: d.ReportAbandoned) -> None:
         assert setup or not truth.tries, f"task {task} of {client} may be run again, and is abandoned: {reason}"
     elif "no server is left at that node" in reason or (lost and truth.tries):
         real, failed = node.machine, sum(s.failed for s in _computing(world, node))
-        servers = [server for server in real.servers.values() if not server.own]
+        servers = [server for server in real.servers.by_index.values() if not server.own]
         has_servers = node.alive and real.client == client.number and len(servers) > failed
-        restarts = real.phase == ns.SERVING and any(s.restart or not s.asked for s in servers)
+        restarts = real.phase == records.SERVING and any(s.restart or not s.asked for s in servers)
         assert not (has_servers and restarts), f"{node} has servers, and task {task} of {client} is abandoned: {reason}"

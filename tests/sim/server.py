@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from parkcos.cluster import messages as m
 from parkcos.node import executor as ex
-from parkcos.node import state as ns
+from parkcos.node import state_events as ev
 from tests.sim.process import Process
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Server(Process):
         self.later(world.rng.expovariate(50), self.listen)
 
     def listen(self) -> None:
-        self.zygote.report(ns.ServerListening(self.index, self.index + 1, self.number))
+        self.zygote.report(ev.ServerListening(self.index, self.index + 1, self.number))
         self.later(CLIENT_COMES_S, self.meet_client)
 
     def meet_client(self) -> None:
@@ -173,7 +173,7 @@ class Server(Process):
         if self.zygote.servers.get(self.index) is self:
             del self.zygote.servers[self.index]
         if report:
-            self.zygote.report(ns.ServerExited(self.index, reason))
+            self.zygote.report(ev.ServerExited(self.index, reason))
 
 
 @dataclass

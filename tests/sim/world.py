@@ -15,7 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
-from parkcos.node import state as ns
+from parkcos.node import records
 from parkcos.scheduler import state as ss
 from tests.sim import faults
 from tests.sim.client import Client, Program
@@ -179,7 +179,7 @@ class World:
         assert not self.scheduler.machine.queue, f"the scheduler keeps {list(self.scheduler.machine.queue)}"
         for node in self.nodes.values():
             if node.alive:
-                assert node.machine.phase == ns.FREE, f"{node} is {node.machine.phase} for {node.machine.client}"
+                assert node.machine.phase == records.FREE, f"{node} is {node.machine.phase} for {node.machine.client}"
                 record = self.scheduler.machine.nodes[node.number]
                 assert record.state == ss.FREE, f"the scheduler has {node} as {record.state}"
             assert not self.servers_at(node), f"{node} left servers behind"
