@@ -1,64 +1,57 @@
 """Client: what a program says to a cluster: packages its code, gets nodes, runs tasks at their servers.
 
-What happens in between, messages and decisions, is in shell.py and dispatch.py.
+This is the public face of the parts that it is made of here; the other half of it, about nodes and servers, is in
+calls.py.  What happens in between, messages and decisions, is in shell.py and dispatch.py.
 """
 
 from __future__ import annotations
 
-import itertools
-import logging
-import math
 import os
 import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, Self
 
-from parkcos.client import dispatch_events as d
-from parkcos.client import mapping, submitting
+from parkcos.client import mapping
 from parkcos.client.allocate import NodeAllocate, allocations
+from parkcos.client.calls import ClusterCalls
+from parkcos.client.closing import Closing
 from parkcos.client.components import bundle
 from parkcos.client.facts import Chooser
 from parkcos.client.handle import TaskHandle
-from parkcos.client.limits import Errors, TaskLimits, checked
+from parkcos.client.incoming import Incoming
+from parkcos.client.limits import Errors, checked
+from parkcos.client.nodes import Nodes
 from parkcos.client.options import Options
 from parkcos.client.overview import Overview
 from parkcos.client.shelf import BYTES_MAX
-from parkcos.client.shell import CLOSED, NEW, RUNNING, WAITING
-from parkcos.client.side import ClientSide
+from parkcos.client.shell import NEW, ClientShell
+from parkcos.client.side import ClientSide, Member
+from parkcos.client.steering import Steering
 from parkcos.client.stream import Results
-from parkcos.client.submission import Submission, words_of
+from parkcos.client.submission import words_of
+from parkcos.client.submitting import Submitting
+from parkcos.client.turn import Turn
+from parkcos.client.waiting import Waiting
+from parkcos.client.whereabouts import Whereabouts
 from parkcos.cluster import messages as m
 from parkcos.cluster.bundle import encode_bundle
 from parkcos.cluster.requirements import parse_requirements
 from parkcos.cluster.shared import Shared
-from parkcos.cluster.timer import DeadlineTimer
 from parkcos.errors import ScheduleError, UsageError
 from parkcos.kernel import Completion, Task, operation
 from parkcos.kernel import target as targets
 from parkcos.kernel.registry import cur_task, current_kernel
 from parkcos.kernel.wait import seconds
 from parkcos.net.bounds import NAME_CHARS_MAX
-from parkcos.net.finding.lookup import known
 from parkcos.net.location import Location
-from parkcos.net.runtime import Parkcos, run
-
-logger = logging.getLogger("parkcos")
+from parkcos.net.runtime import Parkcos
 
 MIN_PULSE_INTERVAL = 10.0
 MAX_PULSE_INTERVAL = 100.0
 """Seconds.  Nodes have bounds of their own, by default these."""
 
-_CALLS = {
-    "rtask": "client.rtask({}, ...)",
-    "rtask_at": "client.rtask_at(where, {}, ...)",
-    "io_rtask": "client.io_rtask({}, ...)",
-    "io_rtask_at": "client.io_rtask_at(where, {}, ...)",
-}
-_PLAIN = "client.map({}, inputs), which calls plain functions, too"
-"""For the message about what cannot be a task."""
 
-
-class Client(Overview):
+class Client(ClusterCalls):
     """A program's claim to the nodes of a cluster, and its way to run tasks there.
 
     Args:
@@ -133,76 +126,81 @@ class Client(Overview):
             raise UsageError(f"shared_bytes_max={shared_bytes_max!r}: give a number of bytes, 1 or more")
         if seed is not None and seed.bit_length() > m.SEED_BITS_MAX:
             raise UsageError(f"seed=...: give a whole number of at most {m.SEED_BITS_MAX} bits")
-        super().__init__(allocations(nodes), name or _program_name())
-        self.status_task = status_task
-        self.restart_servers = restart_servers
-        self.pulse_interval = float(pulse_interval)
-        self._machine.members.disable_nodes = disable_nodes
-        self._machine.members.disable_servers = disable_servers
-        self._machine.controls.abandon_zombies = abandon_zombie_nodes
-        self._node_setup = node_setup
-        self._server_setup = server_setup
+        self.name = name or _program_name()
+        shell = self._shell = ClientShell(self.name)
+        shell.status_task = status_task
+        shell.machine.members.disable_nodes = disable_nodes
+        shell.machine.members.disable_servers = disable_servers
+        shell.machine.controls.abandon_zombies = abandon_zombie_nodes
+        shell.sharing.bytes_max = shared_bytes_max
+        used = self._nodes = Nodes(shell, allocations(nodes), forward_output)
+        used.restart_servers, used.pulse_interval = restart_servers, float(pulse_interval)
+        turn = self._turn = Turn(shell)
+        self._closing = Closing(shell, turn)
+        self._whereabouts = Whereabouts(shell, used)
+        self._steering = Steering(shell, used, turn, self._whereabouts, node_setup, server_setup)
+        self._overview = Overview(shell, used, turn, self._whereabouts)
+        words = None if seed is None else words_of(seed)
+        self._submitting = Submitting(shell, self._whereabouts, used.choosing, words)
+        self._incoming = Incoming(shell, used, turn)
+        self._waiting = Waiting(shell, used, turn)
         self._components = components
-        self._forward_output = forward_output
         self._requirements = parse_requirements(requirements)
         self._threads = threads
-        self._seed = None if seed is None else words_of(seed)
-        self._seeds = itertools.count(1)
-        self._sharing.bytes_max = shared_bytes_max
 
     def __repr__(self) -> str:
-        return f"<Client {self.name}, {self._state}>"
+        return repr(self._shell)
 
     def __reduce__(self) -> Any:
         raise UsageError("a Client cannot leave its program: a task at a server sends messages to the client's tasks")
 
+    @property
+    def status_task(self) -> Task | None:
+        """As given; may be set until `schedule`."""
+        return self._shell.status_task
+
+    @status_task.setter
+    def status_task(self, task: Task | None) -> None:
+        self._shell.status_task = task
+
+    @property
+    def restart_servers(self) -> bool:
+        """As given; may be set until `schedule`."""
+        return self._nodes.restart_servers
+
+    @restart_servers.setter
+    def restart_servers(self, restart: bool) -> None:
+        self._nodes.restart_servers = restart
+
+    @property
+    def pulse_interval(self) -> float:
+        """As given; may be set until `schedule`."""
+        return self._nodes.pulse_interval
+
+    @pulse_interval.setter
+    def pulse_interval(self, interval: float) -> None:
+        self._nodes.pulse_interval = interval
+
     # -- how long it lives
 
     def __enter__(self) -> Self:
-        self._in_block = True
+        self._closing.in_block = True
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        failed = kind is not None
-        task = cur_task()
-        if self._state in (NEW, CLOSED):
-            self._state = CLOSED
-        elif task is not None:
-            self._begin_close(failed)
-            if kind is not GeneratorExit:  # else the task is terminated, and waits for nothing
-                self._side.afterwards.add(task, Closing(self))
-        elif not self._kernel.stopped:
-            run(_closed, self, failed)
+        self._closing.leave_block(kind)
 
     async def __aenter__(self) -> Self:
-        self._in_block = True
-        if self._state is NEW:
+        self._closing.in_block = True
+        if self._shell.state is NEW:
             await self.schedule()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is GeneratorExit:
-            self._begin_close(True)
+            self._closing.begin(True)
         else:
             await self.close(terminate=kind is not None)
-
-    def _begin_close(self, terminate: bool) -> None:
-        """Kernel thread; nobody waits for it."""
-        self.close(terminate=terminate).tell(lambda _value, _error: None)
-
-    def _belong_to(self, task: Task | None) -> None:
-        """Kernel thread: the task that schedules.  One that runs nothing but `schedule` does so for its program."""
-        if task is not None and task._stack:
-            self._owner = task
-            task.add_end_callback(self._owner_ended)
-
-    def _owner_ended(self, task: Task) -> None:
-        outcome = task.outcome
-        if self._is_open() and not self._machine.stage.closing and outcome is not None and outcome.kind != "finished":
-            logger.warning("%s is closed, for %r, which has scheduled it, has %s", self.name, task, outcome.kind)
-            self._begin_close(True)
-
-    # -- the queue
 
     @operation
     def schedule(
@@ -225,70 +223,44 @@ class Client(Overview):
         limit = seconds(timeout)
         if location is not None and not isinstance(location, Location | str):
             raise UsageError(f"schedule({location!r}): give the scheduler's Location, or its host's name or address")
-        if self._state is not NEW:
+        if self._shell.state is not NEW:
             raise ScheduleError(f"{self!r} was scheduled before, or closed; make another Client")
         self._prepare()
-        self._state = WAITING
-        self._belong_to(cur_task())
-        end = None if limit is None else self._kernel.clock() + limit
+        shell, turn, incoming, closing = self._shell, self._turn, self._incoming, self._closing
+        member = Member(
+            shell, incoming.received, incoming.process_gone, incoming.lose_cluster, turn.holding, closing.give_way
+        )
+        turn.enter(member, cur_task(), closing.owner_ended)
+        end = None if limit is None else shell.kernel.clock() + limit
         try:
-            code: int = yield self._queue_up(location, end)
+            code: int = yield turn.wait(location, self._nodes.allocations, end, self._found)
         except BaseException:
-            self._leave_queue()
+            turn.leave_queue()
             raise
-        return -1 if code == -1 and self._give_up_turn() else 0
+        return -1 if code == -1 and turn.give_up() else 0
+
+    def _found(self) -> None:
+        """There is a scheduler: from now on it says what it waits for, and looks for who is silent."""
+        shell = self._shell
+        shell.network.io.call(self._waiting.say, shell.id)
+        shell.network.io.call(self._incoming.look_for_silence, shell.id)
 
     def _prepare(self) -> None:
         """Pack what travels, and find the network: whatever is wrong with either is raised before anything begins."""
-        if (self._machine.members.disable_nodes or self._machine.members.disable_servers) and self.status_task is None:
-            what = "disable_nodes" if self._machine.members.disable_nodes else "disable_servers"
+        shell, nodes, setups = self._shell, self._nodes, self._steering
+        members = shell.machine.members
+        if (members.disable_nodes or members.disable_servers) and shell.status_task is None:
+            what = "disable_nodes" if members.disable_nodes else "disable_servers"
             raise UsageError(f"{what}=True needs a status_task, which is told of each and enables it")
-        _must_be_status_task(self.status_task)
+        _must_be_status_task(shell.status_task)
         network = Parkcos.instance().network
         shipper, packed = bundle(
-            self._components, self._node_setup, self._requirements, self._threads, self._seed is not None
+            self._components, setups.node_setup, self._requirements, self._threads, self._submitting.is_seeded
         )
-        if self._server_setup is not None:
-            self._setup_call = shipper.pack((self._server_setup, (), {}))
-        self._kernel = current_kernel()
-        self._network = network
-        self._side = ClientSide.of(network)
-        self._shipper, self._bundle = shipper, packed
-        self._bundle_digests = {(each.module, each.name): each.digest for each in packed.definitions}
-        self._encoded_bundle = encode_bundle(packed)
-        self._timer = DeadlineTimer(network.io, self._time_passed)
-        self._side.clients[self._id] = self
-
-    @operation
-    def _queue_up(self, location: Location | str | None, end: float | None) -> Generator[Any, Any, int]:
-        """Find the scheduler and wait for the turn: 0, or -1 if the time was over."""
-        left = None if end is None else max(0.0, end - self._kernel.clock())
-        if not (yield known(self._network, *self._allocations, timeout_s=left)):
-            return -1
-        contacts = [a.location for a in self._allocations if a.location is not None and a.use]
-        self._automatic = location is None and not self._side.uses_own and not self._side.contacts
-        self._scheduler = yield self._side.find_scheduler(location, contacts, end, self._is_open)
-        if not self._scheduler:
-            self._must_be_open()
-            return -1
-        if (peer := self._network.hub.by_incarnation.get(self._scheduler)) is not None:
-            self._scheduler_at = peer.location
-        self._network.io.call(self._say, self._id)
-        self._network.io.call(self._look_for_silence, self._id)
-        left = None if end is None else max(0.0, end - self._kernel.clock())
-
-        def start(completion: Completion[int]) -> None:
-            self._must_be_open()
-            self._turn = completion
-            if not self._to_scheduler(m.Enqueue(self._id, self.name, self._network.hub.own.python)):
-                raise ScheduleError("the scheduler is gone")
-
-        done: int = yield Completion(self._kernel, "schedule", start, left, -1)
-        return done
-
-    def _must_be_open(self) -> None:
-        if not self._is_open():
-            raise ScheduleError(f"{self!r} was closed while it waited for its turn")
+        if setups.server_setup is not None:
+            nodes.setup_call = shipper.pack((setups.server_setup, (), {}))
+        nodes.bundle, nodes.encoded_bundle = packed, encode_bundle(packed)
+        shell.begin(current_kernel(), network, ClientSide.of(network), shipper, packed)
 
     # -- tasks
 
@@ -325,7 +297,7 @@ class Client(Overview):
         gives what `fn` returned.  Where it must run but cannot is told there, too.
         Raises: ShippingError if the call cannot travel; ScheduleError if the client is not scheduled; UsageError.
         """
-        self._must_run()
+        self._shell.must_run()
         if type(priority) is not int:
             raise UsageError(f"submit(priority={priority!r}): give a whole number")
         limits = checked(
@@ -338,7 +310,7 @@ class Client(Overview):
             call="submit",
             priority=priority,
         )
-        return submitting.submit(self, where, io, fn, args, kwargs, limits)
+        return self._submitting.submit(where, io, fn, args, kwargs, limits)
 
     def rtask(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Completion[Task]:
         """Run ``fn(*args, **kwargs)`` as a task at the least loaded node, where no other CPU task runs.  Yield it.
@@ -347,24 +319,24 @@ class Client(Overview):
         Raises: ShippingError if the arguments cannot travel; ScheduleError if the client is not scheduled;
         RemoteError if the task cannot be created there, with the reason; TaskAbandoned if that server is lost.
         """
-        return self._start("rtask", None, False, fn, args, kwargs)
+        return self._submitting.start("rtask", None, False, fn, args, kwargs)
 
     def rtask_at(self, where: Location | str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Completion[Task]:
         """As `rtask`, at a server (its Location) or at any server of a node.  Yield it.
 
         where: for a node its address, its own name, that in ``nodes``, or another, which a name server is asked for.
         """
-        return self._start("rtask_at", where, False, fn, args, kwargs)
+        return self._submitting.start("rtask_at", where, False, fn, args, kwargs)
 
     def io_rtask(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Completion[Task]:
         """As `rtask`, for a task that mostly waits: it runs beside others, and `close` does not wait for it."""
-        return self._start("io_rtask", None, True, fn, args, kwargs)
+        return self._submitting.start("io_rtask", None, True, fn, args, kwargs)
 
     def io_rtask_at(
         self, where: Location | str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> Completion[Task]:
         """As `io_rtask`, at a server or node.  Yield it."""
-        return self._start("io_rtask_at", where, True, fn, args, kwargs)
+        return self._submitting.start("io_rtask_at", where, True, fn, args, kwargs)
 
     run, run_at, run_async, run_async_at = rtask, rtask_at, io_rtask, io_rtask_at
 
@@ -395,7 +367,7 @@ class Client(Overview):
         Raises: UsageError.
         """
         limits = checked(timeout_s, retries, name, retry_on, own_process=own_process, niceness=niceness)
-        return Options(self, limits)
+        return Options(self._submitting, limits)
 
     def map(
         self, fn: Callable[..., Any], /, *iterables: Iterable[Any], chunksize: int = 1, ordered: bool = True
@@ -415,8 +387,7 @@ class Client(Overview):
         lost.  Who leaves the loop early leaves the rest: see ``close`` of what this returns.
         Raises: UsageError, ScheduleError.
         """
-        self._must_run()
-        return mapping.start(self, fn, iterables, chunksize, ordered)
+        return mapping.start(self._submitting, fn, iterables, chunksize, ordered)
 
     def share(self, obj: Any) -> Shared:
         """Have an object travel to each node once, however many tasks need it there.  Not to be yielded.
@@ -435,32 +406,7 @@ class Client(Overview):
         Raises: ShippingError if it cannot travel, is too large for a node, or there is no room for its file;
         ScheduleError if the client is not scheduled.
         """
-        self._must_run()
-        with self._ship_lock:
-            return self._sharing.share(self._shipper, obj)
-
-    def _start(
-        self,
-        what: str,
-        where: Any,
-        io: bool,
-        fn: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        limits: TaskLimits | None = None,
-    ) -> Completion[Task]:
-        self._must_run()
-        targets.check(self._kernel.kinds, fn, _CALLS[what], _PLAIN)
-        if where is None and what.endswith("_at"):
-            raise UsageError(f"{what}(None, ...): give a server's Location, or a node's address or name")
-        return submitting.start(self, what, where, io, fn, args, kwargs, limits)
-
-    def _start_chunk(
-        self, fn: Any, args: tuple[Any, ...], limits: TaskLimits | None, prepare: Callable[[Submission], None]
-    ) -> Completion[Task]:
-        """For `map`.  prepare: completes the record."""
-        self._must_run()
-        return submitting.start(self, "map", None, False, fn, args, {}, limits, prepare)
+        return self._submitting.share(obj)
 
     def close(self, await_io: bool = False, terminate: bool = False, timeout: float | None = None) -> Completion[None]:
         """End the client: wait for its CPU tasks, end its servers, give the nodes to the next client.  Yield it.
@@ -474,41 +420,7 @@ class Client(Overview):
 
         Raises: UsageError.
         """
-        limit = seconds(timeout)
-        kernel = current_kernel() if self._state in (NEW, CLOSED) else self._kernel  # it may never have had one
-
-        def start(completion: Completion[None]) -> None:
-            with self._lock:
-                if self._state is RUNNING:
-                    self._closing.append(completion)
-                    self._handle(d.CloseAsked(terminate, await_io))
-                else:
-                    self._leave_queue()
-                    kernel.post(completion.set_result, None)  # after the results that were posted before
-                    return
-            if limit is not None and limit < math.inf and not terminate:
-                self._network.io.call(
-                    self._network.io.loop.call_later, max(0.0, limit), self._handle, d.CloseAsked(True)
-                )
-
-        return Completion(kernel, "close", start)
-
-
-class Closing:
-    """A client's end, as what a function waits for that has left its ``with``."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    def is_over(self) -> bool:
-        return not self._client._is_open()
-
-    def wait(self) -> Completion[None]:
-        return self._client.close()
-
-
-def _closed(client: Client, terminate: bool) -> Generator[Any, Any, None]:
-    yield client.close(terminate=terminate)
+        return self._closing.close(await_io, terminate, timeout)
 
 
 def _must_be_status_task(given: Any) -> None:

@@ -52,7 +52,7 @@ def as_completed(rtasks: Iterable[Any], timeout: float | None = None) -> Results
     def width() -> float:
         if not several:
             return float("inf")
-        servers = 0 if side is None else sum(client._ready_servers for client in list(side.clients.values()))
+        servers = 0 if side is None else sum(len(each.shell.ready) for each in list(side.clients.values()))
         return max(AHEAD_MIN, AHEAD * servers)
 
     wants = side.wants_servers if side is not None and several else None

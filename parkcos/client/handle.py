@@ -33,10 +33,10 @@ class TaskHandle(Waitable):
     not end the task.  A handle that nobody keeps leaves its task alone.
     """
 
-    __slots__ = ("__weakref__", "_client", "_future", "_outcome", "_record", "_told", "_unsent")
+    __slots__ = ("__weakref__", "_future", "_outcome", "_record", "_shell", "_told", "_unsent")
 
     def __init__(self, client: ClientShell, record: Submission) -> None:
-        self._client = client
+        self._shell = client
         self._record = record
         self._outcome: Outcome | None = None
         self._told: list[Callable[[Outcome], object]] = []
@@ -105,7 +105,7 @@ class TaskHandle(Waitable):
             self._tell(told)
 
         def give_up() -> None:
-            with self._client._lock, contextlib.suppress(ValueError):
+            with self._shell.lock, contextlib.suppress(ValueError):
                 self._told.remove(waits[0])
 
         waits: list[Callable[[Outcome], object]] = []
@@ -150,8 +150,8 @@ class TaskHandle(Waitable):
     def _outcome_within(self, timeout: float | None, what: str) -> Outcome:
         limit = seconds(timeout)
         if self._outcome is None:
-            network = self._client._network
-            if threading.get_ident() == self._client._kernel.ident or network.io.in_thread():
+            network = self._shell.network
+            if threading.get_ident() == self._shell.kernel.ident or network.io.in_thread():
                 raise WouldHang(
                     f"handle.{what}() would stop the thread that its task needs, and the task has not ended\n"
                     "  write: value = yield handle   in a task,  or  value = await handle   in an async def"
@@ -175,7 +175,7 @@ class TaskHandle(Waitable):
 
     def future(self) -> Future[Any]:
         """A ``concurrent.futures.Future`` of its result: always the same.  To cancel it cancels the task."""
-        with self._client._lock:
+        with self._shell.lock:
             if self._future is None:
                 self._future = Future()
                 self._future.add_done_callback(self._future_done)
@@ -207,7 +207,7 @@ class TaskHandle(Waitable):
             raise UsageError(f"cancel({reason!r}): give the reason, as a text")
         if self._outcome is not None:
             return False
-        self._client._cancel(self._record, reason)
+        self._shell.cancel(self._record, reason)
         return True
 
     def send(self, message: Any) -> int:
@@ -215,7 +215,7 @@ class TaskHandle(Waitable):
 
         Returns: 0; -1 if it has ended.  Raises: ShippingError if `message` cannot travel, and the task runs.
         """
-        with self._client._lock:
+        with self._shell.lock:
             if self._outcome is not None:
                 return -1
             rtask = self._record.rtask
@@ -228,12 +228,12 @@ class TaskHandle(Waitable):
 
     def _begun(self) -> None:
         """Its task runs.  Kernel thread."""
-        with self._client._lock:
+        with self._shell.lock:
             rtask = self._record.rtask
             if self._future is not None and not self._future.running() and not self._future.done():
                 self._future.set_running_or_notify_cancel()
         while True:
-            with self._client._lock:
+            with self._shell.lock:
                 if not self._unsent or rtask is None:
                     return
                 message = self._unsent[0]
@@ -241,7 +241,7 @@ class TaskHandle(Waitable):
                 rtask.send(message)
             except Exception:
                 logger.exception("%r was not sent a message that came before it began", self)
-            with self._client._lock:
+            with self._shell.lock:
                 del self._unsent[:1]
 
     def _ended(self, outcome: Outcome) -> None:
@@ -250,7 +250,7 @@ class TaskHandle(Waitable):
         finished = outcome.kind == "finished" and not (record.opaque and outcome.value.kind != "finished")
         if record.cancelled and not finished:
             outcome = Outcome("failed", None, TaskCancelled(f"{self.name}: {record.cancelled}"))
-        with self._client._lock:
+        with self._shell.lock:
             if self._outcome is not None:
                 return
             self._outcome = outcome
@@ -266,7 +266,7 @@ class TaskHandle(Waitable):
 
     def _tell(self, fn: Callable[[Outcome], object]) -> None:
         """Call `fn` with its outcome, now or later, in any thread."""
-        with self._client._lock:
+        with self._shell.lock:
             if self._outcome is None:
                 self._told.append(fn)
                 return

@@ -10,7 +10,7 @@ import inspect
 import time
 from collections.abc import Callable, Generator, Iterable
 from types import CoroutineType, GeneratorType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from parkcos.client.stream import AHEAD, Batch, Flow, Results, in_task
 from parkcos.client.submission import Submission, kind_of, name_of
@@ -22,7 +22,6 @@ from parkcos.net.payload import dumps, join
 from parkcos.net.tasks import outcomes
 
 if TYPE_CHECKING:
-    from parkcos.client.client import Client
     from parkcos.client.limits import TaskLimits
 
 TURN_S = 0.005
@@ -31,8 +30,27 @@ TURN_S = 0.005
 _PLAIN = frozenset({int, float, str, bytes, bool, type(None)})
 
 
+class Submits(Protocol):
+    """What `map` asks of its client."""
+
+    def must_run(self) -> None:
+        """Raises: ScheduleError."""
+
+    def start_chunk(
+        self, fn: Any, args: tuple[Any, ...], limits: TaskLimits | None, prepare: Callable[[Submission], None]
+    ) -> Completion[Task]:
+        """As ``client.rtask(fn, *args)``.  prepare: completes the record.  Raises: ScheduleError, UsageError."""
+
+    def width(self, kind: str, least: int) -> int:
+        """How many tasks of this kind keep all servers busy, at least so many for each."""
+
+    @property
+    def wants_servers(self) -> set[Callable[[], object]]:
+        """Called when there is a server more."""
+
+
 def start(
-    client: Client,
+    client: Submits,
     fn: Any,
     iterables: tuple[Iterable[Any], ...],
     chunksize: int,
@@ -40,6 +58,7 @@ def start(
     limits: TaskLimits | None = None,
 ) -> Results:
     """What `Client.map` returns.  Raises: UsageError for what cannot be used."""
+    client.must_run()
     kernel = in_task("map")
     if not callable(fn) or inspect.isasyncgenfunction(fn):
         raise UsageError(
@@ -63,9 +82,6 @@ def start(
     plain = chunksize == 1 and not targets.is_task(kernel.kinds, fn)
 
     def submit(fn: Any, args: tuple[Any, ...], name: str) -> Completion[Task]:
-        if client._machine.stage.closing:
-            raise ScheduleError(f"{client!r} is being closed: its map takes no more")
-
         def prepare(record: Submission) -> None:
             if limits is None or not limits.name:
                 record.name = name
@@ -74,14 +90,14 @@ def start(
                 record.calls = args[1]
                 record.kind = kind_of(args[0], len(args[1]))
 
-        return client._start_chunk(fn, args, limits, prepare)
+        return client.start_chunk(fn, args, limits, prepare)
 
     kind = kind_of(fn, chunksize)
 
     def width() -> int:
-        return max(AHEAD, client._kept_busy_by(kind)) * max(1, client._ready_servers)
+        return client.width(kind, AHEAD)
 
-    flow = MapFlow(kernel, "map", zip(*inputs, strict=False), ordered, width, client._side.wants_servers)
+    flow = MapFlow(kernel, "map", zip(*inputs, strict=False), ordered, width, client.wants_servers)
     flow.prepare(fn, chunksize, submit)
     return Results(flow)
 

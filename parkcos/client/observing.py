@@ -34,7 +34,8 @@ from parkcos.net.location import Location
 from parkcos.net.payload import Buffer
 
 if TYPE_CHECKING:
-    from parkcos.client.client import Client
+    from parkcos.client.nodes import Nodes
+    from parkcos.client.shell import ClientShell
 
 logger = logging.getLogger("parkcos")
 
@@ -47,10 +48,15 @@ _SUBJECTS = ("node", "server", "process", "number", "subject")
 
 
 class Observing:
-    """Of one client, for all its observers.  Everything here is called under the client's lock, or takes it."""
+    """Of one client, for all its observers.  Everything here is called under the client's lock, or takes it.
 
-    def __init__(self, client: Client) -> None:
-        self.client = client
+    standing: tells how the client itself stands.
+    """
+
+    def __init__(self, shell: ClientShell, nodes: Nodes, standing: Callable[[], o.ClientChanged]) -> None:
+        self._shell = shell
+        self._client_nodes = nodes
+        self._standing = standing
         self.observers: dict[o.Observer, bool] = {}
         """And whether each wants what is printed."""
         self._nodes: dict[int, NodeInfo] = {}
@@ -70,7 +76,7 @@ class Observing:
         """Tasks that have ended with one of these, whose end is yet to be told."""
         self._left = False
         """The client has been closed, though it does not know it yet."""
-        for number in client._machine.nodes:
+        for number in shell.machine.nodes:
             self._look_at_node(number)
 
     @property
@@ -80,34 +86,34 @@ class Observing:
 
     def add(self, observer: o.Observer, output: bool) -> None:
         """From now on it is told what happens; first of all, what there is."""
-        client = self.client
+        shell = self._shell
         self.observers[observer] = output
         one = {observer: output}
-        self._tell(client.standing(), one)
+        self._tell(self._standing(), one)
         for number, info in self._nodes.items():
-            node = client._machine.nodes.get(number)
+            node = shell.machine.nodes.get(number)
             if node is not None:
                 self._tell(_of_node(number, info, _node_state(node), self._why.get(number, "")), one)
         for known in self._servers.values():
             self._tell(known, one)
         if output:
-            for number, node in client._machine.nodes.items():
+            for number, node in shell.machine.nodes.items():
                 if node.state not in (WANTED, DISABLED):
                     self._is_late_for(number, node.info, one)
-        for number, record in client._submissions.items():
+        for number, record in shell.submissions.items():
             self._tell(_submitted(record), one)
-            task = client._machine.tasks.get(number)
+            task = shell.machine.tasks.get(number)
             if task is not None and task.started:
                 self._tell(self._started(record, task.server), one)
 
     def _is_late_for(self, number: int, info: NodeInfo, observers: dict[o.Observer, bool]) -> None:
         """What is printed at this node is told from now on; say so where it is shown."""
         note = "(what was printed here before this dashboard was made is not known)"
-        if number not in self.client._forwards:
-            if Location(info.addr, info.port) in self.client._side.contacts:
+        if number not in self._client_nodes.forwards:
+            if Location(info.addr, info.port) in self._shell.side.contacts:
                 note = "(the local cluster was set up before this dashboard was made: it prints where the program does)"
             else:
-                self.client._ask_for_output(number)
+                self._client_nodes.ask_for_output(number)
         for server in (0, *self._servers_of.get(number, ())):
             self._tell(o.Printed(number, server, [note]), observers)
 
@@ -116,7 +122,7 @@ class Observing:
             try:
                 observer.told(event)
             except Exception:
-                logger.exception("%s: %r has missed %s", self.client.name, observer, type(event).__name__)
+                logger.exception("%s: %r has missed %s", self._shell.name, observer, type(event).__name__)
 
     # -- from the client
 
@@ -140,7 +146,7 @@ class Observing:
         """The machine has been told a fact, and its orders will be executed."""
         match event:
             case d.Submitted(task):
-                self._tell(_submitted(self.client._submissions[task.number]))
+                self._tell(_submitted(self._shell.submissions[task.number]))
             case d.CloseServerAsked(server, terminate=True):
                 self._servers_to_end.add(server)
             case d.CloseNodeAsked(node, terminate=True):
@@ -172,14 +178,14 @@ class Observing:
             calls = [outcome] * len(record.calls)
             if outcome.kind == "finished":
                 calls = outcomes_of(outcome.value, str(rtask.location) if rtask is not None else "")
-        with self.client._lock:
+        with self._shell.lock:
             state = outcome.value.kind if record.opaque and outcome.kind == "finished" else state_of(outcome, asked)
             self._tell(o.TaskEnded(record.number, state, "", outcome, calls, server, self._node_of(server)))
 
     # -- tasks
 
     def _node_of(self, server: int) -> int:
-        known = self.client._machine.servers.get(server)
+        known = self._shell.machine.servers.get(server)
         if known is not None and known.node:
             return known.node
         told = self._servers.get(server)
@@ -189,19 +195,19 @@ class Observing:
         return o.TaskStarted(record.number, record.name, record.io, server, self._node_of(server))
 
     def _report_started(self, effect: d.ReportStarted, event: Any) -> None:
-        self._tell(self._started(self.client._submissions[effect.task], effect.server))
+        self._tell(self._started(self._shell.submissions[effect.task], effect.server))
 
     def _report_refused(self, effect: d.ReportRefused, event: Any) -> None:
         self._tell(o.TaskEnded(effect.task, "failed", effect.error))
 
     def _report_abandoned(self, effect: d.ReportAbandoned, event: Any) -> None:
-        record = self.client._submissions[effect.task]
+        record = self._shell.submissions[effect.task]
         if record.completion is None and record.rtask is not None:  # `ended` follows
             if record.rtask.incarnation in self._servers_to_end:
                 self._asked.add(effect.task)
             return
         asked = isinstance(event, _TAKES_BACK) or (isinstance(event, d.NodeHasClosed) and not event.reason)
-        asked = asked or bool(record.cancelled) or self.client._machine.stage.closing
+        asked = asked or bool(record.cancelled) or self._shell.machine.stage.closing
         state = "timed_out" if effect.timed_out else "cancelled" if asked else "lost"
         self._tell(o.TaskEnded(effect.task, state, effect.reason))
 
@@ -224,17 +230,17 @@ class Observing:
 
     def _tell_standing(self) -> None:
         if not self._left:
-            self._tell(self.client.standing())
+            self._tell(self._standing())
 
     def _leave(self, effect: d.LeaveScheduler, event: Any) -> None:
         self._left = True
         for number in list(self._nodes):
             self._look_at_node(number)
-        self._tell(o.ClientChanged(self.client._id, self.client.name, "closed", self.client._machine.stage.closed_why))
+        self._tell(o.ClientChanged(self._shell.id, self._shell.name, "closed", self._shell.machine.stage.closed_why))
 
     def _look_at_node(self, number: int) -> None:
         """Tell what is new of a node and its servers."""
-        node = self.client._machine.nodes.get(number)
+        node = self._shell.machine.nodes.get(number)
         if node is None and number not in self._nodes:
             return
         if node is not None:
@@ -251,14 +257,14 @@ class Observing:
             self._tell(_of_node(number, info, state, self._why.pop(number, "")))
 
     def _look_at_server(self, number: int) -> None:
-        machine = self.client._machine
+        machine = self._shell.machine
         server = machine.servers.get(number)
         known = self._servers.get(number)
         if server is not None:
             if known is None:
                 if not server.node:
                     return
-                index = self.client._indexes.get(number, 0)
+                index = self._client_nodes.indexes.get(number, 0)
                 self._by_index[server.node, index] = number
                 self._servers_of.setdefault(server.node, {})[number] = None
                 name = f"{self._nodes[server.node].name}/{index}" if server.node in self._nodes else str(index)

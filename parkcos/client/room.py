@@ -108,6 +108,16 @@ def _free_places(server: Server, expected_s: float) -> int:
     return min(max(by_time, not server.cpu), 1 + AHEAD_MAX - len(server.cpu))
 
 
+def open_servers(machine: Dispatch) -> list[int]:
+    """Those that are given tasks."""
+    return [number for number, server in machine.servers.items() if server.state == OPEN]
+
+
+def kept_busy_by(machine: Dispatch, kind: str) -> int:
+    """How many tasks of this function keep a server busy while what follows them is on its way."""
+    return min(2 * (1 + AHEAD_MAX), int(2 * AHEAD_S / max(SHORTEST_S, machine.queue.estimates.of(kind))))
+
+
 def wants(machine: Dispatch) -> Wants:
     """What waits now."""
     queue = machine.queue

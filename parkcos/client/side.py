@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from parkcos.net.session.peer import CONNECTING, GONE, UP, Peer
 from parkcos.scheduler.service import SchedulerService
 
 if TYPE_CHECKING:
-    from parkcos.client.client import Client
+    from parkcos.client.shell import ClientShell
 
 logger = logging.getLogger("parkcos")
 
@@ -36,6 +37,27 @@ DIAL_AGAIN_S = 0.5
 """A scheduler that was named and is not there is dialled again after this time: it may start later."""
 
 
+@dataclass(frozen=True)
+class Member:
+    """A client, as what all clients of its process share knows it, and the others.
+
+    Attributes:
+        received: takes a message: who has sent it, the message, the form of its payload, that.
+        process_gone: takes the number of a process, and the reason.
+        lose_cluster: takes the reason why there will be no nodes any more.
+        holding: takes the number of a scheduler; gives, if this client has the nodes of that one, what another that
+            waits for them says of it, else "".
+        give_way: ends the client if its program has left it, and it runs nothing.
+    """
+
+    shell: ClientShell
+    received: Callable[[int, Any, int, Buffer], None]
+    process_gone: Callable[[int, str], None]
+    lose_cluster: Callable[[str], None]
+    holding: Callable[[int], str]
+    give_way: Callable[[], None]
+
+
 class ClientSide:
     """One for each network: `ClientSide.of(network)`."""
 
@@ -43,7 +65,7 @@ class ClientSide:
         self.network = network
         self.box = Postbox.of(network)
         self.box.serve("client", self._received, any_thread=True)
-        self.clients: dict[int, Client] = {}
+        self.clients: dict[int, Member] = {}
         self.scheduler: SchedulerService | None = None
         self.uses_own = False
         """The program wants its own scheduler; else that only finds out whether there is a shared one."""
@@ -119,7 +141,7 @@ class ClientSide:
         if not self.contacts and not self.network.options.discover:
             for number, client in list(self.clients.items()):
                 if only in (0, number):
-                    client._lose_cluster(reason)
+                    client.lose_cluster(reason)
 
     # -- finding a scheduler (kernel thread)
 
@@ -137,7 +159,7 @@ class ClientSide:
             left = None if end is None else max(0.0, end - self.network.kernel.clock())
             if not (yield known(self.network, location, timeout_s=left)):
                 return 0
-            found: int = yield self._at(location, end, wanted)
+            found: int = yield self.at(location, end, wanted)
             return found
         for reason in list(self.failures.values()):
             raise ScheduleError(reason)
@@ -172,9 +194,10 @@ class ClientSide:
         return next((p for p in self.network.hub.peers() if p.state is UP and "scheduler" in p.roles), None)
 
     @operation
-    def _at(
+    def at(
         self, location: Location, end: float | None, wanted: Callable[[], bool] = lambda: True
     ) -> Generator[Any, Any, int]:
+        """The incarnation of the scheduler there; 0, and what it raises, as of `find_scheduler`."""
         clock = self.network.kernel.clock
         said = dialled = clock()
         peer = self.network.hub.peer_at(location)
@@ -203,11 +226,11 @@ class ClientSide:
     def _received(self, process: int, message: Any, form: int, payload: Buffer) -> None:
         client = self.clients.get(message.client)
         if client is not None:
-            client._received(process, message, form, payload)
+            client.received(process, message, form, payload)
 
     def _peer_gone(self, peer: Peer, reason: str) -> None:
         for client in list(self.clients.values()):
-            client._process_gone(peer.incarnation, reason)
+            client.process_gone(peer.incarnation, reason)
 
 
 def _look_up_contact(scheduler: SchedulerService, location: Location) -> None:

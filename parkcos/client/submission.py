@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
-from parkcos.client.handle import TaskHandle
 from parkcos.client.records import Task as Record
 from parkcos.cluster.definitions import Definition
 from parkcos.cluster.shared import InFile, Shared
-from parkcos.kernel import Completion, Task
+from parkcos.kernel import Completion, Outcome, Task
 from parkcos.net.payload import Buffer
 from parkcos.net.tasks.remote_task import RemoteTask
+
+
+class Told(Protocol):
+    """The handle of a task, as its record knows it."""
+
+    def _begun(self) -> None: ...
+
+    def _ended(self, outcome: Outcome) -> None: ...
 
 
 class Submission(Record, kw_only=True):
@@ -38,7 +45,7 @@ class Submission(Record, kw_only=True):
     """What must be at the node where it was sent."""
     completion: Completion[Task] | None = None
     """Its start, for the task that asked for it by `rtask`."""
-    handle: TaskHandle | None = None
+    handle: Told | None = None
     """Its end, for those who keep the handle."""
     seed: list[int] = msgspec.field(default_factory=list)
     """Of all its runs; none if its client has none."""

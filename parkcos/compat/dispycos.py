@@ -147,10 +147,11 @@ class Scheduler(Statuses):
         servers: list[Location] = []
         running: list[bool] = []
         for client in list(ClientSide.of(network).clients.values()):
-            with client._lock:
-                machine = client._machine
+            shell = client.shell
+            with shell.lock:
+                machine = shell.machine
                 servers += [
-                    client._locations[number] for number, server in machine.servers.items() if server.state == OPEN
+                    shell.locations[number] for number, server in machine.servers.items() if server.state == OPEN
                 ]
                 running += [task.io for task in machine.tasks.values() if task.started]
         return {
@@ -170,6 +171,15 @@ class Scheduler(Statuses):
     def close(self) -> Generator[Any, Any, None]:
         """Yield it.  It ends with the program; there is nothing to do."""
         yield
+
+
+def _as_dispycos(info: Any) -> Any:
+    """What the info of a status is there."""
+    if not isinstance(info, parkcos.NodeAvailInfo):
+        return info
+    if info.cpu is None:  # it has not said yet; programs compare the numbers
+        info = replace(info, cpu=100.0, swap=info.swap or 0)
+    return DispycosNodeInfo(info.name, info.location.addr, info.cpus, info.platform, info)
 
 
 def _failed(call: str, error: Exception) -> None:
@@ -237,6 +247,7 @@ class Client(parkcos.Client):
             abandon_zombie_nodes=abandon_zombie_nodes,
         )
         self._in_line_at = scheduler
+        self._shell.info_shown = _as_dispycos
 
     def schedule(self, location: Location | str | float | None = None, timeout: float | None = None) -> Any:
         """Yield it.  Get in line at a scheduler and wait for the turn: 0; -1 after `timeout` seconds.
@@ -249,13 +260,6 @@ class Client(parkcos.Client):
         if nodes_to_contact and where is None:
             ClientSide.of(Parkcos.instance().network).private_scheduler(nodes_to_contact)
         return self._try(-1, super().schedule, where, timeout)
-
-    def _tell(self, status: int, info: Any, reason: str = "") -> None:
-        if isinstance(info, parkcos.NodeAvailInfo):
-            if info.cpu is None:  # it has not said yet; programs compare the numbers
-                info = replace(info, cpu=100.0, swap=info.swap or 0)
-            info = DispycosNodeInfo(info.name, info.location.addr, info.cpus, info.platform, info)
-        super()._tell(status, info, reason)
 
     # -- None or -1 where parkcos raises
 

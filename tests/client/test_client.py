@@ -77,13 +77,13 @@ def test_other_processes_that_go_are_not_the_scheduler(monkeypatch: pytest.Monke
     client = Client()
     events: list[d.Event] = []
     gone: list[str] = []
-    monkeypatch.setattr(client, "_state", RUNNING)
-    monkeypatch.setattr(client, "_handle", events.append)
-    monkeypatch.setattr(client, "_scheduler_gone", gone.append)
-    client._process_gone(0, "cannot be reached")
+    monkeypatch.setattr(client._shell, "state", RUNNING)
+    monkeypatch.setattr(client._shell, "handle", events.append)
+    monkeypatch.setattr(client._turn, "scheduler_gone", gone.append)
+    client._incoming.process_gone(0, "cannot be reached")
     assert not gone
-    monkeypatch.setattr(client, "_scheduler", 5)
-    client._process_gone(5, "it has ended")
+    monkeypatch.setattr(client._turn, "scheduler", 5)
+    client._incoming.process_gone(5, "it has ended")
     assert gone == ["it has ended"]
     assert [type(event) for event in events] == [d.ProcessLost, d.ProcessLost]
 
@@ -346,13 +346,13 @@ class FakeIO:
 def running_client(kernel: VirtualKernel, **options: Any) -> Client:
     """A client that has its turn, and talks to nobody."""
     client = Client(**options)
-    client._kernel = kernel
-    client._network = SimpleNamespace(hub=FakeHub(), io=FakeIO(), options=SimpleNamespace(pulse_s=5.0))  # type: ignore[assignment]
-    client._side = SimpleNamespace(box=Box(), wants_servers=set(), contacts={})  # type: ignore[assignment]
-    client._timer = SimpleNamespace(set=lambda deadline: None)  # type: ignore[assignment]
-    client._bundle = Bundle([], [], None, [])
-    client._encoded_bundle, client._bundle_digests = b"", {}
-    client._state = RUNNING
+    shell = client._shell
+    shell.kernel = kernel
+    shell.network = SimpleNamespace(hub=FakeHub(), io=FakeIO(), options=SimpleNamespace(pulse_s=5.0))  # type: ignore[assignment]
+    shell.side = SimpleNamespace(box=Box(), wants_servers=set(), contacts={}, clients={})  # type: ignore[assignment]
+    shell.timer = SimpleNamespace(set=lambda deadline: None)  # type: ignore[assignment]
+    shell.bundle_digests, shell.state = {}, RUNNING
+    client._nodes.bundle, client._nodes.encoded_bundle = Bundle([], [], None, []), b""
     return client
 
 
@@ -370,16 +370,17 @@ def drain(kernel: VirtualKernel) -> None:
 
 
 def bring_node(client: Client, kernel: VirtualKernel, number: int, **fields: Any) -> None:
-    client._received(client._scheduler, m.NodeOffer(client._id, node_info(incarnation=number, **fields)), 0, b"")
+    shell, received, scheduler = client._shell, client._incoming.received, client._turn.scheduler
+    received(scheduler, m.NodeOffer(shell.id, node_info(incarnation=number, **fields)), 0, b"")
     drain(kernel)
-    client._received(client._scheduler, m.NodeGranted(client._id, number), 0, b"")
-    client._received(number, m.NodeReady(client._id, client._machine.nodes[number].setup_id), 0, b"")
-    client._received(number, m.NodeAvail(client._id, 50.0, 10, 10, 10), 0, b"")
+    received(scheduler, m.NodeGranted(shell.id, number), 0, b"")
+    received(number, m.NodeReady(shell.id, shell.machine.nodes[number].setup_id), 0, b"")
+    received(number, m.NodeAvail(shell.id, 50.0, 10, 10, 10), 0, b"")
 
 
 def bring_server(client: Client, node: int, server: int, index: int = 0) -> None:
-    client._received(node, m.ServerUp(client._id, index, "", 9700 + server % 100, server), 0, b"")
-    client._received(server, m.ServerReady(client._id), 0, b"")
+    client._incoming.received(node, m.ServerUp(client._shell.id, index, "", 9700 + server % 100, server), 0, b"")
+    client._incoming.received(server, m.ServerReady(client._shell.id), 0, b"")
 
 
 def test_the_tables_of_a_client_that_has_had_a_thousand_servers_are_bounded(kernel: VirtualKernel) -> None:
@@ -389,22 +390,30 @@ def test_the_tables_of_a_client_that_has_had_a_thousand_servers_are_bounded(kern
         bring_node(client, kernel, node)
         bring_server(client, node, node + 1)
         unwanted = node_info(incarnation=node + 9, addr="10.0.0.9")
-        client._received(client._scheduler, m.NodeOffer(client._id, unwanted), 0, b"")
+        client._incoming.received(client._turn.scheduler, m.NodeOffer(client._shell.id, unwanted), 0, b"")
         drain(kernel)
-        client._process_gone(node + 1, "it has ended")
-        client._process_gone(node, "it has ended")
-        gone = m.NodeUnusable(client._id, node_info(incarnation=node), "it is gone")
-        client._received(client._scheduler, gone, 0, b"")
-        client._received(node, m.ServerUp(client._id, 1, "", 9708, node + 2), 0, b"")  # too late
-    client._handle(d.TimePassed())
+        client._incoming.process_gone(node + 1, "it has ended")
+        client._incoming.process_gone(node, "it has ended")
+        gone = m.NodeUnusable(client._shell.id, node_info(incarnation=node), "it is gone")
+        client._incoming.received(client._turn.scheduler, gone, 0, b"")
+        client._incoming.received(node, m.ServerUp(client._shell.id, 1, "", 9708, node + 2), 0, b"")  # too late
+    client._shell.handle(d.TimePassed())
     bring_node(client, kernel, 5)
     bring_server(client, 5, 6)
-    client._look_for_silence(client._id)
-    tables = {name: table for name, table in vars(client).items() if isinstance(table, dict | set | list)}
-    assert len(tables) > 10
+    client._incoming.look_for_silence(client._shell.id)
+    parts = [client, *vars(client).values(), *vars(client._shell).values()]
+    tables = {
+        f"{type(part).__name__}.{name}": table
+        for part in parts
+        if type(part).__module__.startswith("parkcos.client")
+        for name, table in vars(part).items()
+        if isinstance(table, dict | set | list) and name not in ("_execute", "_handlers")
+    }
+    assert {"ClientShell.known", "Nodes.infos", "Incoming._silent"} <= tables.keys()
+    assert len(tables) > 20
     assert {name: len(table) for name, table in tables.items() if len(table) > 4} == {}
-    assert client._locations.keys() == client._known.keys() == {6}
-    assert client._infos.keys() == client._avail.keys() == client._matched.keys() == {5}
+    assert client._shell.locations.keys() == client._shell.known.keys() == {6}
+    assert client._nodes.infos.keys() == client._nodes.avail.keys() == client._nodes.matched.keys() == {5}
 
 
 def submission(number: int, server: int, **more: Any) -> Submission:
@@ -414,8 +423,8 @@ def submission(number: int, server: int, **more: Any) -> Submission:
 
 
 def submit(client: Client, record: Submission) -> None:
-    client._submissions[record.number] = record
-    client._handle(d.Submitted(record))
+    client._shell.submissions[record.number] = record
+    client._shell.handle(d.Submitted(record))
 
 
 def test_what_is_gone_through_with_the_lock_changes_with_the_lock(kernel: VirtualKernel) -> None:
@@ -425,22 +434,22 @@ def test_what_is_gone_through_with_the_lock_changes_with_the_lock(kernel: Virtua
 
     class Guarded(dict[int, Submission]):
         def __setitem__(self, number: int, record: Submission) -> None:
-            changes.append(client._lock._is_owned())  # type: ignore[attr-defined]
+            changes.append(client._shell.lock._is_owned())  # type: ignore[attr-defined]
             super().__setitem__(number, record)
 
         def __delitem__(self, number: int) -> None:
-            changes.append(client._lock._is_owned())  # type: ignore[attr-defined]
+            changes.append(client._shell.lock._is_owned())  # type: ignore[attr-defined]
             super().__delitem__(number)
 
     bring_node(client, kernel, 10)
     bring_server(client, 10, 11)
-    client._submissions = Guarded()
+    client._shell.submissions = Guarded()
     rtask: Any = SimpleNamespace(location="there", ended=lambda *_, **__: None)
     record = submission(1, 11, rtask=rtask)
-    enter(client, record, 11, 0)
+    enter(client._shell, record, 11, 0)
     record.started = True
     form, buffers = dumps(None)
-    client._received(11, m.TaskEnded(client._id, 1, "finished", 0.0, 5), form, b"".join(buffers))
+    client._incoming.received(11, m.TaskEnded(client._shell.id, 1, "finished", 0.0, 5), form, b"".join(buffers))
     drain(kernel)
     assert changes == [True, True]
 
@@ -460,10 +469,10 @@ def test_a_server_that_comes_while_a_function_is_asked_about_others(kernel: Virt
     bring_node(client, kernel, 10)
     bring_server(client, 10, 11)
     record = submission(1, 0)
-    record.choice = client._choosing.number_of(accepts)
-    enter(client, record, 0, 0)
-    client._choosing.entered(record.choice)
-    assert client._machine.queue.choices.by_number[record.choice].servers.keys() == {11, 12}
+    record.choice = client._nodes.choosing.number_of(accepts)
+    enter(client._shell, record, 0, 0)
+    client._nodes.choosing.entered(record.choice)
+    assert client._shell.machine.queue.choices.by_number[record.choice].servers.keys() == {11, 12}
 
 
 def test_the_tasks_of_a_server_are_those_at_that_server(kernel: VirtualKernel) -> None:
@@ -476,13 +485,13 @@ def test_the_tasks_of_a_server_are_those_at_that_server(kernel: VirtualKernel) -
     for task, server in ((1, 11), (2, 21)):
         rtask: Any = SimpleNamespace(name=f"at {server}")
         submit(client, submission(task, server, rtask=rtask))
-        client._machine.tasks[task].started = True
-    client._process_gone(10, "it has ended")
-    assert client._machine.servers[11].node == 0, "its session has not had its last word"
+        client._shell.machine.tasks[task].started = True
+    client._incoming.process_gone(10, "it has ended")
+    assert client._shell.machine.servers[11].node == 0, "its session has not had its last word"
     found: list[Any] = []
 
     def asks() -> Any:
-        for where in (client._locations[21], None):
+        for where in (client._shell.locations[21], None):
             found.append([rtask.name for rtask in (yield client.tasks(where))])
 
     kernel.main(asks)
@@ -504,7 +513,7 @@ def test_an_order_that_fails_takes_no_other_with_it(kernel: VirtualKernel, caplo
     assert [task for task, _ in told] == [1]
     assert "it could not be sent" in told[0][1]
     assert "failed" in caplog.text
-    assert list(client._machine.tasks) == [2]
+    assert list(client._shell.machine.tasks) == [2]
 
 
 def test_which_of_several_nodes_is_meant(kernel: VirtualKernel) -> None:
@@ -516,7 +525,7 @@ def test_which_of_several_nodes_is_meant(kernel: VirtualKernel) -> None:
 
     def suspended(where: Location | str) -> set[int]:
         client.suspend_node(where)
-        found = {number for number, node in client._machine.nodes.items() if SUSPENDED in node.holds}
+        found = {number for number, node in client._shell.machine.nodes.items() if SUSPENDED in node.holds}
         client.resume_node(where)
         return found
 
@@ -532,7 +541,7 @@ def test_which_of_several_nodes_is_meant(kernel: VirtualKernel) -> None:
         client.close_node("two")
     with pytest.raises(ScheduleError, match="may be one"):
         client.abandon_zombie("10.0.0.1")
-    assert not any(node.holds or node.abandon for node in client._machine.nodes.values())
+    assert not any(node.holds or node.abandon for node in client._shell.machine.nodes.values())
 
 
 def test_nodes_that_announce_one_address_are_told_apart_by_their_names_alone(kernel: VirtualKernel) -> None:
@@ -540,7 +549,7 @@ def test_nodes_that_announce_one_address_are_told_apart_by_their_names_alone(ker
     for number, name in (1, "one"), (2, "two"):
         bring_node(client, kernel, number, name=name, addr="10.0.2.15", port=9706)
     client.suspend_node("two")
-    assert [number for number, node in client._machine.nodes.items() if node.holds] == [2]
+    assert [number for number, node in client._shell.machine.nodes.items() if node.holds] == [2]
     with pytest.raises(
         ScheduleError, match=r"one \(10.0.2.15:9706\) or two \(10.0.2.15:9706\)\n.*parkcosnode.py -i ADDRESS"
     ):
@@ -595,21 +604,21 @@ def test_a_client_that_was_never_scheduled_may_be_closed_twice() -> None:
 def test_a_client_belongs_to_the_task_that_has_scheduled_it_last(kernel: VirtualKernel) -> None:
     """A task whose `schedule` came to nothing, and which has ended since, is no reason to close the client."""
     client = running_client(kernel)
-    client._side.clients, client._state = {}, WAITING
+    member: Any = None
 
     def first(task: Any = None) -> Iterator[Any]:
         def schedules() -> Iterator[Any]:
-            client._belong_to(task)
+            client._turn.enter(member, task, client._closing.owner_ended)
             yield
 
         yield schedules()
-        assert client._give_up_turn()
+        assert client._turn.give_up()
 
     kernel.main(first)
-    assert client._state is NEW
-    client._belong_to(None)
-    client._state = RUNNING
-    assert not client._is_left()
+    assert client._shell.state is NEW
+    client._turn.enter(member, None, client._closing.owner_ended)
+    client._shell.state = RUNNING
+    assert not client._closing.is_left()
 
 
 @pytest.mark.parametrize("state", [WAITING, RUNNING])
@@ -623,13 +632,17 @@ def test_another_program_in_the_place_of_the_scheduler(kernel: VirtualKernel, st
         raise ScheduleError("<node> is no scheduler")
 
     client = running_client(kernel)
-    client._side = SimpleNamespace(_at=at, clients={})  # type: ignore[assignment]
-    client._state = state
+    client._shell.side = SimpleNamespace(at=at, clients={})  # type: ignore[assignment]
+    client._shell.state = state
     events: list[d.Event] = []
-    client._handle = events.append  # type: ignore[method-assign]
-    turn = client._turn = Completion(kernel, "schedule")
+    client._shell.handle = events.append  # type: ignore[method-assign]
+    turn = client._turn._begins = Completion(kernel, "schedule")
     where = Location("127.0.0.1", 9705)
-    task = kernel.spawn(client._queue_at, where) if moves else kernel.spawn(client._return_to, where, "it has ended")
+    task = (
+        kernel.spawn(client._turn._queue_at, where)
+        if moves
+        else kernel.spawn(client._turn._return_to, where, "it has ended")
+    )
 
     def main() -> Iterator[Any]:
         yield task.result()

@@ -50,17 +50,18 @@ class Servers:
         self.names: list[str] = []
         self.withdrawn = 0
         self.at_once: BaseException | None = None
-        self._machine = SimpleNamespace(stage=SimpleNamespace(closing=False))
-        self._side: Any = SimpleNamespace(wants_servers=set())
+        self.closing = False
+        self.wants_servers: set[Callable[[], object]] = set()
 
-    @property
-    def _ready_servers(self) -> int:
-        return self.shown
+    def must_run(self) -> None:
+        pass
 
-    def _kept_busy_by(self, kind: str) -> int:
-        return 0
+    def width(self, kind: str, least: int) -> int:
+        return least * max(1, self.shown)
 
-    def _start_chunk(self, fn: Any, args: Any, limits: Any, prepare: Any) -> Completion[Task]:
+    def start_chunk(self, fn: Any, args: Any, limits: Any, prepare: Any) -> Completion[Task]:
+        if self.closing:
+            raise ScheduleError("it is being closed")
         record = SimpleNamespace(name="", plain=False)
         prepare(record)
         name = record.name
@@ -99,13 +100,12 @@ class Servers:
         self.run()
 
     def map(self, fn: Any, *iterables: Any, chunksize: int = 1, ordered: bool = True) -> Results:
-        client: Any = self
-        return mapping.start(client, fn, iterables, chunksize, ordered)
+        return mapping.start(self, fn, iterables, chunksize, ordered)
 
     def more(self, count: int) -> None:
         self.free += count
         self.shown += count
-        for fn in tuple(self._side.wants_servers):
+        for fn in tuple(self.wants_servers):
             self.kernel.post(fn)
         self.run()
 
@@ -273,7 +273,7 @@ def test_more_servers_get_work_while_the_first_result_is_awaited(kernel: Virtual
         assert kernel.now - start == 105
         assert running == [21]
         results.close()
-        assert not servers._side.wants_servers
+        assert not servers.wants_servers
 
     kernel.main(main)
 
@@ -405,7 +405,7 @@ def test_a_client_that_closes_takes_no_more(kernel: VirtualKernel) -> None:
     def main() -> Gen:
         servers = Servers(kernel)
         found: list[Any] = []
-        kernel.spawn(later, 5, lambda: setattr(servers._machine.stage, "closing", True))
+        kernel.spawn(later, 5, lambda: setattr(servers, "closing", True))
         with pytest.raises(ScheduleError, match="being closed"):
             yield collect(servers.map(takes, itertools.count(1)), found)
         assert found == list(range(1, len(found) + 1))
@@ -527,7 +527,7 @@ def test_what_was_left_is_withdrawn_or_ended(kernel: VirtualKernel, how: Any) ->
         assert not servers.line
         assert not servers.running
         assert servers.withdrawn > 0
-        assert not servers._side.wants_servers
+        assert not servers.wants_servers
 
     kernel.main(main)
 
@@ -539,7 +539,7 @@ def test_sent_ahead_and_begun_after_it_was_left(kernel: VirtualKernel) -> None:
         made: list[Completion[Task]] = []
 
         class Slow(Servers):
-            def _start_chunk(self, *args: Any) -> Completion[Task]:
+            def start_chunk(self, *args: Any) -> Completion[Task]:
                 made.append(Completion(self.kernel, "map"))
                 return made[-1]
 
@@ -628,12 +628,12 @@ def test_tasks_that_are_made_meanwhile(kernel: VirtualKernel) -> None:
     """From an iterator: calls that make a task, generators that do, tasks."""
 
     def made(servers: Servers, n: int) -> Gen:
-        return (yield servers._start_chunk(takes, (n,), None, lambda record: None))
+        return (yield servers.start_chunk(takes, (n,), None, lambda record: None))
 
     def main() -> Gen:
         servers = Servers(kernel, 2)
         rtask = [
-            lambda n: servers._start_chunk(takes, (n,), None, lambda record: None),
+            lambda n: servers.start_chunk(takes, (n,), None, lambda record: None),
             lambda n: made(servers, n),
             lambda n: Task(takes, n),
         ]

@@ -113,11 +113,10 @@ def test_a_server_asks_its_executor_under_its_lock(io: IOThread) -> None:
 
 
 def test_a_client_asks_its_machine_under_its_lock(io: IOThread) -> None:
-    client: Any = ClientShell([], "client")
-    client._lock, client._observing, client._network = threading.RLock(), None, SimpleNamespace(io=io)
-    client._machine = machine = Guarded(client._lock)
-    client._timer = DeadlineTimer(io, lambda: client._handle(d.TimePassed()))
-    client._handle(d.CancelAsked(1))
+    client: Any = ClientShell("client")
+    client.machine = machine = Guarded(client.lock)
+    client.timer = DeadlineTimer(io, lambda: client.handle(d.TimePassed()))
+    client.handle(d.CancelAsked(1))
     assert machine.passed.wait(WAIT_S)
     until_idle(io)
     assert machine.asked == [True, True]

@@ -14,8 +14,7 @@ from msgspec.structs import replace
 
 from parkcos import Client
 from parkcos.client import dispatch_events as d
-from parkcos.client.observing import Observing
-from parkcos.client.shell import CLOSED, RUNNING
+from parkcos.client.shell import CLOSED, RUNNING, Watch
 from parkcos.client.submission import Submission
 from parkcos.cluster import messages as m
 from parkcos.cluster.node_info import NodeInfo
@@ -50,21 +49,24 @@ class Unwired(Client):
 
     def __init__(self) -> None:
         super().__init__(name="test.py")
-        self._state = RUNNING
-        self._scheduler = 1
-        self._network: Any = _Network()
+        network: Any = _Network()
+        self._shell.state, self._shell.network = RUNNING, network
+        self._turn.scheduler = 1
+        self._shell.handle = self.handle  # type: ignore[method-assign]
         self.orders: list[d.Effect] = []
 
-    def _handle(self, event: d.Event) -> None:
-        effects = self._machine.handle(event, 0.0)
+    def handle(self, event: d.Event) -> None:
+        """As the shell's, but nothing is done of what is ordered."""
+        shell = self._shell
+        effects = shell.machine.handle(event, 0.0)
         if isinstance(event, d.ServerIsUp):
-            self._indexes[event.server] = event.index
-        if self._observing is not None:
-            self._observing.handled(event, effects)
+            self._nodes.indexes[event.server] = event.index
+        if shell.observing is not None:
+            shell.observing.handled(event, effects)
         self.orders += effects
         for effect in effects:
             if isinstance(effect, d.ReportStarted):
-                self._submissions[effect.task].rtask = _RunsAt(effect.server)  # type: ignore[assignment]
+                shell.submissions[effect.task].rtask = _RunsAt(effect.server)  # type: ignore[assignment]
 
 
 class Watched:
@@ -87,30 +89,31 @@ class Watched:
     def happens(self, *events: d.Event) -> None:
         for event in events:
             if isinstance(event, d.Started | d.Ended | d.Refused | d.Recalled) and not event.server:
-                event = replace(event, server=self.client._machine.tasks[event.task].server)
-            self.client._handle(event)
+                event = replace(event, server=self.client._shell.machine.tasks[event.task].server)
+            self.client.handle(event)
 
     def submit(self, number: int, *args: Any, calls: Sequence[tuple[Any, ...]] = (), **limits: Any) -> None:
         """calls: the arguments of each, of a chunk."""
         what: dict[str, Any] = {"name": "work", "args": args, "kwargs": {}, "calls": calls, **limits}
         made = Submission(number=number, form=PICKLE, buffers=[], definitions=[], **what)
-        self.client._submissions[number] = made
+        self.client._shell.submissions[number] = made
         self.happens(d.Submitted(made))
 
     def ends(self, number: int, outcome: Outcome) -> None:
         """It had begun, and has ended for good."""
-        if number in self.client._machine.tasks:
+        if number in self.client._shell.machine.tasks:
             self.happens(d.Ended(number, 1.0))
-        self.observing.ended(self.client._submissions.pop(number), outcome)
+        self.observing.ended(self.client._shell.submissions.pop(number), outcome)
 
     def received(self, message: Any, payload: Any) -> None:
         """The node has said this."""
         self.observing.received(N, message, payload)
 
     @property
-    def observing(self) -> Observing:
-        assert self.client._observing is not None
-        return self.client._observing
+    def observing(self) -> Watch:
+        watch = self.client._shell.observing
+        assert watch is not None
+        return watch
 
     def orders(self, kind: type[d.Effect]) -> list[d.Effect]:
         """Those of this kind."""
@@ -129,7 +132,7 @@ class Watched:
 
     def stop(self) -> None:
         """The client has left its scheduler."""
-        self.client._state = CLOSED
+        self.client._shell.state = CLOSED
 
 
 @contextlib.contextmanager

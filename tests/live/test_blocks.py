@@ -172,12 +172,12 @@ def test_the_end_of_a_block_in_a_generator_is_the_end_of_its_client(tmp_path: An
             yield client.schedule()
             yield client.rtask(told, str(path))
             assert not path.exists()
-        assert client._machine.stage.closing
+        assert client._shell.machine.stage.closing
         return client
 
     client = run(main)
     assert path.read_text() == "done"
-    assert not client._is_open()
+    assert not client._shell.is_open()
     assert run(the_next_one) == 9
 
 
@@ -208,7 +208,7 @@ def test_a_block_in_an_async_def(tmp_path: Any) -> None:
         assert path.read_text() == "done"
         return client
 
-    assert not run(main)._is_open()
+    assert not run(main)._shell.is_open()
 
 
 async def fails_async(to: Task) -> None:
@@ -259,7 +259,7 @@ def test_a_block_in_a_plain_thread() -> None:
         run(client.schedule)
         assert run(use, client) == 49
         run(schedule_again, client)
-    assert not client._is_open()
+    assert not client._shell.is_open()
     with Client():
         pass
 

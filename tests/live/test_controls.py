@@ -349,7 +349,7 @@ def test_before_it_is_scheduled(port: int) -> None:
     def main() -> Gen:
         client = Client(nodes=[at(port)])
         client.abandon_zombie(None, True)
-        assert client._machine.controls.abandon_zombies
+        assert client._shell.machine.controls.abandon_zombies
         with pytest.raises(ScheduleError, match="has no nodes"):
             client.abandon_zombie("127.0.0.1")
         with pytest.raises(UsageError, match=r"schedule\(5\): give the scheduler's Location"):

@@ -324,10 +324,10 @@ def test_what_was_left_does_not_hold_up_close(how: Any, fn: Any) -> None:
         client = Client()
         yield client.schedule()
         yield how(client, fn)
-        assert client._side.wants_servers == set()
+        assert client._shell.side.wants_servers == set()
         yield client.close()
-        assert client._submissions == {}
-        assert client._machine.tasks == {}
+        assert client._shell.submissions == {}
+        assert client._shell.machine.tasks == {}
 
     run(main)
 

@@ -157,7 +157,7 @@ def test_cancelled_while_it_runs(client: Client, task: Any) -> None:
 
 def processes(client: Client) -> list[int]:
     """Those that there are, or that are asked for, as the client knows."""
-    return list(client._machine.queue.processes.by_number)
+    return list(client._shell.machine.queue.processes.by_number)
 
 
 def test_cancelled_at_any_moment_of_its_start(client: Client) -> None:
@@ -224,10 +224,17 @@ def test_no_status_is_told_of_it(client: Client) -> None:
 
 def footprint(client: Client, cluster: LocalCluster) -> dict[str, int]:
     """What a process that has ended may have left in this process, at the node, and in that which starts servers."""
-    client._forget_the_gone()
+    client._nodes.forget_the_gone()
     gc.collect()
-    machine = client._machine
-    tables = [client._locations, client._known, client._indexes, client._submissions, machine.servers, machine.tasks]
+    machine = client._shell.machine
+    tables = [
+        client._shell.locations,
+        client._shell.known,
+        client._nodes.indexes,
+        client._shell.submissions,
+        machine.servers,
+        machine.tasks,
+    ]
     node = psutil.Process(cluster.nodes[0].process.pid)
     family = [psutil.Process(), node, *node.children(recursive=True)]
     return {
@@ -248,7 +255,7 @@ def test_a_thousand_one_after_another(client: Client, cluster: LocalCluster, mon
     for count in (100, 900):
         for _ in range(count):
             client.submit(here, own_process=True).result(LIMIT_S)
-        until(lambda: not processes(client) and len(client._machine.servers) == 2)
+        until(lambda: not processes(client) and len(client._shell.machine.servers) == 2)
         found.append(footprint(client, cluster))
     early, late = found
     assert {key: late[key] for key in list(late)[:4]} == {key: early[key] for key in list(late)[:4]}

@@ -67,6 +67,11 @@ def test_close_while_a_client_waits_for_its_turn() -> None:
     with_client(body)
 
 
+def is_known(client: Client, side: ClientSide) -> bool:
+    """Whether messages and losses reach it."""
+    return any(each.shell is client._shell for each in side.clients.values())
+
+
 @pytest.mark.parametrize("how", ["close", "terminate", "timeout"])
 def test_a_client_that_still_looks_for_its_scheduler_never_queues(how: str) -> None:
     """It is named, and is not there; when the client is given up, nobody dials it any more."""
@@ -75,7 +80,7 @@ def test_a_client_that_still_looks_for_its_scheduler_never_queues(how: str) -> N
         client = Client()
         (port,) = free_ports(1)
         waits = Task(turn_of, client, location=Location("127.0.0.1", port), timeout=0.1 if how == "timeout" else None)
-        while not client._is_open() or client not in ClientSide.of(waits.kernel.ensure_network()).clients.values():
+        while not client._shell.is_open() or not is_known(client, ClientSide.of(waits.kernel.ensure_network())):
             yield me().sleep(0.005)
         if how == "close":
             yield client.close()
@@ -87,8 +92,8 @@ def test_a_client_that_still_looks_for_its_scheduler_never_queues(how: str) -> N
                 yield waits.result()
         else:
             assert (yield waits.result()) == -1
-        assert client._is_open() == (how == "timeout"), "only then it may be scheduled again"
-        assert client not in client._side.clients.values()
+        assert client._shell.is_open() == (how == "timeout"), "only then it may be scheduled again"
+        assert not is_known(client, client._shell.side)
         assert [task for task in waits.kernel.tasks() if task is not me()] == [], "none looks for it any more"
 
     run(main)
@@ -101,7 +106,7 @@ def test_a_client_whose_time_in_the_queue_was_over_is_scheduled_again() -> None:
         ids = set()
         for _ in range(3):
             assert (yield second.schedule(timeout=0.1)) == -1
-            ids.add(second._id)
+            ids.add(second._shell.id)
             yield until_queued(1)
             with pytest.raises(ScheduleError, match="schedule\\(\\)  first"):
                 yield second.rtask(square, 3)
@@ -292,11 +297,12 @@ def test_what_is_remembered_of_servers_goes_with_them() -> None:
             client.restart_server(servers[0], terminate=True)
             while servers[0] in (yield client.servers()):
                 yield me().sleep(0.005)
-        while len((yield client.servers())) < 2 or len(client._locations) > 2:  # the I/O thread looks every few seconds
+        locations = client._shell.locations  # which the I/O thread looks through every few seconds
+        while len((yield client.servers())) < 2 or len(locations) > 2:
             yield me().sleep(0.02)
-        for table in (client._locations, client._indexes, client._known):
+        for table in (client._shell.locations, client._nodes.indexes, client._shell.known):
             assert len(table) == 2
-        assert len(client._infos) == 1
+        assert len(client._nodes.infos) == 1
 
     with_client(body)
 
@@ -327,7 +333,7 @@ def test_waiting_for_servers(caplog: pytest.LogCaptureFixture, monkeypatch: pyte
         assert len((yield client.servers())) == 2
         assert (yield client.wait_for_servers()) == 2
         assert (yield client.wait_for_servers(3, timeout=0.2)) == 2, "there is no third"
-        assert not client._server_waits
+        assert not client._shell.waits.for_servers
         rtask = yield client.rtask(waits_for_a_word)
         forever = Task(value_of, lambda: client.wait_for_servers(3))
         yield

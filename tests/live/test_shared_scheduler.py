@@ -115,7 +115,7 @@ def test_who_does_not_come_back_loses_its_place(ports: Ports, tmp_path: Path) ->
 
 def test_nobody_starts_it_again(ports: Ports, tmp_path: Path) -> None:
     """Who runs goes on with its nodes, who waits is told; the next scheduler serves the same node."""
-    soon = "import parkcos.client.incoming\nparkcos.client.incoming.SCHEDULER_BACK_S = 1.0\n"
+    soon = "import parkcos.client.turn\nparkcos.client.turn.SCHEDULER_BACK_S = 1.0\n"
     first, _ = ports.scheduler()
     node, _ = ports.node(2)
     with first, node:

@@ -353,13 +353,13 @@ def test_what_a_server_was_not_sent_is_not_lost_with_it(
     def body(client: Client) -> Gen:
         yield client.wait_for_servers(2, LIMIT_S)
         server = (yield client.servers())[0]
-        number = next(number for number, location in client._locations.items() if location == server)
+        number = next(number for number, location in client._shell.locations.items() if location == server)
         process = yield result_of(client.rtask_at(server, pid))
         shared = client.share(np.arange(MIB))
         waiting = [Task(result_of, client.rtask(total, shared)) for _ in range(10)]
-        yield wait_until(lambda: len(client._sharing.held) >= 2)  # at both servers
+        yield wait_until(lambda: len(client._shell.sharing.held) >= 2)  # at both servers
         do(client, server, process)
-        yield wait_until(lambda: number not in client._machine.servers)
+        yield wait_until(lambda: number not in client._shell.machine.servers)
         gate.open()
         for task in waiting:
             assert (yield task.result()) == MIB * (MIB - 1) // 2
