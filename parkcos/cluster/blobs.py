@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import mmap
-import pickle
 import struct
 from collections.abc import Sequence
 from typing import IO, Any
@@ -18,6 +17,7 @@ from typing import IO, Any
 import msgspec
 
 from parkcos.errors import ShippingError
+from parkcos.net.in_space import unpickled
 from parkcos.net.payload import Buffer
 
 MAGIC = b"parkcos1"
@@ -83,7 +83,7 @@ def read(descriptor: int) -> tuple[Any, int]:
     raises.
     """
     pickled, *buffers = parts(descriptor)
-    return pickle.loads(pickled, buffers=buffers), pickled.nbytes
+    return unpickled(pickled, buffers), pickled.nbytes
 
 
 def parts(descriptor: int) -> list[memoryview]:

@@ -222,6 +222,13 @@ class EndOwn(Message):
     terminate: bool
 
 
+class DropSpaces(Message):
+    """From the client, to its servers: forget what these spaces hold.  No call in them follows."""
+
+    client: Number
+    spaces: Annotated[list[Number], msgspec.Meta(max_length=PLACES_MAX)]
+
+
 class DropShared(Message):
     """From the client, to a node and to its servers: keep the shared objects with these digests no longer."""
 
@@ -490,9 +497,13 @@ ToClient = (
 
 
 class Define(Message):
-    """From the client; the payload is what `encode_definitions` gives: what the calls that follow need."""
+    """From the client; the payload is what `encode_definitions` gives: what the calls that follow need.
+
+    space: in which they need it, as of RunTask.
+    """
 
     client: Number
+    space: Number = 0
 
 
 class OpenServer(Message):
@@ -507,7 +518,8 @@ class RunTask(Message):
 
     io: not counted as using the CPU; timeout_s: how long it may run, 0 for ever; seed: of its random numbers, if its
     client has one: its number there, and the client's in words of 32 bits; plain: the function is no task, but is
-    called by one.
+    called by one; space: in which definitions have names of their own, 0 for that of the process itself.  A client
+    never gives a number twice.
     """
 
     client: Number
@@ -517,6 +529,7 @@ class RunTask(Message):
     timeout_s: Seconds = 0.0
     seed: Annotated[list[Number], msgspec.Meta(max_length=1 + SEED_BITS_MAX // 32)] = []
     plain: bool = False
+    space: Number = 0
 
 
 class RecallTask(Message):
@@ -544,7 +557,7 @@ class Servers(Message):
             must_be_numeric(addr)
 
 
-ToServer = Servers | Define | OpenServer | RunTask | RecallTask | EndTask | DropShared
+ToServer = Servers | Define | OpenServer | RunTask | RecallTask | EndTask | DropShared | DropSpaces
 
 encode = msgspec.msgpack.Encoder().encode
 DECODERS: dict[str, msgspec.msgpack.Decoder[Any]] = {

@@ -1,46 +1,31 @@
 """Where a client's code lives at a server: its `__main__`, and a module for each of the client's own modules.
 
-Used in the zygote and in servers only: it changes `sys.modules` of its process, as a client's code expects.
+Used in the zygote and in servers only.  The space 0 is the process's own: it changes `sys.modules`, as a client's code
+expects.  Each other space has modules of its own, which nobody else finds: code of several runs side by side.
 """
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import importlib
-import linecache
 import os
 import sys
 import types
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from parkcos.cluster.own_imports import Importer
+from parkcos.cluster.source_lines import Lines
 from parkcos.errors import NoNetworkYet, ShippingError
-from parkcos.kernel import failures
-from parkcos.net.payload import PICKLE, loads
+from parkcos.kernel import failures, spaces
+from parkcos.net.payload import PICKLE, Buffer, loads
 
 if TYPE_CHECKING:
-    from parkcos.cluster.definitions import Definition, Source
+    from parkcos.cluster.definitions import Definition
 
-_pending: dict[tuple[str, str], Definition] = {}
-"""What is being installed: a base class may be asked for before its turn."""
-
-_making: set[tuple[str, str]] = set()
-"""What is being installed and cannot be found by its name yet."""
-
-_waiting: set[tuple[str, str]] = set()
-"""What is installed after something that needs it."""
-
-_later: dict[tuple[str, str], Definition] = {}
-"""What needs a network, as references to tasks and channels do: installed where there is one."""
-
-_installed: dict[tuple[str, str], bytes] = {}
-"""The digest of what was installed last under each name."""
-
-_given: set[tuple[str, str]] = set()
-"""The names whose values have come from the client, and not only why there is none."""
-
-_spaces: dict[str, types.ModuleType] = {}
-"""Namespaces of functions at the client that are no module's there: "name#number"."""
+Key = tuple[str, str]
+"""(module, global name)."""
 
 
 class Unshipped:
@@ -85,66 +70,243 @@ class Globals(dict[str, Any]):
         return imported_globals if self.imported else module_globals, (self.module,)
 
 
+class Namespace:
+    """The modules of one space, and what is being made for them.  Kernel thread only.
+
+    number: of the space; 0: the process's own modules.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.modules: dict[str, types.ModuleType] = {} if number else sys.modules
+        self.lines = Lines(number)
+        self._pending: dict[Key, Definition] = {}
+        """What is being installed: a base class may be asked for before its turn."""
+        self._making: set[Key] = set()
+        """What is being installed and cannot be found by its name yet."""
+        self._waiting: set[Key] = set()
+        """What is installed after something that needs it."""
+        self._later: dict[Key, Definition] = {}
+        """What needs a network, as references to tasks and channels do: installed where there is one."""
+        self._installed: dict[Key, bytes] = {}
+        """The digest of what was installed last under each name."""
+        self._given: set[Key] = set()
+        """The names whose values have come from the client, and not only why there is none."""
+        self._loose: dict[str, types.ModuleType] = {}
+        """The globals of functions at the client that are no module's there: "name#number"."""
+        self.builtins: dict[str, Any] = vars(builtins)
+        self.import_module: Callable[[str], types.ModuleType] = importlib.import_module
+        if number:
+            importer = Importer(self.modules)
+            self.import_module = importer.module
+            self.builtins = {**self.builtins, "__import__": importer, spaces.KEY: self}
+            self.module_globals("__main__")
+            spaces.add(self)
+
+    def loads(self, form: int, payload: Buffer) -> Any:
+        """As `payload.loads`, of what is of this space."""
+        with spaces.within(self if self.number else None):
+            return loads(form, payload)
+
+    # -- what is there
+
+    def module_globals(self, name: str) -> dict[str, Any]:
+        """The globals of its module `name`, which is made if there is none.  Never imports anything."""
+        if "#" in name:
+            if name not in self._loose:
+                self._loose[name] = self.fresh_module(name.partition("#")[0])
+            return vars(self._loose[name])
+        module = self.modules.get(name)
+        if module is None:
+            module = self.modules[name] = self.fresh_module(name)
+            parent, _, child = name.rpartition(".")
+            if parent:
+                self.module_globals(parent)
+                setattr(self.modules[parent], child, module)
+        return vars(module)
+
+    def fresh_module(self, name: str) -> types.ModuleType:
+        """A module with the names that chapter 6 promises to a client's code."""
+        module = types.ModuleType(name)
+        module.__dict__["__builtins__"] = self.builtins
+        if name != "__main__":  # it may be a package, of which other modules lie here as files
+            module.__path__ = [os.path.join(folder, *name.split(".")) for folder in sys.path]
+        # By name: this layer must not know the ones above, which the package as a whole imports.
+        module.__dict__["parkcos"] = importlib.import_module("parkcos")
+        return module
+
+    def resolve(self, module: str, qualname: str) -> Any:
+        """What `qualname` stands for in `module`; installs it first if it is on its way.
+
+        Raises: ShippingError if it is not there.
+        """
+        head, *rest = qualname.split(".")
+        names = self.module_globals(module)
+        if (definition := self._pending.get((module, head))) is not None:
+            self._install(definition)
+        if (module, head) in self._making:
+            raise _Circular((module, head))
+        if (module, head) in self._later:
+            raise NoNetworkYet(f"{module}.{head} needs a network")
+        try:
+            found = names[head]
+        except KeyError:
+            what = "use it in a function of its space" if self.number else "list it in the client's components"
+            raise ShippingError(f"{module}.{head} is not at this server: {what}") from None
+        for part in rest:
+            found = getattr(found, part)
+        return found
+
+    def find(self, module: str, name: str) -> Any:
+        """What a pickle means by these; None if that module is none of its own.  Raises: ShippingError."""
+        return self.resolve(module, name) if module in self.modules else None
+
+    def has(self, obj: Any, module: str, name: str) -> bool:
+        """Whether it is `obj` that is found so."""
+        if module not in self.modules:
+            return False
+        head, *rest = name.split(".")
+        found = vars(self.modules[module]).get(head)
+        for part in rest:
+            found = getattr(found, part, None) if isinstance(found, type) else None
+        return found is obj
+
+    def file_of(self, name: str) -> str:
+        """What a source file is called in the tracebacks of its code."""
+        return self.lines.name_of(name)
+
+    # -- what comes
+
+    def begin(self, key: Key, make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """As the function of this module."""
+        module, name = key
+        made = self.module_globals(module)[name] = make(*args)
+        self._making.discard(key)
+        return made
+
+    def install(self, definitions: Iterable[Definition]) -> None:
+        """Set these globals, each only if it is new or its client has replaced it."""
+        for definition in definitions:
+            for source in definition.sources:
+                self.lines.remember(source.file, source.first, source.text)
+            known = self._installed.get((definition.module, definition.name))
+            if definition.kind not in ("source", "shared") and known != definition.digest:
+                self._pending[definition.module, definition.name] = definition
+        while self._pending:
+            self._install(next(iter(self._pending.values())))
+
+    def install_rest(self) -> None:
+        """Where there is a network: what had to wait for one."""
+        definitions = list(self._later.values())
+        self._later.clear()
+        self.install(definitions)
+
+    def _install(self, definition: Definition) -> None:
+        module, name = key = definition.module, definition.name
+        del self._pending[key]
+        names = self.module_globals(module)
+        if definition.kind == "missing":
+            value = Unshipped(name, definition.blob.decode())
+            if key in self._given:
+                names[name] = value  # what came before is not the client's any more
+            else:
+                names.setdefault(name, value)
+            self._installed[key] = definition.digest
+            return
+        self._making.add(key)
+        try:
+            value = self.loads(PICKLE, definition.blob)
+        except _Circular as circular:
+            by, circular.by = circular.by, key
+            self._making.discard(key)
+            if circular.wanted != key:
+                self._pending[key] = definition
+                raise
+            if by is not None and key not in self._waiting:
+                # That is made without this, and completed with it: a base class whose attributes refer to this one.
+                self._pending[key] = definition
+                self._waiting.add(key)
+                try:
+                    self._install(self._pending[by])
+                finally:
+                    self._waiting.discard(key)
+                if key in self._pending:
+                    self._install(definition)
+                return
+            value = Unshipped(name, "it is needed itself to make it")
+        except ModuleNotFoundError as error:
+            value = Unshipped(
+                name,
+                f"no module named {error.name!r} here: install it at this node, or list it in the client's components",
+            )
+        except NoNetworkYet:
+            self._later[key] = definition
+            value = Unshipped(name, "it is, or refers to, a task or channel, and node_setup has no network")
+        except Exception as error:
+            value = Unshipped(name, f"it cannot be rebuilt here: {failures.line_of(error)}")
+        self._making.discard(key)
+        names[name] = value
+        self._given.add(key)
+        if key not in self._later:
+            self._installed[key] = definition.digest
+
+
+class _Circular(Exception):
+    """What is `wanted` is just being made, and needs for that what is made `by` this definition."""
+
+    def __init__(self, wanted: Key) -> None:
+        self.wanted = wanted
+        self.by: Key | None = None
+
+
+HOME = spaces.home = Namespace(0)
+"""The process's own."""
+
+_others: dict[int, Namespace] = {}
+
+
+def of(number: int) -> Namespace:
+    """The space with this number, which is made if there is none."""
+    if not number:
+        return HOME
+    if number not in _others:
+        _others[number] = Namespace(number)
+    return _others[number]
+
+
+def drop(numbers: Iterable[int]) -> None:
+    """Forget these spaces.  What runs in them may go on, and keeps alive what it uses."""
+    for number in numbers:
+        if (space := _others.pop(number, None)) is not None:
+            space.lines.forget()
+
+
+# -- what pickles of code call to be made again, in the space that is being opened
+
+
+def _here() -> Namespace:
+    space = spaces.inside()
+    return space if isinstance(space, Namespace) else HOME
+
+
 def imported_globals(name: str) -> dict[str, Any]:
     """The globals of a module that is imported if need be."""
-    return vars(importlib.import_module(name))
+    return vars(_here().import_module(name))
 
 
 def module_globals(name: str) -> dict[str, Any]:
-    """The globals of the module `name`, which is made if there is none.  Never imports anything."""
-    if "#" in name:
-        if name not in _spaces:
-            _spaces[name] = fresh_module(name.partition("#")[0])
-        return vars(_spaces[name])
-    module = sys.modules.get(name)
-    if module is None:
-        module = sys.modules[name] = fresh_module(name)
-        parent, _, child = name.rpartition(".")
-        if parent:
-            module_globals(parent)
-            setattr(sys.modules[parent], child, module)
-    return vars(module)
-
-
-def fresh_module(name: str) -> types.ModuleType:
-    """A module with the names that chapter 6 promises to a client's code."""
-    module = types.ModuleType(name)
-    module.__dict__["__builtins__"] = __builtins__
-    if name != "__main__":  # it may be a package, of which other modules lie here as files
-        module.__path__ = [os.path.join(folder, *name.split(".")) for folder in sys.path]
-    # By name: this layer must not know the ones above, which the package as a whole imports.
-    module.__dict__["parkcos"] = importlib.import_module("parkcos")
-    return module
+    """The globals of the client's module `name`, which is made if there is none."""
+    return _here().module_globals(name)
 
 
 def resolve(module: str, qualname: str) -> Any:
-    """What `qualname` stands for in `module`; installs it first if it is on its way.
-
-    Raises: ShippingError if it is not there.
-    """
-    head, *rest = qualname.split(".")
-    space = module_globals(module)
-    if (definition := _pending.get((module, head))) is not None:
-        _install(definition)
-    if (module, head) in _making:
-        raise _Circular((module, head))
-    if (module, head) in _later:
-        raise NoNetworkYet(f"{module}.{head} needs a network")
-    try:
-        found = space[head]
-    except KeyError:
-        raise ShippingError(f"{module}.{head} is not at this server: list it in the client's components") from None
-    for part in rest:
-        found = getattr(found, part)
-    return found
+    """What `qualname` stands for in `module`.  Raises: ShippingError if it is not there."""
+    return _here().resolve(module, qualname)
 
 
-def begin(key: tuple[str, str], make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+def begin(key: Key, make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """Unpickles the function or class that is installed under this name: found by it before it is complete."""
-    module, name = key
-    made = module_globals(module)[name] = make(*args)
-    _making.discard(key)
-    return made
+    return _here().begin(key, make, args)
 
 
 def make_type_variable(kind: Any, module: str, name: str, constraints: tuple[Any, ...], options: Any) -> Any:
@@ -158,7 +320,7 @@ def make_function(
     code: types.CodeType, names: dict[str, Any], name: str, cells: tuple[types.CellType, ...]
 ) -> types.FunctionType:
     """Unpickles a function, which `set_function` completes."""
-    names.setdefault("__builtins__", __builtins__)
+    names.setdefault("__builtins__", _here().builtins)
     return types.FunctionType(code, names, name, None, cells or None)
 
 
@@ -174,92 +336,4 @@ def set_function(function: types.FunctionType, state: tuple[Any, ...]) -> None:
             (cell.cell_contents,) = content
     for name in submodules:
         with contextlib.suppress(ImportError):  # it is named when it is used
-            importlib.import_module(name)
-
-
-def remember(source: Source) -> None:
-    """Have tracebacks show these lines, also where there is no such file, or another."""
-    lines = linecache.getlines(source.file)
-    shipped = source.text.splitlines(keepends=True)
-    start, end = source.first - 1, source.first - 1 + len(shipped)
-    if lines[start:end] != shipped:
-        lines = lines + ["\n"] * (start - len(lines))
-        lines[start:end] = shipped
-        # Without a time, it is not compared with the file.
-        linecache.cache[source.file] = sum(map(len, lines)), None, lines, source.file
-
-
-def install(definitions: Iterable[Definition]) -> None:
-    """Set these globals, each only if it is new or its client has replaced it."""
-    for definition in definitions:
-        for source in definition.sources:
-            remember(source)
-        known = _installed.get((definition.module, definition.name))
-        if definition.kind not in ("source", "shared") and known != definition.digest:
-            _pending[definition.module, definition.name] = definition
-    while _pending:
-        _install(next(iter(_pending.values())))
-
-
-def install_rest() -> None:
-    """Where there is a network: what had to wait for one."""
-    definitions = list(_later.values())
-    _later.clear()
-    install(definitions)
-
-
-def _install(definition: Definition) -> None:
-    module, name = key = definition.module, definition.name
-    del _pending[key]
-    space = module_globals(module)
-    if definition.kind == "missing":
-        value = Unshipped(name, definition.blob.decode())
-        if key in _given:
-            space[name] = value  # what came before is not the client's any more
-        else:
-            space.setdefault(name, value)
-        _installed[key] = definition.digest
-        return
-    _making.add(key)
-    try:
-        value = loads(PICKLE, definition.blob)
-    except _Circular as circular:
-        by, circular.by = circular.by, key
-        _making.discard(key)
-        if circular.wanted != key:
-            _pending[key] = definition
-            raise
-        if by is not None and key not in _waiting:
-            # That is made without this, and completed with it: a base class whose attributes refer to this subclass.
-            _pending[key] = definition
-            _waiting.add(key)
-            try:
-                _install(_pending[by])
-            finally:
-                _waiting.discard(key)
-            if key in _pending:
-                _install(definition)
-            return
-        value = Unshipped(name, "it is needed itself to make it")
-    except ModuleNotFoundError as error:
-        value = Unshipped(
-            name, f"no module named {error.name!r} here: install it at this node, or list it in the client's components"
-        )
-    except NoNetworkYet:
-        _later[key] = definition
-        value = Unshipped(name, "it is, or refers to, a task or channel, and node_setup has no network")
-    except Exception as error:
-        value = Unshipped(name, f"it cannot be rebuilt here: {failures.line_of(error)}")
-    _making.discard(key)
-    space[name] = value
-    _given.add(key)
-    if key not in _later:
-        _installed[key] = definition.digest
-
-
-class _Circular(Exception):
-    """What is `wanted` is just being made, and needs for that what is made `by` this definition."""
-
-    def __init__(self, wanted: tuple[str, str]) -> None:
-        self.wanted = wanted
-        self.by: tuple[str, str] | None = None
+            _here().import_module(name)

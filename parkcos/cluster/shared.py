@@ -10,7 +10,7 @@ import contextlib
 import os
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ import msgspec
 
 from parkcos.cluster import blobs
 from parkcos.errors import ShippingError
+from parkcos.kernel import spaces
 
 if TYPE_CHECKING:
     from parkcos.cluster.definitions import Definition
@@ -140,15 +141,17 @@ class Store:
         self._folder = folder
         self._read = read
         self._bytes_max = bytes_max
-        self._kept: dict[str, tuple[Any, int]] = {}
-        """Object, and bytes of its pickle, by digest; what was used last comes last."""
+        self._kept: dict[tuple[str, int], tuple[Any, int]] = {}
+        """Object, and bytes of its pickle, by digest and the space of its classes; what was used last comes last."""
 
     def open(self, digest: str, what: str) -> Any:
         """The object.  Raises: ShippingError if its file is not there; OSError; what the object's own code raises."""
-        known = self._kept.pop(digest, None)
+        space = spaces.inside()
+        key = digest, 0 if space is None else space.number
+        known = self._kept.pop(key, None)
         if known is None:
             known = self._opened(digest, what)
-        self._kept[digest] = known
+        self._kept[key] = known
         return known[0]
 
     def _opened(self, digest: str, what: str) -> tuple[Any, int]:
@@ -182,10 +185,10 @@ class Store:
             return msgspec.structs.replace(definition, kind="missing", blob=str(error).encode())
         return msgspec.structs.replace(definition, blob=blob, file="")
 
-    def drop(self, digests: list[str]) -> None:
-        """Keep these no longer: their files are gone."""
-        for digest in digests:
-            self._kept.pop(digest, None)
+    def drop(self, digests: Container[str] = (), numbers: Container[int] = ()) -> None:
+        """Keep these no longer: their files are gone, or the spaces with these numbers."""
+        for key in [key for key in self._kept if key[0] in digests or key[1] in numbers]:
+            del self._kept[key]
 
 
 store: Store | None = None
@@ -205,10 +208,10 @@ def restore(digest: str, what: str) -> Any:
     return store.open(digest, what)
 
 
-def drop(digests: list[str]) -> None:
-    """The files of these are gone."""
+def drop(digests: Container[str] = (), numbers: Container[int] = ()) -> None:
+    """The files of these are gone, or the spaces with these numbers."""
     if store is not None:
-        store.drop(digests)
+        store.drop(digests, numbers)
 
 
 def with_blobs(definitions: Iterable[Definition]) -> list[Definition]:

@@ -15,8 +15,9 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from parkcos.errors import ShippingError, UsageError
+from parkcos.kernel import spaces
 from parkcos.kernel.failures import log_failure
-from parkcos.kernel.registry import current_kernel
+from parkcos.kernel.registry import cur_task, current_kernel
 from parkcos.kernel.task import Task
 from parkcos.kernel.task_waits import Act
 from parkcos.kernel.wait import Completion, Wait, operation, seconds
@@ -44,11 +45,14 @@ class Channel:
     Attributes: ``name``; ``id``, an int that no other channel of this process ever has; ``kernel``.
     """
 
-    __slots__ = ("__weakref__", "_closed", "_subscribers", "_transform", "_waiting", "id", "kernel", "name")
+    __slots__ = ("__weakref__", "_closed", "_subscribers", "_transform", "_waiting", "id", "kernel", "name",
+                 "space")  # fmt: skip
 
     kernel: Kernel
     id: int
     name: str
+    space: spaces.Space | None
+    """That of the task that has made it, in which messages from other processes are opened."""
 
     def __init__(self, name: str, transform: Transform | None = None) -> None:
         if not isinstance(name, str):
@@ -61,6 +65,7 @@ class Channel:
         if stripped != name:
             logger.warning("the channel %r is called %r: names begin with a letter or a digit", name, stripped)
         self.kernel = current_kernel()
+        self.space = spaces.of_task(cur_task()) if spaces.used else None
         self.id = _next_id()
         self.name = stripped
         self._transform: Transform | None = None

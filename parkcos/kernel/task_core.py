@@ -34,6 +34,7 @@ from parkcos.kernel.wait import RECEIVE, Call, Wait
 
 if TYPE_CHECKING:
     from parkcos.kernel.kernel import Kernel
+    from parkcos.kernel.spaces import Space
     from parkcos.kernel.task import Task
 
 __all__ = ["TaskCore", "as_exception"]
@@ -45,11 +46,12 @@ _CLOSE_TRIES = 3
 class _Rare:
     """What few tasks have: kept apart, so that the others do not carry it."""
 
-    __slots__ = ("named", "seed", "swap", "swappable", "swapping")
+    __slots__ = ("named", "seed", "space", "swap", "swappable", "swapping")
 
     def __init__(self) -> None:
         self.named = False  # it has (or had) a name in kernel.names
         self.seed: list[int] | None = None
+        self.space: Space | None = None  # that in which it was put; else it is in that of its code
         self.swappable = False
         self.swap: HotSwapException | None = None  # asked for, not yet thrown
         self.swapping = False  # thrown

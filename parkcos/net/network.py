@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from parkcos.errors import ProtocolError, ShippingError, UsageError
-from parkcos.kernel import Kernel, Task, operation
+from parkcos.kernel import Kernel, Task, operation, spaces
 from parkcos.kernel.failures import log_failure
 from parkcos.kernel.forked import refuse
 from parkcos.kernel.wait import Completion, seconds
@@ -368,7 +368,13 @@ class Network:
         if peer is None:
             task.told(None, "it is gone")
             return
-        number = self.requests.add(peer, lambda answer: task.told(answer, peer.reason))
+        space = spaces.of_task(self.kernel.current)
+
+        def answered(answer: wire.Answer | None) -> None:
+            with spaces.within(space):
+                task.told(answer, peer.reason)
+
+        number = self.requests.add(peer, answered)
         if not peer.post(wire.Observe(task.id, number)):
             self.requests.drop(number)
             task.told(None, peer.reason)

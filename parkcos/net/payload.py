@@ -11,6 +11,7 @@ not who sends it.
 
 from __future__ import annotations
 
+import io
 import pickle
 import struct
 from collections.abc import Callable, Sequence
@@ -19,7 +20,8 @@ from types import CoroutineType, GeneratorType
 from typing import Any
 
 from parkcos.errors import ParkcosError, ShippingError
-from parkcos.kernel import failures
+from parkcos.kernel import failures, spaces
+from parkcos.net.in_space import unpickled
 from parkcos.net.pickling import ByName, ByValue, dumps_by
 
 Buffer = bytes | bytearray | memoryview
@@ -52,14 +54,23 @@ def dumps(obj: Any) -> tuple[int, list[Buffer]]:
 
 
 def dumps_exception(error: BaseException) -> tuple[int, list[Buffer]]:
-    """As `dumps`, of an exception that is made again without its `__init__` being called."""
+    """As `dumps`, of an exception that is made again without its `__init__` being called.
+
+    Raises: ShippingError; what it raises when it is opened again, as many do.
+    """
+    space = None
     try:
         data = dumps_by(ByName, error)
     except BaseException:
+        file = io.BytesIO()
+        pickler = ByValue(file)
         try:
-            data = dumps_by(ByValue, error)
+            pickler.dump(error)
         except BaseException as why:
             raise ShippingError(explain(error, why)) from why
+        data, space = file.getvalue(), pickler.space
+    with spaces.within(space):
+        loads(PICKLE, data)
     return PICKLE, [data]
 
 
@@ -98,7 +109,7 @@ def loads(form: int, payload: Buffer) -> Any:
     else, as SystemExit.
     """
     try:
-        return pickle.loads(payload) if form == PICKLE else _loads(form, payload)
+        return pickle.loads(payload) if form == PICKLE and not spaces.used else _loads(form, payload)
     except Exception:
         raise
     except BaseException as error:
@@ -108,6 +119,8 @@ def loads(form: int, payload: Buffer) -> Any:
 def _loads(form: int, payload: Buffer) -> Any:
     if form == RAW:
         return bytes(payload)
+    if form == PICKLE:
+        return unpickled(payload)
     view = memoryview(payload)
     (count,) = _COUNT.unpack_from(view)
     sizes = struct.unpack_from(f"<{count}Q", view, _COUNT.size)
@@ -116,7 +129,7 @@ def _loads(form: int, payload: Buffer) -> Any:
     for size in sizes:
         parts.append(view[at : at + size])
         at += size
-    return pickle.loads(parts[0], buffers=parts[1:])
+    return unpickled(parts[0], parts[1:])
 
 
 def join(buffers: Sequence[Buffer]) -> Buffer:

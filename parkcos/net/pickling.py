@@ -17,6 +17,9 @@ from typing import Any
 
 import cloudpickle
 
+from parkcos.kernel import spaces
+from parkcos.net.in_space import by_name, home_of, untracked
+
 BufferCallback = Callable[[pickle.PickleBuffer], Any] | None
 
 
@@ -35,9 +38,14 @@ class ByValue(cloudpickle.Pickler):  # type: ignore[misc]
 
     def __init__(self, file: io.BytesIO, buffer_callback: BufferCallback = None) -> None:
         super().__init__(file, 5, buffer_callback=buffer_callback)
+        self.space: spaces.Space | None = None
+        """That of what has been pickled by its name, if any has."""
 
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
+        if spaces.used and (home := home_of(obj, BY_NAME)) is not None:
+            self.space = home
+            return by_name(obj)
         if kind is types.CodeType:
             return code_in, (obj.co_filename, *self.dispatch_table[types.CodeType](obj))
         if isinstance(obj, BaseException):
@@ -51,6 +59,8 @@ class ByValue(cloudpickle.Pickler):  # type: ignore[misc]
         if kind is types.FunctionType and obj.__code__ is _DISPATCHES:
             return NotImplemented if is_found(obj) else reduce_wrapper(obj)
         reduced = super().reducer_override(obj)
+        if spaces.used:
+            reduced = untracked(reduced)
         return (
             completed(obj, reduced)
             if isinstance(obj, type) and type(reduced) is tuple and len(reduced) == 6
@@ -78,7 +88,8 @@ def is_found(obj: Any) -> bool:
 
 def code_in(filename: str, make: Callable[..., types.CodeType], args: tuple[Any, ...]) -> types.CodeType:
     """Unpickles code."""
-    return make(*args).replace(co_filename=filename)
+    space = spaces.inside() or spaces.home
+    return make(*args).replace(co_filename=filename if space is None else space.file_of(filename))
 
 
 # -- what functools makes, whose own pickles are names or hold weak references and locks

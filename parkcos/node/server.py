@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
+import gc
 import logging
 import math
 import os
-import pickle
 import signal
 import sys
 import threading
@@ -25,10 +24,10 @@ from typing import Any
 from parkcos.cluster import messages as m
 from parkcos.cluster import namespace, shared
 from parkcos.cluster.definitions import decode_definitions
-from parkcos.cluster.postbox import Postbox, Posted
+from parkcos.cluster.postbox import Postbox
 from parkcos.cluster.timer import DeadlineTimer
-from parkcos.errors import ParkcosError, TaskTimeout
-from parkcos.kernel import Completion, MonitorStatus, Outcome, Task, failures, operation
+from parkcos.errors import ParkcosError
+from parkcos.kernel import Completion, MonitorStatus, Outcome, Task, operation
 from parkcos.kernel.target import plain_call
 from parkcos.net.location import Location
 from parkcos.net.options import NetworkOptions
@@ -39,6 +38,7 @@ from parkcos.net.tasks import outcomes
 from parkcos.node import ending, family, randomness
 from parkcos.node import executor as ex
 from parkcos.node.client_folders import server_folder
+from parkcos.node.run_record import Running, explained, whose_code
 from parkcos.node.tally import Tally
 from parkcos.program.signals import handle
 
@@ -84,23 +84,15 @@ class Server:
         self.network.hub.callbacks.up.append(self._peer_up)
         self.network.hub.callbacks.gone.append(self._peer_gone)
         self.timer = DeadlineTimer(self.network.io, lambda: self.handle(ex.TimePassed()))
-        self.asked: dict[int, tuple[m.RunTask, int, Buffer]] = {}
-        self.tasks: dict[int, Task] = {}
-        self.started_at: dict[int, float] = {}
-        self.started: dict[int, Posted | None] = {}
-        """What the client is told of tasks that run."""
+        self.running: dict[int, Running] = {}
+        """What the client has asked for and has not heard the end of."""
         self.quick: dict[str, bool] = {}
         """Which tasks, by name, were over so soon that their start need not be told before their end."""
         self.to_interrupt: set[Task] = set()
-        self.timed_out: set[int] = set()
-        self.to_end: set[int] = set()
-        """Tasks that the client wants ended."""
         self.ends_itself = False
         """A task here has asked for this server's end, or its node's."""
         self.leaving = False
         """It has given its tasks up."""
-        self.limit_s: dict[int, float] = {}
-        """The time limits of the tasks that have one."""
         self.opened = False
         """The client has spoken with this server."""
         self.seekers: list[Completion[Any]] = []
@@ -115,20 +107,23 @@ class Server:
             return
         match message:
             case m.RunTask():
-                self.asked[message.task] = (message, form, payload)
+                self.running[message.task] = Running(message, form, payload)
                 self.handle(ex.Asked(message.task, message.io, message.timeout_s))
             case m.RecallTask():
                 self.handle(ex.Recalled(message.task))
             case m.EndTask():
-                if message.task in self.tasks or message.task in self.asked:  # or on its way to the kernel thread
-                    self.to_end.add(message.task)
+                running = self.running.get(message.task)
+                if running is not None:
+                    running.to_end = True
                     self.handle(ex.EndAsked(message.task))
             case m.OpenServer():
                 self.kernel.post(self._open, message, form, payload)
             case m.Define():
-                self.kernel.post(self._define, payload)
+                self.kernel.post(self._define, message.space, payload)
             case m.DropShared():
                 self.kernel.post(shared.drop, message.digests)
+            case m.DropSpaces():
+                self.kernel.post(_drop_spaces, message.spaces)
             case m.Servers():
                 self.kernel.post(self._told_of, message)
 
@@ -191,19 +186,19 @@ class Server:
                 self.kernel.post(self._start, task)
             case ex.Answer(message):
                 if message.ok:
-                    self.asked.pop(message.task, None)
+                    self.running.pop(message.task, None)
                 self.to_client(message)
             case ex.Abandon(task):
-                self.asked.pop(task, None)
+                self.running.pop(task, None)
                 self.to_client(m.TaskRecalled(self.config.client, task, ok=True))
             case ex.Interrupt(task):
                 self._interrupt(task)
             case ex.TimedOut(task):
-                self.timed_out.add(task)
-                running, limit_s = self.tasks.get(task), self.limit_s.get(task)
-                if running is not None and limit_s is not None:  # it may end just now
-                    text = f"its time limit of {limit_s:g} s (timeout_s)"
-                    logger.warning("%r is interrupted: it has run for %s", running, text)
+                running = self.running.get(task)
+                if running is not None:  # it may end just now
+                    running.timed_out = True
+                    text = f"its time limit of {running.asked.timeout_s:g} s (timeout_s)"
+                    logger.warning("%r is interrupted: it has run for %s", running.task, text)
             case ex.Close(number):
                 self.kernel.post(self._close, number)
             case ex.Leave():
@@ -216,8 +211,8 @@ class Server:
 
     # -- tasks (kernel thread)
 
-    def _define(self, payload: Buffer) -> None:
-        namespace.install(shared.with_blobs(decode_definitions(payload)))
+    def _define(self, space: int, payload: Buffer) -> None:
+        namespace.of(space).install(shared.with_blobs(decode_definitions(payload)))
 
     def _open(self, message: m.OpenServer, form: int, payload: Buffer) -> None:
         self.opened = True
@@ -228,7 +223,7 @@ class Server:
             fn, args, kwargs = loads(form, payload)
             task = self.kernel.spawn(fn, *args, **kwargs)
         except BaseException as error:  # of the client's code
-            self.to_client(m.ServerFailed(self.config.client, _explained("server_setup cannot be run", error)))
+            self.to_client(m.ServerFailed(self.config.client, explained("server_setup cannot be run", error)))
             return
 
         def ended(_: Task) -> None:
@@ -247,52 +242,54 @@ class Server:
         self.tally.note(self.index, 1)
 
     def _start(self, number: int) -> None:
-        message, form, payload = self.asked.pop(number)
-        client = self.config.client
-        if number in self.to_end:
-            self.to_end.discard(number)
-            self.to_client(m.TaskRefused(client, number, f"{message.name} was to end before it had begun"))
-            self.handle(ex.Ended(number))
+        running = self.running[number]
+        message, client = running.asked, self.config.client
+        if running.to_end:
+            self._refuse(number, f"{message.name} was to end before it had begun")
             return
+        space = namespace.of(message.space) if message.space else None
         try:
-            fn, args, kwargs = loads(form, payload)
+            fn, args, kwargs = (loads if space is None else space.loads)(running.form, running.payload)
             if message.plain:
                 fn, args = plain_call, (fn, *args)
             task = self.kernel.spawn(fn, *args, **kwargs)
         except BaseException as error:  # of the client's code
-            self.to_client(m.TaskRefused(client, number, _explained(f"{message.name} cannot be run", error)))
-            self.handle(ex.Ended(number))
+            self._refuse(number, explained(f"{message.name} cannot be run", error))
             return
+        running.payload = b""
         task.name = message.name
+        if space is not None:
+            task._rarely().space = space
         if message.seed:
             task._rarely().seed = message.seed
             if not message.io:  # others have turns between those of I/O tasks
                 randomness.seed(message.seed)
-        if message.timeout_s:
-            self.limit_s[number] = message.timeout_s
-        self.tasks[number] = task
-        self.started_at[number] = time.monotonic()
-        self.started[number] = self.box.post(
-            self.config.client_process, "client", m.TaskStarted(client, number, task.id)
-        )
+        running.task, running.started_at = task, time.monotonic()
+        started = m.TaskStarted(client, number, task.id)
+        running.told = self.box.post(self.config.client_process, "client", started)
         if message.timeout_s or not self.quick.get(message.name):
             self.network.hub.flush_dirty()  # now: code that holds the interpreter may never let it go
         task.add_end_callback(lambda _: self._ended(number, task))
 
+    def _refuse(self, number: int, reason: str) -> None:
+        del self.running[number]
+        self.to_client(m.TaskRefused(self.config.client, number, reason))
+        self.handle(ex.Ended(number))
+
     def _ended(self, number: int, task: Task) -> None:
-        del self.tasks[number]
+        running = self.running.pop(number, None)
+        if running is None:  # it was given up
+            return
         self.to_interrupt.discard(task)
-        seconds = time.monotonic() - self.started_at.pop(number)
+        seconds = time.monotonic() - running.started_at
         assert task.outcome is not None
-        forced = self._forced_end(number, task)
+        forced = self._forced_end(running)
         kind, form, buffers = outcomes.pack(forced or task.outcome)
         cut = forced is None and self._is_cut() and isinstance(task.outcome.exception, KeyboardInterrupt)
-        self.limit_s.pop(number, None)
         if len(self.quick) < QUICK_MAX or task.name in self.quick:
             self.quick[task.name] = seconds < QUICK_S
-        started = self.started.pop(number)
-        if started is not None:
-            started.retract()  # its end says all
+        if running.told is not None:
+            running.told.retract()  # its end says all
         ended = m.TaskEnded(self.config.client, number, kind, seconds, task.id, cut)
         self.box.send(self.config.client_process, "client", ended, form, buffers, lazy=True)
         self.network.keep_outcome(task.id, kind, form, buffers)
@@ -302,36 +299,28 @@ class Server:
         """Whether tasks that end now are interrupted by the end of this server, for which none of them has asked."""
         return self.executor.interrupted and not self.ends_itself
 
-    def _forced_end(self, number: int, task: Task) -> Outcome | None:
-        """How a task ended that has had its time, or was to end; None: as it says itself."""
-        if number in self.to_end and number not in self.timed_out:
-            self.to_end.discard(number)
-            if task.outcome is None or isinstance(task.outcome.exception, KeyboardInterrupt):
-                return Outcome("terminated", None, None, "terminated by its client")
-            return None
-        limit_s = self.limit_s.get(number)
-        if limit_s is None:
-            return None
-        at, _ = self.executor.limits.get(number, (math.inf, ""))
-        if number not in self.timed_out and at > time.monotonic():  # past it, it may not have let anybody notice
-            return None
-        self.timed_out.discard(number)
-        text = f"{task.name} was ended: it ran for longer than its time limit of {limit_s:g} s (timeout_s)"
-        return Outcome("failed", None, TaskTimeout(text), text)
+    def _forced_end(self, running: Running) -> Outcome | None:
+        at, _ = self.executor.limits.get(running.asked.task, (math.inf, ""))
+        return running.forced_end(at)
 
     def _close(self, number: int) -> None:
         """Kernel thread: the task is at a yield.  What it does to clean up is not interrupted."""
-        task = self.tasks.get(number)
+        task = self._task(number)
         if task is not None:
             with self.lock:  # an interrupt that goes with this was asked for by then
                 self.to_interrupt.discard(task)
             task.terminate()
 
+    def _task(self, number: int) -> Task | None:
+        """The task with this number, if it has begun."""
+        running = self.running.get(number)
+        return None if running is None else running.task
+
     # -- ending
 
     def _interrupt(self, number: int) -> None:
         """KeyboardInterrupt, once: where the task is computing, or at its yield."""
-        task = self.tasks.get(number)
+        task = self._task(number)
         if task is not None:
             self.to_interrupt.add(task)
             self._signal_main_thread()
@@ -346,7 +335,7 @@ class Server:
         task = self.kernel.current
         if task is None or task not in self.to_interrupt:
             return
-        match _whose_code(frame):
+        match whose_code(frame):
             case "user":
                 self.to_interrupt.discard(task)
                 raise KeyboardInterrupt
@@ -372,15 +361,17 @@ class Server:
         if self.leaving:  # this is called for each task
             return
         self.leaving = True
-        for number, task in list(self.tasks.items()):
+        for number, running in list(self.running.items()):
+            if running.task is None:
+                continue
             text = "terminated: it went on for longer than the grace that it had to end itself"
-            how = self._forced_end(number, task)
+            del self.running[number]
+            how = self._forced_end(running)
             if how is None and self.executor.terminate_at is None and not self.executor.interrupted:
                 continue  # it is lost with this process, and can be run anew
             kind, form, buffers = outcomes.pack(how or Outcome("terminated", None, None, text))
             cut = how is None and self._is_cut()
-            self.to_client(m.TaskEnded(self.config.client, number, kind, 0.0, task.id, cut), form, buffers)
-        self.tasks.clear()
+            self.to_client(m.TaskEnded(self.config.client, number, kind, 0.0, running.task.id, cut), form, buffers)
         self.network.io.loop.create_task(self._leave())
 
     async def _leave(self) -> None:
@@ -394,6 +385,13 @@ class Server:
         os.write(
             self.reports, family.REPORT.pack(kind, self.index, self.network.location.port, self.network.incarnation)
         )
+
+
+def _drop_spaces(numbers: list[int]) -> None:
+    """Kernel thread."""
+    shared.drop(numbers=numbers)
+    namespace.drop(numbers)
+    gc.collect()  # now: modules and their functions refer to each other, and may hold much
 
 
 def network_options(config: family.ServerConfig) -> NetworkOptions:
@@ -441,7 +439,7 @@ def main(
     if (port := server.network.location.port) != ports[0] != 0:
         logger.warning("TCP port %d is taken by another process: this server has port %d", ports[0], port)
     runtime.atexit(_EXIT, ending.finish)
-    runtime.kernel.post(namespace.install_rest)
+    runtime.kernel.post(namespace.HOME.install_rest)
     handle(signal.SIGUSR1, server.interrupted)
     handle(signal.SIGTERM, server.asked_to_end)
     handle(signal.SIGUSR2, server.asked_to_end)
@@ -462,7 +460,8 @@ def close_server(terminate: bool = False, restart: bool = False) -> None:
     Raises: ParkcosError if this process is not a server.  Do not yield it.  Source: chapter 6.4.
     """
     server = _this_server("close_server")
-    by = next((number for number, task in list(server.tasks.items()) if task is server.kernel.current), 0)
+    current = server.kernel.current
+    by = next((number for number, each in list(server.running.items()) if each.task is current is not None), 0)
     server.ends_itself = True
     # Now, so that nothing more begins here; and before its node is told, which asks it to end without sparing anybody.
     server.handle(ex.CloseAsked(ex.INTERRUPT_GRACE_S if terminate else -1.0, by))
@@ -486,26 +485,3 @@ def _this_server(what: str) -> Server:
     if _server is None:
         raise ParkcosError(f"{what}() works in a task at a server, and this process is none")
     return _server
-
-
-def _whose_code(frame: FrameType | None) -> str:
-    """What the main thread is at: a task's code ("user"), its call into this package, or the kernel between tasks."""
-    outwards: list[bool] = []
-    while frame is not None and frame.f_code.co_name != "_run_rounds":
-        outwards.append(frame.f_globals.get("__name__", "").startswith("parkcos."))
-        frame = frame.f_back
-    inwards = list(itertools.dropwhile(bool, reversed(outwards)))
-    if not inwards:
-        return "kernel"
-    return "parkcos" if any(inwards) else "user"
-
-
-def _explained(what: str, error: BaseException) -> str:
-    if isinstance(error, ModuleNotFoundError):
-        return (
-            f"{what}: there is no module {error.name!r} here: install it at this node, "
-            "or list it in the client's components"
-        )
-    if isinstance(error, pickle.UnpicklingError | AttributeError | ImportError):
-        return f"{what}: {failures.line_of(error)}; what it needs must be in the client's components"
-    return f"{what}: {failures.line_of(error)}"

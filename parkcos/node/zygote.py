@@ -156,7 +156,7 @@ class Zygote:
             bar(_BARRED)
             os.chdir(self.directory)
             sys.path[0:0] = [str(self.directory)]
-            sys.modules["__main__"] = namespace.fresh_module("__main__")
+            sys.modules["__main__"] = namespace.HOME.fresh_module("__main__")
             path = self.folder / BUNDLE
             bundle = decode_bundle(path.read_bytes())
             path.unlink()
@@ -183,7 +183,7 @@ class Zygote:
                 except BaseException as failure:
                     text = f"the module {name!r} (preload) cannot be imported: {failures.line_of(failure)}"
                     return family.OpenFailed(family.shortened(text))
-            namespace.install(bundle.definitions)
+            namespace.HOME.install(bundle.definitions)
             if bundle.node_setup is not None:
                 error = self._node_setup(bundle.node_setup)
                 if error:

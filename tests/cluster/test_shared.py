@@ -194,11 +194,11 @@ def test_a_global_is_the_object_itself_there(store: Store, tmp_path: Path, monke
     put(tmp_path, given)
     monkeypatch.setattr(sys.modules[__name__], "DATA", given)
     definitions = shipper.pack_call(uses_global, (), {})[2]
-    for table in (namespace._installed, namespace._given):
+    for table in (namespace.HOME._installed, namespace.HOME._given):
         table.clear()
     elsewhere = types.ModuleType(__name__)
     monkeypatch.setitem(sys.modules, __name__, elsewhere)
-    namespace.install(definitions)
+    namespace.HOME.install(definitions)
     assert elsewhere.uses_global() == ["some", "data"]  # type: ignore[attr-defined]
 
 

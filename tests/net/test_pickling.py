@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import io
+import json
 import pickle
 import types
 from typing import Any
@@ -12,7 +14,8 @@ import cloudpickle
 import pytest
 from cloudpickle import cloudpickle as inside
 
-from parkcos.cluster.shipping import Shipper, _Pickler
+from parkcos.cluster.pickler import Pickler
+from parkcos.cluster.shipping import Shipper
 from parkcos.net.pickling import ByName, ByValue, dumps_by
 
 
@@ -97,13 +100,20 @@ def module_dispatch(obj: Any) -> None: ...
 
 
 def test_what_is_used_of_cloudpickle() -> None:
-    """One private name, and no private method of its pickler is replaced by chance."""
+    """A few private names, and no private method of its pickler is replaced by chance."""
 
     class Own:
         pass
 
     reduced = inside._dynamic_class_reduce(Own)
     make, args, (attributes, others), *rest = reduced
+    assert make is inside._make_skeleton_class
+    assert args[-2] == inside._get_or_create_tracker_id(Own)
+    assert list(inspect.signature(inside._make_skeleton_enum).parameters)[-2] == "class_tracker_id"
+    assert list(inspect.signature(inside._make_typevar).parameters)[-1] == "class_tracker_id"
+    names = ["code", "globals", "name", "argdefs", "closure"]
+    assert list(inspect.signature(inside._make_function).parameters) == names
+    assert inside._module_reduce(json)[0] is inside.subimport
     assert args[:3] == (type, "Own", (object,))
     assert "__slots__" not in args[3]
     assert "__doc__" in attributes
@@ -112,7 +122,7 @@ def test_what_is_used_of_cloudpickle() -> None:
     assert make(*args) is Own
     assert cloudpickle.Pickler.dispatch_table[types.CodeType](again.__code__)[0] is types.CodeType
     theirs = {*dir(cloudpickle.Pickler), *vars(cloudpickle.Pickler(io.BytesIO()))}
-    ours = {*vars(_Pickler), *vars(ByValue), *(set(vars(_Pickler(Shipper(), io.BytesIO()))) - {"globals_ref", "proto"})}
+    ours = {*vars(Pickler), *vars(ByValue), *(set(vars(Pickler(Shipper(), io.BytesIO()))) - {"globals_ref", "proto"})}
     assert {name for name in ours & theirs if not name.startswith("__")} == {"reducer_override"}
 
 

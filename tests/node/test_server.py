@@ -8,8 +8,11 @@ from collections.abc import Coroutine, Generator
 from types import SimpleNamespace
 from typing import Any
 
+from parkcos.cluster import messages as m
 from parkcos.kernel import Kernel, Task
+from parkcos.net.payload import PICKLE
 from parkcos.node import executor as ex
+from parkcos.node.run_record import Running
 from parkcos.node.server import Server
 
 
@@ -44,7 +47,7 @@ def test_what_a_task_does_to_clean_up_when_it_is_ended_is_not_interrupted() -> N
     before = signal.signal(signal.SIGUSR1, server.interrupted)
     try:
         task: Task = kernel.spawn(waits)
-        server.tasks = {1: task}
+        server.running = {1: Running(m.RunTask(1, 1, "waits", io=False), PICKLE, b"", task)}
         task.add_end_callback(lambda _: kernel.terminate())
         kernel.run()
         ender.join()
@@ -60,7 +63,7 @@ def test_a_server_that_gives_its_tasks_up_leaves_once() -> None:
     leaving: list[Coroutine[Any, Any, None]] = []
     fake: Any = SimpleNamespace(io=SimpleNamespace(loop=SimpleNamespace(create_task=leaving.append)))
     server = Server.__new__(Server)
-    server.network, server.tasks, server.leaving = fake, {}, False
+    server.network, server.running, server.leaving = fake, {}, False
     for effect in (ex.Terminate(1), ex.Terminate(2), ex.GiveUp(3)):
         server._execute(effect)
     (left,) = leaving

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from parkcos.errors import ShippingError
-from parkcos.kernel import Kernel, Task, failures
+from parkcos.kernel import Kernel, Task, failures, spaces
 from parkcos.net import wire
 from parkcos.net.payload import PICKLE, dumps, loads
 from parkcos.net.session.backlog import LARGE_BYTES, LOOK_EVERY, Backlog
@@ -60,7 +60,7 @@ class Router:
                 if task is None:
                     continue  # it ended while the message was on its way
                 try:
-                    content = loads(message.form, message.payload)
+                    content = loads(message.form, message.payload) if not spaces.used else _opened(task, message)
                 except BaseException as error:
                     self._unopened(peer, f"a message to {task!r}", error)
                     continue
@@ -106,7 +106,7 @@ class Router:
             self._answer(peer, message.request, -1)
             return
         try:
-            content = loads(message.form, message.payload)
+            content = _opened(task, message)
         except BaseException as error:
             self._answer(peer, message.request, -1, error=self._unopened(peer, f"a message to {task!r}", error))
             return
@@ -115,7 +115,9 @@ class Router:
     def _to_channel(self, peer: Peer, message: wire.ToChannel) -> None:
         channel = self.kernel.names.channels.get(message.name)
         if channel is not None:
-            channel.send(loads(message.form, message.payload))
+            with spaces.within(channel.space):
+                content = loads(message.form, message.payload)
+            channel.send(content)
 
     def _deliver_to_channel(self, peer: Peer, message: wire.DeliverToChannel) -> None:
         channel = self.kernel.names.channels.get(message.name)
@@ -123,7 +125,8 @@ class Router:
         if channel is None or key in self._withdrawn:
             self._answer(peer, message.request, -1)
             return
-        content = loads(message.form, message.payload)
+        with spaces.within(channel.space):
+            content = loads(message.form, message.payload)
 
         def deliver() -> Any:
             try:
@@ -209,7 +212,8 @@ class Router:
             self._answer(peer, message.request, wire.RPS_UNKNOWN)
             return
         try:
-            args, kwargs = loads(message.form, message.payload)
+            with spaces.within(rps.space):
+                args, kwargs = loads(message.form, message.payload)
         except BaseException as error:
             text = self._unopened(peer, f"the arguments for {rps!r}", error)
             self._answer(peer, message.request, wire.RPS_FAILED, error=text)
@@ -249,3 +253,11 @@ class Router:
         wire.Slow: _slow,
         wire.RunRps: _run_rps,
     }
+
+
+def _opened(task: Task, message: wire.WithPayload) -> Any:
+    """What a message is to this task."""
+    if not spaces.used:
+        return loads(message.form, message.payload)
+    with spaces.within(spaces.of_task(task)):
+        return loads(message.form, message.payload)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from parkcos.errors import PeerError, RemoteError, UsageError
-from parkcos.kernel import Completion, Task, operation
+from parkcos.kernel import Completion, Task, operation, spaces
 from parkcos.kernel.registry import current_kernel
 from parkcos.kernel.target import check
 from parkcos.kernel.wait import seconds
@@ -60,6 +60,7 @@ class RPS:
         if not isinstance(self.name, str) or not self.name:
             raise UsageError(f"the name of an RPS must be a str that is not empty, not {name!r}")
         self._method: Callable[..., Any] = method
+        self.space = spaces.of_function(method)
         self._signature = inspect.signature(method)
 
     def _track(self) -> None:
@@ -282,6 +283,7 @@ class _Run:
         self._waiting: Completion[None] | None = None
         self._peer: Peer | None = None
         self._watch = 0
+        self._space = spaces.of_task(network.kernel.current)
 
     def answered(self) -> Generator[Any, Any, Task]:
         """Ask, and wait for the task.  Whoever gives up waiting leaves no task behind."""
@@ -344,7 +346,8 @@ class _Run:
 
     def _ended(self, answer: wire.Answer | None) -> None:
         if self.task is not None:
-            self.task.told(answer, self._peer.reason if self._peer is not None else "")
+            with spaces.within(self._space):
+                self.task.told(answer, self._peer.reason if self._peer is not None else "")
 
 
 def restore_rps(addr: str, port: int, incarnation: int, name: str) -> RPS:
