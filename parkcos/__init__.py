@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from parkcos.client.handle import TaskHandle
     from parkcos.client.packed import PackedCall, RawOutcome, pack_call
     from parkcos.client.scheduler import Scheduler
+    from parkcos.client.spaces import Space
     from parkcos.client.status import NodeAvailInfo, Status, TaskInfo
     from parkcos.deploy.local import LocalCluster
     from parkcos.descriptors.pipes import AsyncFile, AsyncPipe
@@ -66,6 +67,7 @@ _HOMES = {
     "parkcos.client.completed": ("as_completed",),
     "parkcos.client.handle": ("TaskHandle",),
     "parkcos.client.packed": ("PackedCall", "RawOutcome", "pack_call"),
+    "parkcos.client.spaces": ("Space",),
     "parkcos.client.scheduler": ("Scheduler",),
     "parkcos.client.status": ("NodeAvailInfo", "Status", "TaskInfo"),
     "parkcos.deploy.local": ("LocalCluster",),
@@ -115,6 +117,7 @@ __all__ = [
     "Semaphore",
     "SenselessYield",
     "ShippingError",
+    "Space",
     "Status",
     "Task",
     "TaskAbandoned",

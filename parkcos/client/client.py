@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 from parkcos.client import mapping
@@ -26,6 +26,7 @@ from parkcos.client.overview import Overview
 from parkcos.client.shelf import BYTES_MAX
 from parkcos.client.shell import NEW, ClientShell
 from parkcos.client.side import ClientSide, Member
+from parkcos.client.spaces import Space, Spaces
 from parkcos.client.steering import Steering
 from parkcos.client.stream import Results
 from parkcos.client.submission import words_of
@@ -142,6 +143,7 @@ class Client(ClusterCalls):
         self._overview = Overview(shell, used, turn, self._whereabouts)
         words = None if seed is None else words_of(seed)
         self._submitting = Submitting(shell, self._whereabouts, used.choosing, words)
+        self._spaces = Spaces(shell, used, self._submitting.forget_space)
         self._incoming = Incoming(shell, used, turn)
         self._waiting = Waiting(shell, used, turn)
         self._components = components
@@ -278,6 +280,7 @@ class Client(ClusterCalls):
         name: str = "",
         own_process: bool = False,
         niceness: int = 0,
+        space: str | Space = "",
         **kwargs: Any,
     ) -> TaskHandle:
         """Have ``fn(*args, **kwargs)`` run as a task at a server.  Do not yield it, but what it gives; any thread.
@@ -291,7 +294,7 @@ class Client(ClusterCalls):
             io: it mostly waits: it runs beside others.
             priority: among the tasks that wait, the higher is first, and within one who came first.  What runs is left
                 alone.
-            timeout_s, retries, retry_on, name, own_process, niceness: as for :meth:`options`.
+            timeout_s, retries, retry_on, name, own_process, niceness, space: as for :meth:`options`.
 
         Returns: the task's handle, at once.  ``yield handle`` (or ``await`` it, or ``handle.result()`` in a thread)
         gives what `fn` returned.  Where it must run but cannot is told there, too.
@@ -309,6 +312,7 @@ class Client(ClusterCalls):
             niceness=niceness,
             call="submit",
             priority=priority,
+            space=self._spaces.find(space, "submit"),
         )
         return self._submitting.submit(where, io, fn, args, kwargs, limits)
 
@@ -349,6 +353,7 @@ class Client(ClusterCalls):
         retry_on: Errors = (),
         own_process: bool = False,
         niceness: int = 0,
+        space: str | Space = "",
     ) -> Options:
         """The calls that run tasks, with options: ``yield client.options(timeout_s=60).rtask(work, x)``.
 
@@ -363,11 +368,43 @@ class Client(ClusterCalls):
             own_process: each task gets a process forked for it alone, beside the servers that compute, which ends with
                 it.  How many of these a node has at once is bounded there (``parkcosnode.py --own_max``).
             niceness: of that process, from 0 to 19, added to that of its node.
+            space: in which they run, by its name or as :meth:`space` gave it; "": in none.
 
         Raises: UsageError.
         """
-        limits = checked(timeout_s, retries, name, retry_on, own_process=own_process, niceness=niceness)
+        limits = checked(
+            timeout_s,
+            retries,
+            name,
+            retry_on,
+            own_process=own_process,
+            niceness=niceness,
+            space=self._spaces.find(space, "options"),
+        )
         return Options(self._submitting, limits)
+
+    def space(
+        self, name: str, preload: Sequence[str] = (), env: Mapping[str, str] | None = None, exclusive: bool = False
+    ) -> Space:
+        """A group of tasks whose definitions do not meet those of other tasks.  Do not yield it; any thread.
+
+        Two jobs may each have a function, class or global of the same name, in modules of the same name: in two spaces
+        they run side by side, even at one server, and neither travels again when they alternate.  With ``exclusive``
+        they do not share a process, either.
+
+        Args:
+            name: by which calls may name it; the same name is the same space until that is closed.
+            preload: modules that are imported once at each node, before the space's processes are forked.
+            env: environment variables of these processes, as ``{"OMP_NUM_THREADS": "1"}``.
+            exclusive: the space has processes of its own at the nodes, beside the servers: nothing in them, modules,
+                environment, current folder or what a task leaves behind, is shared with other tasks.  They come when
+                tasks wait for them, and stay; not more CPU tasks compute at a node than it has servers.  They count
+                as ``parkcosnode.py --own_max``.
+
+        Returns: the space; close it, or use it in ``with``, when no more of its tasks will come.
+        Raises: UsageError.
+        """
+        return self._spaces.open(name, preload, {} if env is None else env, exclusive)
 
     def map(
         self, fn: Callable[..., Any], /, *iterables: Iterable[Any], chunksize: int = 1, ordered: bool = True

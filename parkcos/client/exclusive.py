@@ -65,7 +65,7 @@ class Exclusive:
         """It waits for a process of its space, or is sent to one.  Returns: why it never will be, or ""."""
         if why_never := self.why_never(task):
             return why_never
-        self.spaces.setdefault(task.space, Lines())
+        self.spaces.setdefault(task.exclusive, Lines())
         queue = self.queue_of(task)
         assert queue is not None
         queue.add(task.number, task.priority)
@@ -74,7 +74,7 @@ class Exclusive:
 
     def queue_of(self, task: Task) -> Backlog | None:
         """Where it waits; None: it cannot have a process."""
-        lines = self.spaces.get(task.space)
+        lines = self.spaces.get(task.exclusive)
         if lines is None or (task.want_node and task.want_node not in self.nodes):
             return None
         return (lines.io if task.io else lines.cpu).setdefault(task.want_node, Backlog())
@@ -84,11 +84,11 @@ class Exclusive:
         if task.want_server:
             return "tasks of a space with processes of its own run at a node, and not at a server"
         if not task.want_node:
-            return self.why_nowhere(task.space)
+            return self.why_nowhere(task.exclusive)
         node = self.nodes.get(task.want_node)
         if node is None:
             return "that node is not used by this client"
-        return self._why_not_at(node, task.space)
+        return self._why_not_at(node, task.exclusive)
 
     def why_nowhere(self, space: int) -> str:
         """Why it cannot be opened at any node that there is; "" if it can at one, or may be at those to come."""

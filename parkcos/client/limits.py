@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from parkcos.client.spaces import Space
 from parkcos.client.submission import Submission
 from parkcos.cluster.messages import NICENESS_MAX
 from parkcos.errors import UsageError
@@ -14,7 +15,10 @@ Errors = type[BaseException] | tuple[type[BaseException], ...]
 
 @dataclass(frozen=True, slots=True)
 class TaskLimits:
-    """timeout_s: 0 for none; retry_on: what a task may raise that has it run again, too."""
+    """timeout_s: 0 for none; retry_on: what a task may raise that has it run again, too.
+
+    space: its number, 0 for none; exclusive: that has processes of its own.
+    """
 
     timeout_s: float = 0.0
     retries: int = 0
@@ -23,6 +27,8 @@ class TaskLimits:
     priority: int = 0
     own_process: bool = False
     niceness: int = 0
+    space: int = 0
+    exclusive: bool = False
 
     def apply_to(self, submission: Submission) -> None:
         """Set what they say."""
@@ -30,6 +36,7 @@ class TaskLimits:
         submission.timeout_s, submission.retries, submission.priority = self.timeout_s, self.retries, self.priority
         submission.retry_on, submission.judged = self.retry_on, bool(self.retry_on)
         submission.own, submission.niceness = self.own_process, self.niceness
+        submission.space, submission.exclusive = self.space, self.space if self.exclusive else 0
 
 
 def checked(
@@ -42,6 +49,7 @@ def checked(
     niceness: int,
     call: str = "options",
     priority: int = 0,
+    space: Space | None = None,
 ) -> TaskLimits:
     """call: for messages.  Raises: UsageError for what cannot be meant."""
     if timeout_s is not None and not (type(timeout_s) in (int, float) and 0 < timeout_s < math.inf):
@@ -62,4 +70,10 @@ def checked(
             f"{call}(niceness={niceness}) is that of a process of its own\n"
             f"  write: {call}(..., own_process=True, niceness={niceness})"
         )
-    return TaskLimits(float(timeout_s or 0.0), retries, name, errors, priority, bool(own_process), niceness)
+    if own_process and space is not None and space.exclusive:
+        raise UsageError(
+            f"{call}(own_process=True, space={space.name!r}): the tasks of that space share its processes\n"
+            "  write: one of the two"
+        )
+    limits = TaskLimits(float(timeout_s or 0.0), retries, name, errors, priority, bool(own_process), niceness)
+    return limits if space is None else replace(limits, space=space.number, exclusive=space.exclusive)

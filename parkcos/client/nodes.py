@@ -179,12 +179,16 @@ class Nodes:
             forward_output=forward,
             setup_id=effect.setup_id,
         )
-        encoded = self.encoded_bundle
-        if (call := self.setup_calls.get(effect.node)) is not None:
-            encoded = encode_bundle(with_setup_call(self.bundle, call[1], call[2]))
+        made = self.bundle_at(effect.node)
+        encoded = self.encoded_bundle if made is self.bundle else encode_bundle(made)
         self._be_patient(effect.node)
         self._shell.sharing.node_begins(effect.node)
         self._shell.side.box.send(effect.node, "node", message, PICKLE, [encoded])
+
+    def bundle_at(self, node: int) -> Bundle:
+        """What the client brings to this node."""
+        call = self.setup_calls.get(node)
+        return self.bundle if call is None else with_setup_call(self.bundle, call[1], call[2])
 
     def ask_for_output(self, node: int) -> None:
         """Of a node that was set up without being asked for it."""
@@ -210,7 +214,8 @@ class Nodes:
         self._shell.side.box.send(effect.node, "node", message)
 
     def _start_own(self, effect: d.StartOwn) -> None:
-        self._shell.side.box.send(effect.node, "node", m.StartOwn(self._shell.id, effect.own, effect.niceness))
+        message = m.StartOwn(self._shell.id, effect.own, effect.niceness, effect.space)
+        self._shell.side.box.send(effect.node, "node", message)
 
     def _end_own(self, effect: d.EndOwn) -> None:
         self._shell.side.box.send(effect.node, "node", m.EndOwn(self._shell.id, effect.own, effect.terminate))
@@ -222,7 +227,9 @@ class Nodes:
             self._shell.network.io.call(self._shell.network.hub.end, peer, effect.reason)
 
     def _open_server(self, effect: d.OpenServer) -> None:
-        self._shell.known[effect.server] = dict(self._shell.bundle_digests)
+        space = self._shell.machine.servers[effect.server].space
+        known = {(space, *key): digest for key, digest in self._shell.bundle_digests.items()}
+        self._shell.known[effect.server] = known
         location, hub = self._shell.locations[effect.server], self._shell.network.hub
         node = hub.by_incarnation.get(self._shell.machine.servers[effect.server].node)
         at = [Location(there.addr, location.port) for there in node.addresses] if node is not None else []

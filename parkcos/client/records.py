@@ -214,8 +214,8 @@ class Task(msgspec.Struct):
     """Of that process."""
     process: int = 0
     """The number of the last process for which it has asked."""
-    space: int = 0
-    """The space, with processes of its own, in which it is to run; 0: in none such."""
+    exclusive: int = 0
+    """The space with processes of its own in which it is to run; 0: in none such."""
     choice: int = 0
     """By which function of the program the servers are chosen where it may run; 0: by none."""
     server: int = 0

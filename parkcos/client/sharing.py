@@ -51,7 +51,7 @@ class Sharing:
         self,
         machine: Dispatch,
         submissions: Mapping[int, Submission],
-        known: Mapping[int, Mapping[tuple[str, str], bytes]],
+        known: Mapping[int, Mapping[tuple[int, str, str], bytes]],
         lock: contextlib.AbstractContextManager[Any],
         network: Callable[[], Network],
         handle: Callable[[d.Event], None],
@@ -72,8 +72,8 @@ class Sharing:
         """The server of each task that is held back."""
         self._objects: WeakValueDictionary[str, Shared] = WeakValueDictionary()
         self._shelves: dict[int, Shelf] = {}
-        self._large: dict[tuple[str, str], tuple[bytes, InFile]] = {}
-        """By the names of globals, what they were last: the digest of the definition, and its file."""
+        self._large: dict[tuple[int, str, str], tuple[bytes, InFile]] = {}
+        """By space and the names of globals, what they were last: the digest of the definition, and its file."""
         self._not_filed: set[tuple[int, str]] = set()
         """Nodes and files of definitions that could not be brought there."""
 
@@ -92,7 +92,9 @@ class Sharing:
             )
         return needed
 
-    def file_large(self, definitions: Sequence[Definition], bundled: Mapping[tuple[str, str], bytes]) -> bool:
+    def file_large(
+        self, definitions: Sequence[Definition], bundled: Mapping[tuple[str, str], bytes], space: int = 0
+    ) -> bool:
         """Write large definitions that a call needs into files, without the client's lock.
 
         bundled: the digests of those that all nodes have from the beginning.
@@ -100,9 +102,11 @@ class Sharing:
         """
         found = False
         for each in definitions:
-            key = each.module, each.name
-            if len(each.blob) < LARGE_BYTES or bundled.get(key) == each.digest:
+            if len(each.blob) < LARGE_BYTES:
                 continue
+            if not space and bundled.get((each.module, each.name)) == each.digest:
+                continue
+            key = space, each.module, each.name
             found = True
             if key not in self._large or self._large[key][0] != each.digest:
                 kind = f"global {each.name}"
@@ -123,6 +127,11 @@ class Sharing:
             del self._shelves[node]
         self._not_filed = {each for each in self._not_filed if each[0] in nodes}
 
+    def drop_spaces(self, numbers: Collection[int]) -> None:
+        """Nothing will be run in them any more.  While nothing is packed."""
+        for key in [key for key in self._large if key[0] in numbers]:
+            del self._large[key]
+
     def close(self) -> None:
         """The client has ended."""
         self._large.clear()
@@ -141,8 +150,8 @@ class Sharing:
         node, submission = self._machine.servers[at].node, self._submissions[task]
         files: dict[str, InFile] = {each.digest: each for each in submission.shared}
         for each in submission.definitions if submission.large else ():
-            file = self._file_of(each)
-            if file is not None and self._known[at].get((each.module, each.name)) != each.digest:
+            file = self._file_of(each, submission.space)
+            if file is not None and self._known[at].get((submission.space, each.module, each.name)) != each.digest:
                 room = self.bytes_max - sum(each.size for each in files.values())
                 if (node, file.digest) not in self._not_filed and file.size <= room:
                     files[file.digest] = file
@@ -153,15 +162,17 @@ class Sharing:
         else:
             self._begin(task)
 
-    def _file_of(self, definition: Definition) -> InFile | None:
-        digest, file = self._large.get((definition.module, definition.name), (b"", None))
+    def _file_of(self, definition: Definition, space: int) -> InFile | None:
+        digest, file = self._large.get((space, definition.module, definition.name), (b"", None))
         return file if digest == definition.digest else None
 
-    def without_blobs(self, definitions: Sequence[Definition], files: Sequence[InFile]) -> list[Definition]:
+    def without_blobs(
+        self, definitions: Sequence[Definition], files: Sequence[InFile], space: int = 0
+    ) -> list[Definition]:
         """Definitions as they are sent to a server at whose node these files are."""
         out = []
         for each in definitions:
-            file = self._file_of(each)
+            file = self._file_of(each, space)
             out.append(msgspec.structs.replace(each, blob=b"", file=file.digest) if file and file in files else each)
         return out
 

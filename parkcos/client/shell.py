@@ -83,8 +83,10 @@ class ClientShell:
         self.lock = threading.RLock()
         self.submissions: dict[int, Submission] = {}
         """Changed with the lock alone: it is gone through under that."""
-        self.known: dict[int, dict[tuple[str, str], bytes]] = {}
-        """What each server has under each name: the digest of its definition."""
+        self.spaces: set[int] = set()
+        """The numbers of those that take tasks.  Changed with the lock."""
+        self.known: dict[int, dict[tuple[int, str, str], bytes]] = {}
+        """What each server has in each space under each name: the digest of its definition."""
         self.locations: dict[int, Location] = {}
         """Of the servers."""
         self.ready: set[int] = set()
@@ -180,8 +182,8 @@ class ClientShell:
 
     def _send_task(self, number: int, server: int) -> None:
         submission = self.submissions[number]
-        if submission.definitions:
-            self.define(server, submission.definitions, submission.files)
+        if submission.definitions or submission.space:
+            self.define(server, submission.definitions, submission.space, submission.files)
         message = m.RunTask(
             self.id,
             number,
@@ -190,20 +192,37 @@ class ClientShell:
             min(submission.timeout_s, SECONDS_MAX),
             submission.seed,
             submission.plain,
+            0 if submission.exclusive else submission.space,
         )
         self.side.box.send(server, "server", message, submission.form, submission.buffers)
 
-    def define(self, server: int, definitions: Sequence[Definition], files: Sequence[InFile] = ()) -> None:
-        """Send a server the definitions that it does not have.  files: at its node are these."""
+    def define(
+        self, server: int, definitions: Sequence[Definition], space: int = 0, files: Sequence[InFile] = ()
+    ) -> None:
+        """Send a server the definitions that it does not have in a space.  files: at its node are these."""
         known = self.known[server]
+        if space:
+            known[space, "", ""] = b""  # it has something of that
         missing = [
-            each for each in definitions if known.get((each.module, each.name)) != each.digest and each.kind != SHARED
+            each
+            for each in definitions
+            if known.get((space, each.module, each.name)) != each.digest and each.kind != SHARED
         ]
         if missing:
-            known.update(((each.module, each.name), each.digest) for each in missing)
+            known.update(((space, each.module, each.name), each.digest) for each in missing)
             if files:
-                missing = self.sharing.without_blobs(missing, files)
-            self.side.box.send(server, "server", m.Define(self.id), PICKLE, [encode_definitions(missing)])
+                missing = self.sharing.without_blobs(missing, files, space)
+            within = 0 if self.machine.servers[server].space else space  # a process of a space is in no other
+            self.side.box.send(server, "server", m.Define(self.id, within), PICKLE, [encode_definitions(missing)])
+
+    def forget_space(self, number: int) -> None:
+        """Nothing will be run in it any more: the servers that have something of it forget that.  With the lock."""
+        for server, known in self.known.items():
+            here = [key for key in known if key[0] == number]
+            for key in here:
+                del known[key]
+            if here:
+                self.side.box.send(server, "server", m.DropSpaces(self.id, [number]))
 
     def _recall(self, effect: d.Recall) -> None:
         if not self.sharing.take_back(d.Recalled(effect.task, True, effect.server)):

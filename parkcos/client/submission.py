@@ -32,6 +32,8 @@ class Submission(Record, kw_only=True):
     kwargs: dict[str, Any]
     plain: bool = False
     """The function is no task, but is to be called by one."""
+    space: int = 0
+    """In which its definitions have their names; 0: the client's own."""
     opaque: bool = False
     """It was packed elsewhere, and what comes of it is opened elsewhere."""
     form: int

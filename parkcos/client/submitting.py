@@ -14,7 +14,7 @@ from parkcos.client.limits import TaskLimits
 from parkcos.client.packed import PackedCall, python_here
 from parkcos.client.room import kept_busy_by
 from parkcos.client.sharing import LARGE_BYTES
-from parkcos.client.shell import ClientShell
+from parkcos.client.shell import RUNNING, ClientShell
 from parkcos.client.submission import Submission, kind_of, name_of
 from parkcos.client.whereabouts import Whereabouts
 from parkcos.cluster.definitions import SHARED
@@ -71,7 +71,7 @@ class Submitting:
         elif not callable(fn):
             raise UsageError(f"submit() wants a function, not {fn!r}\n  write: client.submit(function, argument)")
         else:
-            record = self.pack(fn, args, kwargs, io)
+            record = self.pack(fn, args, kwargs, io, limits.space)
             record.plain = not targets.is_task(shell.kernel.kinds, fn)
         if callable(where) and limits.own_process:
             raise UsageError("submit(where=a function, own_process=True): name the node\n  write: where='HOST'")
@@ -143,7 +143,7 @@ class Submitting:
         def begin(completion: Completion[Task]) -> None:
             def placed(server: int, node: int) -> None:
                 nonlocal record
-                record = self.pack(fn, args, kwargs, io)
+                record = self.pack(fn, args, kwargs, io, limits.space if limits is not None else 0)
                 record.completion = completion
                 if limits is not None:
                     limits.apply_to(record)
@@ -185,23 +185,31 @@ class Submitting:
         with self._lock:
             return self._shell.sharing.share(self._shell.shipper, obj)
 
-    def pack(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], io: bool) -> Submission:
+    def forget_space(self, number: int) -> None:
+        """Nothing more will be packed for it."""
+        with self._lock:
+            if self._shell.state is RUNNING:
+                self._shell.shipper.drop(number)
+                self._shell.sharing.drop_spaces([number])
+
+    def pack(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], io: bool, space: int = 0) -> Submission:
         """A call as bytes, with a number of its own.  Any thread.  Raises: ShippingError, UsageError."""
         shell = self._shell
         with self._lock:
-            form, buffers, definitions = shell.shipper.pack_call(fn, args, kwargs)
+            form, buffers, definitions = shell.shipper.of(space).pack_call(fn, args, kwargs)
             shared: tuple[Shared, ...] = ()
             large = False
             for definition in definitions:
                 if definition.kind == SHARED and not shared:
                     shared = shell.sharing.needed(definitions)
                 elif len(definition.blob) >= LARGE_BYTES and not large:
-                    large = shell.sharing.file_large(definitions, shell.bundle_digests)
+                    large = shell.sharing.file_large(definitions, shell.bundle_digests, space)
         record = Submission(
             number=self._numbers(),
             io=io,
             kind=kind_of(fn),
             name=name_of(fn),
+            space=space,
             args=args,
             kwargs=kwargs,
             form=form,
@@ -226,7 +234,7 @@ class Submitting:
             raise UsageError(f"{call.name} was packed by Python {call.python}, and the servers have {python_here()}")
         definitions = call.opened_definitions()
         with self._lock:
-            large = self._shell.sharing.file_large(definitions, self._shell.bundle_digests)
+            large = self._shell.sharing.file_large(definitions, self._shell.bundle_digests, limits.space)
         return Submission(
             number=self._numbers(),
             io=io,
@@ -235,6 +243,7 @@ class Submitting:
             args=(),
             kwargs={},
             plain=call.plain,
+            space=limits.space,
             opaque=True,
             form=call.form,
             buffers=[call.payload],
@@ -248,5 +257,7 @@ def enter(shell: ClientShell, record: Submission, server: int, node: int) -> Non
     """Hand a task to the machine.  server, node: where it must run; 0: anywhere."""
     record.want_server, record.want_node = server, node
     with shell.lock:
+        if record.space and record.space not in shell.spaces:
+            raise UsageError(f"{record.name} is not run: its space is closed")
         shell.submissions[record.number] = record
         shell.handle(d.Submitted(record))

@@ -63,7 +63,7 @@ class Tasks:
         places = self.places
         if self.stage.closing:
             self.abandon(task.number, self.stage.closed_why or "the client is being closed")
-        elif task.space:
+        elif task.exclusive:
             if why_never := self.exclusive.add(task, now):
                 self.abandon(task.number, why_never)
         elif task.own:
@@ -131,7 +131,7 @@ class Tasks:
 
     def _queue_of(self, task: Task) -> Backlog | None:
         """Where it waits, if it does."""
-        if task.space:
+        if task.exclusive:
             return self.exclusive.queue_of(task)
         if task.own:
             return self.processes.queue_of(task)
@@ -168,7 +168,7 @@ class Tasks:
                 self.abandon(number, reason)
             else:
                 queue.add_first(number, task.priority)
-                if node is not None and not (task.own or task.space):
+                if node is not None and not (task.own or task.exclusive):
                     nodes[task.want_node] = node
         for node in nodes.values():
             while node.queue and node.idle:
@@ -186,7 +186,7 @@ class Tasks:
 
     def _is_nowhere(self, task: Task, node: Node | None) -> bool:
         """Whether it cannot run where it must.  node: that one."""
-        if task.space:
+        if task.exclusive:
             return bool(self.exclusive.why_never(task))
         if task.own:
             return bool(self.processes.why_never(task))

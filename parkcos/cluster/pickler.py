@@ -89,7 +89,7 @@ class Pickler(ByValue):
         return self._begun(obj, (namespace.make_type_variable, made))
 
     def _reduced_shared(self, obj: Shared) -> tuple[Any, ...]:
-        if obj.shipper is not self.shipper:
+        if obj.shipper is not self.shipper.home:
             raise ShippingError(f"{obj!r} belongs to another client: share the object with this one, too")
         self.needs["", obj.digest] = obj
         return shared.restore, (obj.digest, str(obj))

@@ -77,20 +77,37 @@ class _Made:
 
 
 class Shipper:
-    """Turns what a client runs into payloads and definitions.  One for each client.
+    """Turns what a client runs into payloads and definitions.  One for each client, and one for each of its spaces.
 
     Args:
         modules, packages: names of those that are components of their own: the servers have their files.
+        home: the client's own, if this is that of a space.
     """
 
-    def __init__(self, modules: Iterable[str] = (), packages: Iterable[str] = ()) -> None:
-        self.by_reference = ByReference(modules, packages)
+    def __init__(
+        self, modules: Iterable[str] = (), packages: Iterable[str] = (), *, home: Shipper | None = None
+    ) -> None:
+        self.by_reference: ByReference = ByReference(modules, packages) if home is None else home.by_reference
+        self.home: Shipper = self if home is None else home
         self._names: dict[types.FunctionType, _Named] = {}
         self._made: dict[Key, _Made] = {}
-        self._spaces: dict[str, dict[str, Any]] = {}
+        self._spaces: dict[str, dict[str, Any]] = {} if home is None else home._spaces
         """Globals of functions that are no module's, by what they are called at the servers."""
-        self._space_names: dict[int, str] = {}
-        self._sources: dict[tuple[str, types.CodeType], Source | None] = {}
+        self._space_names: dict[int, str] = {} if home is None else home._space_names
+        self._sources: dict[tuple[str, types.CodeType], Source | None] = {} if home is None else home._sources
+        self._of_spaces: dict[int, Shipper] = {}
+
+    def of(self, space: int) -> Shipper:
+        """That which packs calls in a space, and knows what was packed for it; 0: this one."""
+        if not space:
+            return self
+        if space not in self._of_spaces:
+            self._of_spaces[space] = Shipper(home=self)
+        return self._of_spaces[space]
+
+    def drop(self, space: int) -> None:
+        """Forget what was packed for it."""
+        self._of_spaces.pop(space, None)
 
     def pack_call(
         self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -98,7 +115,7 @@ class Shipper:
         """As `pack` of (fn, args, kwargs), and faster where a global function is called with plain arguments."""
         if all(type(arg) in _PLAIN for arg in args) and (not kwargs or all(type(v) in _PLAIN for v in kwargs.values())):
             named = self._names.get(fn) if type(fn) is types.FunctionType else None
-            if named is None or self._globals(named.key[0]).get(named.key[1]) is not fn:
+            if named is None or not self._means(named.key, fn):
                 named = self._name(fn)
             if named is not None:
                 data = pickle.dumps((named, args, kwargs), 5)
@@ -107,6 +124,16 @@ class Shipper:
             return self.pack((fn, args, kwargs))
         except ShippingError as error:
             raise ShippingError(self._explain_call(fn, args, kwargs) or str(error)) from error.__cause__
+
+    def _means(self, key: Key, fn: Any) -> bool:
+        """Whether it is `fn` that servers find under this name, once it has been sent.
+
+        In a space it goes on to be, even if the program has another function of that name by now.
+        """
+        if self._globals(key[0]).get(key[1]) is fn:
+            return True
+        made = self._made.get(key)
+        return made is not None and made.value is fn and self.home is not self
 
     def _explain_call(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Which part of a call cannot be pickled, and why."""
@@ -238,6 +265,7 @@ class Shipper:
         """Nothing will be packed any more: keep none of the program's objects alive."""
         self._made.clear()
         self._names.clear()
+        self._of_spaces.clear()
 
     # -- namespaces
 

@@ -50,7 +50,7 @@ class WithSpaces(WithOwn):
                 self(ServerIsReady(node + 1 + index))
 
     def within(self, space: int, task: int, **more: Any) -> list[Any]:
-        return self(submitted(task, space=space, **more))
+        return self(submitted(task, exclusive=space, **more))
 
     def ready(self, own: int, node: int = N) -> list[Any]:
         """The process of this number has come up."""

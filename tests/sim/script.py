@@ -93,7 +93,7 @@ class Scripted(Client):
         self.world.tasks[self.number, number] = truth
         judged, priority = rng.random() < 0.2, rng.choice([0, 0, 0, 1, -1])
         task = Task(number, io, server, node, timeout_s, retries, priority, judged, rng.choice(["one", "other"]), own)
-        task.space = space
+        task.exclusive = space
         self.handle(d.Submitted(task))
         if space and rng.random() < 0.02:
             self.program.later(rng.random() * 5, self.drop_space, space)
@@ -111,7 +111,7 @@ class Scripted(Client):
         if space not in self.spaces or self.state != "running":
             return
         self.spaces[self.spaces.index(space)] = next(self.world.numbers)
-        for task in [task for task in self.machine.tasks.values() if task.space == space]:
+        for task in [task for task in self.machine.tasks.values() if task.exclusive == space]:
             self.withdraw(self.world.tasks[self.number, task.number])
         self.world.happened["space dropped"] += 1
         self.handle(d.SpaceDropped(space))
