@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from parkcos.errors import TaskTerminated
-from parkcos.kernel import failures
+from parkcos.kernel import failures, spaces
 
 __all__ = ["MonitorStatus", "Outcome"]
 
@@ -99,6 +99,8 @@ def _travels(exception: BaseException | None) -> BaseException | None:
     """`exception` if it survives pickling (many do not: arguments of ``__init__``, open files), else None."""
     if exception is None:
         return None
+    if spaces.used and spaces.home_of(type(exception)) is not None:  # pickle itself knows no spaces
+        return exception
     try:
         pickle.loads(pickle.dumps(exception))
     except BaseException:  # of its own code

@@ -15,6 +15,9 @@ from parkcos.errors import TaskTimeout
 from parkcos.kernel import Outcome, Task, failures
 from parkcos.net.payload import Buffer
 
+IMPORTS = "parkcos.cluster.own_imports"
+"""It runs what a task's code imports, and can be left at any moment."""
+
 
 @dataclass(slots=True, eq=False)
 class Running:
@@ -55,7 +58,8 @@ def whose_code(frame: FrameType | None) -> str:
     """What the main thread is at: a task's code ("user"), its call into this package, or the kernel between tasks."""
     outwards: list[bool] = []
     while frame is not None and frame.f_code.co_name != "_run_rounds":
-        outwards.append(frame.f_globals.get("__name__", "").startswith("parkcos."))
+        name = frame.f_globals.get("__name__", "")
+        outwards.append(name.startswith("parkcos.") and name != IMPORTS)
         frame = frame.f_back
     inwards = list(itertools.dropwhile(bool, reversed(outwards)))
     if not inwards:

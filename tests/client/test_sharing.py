@@ -28,7 +28,7 @@ class Client:
 
     def __init__(self, bytes_max: int = 10_000) -> None:
         self.submissions: dict[int, Any] = {}
-        self.known: dict[int, dict[tuple[str, str], bytes]] = {SERVER: {}, OTHER: {}}
+        self.known: dict[int, dict[tuple[int, str, str], bytes]] = {SERVER: {}, OTHER: {}}
         self.happened: list[Any] = []
         self.definitions: list[Definition] = []
         """That tasks need."""
@@ -44,6 +44,7 @@ class Client:
         self.servers = {number: SimpleNamespace(node=NODE, state=OPEN) for number in (SERVER, OTHER)}
         machine: Any = SimpleNamespace(nodes={NODE: self.node}, servers=self.servers)
         self.shipper = Shipper()
+        self.space = 0
         self.sharing = Sharing(
             machine,
             self.submissions,
@@ -66,8 +67,10 @@ class Client:
 
     def run(self, task: int, *shared: Shared, at: int = SERVER) -> None:
         definitions = self.definitions
-        large = self.sharing.file_large(definitions, self.bundled)
-        record = SimpleNamespace(server=at, shared=shared, large=large, definitions=definitions, files=())
+        large = self.sharing.file_large(definitions, self.bundled, self.space)
+        record = SimpleNamespace(
+            server=at, shared=shared, large=large, definitions=definitions, files=(), space=self.space
+        )
         self.submissions[task] = record
         self.sharing.run(task, at)
 
@@ -223,7 +226,7 @@ def test_a_large_definition_comes_to_the_node_once_and_to_the_servers_as_its_dig
     large, small = client.sharing.without_blobs(client.definitions, client.submissions[1].files)
     assert (large.blob, large.file, large.digest) == (b"", digest, client.definitions[0].digest)
     assert small is client.definitions[1]
-    client.known[SERVER]["module", "DATA"] = large.digest
+    client.known[SERVER][0, "module", "DATA"] = large.digest
     client.run(3)
     assert client.happened[2:] == [(3, SERVER)]
     assert client.submissions[3].files == (), "the server has it"
@@ -252,3 +255,21 @@ def test_a_large_definition_that_cannot_come_as_a_file_travels_as_others_do(monk
     client.definitions = [a_global(b"2" * sharing.LARGE_BYTES)]
     client.run(3)
     assert client.happened[2:] == [(3, SERVER)], "nor a file here"
+
+
+def test_large_definitions_of_one_name_in_two_spaces_are_two_files() -> None:
+    client = Client(bytes_max=1 << 20)
+    for task, client.space in enumerate((0, 1, 0, 1), 1):
+        client.definitions = [a_global(b"%d" % client.space * sharing.LARGE_BYTES)]
+        client.run(task)
+    assert len(client.coming) == 2
+    for come in list(client.coming.values()):
+        come(None, True, "")
+    assert sorted(client.happened) == [(task, SERVER) for task in (1, 2, 3, 4)]
+    files = [client.submissions[task].files for task in (1, 2, 3, 4)]
+    assert files[0] == files[2] != files[1] == files[3], "and none was written again"
+    client.known[SERVER][0, "module", "DATA"] = client.definitions[0].digest
+    client.run(5)
+    assert client.submissions[5].files, "what the server has under this name it has in another space"
+    client.sharing.drop_spaces([1])
+    assert [key[0] for key in client.sharing._large] == [0]

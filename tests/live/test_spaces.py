@@ -262,6 +262,28 @@ def unequal() -> None:
     raise Unequal(Point(1), 2)
 
 
+def fails_when_told(task: Any = None) -> Gen:
+    task.register("to fail in a space")
+    yield task.receive()
+    raise Unequal(Point(1), 2)
+
+
+def watches(task: Any = None) -> Gen:
+    other = yield Task.locate("to fail in a space", timeout=LIMIT_S)
+    yield task.monitor(other)
+    other.send("now")
+    status: MonitorStatus = yield task.receive()
+    error: Any = status.exception
+    return status.type is Unequal, type(error) is Unequal, type(error.point) is Point
+
+
+def test_a_monitor_elsewhere_is_told_of_an_exception_of_its_space(client: Client, servers: list[Location]) -> None:
+    failing = client.submit(fails_when_told, where=servers[0], space=8)
+    assert client.submit(watches, where=servers[1], space=8).result(LIMIT_S) == (True, True, True)
+    with pytest.raises(Unequal):
+        failing.result(LIMIT_S)
+
+
 def test_an_exception_of_a_space_is_of_the_programs_class(client: Client) -> None:
     with pytest.raises(Unequal) as caught:
         client.submit(unequal, space=named(client, 8)).result(LIMIT_S)
