@@ -81,7 +81,7 @@ class Incoming:
                 shell.handle(d.ServerIsDown(message.incarnation, message.reason, message.restarts, message.asked))
                 shell.network.io.call(self._read_to_its_end, message.incarnation)
             case m.OwnRefused():
-                shell.handle(d.OwnIsRefused(process, message.own, message.reason))
+                shell.handle(d.OwnIsRefused(process, message.own, message.reason, message.setup))
             case m.Output():
                 if (info := self._nodes.infos.get(process)) is not None:
                     if self._nodes.forward_output:
