@@ -73,8 +73,9 @@ class Submitting:
         else:
             record = self.pack(fn, args, kwargs, io, limits.space)
             record.plain = not targets.is_task(shell.kernel.kinds, fn)
-        if callable(where) and limits.own_process:
-            raise UsageError("submit(where=a function, own_process=True): name the node\n  write: where='HOST'")
+        if callable(where) and (limits.own_process or limits.exclusive):
+            what = "own_process=True" if limits.own_process else "space=one with processes of its own"
+            raise UsageError(f"submit(where=a function, {what}): name the node\n  write: where='HOST'")
         limits.apply_to(record)
         handle = record.handle = TaskHandle(shell, record)
 

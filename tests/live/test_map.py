@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -243,17 +244,21 @@ def test_what_cannot_travel() -> None:
     with_client(body)
 
 
-def test_a_lost_server_is_the_end_of_what_ran_there() -> None:
-    def dies(n: int, task: Any = None) -> Gen:
+def test_a_lost_server_is_the_end_of_what_ran_there(tmp_path: Path) -> None:
+    def dies(n: int, there: str, task: Any = None) -> Gen:
         if n == 30:
-            yield task.sleep(0.05)  # the results before have left
+            while not os.path.exists(there):  # the results before have left
+                yield task.sleep(0.005)
             os.kill(os.getpid(), signal.SIGKILL)
         return n
 
     def body(client: Client) -> Gen:
         for chunksize in (1, 5):
+            there = tmp_path / str(chunksize)
             found: list[Any] = []
-            for item in client.map(dies, range(60), chunksize=chunksize):
+            for item in client.map(dies, range(60), itertools.repeat(str(there)), chunksize=chunksize):
+                if len(found) == 30:
+                    there.touch()
                 try:
                     found.append((yield item))
                 except TaskAbandoned as error:
