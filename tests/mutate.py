@@ -43,6 +43,7 @@ FILES: Final = (
     "parkcos/node/state.py",
     "parkcos/node/executor.py",
     "parkcos/client/backlog.py",
+    "parkcos/client/choices.py",
     "parkcos/client/tasks.py",
     "parkcos/client/places.py",
     "parkcos/client/processes.py",

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 from parkcos.client import dispatch_events as d
 from parkcos.client.dispatch import Dispatch
 from parkcos.client.membership import FAILURES_MAX
+from parkcos.client.records import Task
 from parkcos.cluster import messages as m
 from parkcos.cluster.node_info import NodeInfo
 from tests.sim import reasons
+from tests.sim.choosing import Choices
 from tests.sim.process import Process
-from tests.sim.server import KILLED, Server
+from tests.sim.server import KILLED, Server, Truth
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -74,6 +76,7 @@ class Client:
         self.back_until = 0.0
         self.failures: dict[int, list[float]] = {}
         """When each node failed."""
+        self.choices = Choices(self)
         program.clients[self.number] = self
         world.clients.append(self)
         world.wire.connect(program, self.scheduler, anew=True)
@@ -112,8 +115,9 @@ class Client:
                 self.handle(d.Recalled(task, ok, sender))
             case m.ServerUp(_, index, _, port, incarnation, own):
                 self.addresses[incarnation] = (sender, port)
+                self.choices._indexes[incarnation] = index + 1
                 self.world.happened["process of a single task"] += bool(own)
-                self.handle(d.ServerIsUp(sender, incarnation, f"node{sender}", port, index, own))
+                self.handle(d.ServerIsUp(sender, incarnation, self.world.nodes[sender].addr, port, index, own))
             case m.OwnRefused(_, own, reason, setup):
                 self.world.happened["process of a single task refused"] += 1
                 self.handle(d.OwnIsRefused(sender, own, reason, setup))
@@ -191,6 +195,14 @@ class Client:
         else:
             self.handle(d.TurnBegun())
 
+    def has_nothing_left(self) -> bool:
+        """Whether there is no node, or tasks wait for servers that none of those is that are there."""
+        return not self.machine.nodes or bool(self.machine.queue.choices.unmet())
+
+    def enter(self, task: Task, truth: Truth) -> None:
+        """A task is submitted, if this client is still there."""
+        raise NotImplementedError
+
     def begin(self) -> None:
         """It is this client's turn."""
         raise NotImplementedError
@@ -239,6 +251,8 @@ class Client:
         if self.state == "running" and self.program.alive:
             self.program.step(self.machine, event, self.execute)
             self.arm()
+            if self.world.steps % self.world.plan.check_every == 0:
+                self.choices.check()
 
     def told_of_server(self, name: str, server: int) -> None:
         """A status task hears addresses only: each is discovered, ready and closed in this order, by one server."""
@@ -272,6 +286,9 @@ class Client:
         wire = self.world.wire
         match effect:
             case d.Run(task, server, io):
+                record = self.machine.tasks[task]
+                if record.choice:
+                    self.choices.check_place(record, server)
                 send(server, m.RunTask(client, task, "task", io, self.world.tasks[client, task].timeout_s))
             case d.EndTask(task, server):
                 self.world.happened["task asked to end"] += 1
@@ -286,8 +303,10 @@ class Client:
             case d.ReportAbandoned():
                 reasons.check_abandoned(self, effect)
                 self.world.tasks[client, effect.task].outcome("abandoned")
-            case d.ReportStatus(name, subject, _) if name.startswith("Server"):
+            case d.ReportStatus(name, subject, _, own) if name.startswith("Server"):
                 self.told_of_server(name, subject)
+                if name == "ServerInitialized" and not own:
+                    self.choices.server_is_ready(subject)
             case d.Want(node, cpus):
                 send(self.scheduler, m.WantNode(client, node, cpus))
             case d.Consider(node):

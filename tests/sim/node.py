@@ -49,21 +49,27 @@ class Node(Process):
         self.name, self.cpus, self.python = name, cpus, python
         self.machine = ns.NodeMachine(own_max=world.rng.randrange(1, 4) if world.plan.own or world.plan.spaces else 0)
         self.zygotes: dict[int, Zygote] = {}
+        self.has_resource = name[-1] in "02468"
         if world.rng.random() < world.plan.slow_nodes:
             self.slowness = world.rng.choice([10.0, 100.0, 1000.0])
         world.nodes[self.number] = self
 
+    @property
+    def addr(self) -> str:
+        return f"10.{self.number >> 16 & 255}.{self.number >> 8 & 255}.{self.number & 255}"
+
     def info(self) -> NodeInfo:
-        addr = f"10.{self.number >> 16 & 255}.{self.number >> 8 & 255}.{self.number & 255}"
+        resources = {"gpu": 1.0} if self.has_resource else {}
         return NodeInfo(
             self.number,
             self.name,
-            addr,
+            self.addr,
             9706,
             self.cpus,
             "Linux",
             self.python,
             "0",
+            resources=resources,
             own_max=self.machine.servers.own_max,
         )
 

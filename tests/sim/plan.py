@@ -55,6 +55,8 @@ class Plan:
     """The share of tasks that have a process for themselves."""
     spaces: float = 0.0
     """The share of tasks in spaces with processes of their own."""
+    chosen: float = 0.0
+    """The share of tasks that are placed by a function of the program."""
 
 
 def plan_of(seed: int) -> Plan:
@@ -89,4 +91,5 @@ def plan_of(seed: int) -> Plan:
         check_every=rng.choice([1, 1, 7]),
         own=rng.choice([0.0, 0.0, 0.1, 0.5]),
         spaces=rng.choice([0.0, 0.0, 0.2, 0.8]),
+        chosen=rng.choice([0.0, 0.1, 0.5]),
     )

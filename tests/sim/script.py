@@ -90,17 +90,26 @@ class Scripted(Client):
         in_space = not own and not server and rng.random() < self.world.plan.spaces
         space = rng.choice(self.spaces) if in_space else 0
         truth = Truth(self, number, io, seconds, retries, timeout_s, server, node, own, space)
-        self.world.tasks[self.number, number] = truth
         judged, priority = rng.random() < 0.2, rng.choice([0, 0, 0, 1, -1])
         task = Task(number, io, server, node, timeout_s, retries, priority, judged, rng.choice(["one", "other"]), own)
         task.exclusive = space
+        if not (server or node or own or space) and rng.random() < self.world.plan.chosen:
+            self.program.later(0.0, self.choices.enter, task, truth)
+        else:
+            self.enter(task, truth)
+
+    def enter(self, task: Task, truth: Truth) -> None:
+        rng = self.world.rng
+        if self.state != "running" or not self.program.alive:
+            return
+        self.world.tasks[self.number, task.number] = truth
         self.handle(d.Submitted(task))
-        if space and rng.random() < 0.02:
-            self.program.later(rng.random() * 5, self.drop_space, space)
+        if truth.space and rng.random() < 0.02:
+            self.program.later(rng.random() * 5, self.drop_space, truth.space)
         if rng.random() < 0.02:
             self.program.later(rng.random() * 5, self.withdraw, truth)
-        if rng.random() < (0.2 if own else 0.02):
-            self.program.later(rng.random() * (0.2 if own else 5), self.withdraw, truth)
+        if rng.random() < (0.2 if truth.own else 0.02):
+            self.program.later(rng.random() * (0.2 if truth.own else 5), self.withdraw, truth)
 
     def withdraw(self, truth: Truth) -> None:
         truth.withdrawn = True

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 CLIENT_COMES_S = 2.0
 KILLED = "killed by signal 9"
+FRESH = "fresh"
+"""What the names of nodes begin with that come when the world is healed."""
 
 
 class Server(Process):
@@ -176,6 +178,20 @@ class Server(Process):
             self.zygote.report(ev.ServerExited(self.index, reason))
 
 
+@dataclass(frozen=True)
+class Where:
+    """What a function of a program accepts: of some nodes, or with an odd index, or those with a resource; and all at
+    the nodes that are there when the world is healed, so that every task has a place in the end."""
+
+    nodes: tuple[str, ...] = ()
+    odd: bool = False
+    resource: bool = False
+
+    def accepts(self, node: str, index: int, has_resource: bool) -> bool:
+        fits = node in self.nodes or (self.odd and index % 2 == 1) or (self.resource and has_resource)
+        return fits or node.startswith(FRESH)
+
+
 @dataclass
 class Truth:
     """A task as it really is."""
@@ -190,6 +206,8 @@ class Truth:
     want_node: int = 0
     own: bool = False
     space: int = 0
+    where: Where | None = None
+    """What the function accepts by which it is placed."""
     tries: int = field(init=False)
     """As often it may still be lost with its server, as its client knows it."""
     withdrawn: bool = False
@@ -205,7 +223,11 @@ class Truth:
         self.tries = self.retries
 
     def begin(self, server: Server) -> None:
-        happened = server.world.happened
+        happened, node = server.world.happened, server.node
+        if self.where is not None:
+            accepted = self.where.accepts(node.name, server.index + 1, node.has_resource)
+            assert accepted, f"task {self.number} is started at {server} of {node.name}, and wants {self.where}"
+            happened["task placed by a function"] += 1
         if self.at is not None:
             assert self.retries, f"task {self.number} runs at {self.at} and is started at {server}"
             self.zombies.add(self.at)  # it was silent, and given up

@@ -65,6 +65,9 @@ WHAT_HAPPENS = [
     "task in a space with processes of its own",
     "space that cannot be opened",
     "space dropped",
+    "task placed by a function",
+    "server accepted that has ended",
+    "server accepted twice",
 ]
 
 

@@ -2,8 +2,8 @@
 
 Everything that happens comes out of one seeded `random.Random`; after each event the machine that it went to is
 checked, and what it did is compared with what is true in this world.  The network is in wire.py, the processes are
-in scheduler.py, node.py, server.py and client.py, what their users do in script.py, what goes wrong in faults.py.
-What clients believe and say is compared with what is true in reasons.py.
+in scheduler.py, node.py, server.py and client.py, what their users do in script.py and choosing.py, what goes wrong in
+faults.py.  What clients believe and say is compared with what is true in reasons.py.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.sim.process import Process
 from tests.sim.reasons import Watch
 from tests.sim.scheduler import Scheduler
 from tests.sim.script import Scripted
-from tests.sim.server import Server, Truth
+from tests.sim.server import FRESH, Server, Truth, Where
 from tests.sim.wire import Wire
 
 STORY = 400
@@ -87,6 +87,12 @@ class World:
         self.now = max(self.now, until)
 
     # -- what happens
+
+    def where(self) -> Where:
+        """What some function accepts: perhaps nothing that is there yet."""
+        rng, names = self.rng, [f"n{index}" for index in range(self.plan.nodes)]
+        kinds = [Where(tuple(rng.sample(names, min(2, len(names))))), Where(odd=True), Where(resource=True), Where()]
+        return rng.choice(kinds)
 
     def end(self, process: Process, reason: str) -> None:
         assert process.alive
@@ -157,7 +163,7 @@ class World:
         if all(client.over for client in self.clients):
             return
         for index in range(2):
-            self.start_node(f"fresh{index}", self.plan.cpus_max).slowness = 1.0
+            self.start_node(f"{FRESH}{index}", self.plan.cpus_max).slowness = 1.0
 
     def finish(self, bound_s: float = BOUND_S) -> None:
         """From now on everything must come to its end."""
@@ -166,8 +172,8 @@ class World:
         while self.now < end and (self.to_come or any(not c.over for c in self.clients)):
             self.run(min(end, self.now + 5))
             watch.look()
-            for client in self.clients:  # the scheduler is gone and no node is left: the program gives up
-                if client.state == "running" and client.machine.stage.scheduler_lost and not client.machine.nodes:
+            for client in self.clients:  # the scheduler is gone, and no node is left that is of use: it gives up
+                if client.state == "running" and client.machine.stage.scheduler_lost and client.has_nothing_left():
                     client.close_at_once()
         stuck = [c for c in self.clients if not c.over]
         assert not stuck, f"{stuck} did not come to their end in {bound_s} s"
