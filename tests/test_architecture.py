@@ -1,6 +1,6 @@
 """docs/architecture.md says where to find what: it names every module, and none that there is not.
 
-And the parts of a client know each other in one direction.
+And the parts of a client know each other in one direction, and each part of a machine has tests of its own.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
@@ -75,3 +77,31 @@ def test_no_more_than_two_files_of_a_client_know_each_other() -> None:
     assert "side" in graph["shell"], "at run time"
     assert "shell" in graph["handle"], "for the type checker"
     assert [circle for circle in circles(graph) if len(circle) > 2] == []
+
+
+MACHINES = ["client/dispatch", "node/state", "node/executor", "scheduler/state"]
+"""Those that decide, and do nothing themselves."""
+RECORDS = {"records", "dispatch_events", "state_events"}
+"""Modules of machines in which nothing is decided."""
+
+
+def parts_of(machine: str) -> set[str]:
+    """The modules that a machine is made of: of its folder, what it imports, and what that imports."""
+    folder, first = machine.split("/")
+    graph = imports(folder)
+    found, new = set[str](), {first}
+    while new:
+        found |= new
+        new = set[str]().union(*(graph[name] for name in new)) - found
+    return found - RECORDS
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_each_part_of_a_machine_has_tests_of_its_own(machine: str) -> None:
+    folder, first = machine.split("/")
+    parts = parts_of(machine)
+    assert first in parts
+    for name in sorted(parts):
+        tests = ROOT / "tests" / folder / f"test_{name}.py"
+        assert tests.is_file(), f"parkcos/{folder}/{name}.py has no {tests.relative_to(ROOT)}"
+        assert f"parkcos/{folder}/{name}.py" in tests.read_text(), f"{tests.relative_to(ROOT)} does not say so"

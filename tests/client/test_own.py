@@ -1,4 +1,4 @@
-"""parkcos/client/own.py, processes.py: tasks that have a process for themselves."""
+"""parkcos/client/own.py: tasks that have a process for themselves."""
 
 from __future__ import annotations
 

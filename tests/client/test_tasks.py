@@ -1,4 +1,4 @@
-"""parkcos/client/tasks.py and places.py: which server is lightest, what is recalled when, what goes back to where."""
+"""parkcos/client/tasks.py: which server is lightest, what is recalled when, what goes back to where."""
 
 from __future__ import annotations
 
