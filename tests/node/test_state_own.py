@@ -1,4 +1,4 @@
-"""parkcos/node/state.py where a client has processes for single tasks, beside the servers."""
+"""parkcos/node/servers.py where a client has processes for single tasks, beside the servers."""
 
 from __future__ import annotations
 

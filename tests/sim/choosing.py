@@ -51,10 +51,10 @@ class Choices:
     def __init__(self, client: Client) -> None:
         self.client = client
         world = client.world
-        self._lock = contextlib.nullcontext()
-        self._indexes: dict[int, int] = {}
+        self.lock = contextlib.nullcontext()
+        self.indexes: dict[int, int] = {}
         self.functions = [Function(self, world.where()) for _ in range(world.rng.randrange(1, FUNCTIONS_MAX + 1))]
-        self.choosing = Choosing(self)  # type: ignore[arg-type]
+        self.choosing = Choosing(self, self.indexes)  # type: ignore[arg-type]
         self.admitted: dict[int, set[int]] = {}
         """By the machine's number of a choice: the servers that it was told of."""
         self.to_ask: Counter[int] = Counter()
@@ -63,13 +63,13 @@ class Choices:
         """The kernel thread is in a function."""
 
     @property
-    def _machine(self) -> Dispatch:
+    def machine(self) -> Dispatch:
         return self.client.machine
 
-    def _handle(self, event: Any) -> None:
-        known, happened = self._machine.queue.choices.by_number.get(event.choice), self.client.world.happened
+    def handle(self, event: Any) -> None:
+        known, happened = self.machine.queue.choices.by_number.get(event.choice), self.client.world.happened
         for server in event.servers:
-            happened["server accepted that has ended"] += server not in self._machine.servers
+            happened["server accepted that has ended"] += server not in self.machine.servers
             happened["server accepted twice"] += known is not None and server in known.servers
         self.admitted.setdefault(event.choice, set()).update(event.servers)
         self.client.handle(event)
@@ -117,7 +117,7 @@ class Choices:
 
     def check(self) -> None:
         """What waits has a reason to."""
-        machine, choosing = self._machine, self.choosing
+        machine, choosing = self.machine, self.choosing
         none_left = machine.stage.scheduler_lost and not machine.nodes
         ready = {number: server for number, server in machine.servers.items() if server.state in (OPEN, PAUSED)}
         functions = {number: function for function, number in choosing._numbers.items()}

@@ -115,7 +115,7 @@ class Client:
                 self.handle(d.Recalled(task, ok, sender))
             case m.ServerUp(_, index, _, port, incarnation, own):
                 self.addresses[incarnation] = (sender, port)
-                self.choices._indexes[incarnation] = index + 1
+                self.choices.indexes[incarnation] = index + 1
                 self.world.happened["process of a single task"] += bool(own)
                 self.handle(d.ServerIsUp(sender, incarnation, self.world.nodes[sender].addr, port, index, own))
             case m.OwnRefused(_, own, reason, setup):

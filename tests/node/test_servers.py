@@ -1,4 +1,4 @@
-"""parkcos/node/state.py where a client has spaces with processes of their own."""
+"""parkcos/node/servers.py: processes of a client's spaces (of single tasks: test_state_own.py; servers: test_state.py)."""
 
 from __future__ import annotations
 
