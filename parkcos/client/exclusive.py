@@ -271,6 +271,10 @@ class Exclusive:
     def _start(self, space: int, at: int) -> None:
         node = self.nodes[at]
         if space not in node.spaces:
+            if sum(not failed for failed in node.spaces.values()) >= node.info.own_max:
+                unused = [each for each, failed in node.spaces.items() if not (failed or self._is_used_at(at, each))]
+                for each in unused:
+                    self._forget_at(at, each)
             node.spaces[space] = ""
             self.order(d.OpenSpace(at, space))
         self.processes.start(at, space=space)
@@ -303,7 +307,18 @@ class Exclusive:
                 continue
             if server.state == OWN and not (server.cpu or server.io or server.slot):
                 self.processes.end(server.own, terminate=False)
+                if not self._is_used_at(node, server.space):
+                    self._forget_at(node, server.space)  # what it is forked from takes room, too
                 return
+
+    def _is_used_at(self, number: int, space: int) -> bool:
+        """Whether it has processes at this node, or will have."""
+        return any(process.node == number for process in self.processes.of_space(space))
+
+    def _forget_at(self, number: int, space: int) -> None:
+        """Nothing of it is at this node now, if it ever was."""
+        if self.nodes[number].spaces.pop(space, None) is not None:
+            self.order(d.CloseSpace(number, space))
 
     # -- what becomes of them
 
@@ -330,7 +345,8 @@ class Exclusive:
         """A node does not start a process.  Returns: the tasks that are left without a place where they may run."""
         node = self.nodes[event.node]
         if not event.setup:
-            node.spaces.pop(space, None)  # it may not have the space any more
+            if not self._is_used_at(event.node, space):
+                self._forget_at(event.node, space)  # it may not have the space any more
             self.end_idle(event.node)  # it may be short of memory
             return []
         return self._fails(event.node, node, space, event.reason)
@@ -348,10 +364,8 @@ class Exclusive:
         """Its tasks were told to end; its processes end."""
         for own in [own for own, process in self.processes.by_number.items() if process.space == event.space]:
             self.processes.end(own, terminate=True)
-        for number, node in self.nodes.items():
-            if event.space in node.spaces:
-                del node.spaces[event.space]
-                self.order(d.CloseSpace(number, event.space))
+        for number in self.nodes:
+            self._forget_at(number, event.space)
         self.spaces.pop(event.space, None)
 
     def forget_node(self, number: int) -> list[int]:

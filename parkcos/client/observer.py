@@ -55,7 +55,7 @@ class NodeLoad(msgspec.Struct, frozen=True):
 
 class ServerChanged(msgspec.Struct, frozen=True):
     """state: setup, running, suspended, silent, closing; and at last closed or lost.  name: of its node and its number
-    there.  own: it was started for a single task."""
+    there.  own: it is beside the servers: for a single task, or of a space."""
 
     server: int
     node: int

@@ -184,7 +184,7 @@ class Servers:
         if event.client != self.node.client or event.process != self.node.client_process or self.node.phase != SERVING:
             return "the node does not serve this client now"
         if event.space and (space := self.spaces.get(event.space)) is None:
-            return "the node does not have that space"
+            return f"the node does not have that space, or no place for it: it may have {self.own_max} (--own_max)"
         elif event.space and space is not None and space.state == ENDING:
             return space.error or "that space is being closed"
         count = sum(bool(server.own) for server in self.by_index.values())
@@ -218,9 +218,12 @@ class Servers:
             and event.process == self.node.client_process
             and self.node.phase == SERVING
         )
-        if serves and event.space not in self.spaces:
+        if serves and event.space not in self.spaces and self._has_place_for_space():
             self.spaces[event.space] = SpaceRecord()
             yield OpenZygote(event.client, event.space)
+
+    def _has_place_for_space(self) -> bool:
+        return sum(space.state != ENDING for space in self.spaces.values()) < self.own_max
 
     def _servers_of(self, space: int) -> list[ServerRecord]:
         return [server for server in self.by_index.values() if server.space == space]

@@ -154,11 +154,11 @@ def test_one_that_has_nothing_to_do_gives_way() -> None:
     c.within(A, 1)
     c.ready(1)
     ends(c, 1)
-    assert c.within(B, 2) == [EndOwn(N, 1, False)]
+    assert c.within(B, 2) == [EndOwn(N, 1, False), CloseSpace(N, A)]
     assert c.gone(1) == [OpenSpace(N, B), StartOwn(N, 2, 0, B)]
     assert c.ready(2) == [Run(2, S + 1, False)]
     assert c.own(3) == [], "a task with a process for itself waits for a place"
-    assert ends(c, 2) == [EndOwn(N, 2, False)]
+    assert ends(c, 2) == [EndOwn(N, 2, False), CloseSpace(N, B)]
     assert c.gone(2) == [StartOwn(N, 3)]
 
 
@@ -168,9 +168,13 @@ def test_memory_is_short() -> None:
     c.ready(1)
     ends(c, 1)
     c.within(B, 2)
-    assert c(OwnIsRefused(N, 2, "the node has 5 MiB of free memory"), 10.0) == [EndOwn(N, 1, False)]
+    assert c(OwnIsRefused(N, 2, "the node has 5 MiB of free memory"), 10.0) == [
+        CloseSpace(N, B),
+        EndOwn(N, 1, False),
+        CloseSpace(N, A),
+    ]
     assert c.gone(1) == [OpenSpace(N, B), StartOwn(N, 3, 0, B)], "what it was short of may be there now"
-    c(OwnIsRefused(N, 3, "the node has 5 MiB of free memory"), 11.0)
+    assert c(OwnIsRefused(N, 3, "the node has 5 MiB of free memory"), 11.0) == [CloseSpace(N, B)]
     assert c(TimePassed(), 11.0 + AGAIN_S[1]) == [OpenSpace(N, B), StartOwn(N, 4, 0, B)]
 
 
@@ -295,3 +299,11 @@ def test_what_runs_nowhere_any_more_ends() -> None:
     c.within(A, 1, node=N)
     effects = c(CloseNodeAsked(N, True, False)) + c(NodeHasClosed(N))
     assert [e.task for e in effects if isinstance(e, ReportAbandoned)] == [1]
+
+
+def test_a_space_without_processes_makes_place_for_another() -> None:
+    c = WithSpaces(own_max=1)
+    c.within(A, 1)
+    c.ready(1)
+    c.gone(1, "killed", asked=False)
+    assert c.within(B, 2) == [CloseSpace(N, A), OpenSpace(N, B), StartOwn(N, 2, 0, B)]

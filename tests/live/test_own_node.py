@@ -167,7 +167,7 @@ def test_not_more_than_the_node_may_have(by_hand: ByHand) -> None:
     refused = by_hand.hear(m.OwnRefused)
     assert (refused.own, refused.reason) == (
         99,
-        "the node has 3 processes of single tasks, and may have 3 (--own_max)",
+        "the node has 3 processes beside its servers, and may have 3 (--own_max)",
     )
     by_hand.tell(m.EndOwn(A, 1, terminate=False))
     by_hand.hear(m.ServerDown)

@@ -278,8 +278,8 @@ def watches(task: Any = None) -> Gen:
 
 
 def test_a_monitor_elsewhere_is_told_of_an_exception_of_its_space(client: Client, servers: list[Location]) -> None:
-    failing = client.submit(fails_when_told, where=servers[0], space=8)
-    assert client.submit(watches, where=servers[1], space=8).result(LIMIT_S) == (True, True, True)
+    failing = client.submit(fails_when_told, where=servers[0], space=named(client, 8))
+    assert client.submit(watches, where=servers[1], space=named(client, 8)).result(LIMIT_S) == (True, True, True)
     with pytest.raises(Unequal):
         failing.result(LIMIT_S)
 

@@ -1,4 +1,4 @@
-"""parkcos/node/servers.py: processes of a client's spaces (of single tasks: test_state_own.py; servers: test_state.py)."""
+"""parkcos/node/servers.py: a client's spaces.  Processes of single tasks: test_state_own.py; servers: test_state.py."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from tests.node.test_state import FREED, PA, PB, A, Driven, down, serving
 from tests.node.test_state_own import X, Y, up, with_room
 
 Q, R = 31, 32  # spaces
+NONE = "the node does not have that space, or no place for it: it may have 2 (--own_max)"
 
 
 def ask(own: int = X, space: int = Q, process: int = PA) -> OwnAsked:
@@ -69,7 +70,7 @@ def test_from_its_start_to_its_end() -> None:
     assert close == CloseZygote(Q)
     assert node(ZygoteExited("closed", Q)) == []
     assert node.phase == SERVING
-    assert node(ask()) == [refused(X, "the node does not have that space")]
+    assert node(ask()) == [refused(X, NONE)]
 
 
 def test_strangers_ask_in_vain() -> None:
@@ -90,6 +91,13 @@ def test_one_that_cannot_be_opened() -> None:
     assert node(ZygoteExited("closed", Q)) == []
     assert node.phase == SERVING, "the client has its servers"
     assert not node.machine.servers.spaces
+
+
+def test_not_more_than_it_may_have() -> None:
+    node = with_room(own_max=2)
+    assert [node(SpaceAsked(A, space, PA)) for space in (Q, R)] == [[OpenZygote(A, Q)], [OpenZygote(A, R)]]
+    assert node(SpaceAsked(A, 33, PA)) == []
+    assert node(ask(X, 33)) == [refused(X, NONE)]
 
 
 def test_its_zygote_dies() -> None:
@@ -147,4 +155,4 @@ def test_processes_that_have_nothing_to_do_are_no_reason_to_stay(runs: bool) -> 
 def test_serving_another_client_it_knows_no_space() -> None:
     node = serving(1)
     node.machine.servers.own_max = 2
-    assert node(ask()) == [refused(X, "the node does not have that space")]
+    assert node(ask()) == [refused(X, NONE)]
