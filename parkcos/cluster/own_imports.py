@@ -40,7 +40,7 @@ class Importer:
         for each in fromlist:
             if each != "*" and not hasattr(module, each):  # then the import statement says what is missing
                 with contextlib.suppress(ModuleNotFoundError):
-                    setattr(module, each, self.module(f"{name}.{each}"))
+                    self.module(f"{name}.{each}")
         return module
 
     def module(self, name: str) -> ModuleType:

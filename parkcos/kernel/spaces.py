@@ -101,7 +101,8 @@ def of_function(function: Any) -> Space | None:
 
 def home_of(obj: Any) -> Space | None:
     """That in which a class, a function or the like is found by its name."""
-    module, name = getattr(obj, "__module__", None), getattr(obj, "__qualname__", None) or obj.__name__
-    if not isinstance(module, str):
+    module = getattr(obj, "__module__", None)
+    name = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", None)
+    if not isinstance(module, str) or not isinstance(name, str):
         return None
     return next((space for space in list(alive) if space.has(obj, module, name)), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import importlib
 import os
@@ -77,6 +78,10 @@ def task(task=None):
     return N
 def keeps(thing):
     table.append(thing)
+loose = dict(__name__="elsewhere")
+exec("def by_exec():\\n import helper\\n return helper.scale(1)", loose)
+by_exec = loose["by_exec"]
+def calls_loose(): return by_exec(), scale, by_exec
 lambda_ = [lambda x: (N, x)]
 def by_lambda(): return lambda_[0](1)
 """
@@ -171,6 +176,8 @@ def test_classes_in_a_circle_and_loose_functions(programs: list[Program]) -> Non
         kinds, base, found = run(number, program, "kinds")
         assert kinds == [namespace.of(number).modules["job"].Derived] and base is found
         assert run(number, program, "by_lambda") == (program.job.N, 1)
+        value, _, by_exec = run(number, program, "calls_loose")
+        assert value == program.job.N and spaces.of_function(by_exec) is namespace.of(number)
 
 
 def test_what_comes_home_is_of_the_programs_own_classes(programs: list[Program]) -> None:
@@ -369,4 +376,5 @@ def test_which_space_a_task_is_in(programs: list[Program]) -> None:
     kernel.run()
     assert seen == [None, space, space]
     assert spaces.of_function(fn) is space and spaces.of_function(outside) is None
+    assert spaces.home_of(functools.cache(functools.partial(len))) is None, "it has no name"
     assert spaces.of_function(seen.append) is None and spaces.of_function(int) is None

@@ -264,29 +264,35 @@ def unequal() -> None:
 
 def fails_when_told(task: Any = None) -> Gen:
     task.register("to fail in a space")
-    yield task.receive()
+    watcher = yield task.receive()
+    yield watcher.monitor(task)
     raise Unequal(Point(1), 2)
 
 
 def watches(task: Any = None) -> Gen:
+    """Asks for the end of another task, and is told of it by that one, too."""
     other = yield Task.locate("to fail in a space", timeout=LIMIT_S)
     yield task.monitor(other)
-    other.send("now")
-    status: MonitorStatus = yield task.receive()
-    error: Any = status.exception
-    return status.type is Unequal, type(error) is Unequal, type(error.point) is Point
+    other.send(task)
+    found = []
+    for _ in range(2):
+        status: MonitorStatus = yield task.receive()
+        error: Any = status.exception
+        found.append((status.type is Unequal, type(error) is Unequal, type(error.point) is Point))
+    return found
 
 
 def test_a_monitor_elsewhere_is_told_of_an_exception_of_its_space(client: Client, servers: list[Location]) -> None:
     failing = client.submit(fails_when_told, where=servers[0], space=named(client, 8))
-    assert client.submit(watches, where=servers[1], space=named(client, 8)).result(LIMIT_S) == (True, True, True)
+    assert client.submit(watches, where=servers[1], space=named(client, 8)).result(LIMIT_S) == [(True, True, True)] * 2
     with pytest.raises(Unequal):
         failing.result(LIMIT_S)
 
 
-def test_an_exception_of_a_space_is_of_the_programs_class(client: Client) -> None:
+@pytest.mark.parametrize("own_process", [False, True])
+def test_an_exception_of_a_space_is_of_the_programs_class(client: Client, own_process: bool) -> None:
     with pytest.raises(Unequal) as caught:
-        client.submit(unequal, space=named(client, 8)).result(LIMIT_S)
+        client.submit(unequal, space=named(client, 8), own_process=own_process).result(LIMIT_S)
     assert type(caught.value.point) is Point
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import signal
 import threading
 from collections.abc import Coroutine, Generator
@@ -9,7 +10,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from parkcos.cluster import messages as m
-from parkcos.kernel import Kernel, Task
+from parkcos.cluster import namespace
+from parkcos.kernel import Kernel, Task, spaces
 from parkcos.net.payload import PICKLE
 from parkcos.node import executor as ex
 from parkcos.node.run_record import Running
@@ -68,3 +70,23 @@ def test_a_server_that_gives_its_tasks_up_leaves_once() -> None:
         server._execute(effect)
     (left,) = leaving
     left.close()
+
+
+def test_a_task_whose_code_is_of_no_space_is_in_the_one_it_was_asked_for_in() -> None:
+    """Messages for it are opened there."""
+    server = Server.__new__(Server)
+    server.kernel, server.quick = Kernel("server"), {}
+    server.config = SimpleNamespace(client=1, client_process=2)  # type: ignore[assignment]
+    server.box = SimpleNamespace(post=lambda *_: None)  # type: ignore[assignment]
+    server.network = SimpleNamespace(hub=SimpleNamespace(flush_dirty=lambda: None))  # type: ignore[assignment]
+    call = pickle.dumps((len, ([],), {}))
+    try:
+        for number in (0, 5):
+            message = m.RunTask(1, number, "len", io=False, plain=True, space=number)
+            server.running = {number: Running(message, PICKLE, call)}
+            server._start(number)
+            task = server.running[number].task
+            assert task is not None
+            assert spaces.of_task(task) is (namespace.of(5) if number else None)
+    finally:
+        namespace.drop([5])
