@@ -160,7 +160,7 @@ class World:
             client.let_go_on()
 
     def start_fresh_nodes(self) -> None:
-        if all(client.over for client in self.clients):
+        if not self.to_come and all(client.over for client in self.clients):
             return
         for index in range(2):
             self.start_node(f"{FRESH}{index}", self.plan.cpus_max).slowness = 1.0
