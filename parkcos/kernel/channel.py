@@ -45,13 +45,22 @@ class Channel:
     Attributes: ``name``; ``id``, an int that no other channel of this process ever has; ``kernel``.
     """
 
-    __slots__ = ("__weakref__", "_closed", "_subscribers", "_transform", "_waiting", "id", "kernel", "name",
-                 "space")  # fmt: skip
+    __slots__ = (
+        "__weakref__",
+        "_closed",
+        "_space",
+        "_subscribers",
+        "_transform",
+        "_waiting",
+        "id",
+        "kernel",
+        "name",
+    )  # fmt: skip
 
     kernel: Kernel
     id: int
     name: str
-    space: spaces.Space | None
+    _space: spaces.Space | None
     """That of the task that has made it, in which messages from other processes are opened."""
 
     def __init__(self, name: str, transform: Transform | None = None) -> None:
@@ -65,7 +74,7 @@ class Channel:
         if stripped != name:
             logger.warning("the channel %r is called %r: names begin with a letter or a digit", name, stripped)
         self.kernel = current_kernel()
-        self.space = spaces.of_task(cur_task()) if spaces.used else None
+        self._space = spaces.of_task(cur_task()) if spaces.used else None
         self.id = _next_id()
         self.name = stripped
         self._transform: Transform | None = None

@@ -84,7 +84,7 @@ class Open(Message):
 class Fork(Message):
     """To the zygote, with the writing ends of `PIPES` pipes: start a server.
 
-    ports: it takes the first free one; own: it is for one task alone; niceness: is added to that of the node.
+    ports: it takes the first free one; own: it is beside the servers; niceness: is added to that of the node.
     """
 
     index: int

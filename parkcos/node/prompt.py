@@ -27,7 +27,7 @@ COMMANDS = {
 class ServerStatus:
     """One server process.
 
-    pid: 0 while it starts; ending: it is to end, or has ended; own: it is for one task alone.
+    pid: 0 while it starts; ending: it is to end, or has ended; own: it is beside the servers.
     """
 
     number: int
@@ -80,7 +80,7 @@ def status_text(node: NodeStatus) -> str:
     for server in node.servers:
         pid = f"pid {server.pid}" if server.pid else "starting"
         tasks = f"{server.tasks} task{'' if server.tasks == 1 else 's'}"
-        more = (", for one task alone" if server.own else "") + (", ending" if server.ending else "")
+        more = (", beside the servers" if server.own else "") + (", ending" if server.ending else "")
         lines.append(f"  server {server.number}, {pid}: {tasks}{more}")
     if not node.servers:
         lines.append(f"  no server runs; the next client gets up to {node.cpus}")

@@ -52,8 +52,8 @@ def test_status() -> None:
         "  server 1, pid 12: 1 task",
         "  server 2, starting: 0 tasks",
         "  server 3, pid 13: 2 tasks, ending",
-        "  server 4, pid 14: 1 task, for one task alone",
-        "  server 5, pid 15: 0 tasks, for one task alone, ending",
+        "  server 4, pid 14: 1 task, beside the servers",
+        "  server 5, pid 15: 0 tasks, beside the servers, ending",
     ]
     idle = NodeStatus("n1", "10.0.0.1:9706", 10, "free", 3, "", [], [], 0, "not in service until 17:00", stopping=True)
     assert status_text(idle).splitlines() == [

@@ -77,7 +77,7 @@ def untrue(client: Client) -> Iterator[str]:
 
 
 def _computing(world: World, node: Node) -> list[Server]:
-    """The servers there that are not for one task alone."""
+    """The servers there, without the processes beside them."""
     return [server for server in world.servers_at(node) if not server.own]
 
 

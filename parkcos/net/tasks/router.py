@@ -115,7 +115,7 @@ class Router:
     def _to_channel(self, peer: Peer, message: wire.ToChannel) -> None:
         channel = self.kernel.names.channels.get(message.name)
         if channel is not None:
-            with spaces.within(channel.space):
+            with spaces.within(channel._space):
                 content = loads(message.form, message.payload)
             channel.send(content)
 
@@ -125,7 +125,7 @@ class Router:
         if channel is None or key in self._withdrawn:
             self._answer(peer, message.request, -1)
             return
-        with spaces.within(channel.space):
+        with spaces.within(channel._space):
             content = loads(message.form, message.payload)
 
         def deliver() -> Any:
