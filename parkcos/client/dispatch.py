@@ -3,10 +3,10 @@
 Nodes are offered, wanted, granted, set up; their servers come up, are opened, run tasks, end.  Every task that was
 submitted ends exactly once: with what the server said of it, or as abandoned with the reason.
 
-The machine is made of parts, each of which knows those before it: `Places` (the nodes and servers), `Tasks` (where
-each goes, and its end; `Processes` and `Exclusive` have those beside the servers), `Own` (what becomes of these
-processes), `Holds` (why a place is given nothing), `Membership` (from an offer to the end), `Controls` (what the
-program asks for).  Orders are appended to one list, in the order in which they are to be executed.
+The machine is made of parts, each of which knows those before it: `Places` (the nodes and servers), `Placing` (which
+task goes where; `Processes` and `Exclusive` have those beside the servers), `Tasks` (their life), `Own` (what becomes
+of processes beside the servers), `Holds` (why a place is given nothing), `Membership` (from an offer to the end),
+`Controls` (what the program asks for).  Orders are appended to one list, in the order in which they are to be executed.
 
 A server that runs short tasks is sent a few ahead, so that it need not wait for the network between two of them; when
 another server has nothing to do, or the one that runs is slow, the others are recalled.
@@ -52,7 +52,8 @@ class Dispatch:
         order = self.order = self._orders.append
         self.stage = stage = Stage()
         self.places = places = Places()
-        self.queue = tasks = Tasks(places, stage, order)
+        self.life = tasks = Tasks(places, stage, order)
+        self.queue = tasks.placing
         self.holds = holds = Holds(places, tasks, order)
         self.own = own = Own(tasks, order)
         self.members = members = Membership(places, tasks, own, holds, stage, order)
@@ -62,7 +63,7 @@ class Dispatch:
         self.nodes, self.servers, self.tasks = places.nodes, places.servers, tasks.tasks
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             d.Submitted: tasks.submitted,
-            d.Admitted: tasks.admitted,
+            d.Admitted: tasks.placing.admitted,
             d.SpaceDropped: self._space_dropped,
             d.CancelAsked: tasks.cancel_asked,
             d.Started: tasks.started,
@@ -113,7 +114,7 @@ class Dispatch:
 
     def next_deadline(self) -> float | None:
         """When the machine next wants TimePassed."""
-        first = self.queue.next_deadline()
+        first = self.life.next_deadline()
         if self.members.ending or self.queue.processes.again_at:
             for at in (self.members.next_deadline(), self.queue.processes.next_deadline()):
                 if at is not None and (first is None or at < first):
@@ -122,7 +123,7 @@ class Dispatch:
 
     def check(self) -> None:
         """The invariants; for tests and simulation."""
-        self.queue.check()
+        self.life.check()
         self.members.check()
         assert not self._orders, "orders that nobody was given"
         if self.stage.closed:
@@ -152,7 +153,7 @@ class Dispatch:
     def _time_passed(self, event: d.TimePassed, now: float) -> None:
         self.members.time_passed(now)
         self.queue.processes.time_passed(now)
-        self.queue.time_passed(now)
+        self.life.time_passed(now)
 
     def _space_dropped(self, event: d.SpaceDropped, now: float) -> None:
         self.queue.exclusive.drop(event)
@@ -166,18 +167,18 @@ class Dispatch:
 
     def _awaits_tasks(self) -> bool:
         """Something still runs that closing waits for."""
-        return not self.stage.terminate and bool(self.tasks if self.stage.await_io else self.queue.cpu_tasks)
+        return not self.stage.terminate and bool(self.tasks if self.stage.await_io else self.life.cpu_tasks)
 
     def _give_up(self) -> None:
         """What may run anywhere, when no place is left and none will come, or none that would be of use."""
-        queue = self.queue
+        queue, life = self.queue, self.life
         if (queue.pending or queue.io_pending or queue.choices.by_number) and (reason := self.none_comes()):
-            queue.abandon_pending(reason)
+            life.abandon_pending(reason)
         if queue.processes.pending and (reason := self.none_comes(own=True)):
-            queue.abandon_each(queue.processes.pending.drain(), reason)
+            life.abandon_each(queue.processes.pending.drain(), reason)
         in_spaces = [line for line in queue.exclusive.queues() if line]
         if in_spaces and (reason := self.none_comes() or self.none_comes(own=True)):
-            queue.abandon_each([task for line in in_spaces for task in line.drain()], reason)
+            life.abandon_each([task for line in in_spaces for task in line.drain()], reason)
 
     def _unused(self, node: Node) -> bool:
         """A client that is being closed does not wait for a node that nobody has enabled."""
@@ -190,9 +191,9 @@ class Dispatch:
             return
         if not stage.nodes_told:
             stage.nodes_told = True
-            self.queue.abandon_unsent(stage.closed_why or "the client was closed")
+            self.life.abandon_unsent(stage.closed_why or "the client was closed")
             self.members.close_nodes(now)
-        if not self.nodes and not self.servers and not self.queue.unjudged:
+        if not self.nodes and not self.servers and not self.life.unjudged:
             stage.closed = True
             self.order(d.ReportStatus("ClientClosed", 0, stage.closed_why))
             self.order(d.LeaveScheduler())

@@ -57,18 +57,18 @@ class Holds:
         if server.holds or node.holds:
             if server.state == OPEN:
                 self.places.retire(number, PAUSED)
-                self.tasks.ahead.recall(number, server)
+                self.tasks.placing.ahead.recall(number, server)
         elif server.state == PAUSED:
-            self.tasks.open_to_tasks(number, now)
+            self.tasks.placing.open_to_tasks(number, now)
 
     def held_back(self) -> tuple[int, dict[int, str]]:
         """How many tasks wait for nodes and servers that are held back, and why each of these is, by its number."""
-        places, tasks = self.places, self.tasks
+        places, placing = self.places, self.tasks.placing
         anywhere = 0
         if not any(server.state == OPEN for server in places.servers.values()):
-            anywhere = len(tasks.pending) + len(tasks.io_pending) + sum(map(len, tasks.choices.queues()))
-        own, own_why = tasks.processes.held_back()
-        own += sum(map(len, tasks.exclusive.queues()))
+            anywhere = len(placing.pending) + len(placing.io_pending) + sum(map(len, placing.choices.queues()))
+        own, own_why = placing.processes.held_back()
+        own += sum(map(len, placing.exclusive.queues()))
         count, why = anywhere + own, {}
         for number, node in places.nodes.items():
             servers = {each: places.servers[each] for each in node.servers}

@@ -53,7 +53,7 @@ class Incoming:
             case m.TaskStarted():
                 shell.handle(d.Started(message.task, process, message.id))
             case m.TaskEnded():
-                tasks, unjudged = shell.machine.tasks, shell.machine.queue.unjudged
+                tasks, unjudged = shell.machine.tasks, shell.machine.life.unjudged
                 with shell.lock:
                     known = message.task in tasks and message.task not in unjudged
                     shell.handle(d.Ended(message.task, message.seconds, message.cut, process, message.id))

@@ -278,7 +278,7 @@ class Membership:
 
     def server_is_up(self, event: d.ServerIsUp, now: float) -> None:
         node = self.nodes.get(event.node)
-        beside = self.tasks.processes.is_up(event) if event.own else None
+        beside = self.tasks.placing.processes.is_up(event) if event.own else None
         if node is None or node.state != READY or event.server in self.servers or (event.own and beside is None):
             return
         for ending in self.ending:
@@ -414,7 +414,7 @@ class Membership:
             node.own_servers.pop(number, None)
         self.order(d.ReportStatus(self._status_of(server, end), number, why, bool(server.own)))
         self.tasks.put_back(back, reason, now)
-        self.tasks.exclusive.has_ended(server, now)
+        self.tasks.placing.exclusive.has_ended(server, now)
         if node is not None and server.own:
             if end.successor is None:  # its process may be there
                 self.own.is_given_up(server, reason, now)
@@ -444,7 +444,7 @@ class Membership:
         if not node.has_servers:
             why = f"no server is left at that node: {reason}"
             self.tasks.abandon_waiting(node, why)
-            self.tasks.abandon_each(self.tasks.exclusive.forget_node(node.info.incarnation), why)
+            self.tasks.abandon_each(self.tasks.placing.exclusive.forget_node(node.info.incarnation), why)
 
     # -- time
 

@@ -16,8 +16,8 @@ from parkcos.client.tasks import Tasks
 class Own:
     def __init__(self, tasks: Tasks, order: Callable[[d.Effect], None]) -> None:
         self.tasks = tasks
-        self.processes = tasks.processes
-        self.exclusive = tasks.exclusive
+        self.processes = tasks.placing.processes
+        self.exclusive = tasks.placing.exclusive
         self.order = order
 
     def refused(self, event: d.OwnIsRefused, now: float) -> None:
@@ -35,7 +35,7 @@ class Own:
             self.exclusive.is_ready(number, server, now)
         elif task := self.processes.let_go(server.own):
             server.state = OWN
-            self.tasks.send(task, number, now)
+            self.tasks.placing.send(task, number, now)
 
     def has_ended(self, event: d.ServerIsDown, server: Server | None, now: float) -> None:
         """A node says so of a process that may be one.  server: its record, if it was opened."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from parkcos.client.ahead import AHEAD_MAX, AHEAD_S
 from parkcos.client.backlog import Backlog
 from parkcos.client.dispatch import Dispatch
+from parkcos.client.placing import Placing
 from parkcos.client.records import OPEN, Node, Server
-from parkcos.client.tasks import Tasks
 from parkcos.net.location import Location
 
 SHORTEST_S = 1e-5
@@ -98,7 +98,7 @@ def room(machine: Dispatch, kind: str = "") -> Room:
 
 
 def _free_places(server: Server, expected_s: float) -> int:
-    """How many tasks of that length `Tasks.fill` would send there."""
+    """How many tasks of that length `Placing.fill` would send there."""
     free_s = AHEAD_S - server.load_s
     if server.lent:
         return 0
@@ -150,7 +150,7 @@ def wants(machine: Dispatch) -> Wants:
     )
 
 
-def _anywhere(queue: Tasks, io: bool) -> list[Backlog]:
+def _anywhere(queue: Placing, io: bool) -> list[Backlog]:
     """The lines of tasks that are bound to no node, but to a choice or a space."""
     chosen = [choice.io_queue if io else choice.queue for choice in queue.choices.by_number.values()]
     lines = [lines.io if io else lines.cpu for lines in queue.exclusive.spaces.values()]

@@ -295,7 +295,7 @@ class ClientShell:
             outcome = Outcome("finished", RawOutcome(kind, form, bytes(payload), where))
         else:
             outcome = outcomes.unpack(kind, form, payload, where)
-        if number in self.machine.queue.unjudged:
+        if number in self.machine.life.unjudged:
             again = isinstance(outcome.exception, submission.retry_on)
             self.handle(d.Judged(number, f"it raised {outcome.exception!r}" if again else ""))
         if self.submissions.get(number) is submission and number not in self.machine.tasks:

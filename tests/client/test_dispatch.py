@@ -147,7 +147,7 @@ def test_io_tasks_run_beside_others_and_spread() -> None:
     (io,) = c(submitted(2, True))
     assert io.server != cpu.server, "a CPU task may hog its server"
     assert sorted(c(submitted(t, True))[0].server for t in (3, 4, 5)) in ([1001, 1001, 1002], [1001, 1002, 1002])
-    assert c.machine.queue.cpu_tasks == 1
+    assert c.machine.life.cpu_tasks == 1
 
 
 def test_tasks_wait_for_the_first_server() -> None:
@@ -600,7 +600,7 @@ def judged(retries: int = 1) -> Driven:
     c(submitted(1, False, retries=retries, judged=True))
     c(submitted(2, False))
     assert c.run(1) == [Run(2, N + 1, False)], "the server does not wait for that"
-    assert list(c.machine.queue.unjudged) == [1]
+    assert list(c.machine.life.unjudged) == [1]
     return c
 
 

@@ -160,10 +160,10 @@ class AnyOrder(RuleBasedStateMachine):
         events |= {"given": Recalled(task, True), "kept": Recalled(task, False), "end": CancelAsked(task)}
         self.tell(events[what])
 
-    @precondition(lambda self: self.machine.queue.unjudged)
+    @precondition(lambda self: self.machine.life.unjudged)
     @rule(data=st.data(), again=st.sampled_from(["", "it raised"]))
     def judge(self, data: st.DataObject, again: str) -> None:
-        task = data.draw(st.sampled_from(list(self.machine.queue.unjudged)))
+        task = data.draw(st.sampled_from(list(self.machine.life.unjudged)))
         record = self.machine.tasks[task]
         if not again or record.cancelled or not record.retries or self.machine.stage.closing:
             self.over.add(task)

@@ -118,7 +118,7 @@ def test_what_was_sent_ahead_is_recalled() -> None:
     it.hold(N + 2, SUSPENDED)
     for number in (1, 2):
         it.submit(number)
-    it.tasks.send(it.tasks.pending.pop(), N + 1, 0.0)
+    it.tasks.placing.send(it.tasks.placing.pending.pop(), N + 1, 0.0)
     it.said()
     assert it.hold(N, SUSPENDED) == [ReportStatus("NodeSuspended", N, "so"), Recall(2, N + 1)]
 
@@ -237,11 +237,11 @@ def test_tasks_that_wait_for_processes_of_their_own() -> None:
     it.submit(1, own=True)
     why = {N: "it starts no processes for single tasks (--own_max 0)", M: "suspended: by its user"}
     assert it.holds.held_back() == (1, why)
-    it.tasks.processes.again_at[M], other.own_refused = 5.0, "no memory"
+    it.tasks.placing.processes.again_at[M], other.own_refused = 5.0, "no memory"
     assert it.holds.held_back() == (1, why | {M: "suspended: by its user, no memory"})
 
 
 def test_tasks_that_wait_for_processes_of_their_space() -> None:
     it = Alone()
-    it.submit(1, space=5)
+    it.submit(1, exclusive=5)
     assert it.holds.held_back() == (1, {N: "it starts no processes for single tasks (--own_max 0)"})

@@ -104,7 +104,7 @@ class Client:
                 self.handle(d.Ended(task, seconds, cut, sender, remote_id))
                 if known is not None and task not in self.machine.tasks:
                     self.world.tasks[self.number, task].outcome("ended")
-                elif task in self.machine.queue.unjudged and counts:
+                elif task in self.machine.life.unjudged and counts:
                     self.program.later(self.world.rng.expovariate(100), self.judge, task)
                 elif counts:
                     assert cut, f"task {task} has not ended, although its server says so"
@@ -164,7 +164,7 @@ class Client:
         if task not in self.machine.tasks:
             if not truth.outcomes:  # else the place where it must run was gone
                 truth.outcome("ended")
-        elif task not in self.machine.queue.unjudged:
+        elif task not in self.machine.life.unjudged:
             self.world.happened["task run again for what it raised"] += 1
 
     def count_stray(self, task: int, server: int) -> None:
