@@ -329,9 +329,9 @@ class Exclusive:
         self.serve(now)
 
     def ended_early(self, node_number: int, space: int, reason: str) -> list[int]:
-        """A process ended before it was ready, most likely by what server_setup did: if the next ones do, too, ...
+        """A process ended before it was ready, most likely by what server_setup did.
 
-        Returns: the tasks that are left without a place where they may run.
+        Returns: the tasks that are left without a place where they may run, if it was not the first.
         """
         node = self.nodes.get(node_number)
         if node is None:

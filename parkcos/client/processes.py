@@ -64,7 +64,7 @@ class Processes:
         if node is None:
             return "that node is not used by this client"
         if not node.info.own_max:
-            return "that node starts no processes for single tasks (--own_max 0)"
+            return "that node starts no processes beside its servers (--own_max 0)"
         return "that node is being closed" if node.state == CLOSING and not node.restart else ""
 
     def queues(self) -> list[Backlog]:
@@ -204,7 +204,7 @@ class Processes:
         why = {}
         for number, node in self.nodes.items():
             if not node.info.own_max:
-                why[number] = "it starts no processes for single tasks (--own_max 0)"
+                why[number] = "it starts no processes beside its servers (--own_max 0)"
             elif number in self.again_at:
                 why[number] = node.own_refused
         return sum(len(queue) for queue in self.queues()), why

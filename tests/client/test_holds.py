@@ -235,7 +235,7 @@ def test_tasks_that_wait_for_processes_of_their_own() -> None:
     other = add_node(it.places, M, own_max=1)
     it.hold(M, SUSPENDED, "by its user")
     it.submit(1, own=True)
-    why = {N: "it starts no processes for single tasks (--own_max 0)", M: "suspended: by its user"}
+    why = {N: "it starts no processes beside its servers (--own_max 0)", M: "suspended: by its user"}
     assert it.holds.held_back() == (1, why)
     it.tasks.placing.processes.again_at[M], other.own_refused = 5.0, "no memory"
     assert it.holds.held_back() == (1, why | {M: "suspended: by its user, no memory"})
@@ -244,4 +244,4 @@ def test_tasks_that_wait_for_processes_of_their_own() -> None:
 def test_tasks_that_wait_for_processes_of_their_space() -> None:
     it = Alone()
     it.submit(1, exclusive=5)
-    assert it.holds.held_back() == (1, {N: "it starts no processes for single tasks (--own_max 0)"})
+    assert it.holds.held_back() == (1, {N: "it starts no processes beside its servers (--own_max 0)"})

@@ -342,7 +342,7 @@ def test_at_a_node_that_has_to_be() -> None:
     assert set(abandoned(effects)) == {1, 2, 3}
     assert Want(M, 1) in effects
     c = WithOwn(own_max=0)
-    assert abandoned(c.own(1, node=N)) == {1: "that node starts no processes for single tasks (--own_max 0)"}
+    assert abandoned(c.own(1, node=N)) == {1: "that node starts no processes beside its servers (--own_max 0)"}
 
 
 def test_at_a_node_that_is_closing() -> None:
@@ -357,7 +357,7 @@ def test_at_a_node_that_is_closing() -> None:
 def test_where_no_node_starts_any() -> None:
     c = WithOwn(own_max=0)
     assert c.own(1) == [], "another node may come"
-    assert c.machine.holds.held_back() == (1, {N: "it starts no processes for single tasks (--own_max 0)"})
+    assert c.machine.holds.held_back() == (1, {N: "it starts no processes beside its servers (--own_max 0)"})
     assert abandoned(c(CloseAsked(False))) == {1: "no server is left, and the client is being closed"}
 
 

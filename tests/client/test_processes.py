@@ -111,7 +111,7 @@ def test_why_a_task_never_gets_one() -> None:
 
     assert "at a node, and not at a server" in why(want_server=N + 1)
     assert why(want_node=77) == "that node is not used by this client"
-    assert why(want_node=M) == "that node starts no processes for single tasks (--own_max 0)"
+    assert why(want_node=M) == "that node starts no processes beside its servers (--own_max 0)"
     it.places.nodes[N].state = CLOSING
     assert why(want_node=N) == "that node is being closed"
     assert not it.processes.waits
@@ -268,7 +268,7 @@ def test_how_many_wait_and_which_nodes_give_them_none() -> None:
     it = Alone(1, 0)
     for number, node in ((1, 0), (2, N), (3, 0)):
         it.add(number, want_node=node)
-    none = "it starts no processes for single tasks (--own_max 0)"
+    none = "it starts no processes beside its servers (--own_max 0)"
     assert it.processes.held_back() == (2, {M: none})
     it.refused(1)
     assert it.processes.held_back() == (2, {N: "no memory", M: none})
