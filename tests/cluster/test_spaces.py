@@ -23,7 +23,7 @@ from parkcos.cluster import namespace, shared
 from parkcos.cluster.definitions import Definition
 from parkcos.cluster.shipping import Shipper
 from parkcos.errors import ShippingError
-from parkcos.kernel import Channel, Kernel, Outcome, Task, spaces
+from parkcos.kernel import Channel, Kernel, MonitorStatus, Outcome, Task, spaces
 from parkcos.net.payload import dumps, join, loads
 from parkcos.net.tasks import outcomes
 
@@ -231,6 +231,8 @@ def test_exceptions_come_home(programs: list[Program]) -> None:
             outcome = outcomes.unpack(kind, form, join(buffers), "there")
         error: Any = outcome.exception
         assert type(error) is program.helper.Error and error.point == program.job.Point(program.job.N)
+        status = program.opens(MonitorStatus(None, type(caught.value), None, caught.value))
+        assert status.type is type(status.exception) is program.helper.Error
         wrapped = ValueError(namespace.of(number).modules["job"].Point(1))
         kind, form, buffers = outcomes.pack(Outcome("failed", None, wrapped, "it failed"))
         with program.running():
