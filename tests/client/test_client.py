@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -670,3 +670,7 @@ def test_a_remote_task_that_has_ended_is_known_to_have_without_waiting(kernel: V
         assert (yield rtask.finish(timeout=1)) == 7
 
     kernel.main(main)
+
+
+def test_each_order_of_the_machine_is_carried_out() -> None:
+    assert set(get_args(d.Effect)) == Client()._shell._execute.keys()

@@ -356,3 +356,24 @@ def test_a_space_that_is_dropped_is_forgotten(client: Client, servers: list[Loca
     with pytest.raises(UsageError, match="was closed"):
         client.submit(is_kept, space=gone)
     assert ask(13) == (False, False), "another space of that name"
+
+
+def twice(x: int, task: Any = None) -> Gen:
+    yield
+    return versions_of(x)
+
+
+def versions_of(x: int) -> int:
+    return 2 * x
+
+
+def test_the_other_calls_take_a_space_too(client: Client, defined: Counter[int]) -> None:
+    space = client.space("of options")
+
+    def main() -> Gen:
+        there = client.options(space=space)
+        rtask = yield there.rtask(twice, 4)
+        return (yield rtask.result()), (yield there.map(versions_of, range(5)))
+
+    assert run(main) == (8, [0, 2, 4, 6, 8])
+    assert set(defined) == {space.number}
