@@ -34,7 +34,7 @@ from parkcos.client.submitting import Submitting
 from parkcos.client.turn import Turn
 from parkcos.client.waiting import Waiting
 from parkcos.client.whereabouts import Whereabouts
-from parkcos.cluster import messages as m
+from parkcos.cluster import server_messages as sm
 from parkcos.cluster.bundle import encode_bundle
 from parkcos.cluster.requirements import parse_requirements
 from parkcos.cluster.shared import Shared
@@ -125,8 +125,8 @@ class Client(ClusterCalls):
                 raise UsageError(f"{what}={number!r}: give a whole number, not below 0, or None")
         if type(shared_bytes_max) is not int or shared_bytes_max < 1:
             raise UsageError(f"shared_bytes_max={shared_bytes_max!r}: give a number of bytes, 1 or more")
-        if seed is not None and seed.bit_length() > m.SEED_BITS_MAX:
-            raise UsageError(f"seed=...: give a whole number of at most {m.SEED_BITS_MAX} bits")
+        if seed is not None and seed.bit_length() > sm.SEED_BITS_MAX:
+            raise UsageError(f"seed=...: give a whole number of at most {sm.SEED_BITS_MAX} bits")
         self.name = name or _program_name()
         shell = self._shell = ClientShell(self.name)
         shell.status_task = status_task
@@ -290,7 +290,8 @@ class Client(ClusterCalls):
                 gave: then what comes of it is a ``RawOutcome``, which that program opens.
             where: a server's Location, or a node's address or name; or a function that is told of a node and one of its
                 servers (``NodeFacts``, ``ServerFacts`` of ``parkcos.client.facts``) and says whether the task may run
-                there; it is called once for each server, in any thread.  None: anywhere.
+                there; it is called once for each server as long as a task of it has not ended, in any thread.  None:
+                anywhere.
             io: it mostly waits: it runs beside others.
             priority: among the tasks that wait, the higher is first, and within one who came first.  What runs is left
                 alone.

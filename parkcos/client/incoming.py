@@ -17,6 +17,7 @@ from parkcos.client.records import CLOSING, FAILING, OPEN, OWN, PAUSED, READY, S
 from parkcos.client.shell import CLOSED, RUNNING, ClientShell, shown
 from parkcos.client.turn import Turn
 from parkcos.cluster import messages as m
+from parkcos.cluster import server_messages as sm
 from parkcos.net.location import Location
 from parkcos.net.payload import Buffer
 
@@ -50,9 +51,9 @@ class Incoming:
         match message:
             case m.NodeOffer() | m.NodeUnusable() | m.NodeGranted() if process != self._turn.scheduler:
                 pass  # of the scheduler that this client has just left
-            case m.TaskStarted():
+            case sm.TaskStarted():
                 shell.handle(d.Started(message.task, process, message.id))
-            case m.TaskEnded():
+            case sm.TaskEnded():
                 tasks, unjudged = shell.machine.tasks, shell.machine.life.unjudged
                 with shell.lock:
                     known = message.task in tasks and message.task not in unjudged
@@ -60,17 +61,17 @@ class Incoming:
                     ended = known and (message.task not in tasks or message.task in unjudged)
                 if ended:  # else it will be run again, or that server's word does not count
                     shell.kernel.post(shell.open_outcome, message.task, message.kind, form, payload)
-            case m.TaskRefused():
+            case sm.TaskRefused():
                 shell.handle(d.Refused(message.task, message.error, process))
-            case m.TaskRecalled():
+            case sm.TaskRecalled():
                 shell.handle(d.Recalled(message.task, message.ok, process))
             case m.ServerUp():
                 self._nodes.server_up(process, message)
-            case m.ServerReady():
+            case sm.ServerReady():
                 shell.handle(d.ServerIsReady(process))
-            case m.ServerLeaves():
+            case sm.ServerLeaves():
                 shell.handle(d.ServerIsLeaving(process))
-            case m.ServerFailed():
+            case sm.ServerFailed():
                 at = shell.locations.get(process)
                 logger.error("%s: a server at %s cannot be used: %s", shell.name, at, message.error)
                 shell.handle(d.ServerSetupFailed(process, message.error))
@@ -88,11 +89,11 @@ class Incoming:
                         self._forwarded.received(info.name, message, payload)
                     elif Location(info.addr, info.port) in shell.side.contacts:  # it would have printed here itself
                         self._forwarded.received("", message, payload)
-            case m.AskServers():
+            case sm.AskServers():
                 with shell.lock:
                     ready = [n for n, server in shell.machine.servers.items() if server.state in (OPEN, PAUSED, OWN)]
                     there = [(shell.locations[n].addr, shell.locations[n].port, n) for n in ready]
-                shell.side.box.send(process, "server", m.Servers(shell.id, there))
+                shell.side.box.send(process, "server", sm.Servers(shell.id, there))
             case m.NodeReady():
                 if (info := self._nodes.infos.get(process)) is not None:
                     self._nodes.unusable.pop(shown(info), None)

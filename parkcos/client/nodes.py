@@ -13,6 +13,7 @@ from parkcos.client.components import with_setup_call
 from parkcos.client.shell import ClientShell, shown
 from parkcos.client.status import NodeAvailInfo, Statuses
 from parkcos.cluster import messages as m
+from parkcos.cluster import server_messages as sm
 from parkcos.cluster.bundle import Bundle, encode_bundle
 from parkcos.cluster.definitions import Definition
 from parkcos.cluster.node_info import NodeInfo
@@ -243,7 +244,7 @@ class Nodes:
         if call is not None:
             form, buffers, definitions = call
             self._shell.define(effect.server, definitions)
-        message = m.OpenServer(self._shell.id, call is not None)
+        message = sm.OpenServer(self._shell.id, call is not None)
         self._shell.side.box.send(effect.server, "server", message, form, buffers)
 
     # -- what the status task hears

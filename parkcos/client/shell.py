@@ -25,6 +25,7 @@ from parkcos.client.status import Status, Statuses, TaskInfo
 from parkcos.client.submission import Submission
 from parkcos.client.waits import Waits
 from parkcos.cluster import messages as m
+from parkcos.cluster import server_messages as sm
 from parkcos.cluster.bundle import Bundle
 from parkcos.cluster.definitions import SHARED, Definition, encode_definitions
 from parkcos.cluster.node_info import NodeInfo
@@ -184,7 +185,7 @@ class ClientShell:
         submission = self.submissions[number]
         if submission.definitions or submission.space:
             self.define(server, submission.definitions, submission.space, submission.files)
-        message = m.RunTask(
+        message = sm.RunTask(
             self.id,
             number,
             submission.name[:NAME_CHARS_MAX],
@@ -213,7 +214,7 @@ class ClientShell:
             if files:
                 missing = self.sharing.without_blobs(missing, files, space)
             within = 0 if self.machine.servers[server].space else space  # a process of a space is in no other
-            self.side.box.send(server, "server", m.Define(self.id, within), PICKLE, [encode_definitions(missing)])
+            self.side.box.send(server, "server", sm.Define(self.id, within), PICKLE, [encode_definitions(missing)])
 
     def forget_space(self, number: int) -> None:
         """Nothing will be run in it any more: the servers that have something of it forget that.  With the lock."""
@@ -226,12 +227,12 @@ class ClientShell:
 
     def _recall(self, effect: d.Recall) -> None:
         if not self.sharing.take_back(d.Recalled(effect.task, True, effect.server)):
-            self.side.box.send(effect.server, "server", m.RecallTask(self.id, effect.task))
+            self.side.box.send(effect.server, "server", sm.RecallTask(self.id, effect.task))
 
     def _end_task(self, effect: d.EndTask) -> None:
         why = self.submissions[effect.task].cancelled
         if not self.sharing.take_back(d.Refused(effect.task, why, effect.server)):
-            self.side.box.send(effect.server, "server", m.EndTask(self.id, effect.task))
+            self.side.box.send(effect.server, "server", sm.EndTask(self.id, effect.task))
 
     def _report_started(self, effect: d.ReportStarted) -> None:
         submission = self.submissions[effect.task]

@@ -14,6 +14,7 @@ from parkcos.client.shell import CLOSED, NEW, RUNNING, WAITING, ClientShell, new
 from parkcos.client.side import Member
 from parkcos.client.status import Statuses
 from parkcos.cluster import messages as m
+from parkcos.cluster.message import Message
 from parkcos.cluster.node_info import NodeInfo
 from parkcos.errors import ScheduleError
 from parkcos.kernel import Completion, Task, operation
@@ -44,7 +45,7 @@ class Turn:
         self._owner_ended: Callable[[Task], object] = lambda task: None
         shell.executes(d.Want, self._want)
 
-    def tell_scheduler(self, message: m.Message) -> bool:
+    def tell_scheduler(self, message: Message) -> bool:
         """Returns: whether there is one."""
         return self._shell.side.box.send(self.scheduler, "scheduler", message)
 

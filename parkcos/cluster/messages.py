@@ -1,6 +1,6 @@
-"""What node, scheduler, client and servers say to each other: one closed schema for each receiver.
+"""What node, scheduler and client say to each other, and one closed schema for each receiver, servers included.
 
-Functions, arguments and results are opaque bytes here; they travel beside the message, as its payload.
+What a client and its servers say to each other about tasks is in `server_messages.py`.  A payload is opaque bytes here.
 A process is named by its incarnation, a client by a random number, a task by a number that its client gave it.
 """
 
@@ -10,44 +10,21 @@ from typing import Annotated, Any
 
 import msgspec
 
+from parkcos.cluster import server_messages as sm
+from parkcos.cluster.message import PLACES_MAX, Message, WithReason
 from parkcos.cluster.node_info import Bytes, NodeInfo
-from parkcos.net.bounds import (
-    Addr,
-    Count,
-    Name,
-    Number,
-    Port,
-    Seconds,
-    Text,
-    clipped,
-    must_be_numeric,
-)
+from parkcos.net.bounds import Addr, Count, Name, Number, Port, Seconds, Text, must_be_numeric
 
 Percent = Annotated[float, msgspec.Meta(ge=-1, le=101)]
 """Measured: it may be a little off."""
 Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{40}$", max_length=40)]
 """Of a shared object: the name of its file."""
-PLACES_MAX = 10_000
-SEED_BITS_MAX = 1024
 OwnNumber = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 """The number that a client gives to a process of one task when it asks for it, and gives to no other."""
 SpaceNumber = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 """The number that a client gives to a space, and to no other."""
 NICENESS_MAX = 19
 Niceness = Annotated[int, msgspec.Meta(ge=0, le=NICENESS_MAX)]
-
-
-class Message(msgspec.Struct, array_like=True, tag=True):
-    """Base of all messages between the parts of a cluster."""
-
-
-class WithReason(Message):
-    """Base of those with a text that may be as long as a user's program makes it: it travels clipped."""
-
-    def __post_init__(self) -> None:
-        for name in {"reason", "error"} & set(self.__struct_fields__):
-            setattr(self, name, clipped(getattr(self, name)))
-
 
 # -- to a scheduler
 
@@ -404,70 +381,6 @@ class Output(Message):
     left_out: Number
 
 
-class ServerReady(Message):
-    """From a server: server_setup is done."""
-
-    client: Number
-
-
-class ServerFailed(WithReason):
-    """From a server: server_setup failed, and how."""
-
-    client: Number
-    error: Text
-
-
-class TaskStarted(Message):
-    """From a server.  id: the number of the task in its process."""
-
-    client: Number
-    task: Number
-    id: Number
-
-
-class TaskRefused(WithReason):
-    """From a server: the task could not be created, and why."""
-
-    client: Number
-    task: Number
-    error: Text
-
-
-class TaskEnded(Message):
-    """From a server.  The payload is what `net.outcomes.unpack` opens for this `kind`.
-
-    seconds: how long it ran; id: as in TaskStarted, which is not sent for a task that has ended by then.
-    cut: it was interrupted because its server ends, and no task there had asked for that.
-    """
-
-    client: Number
-    task: Number
-    kind: Name
-    seconds: Seconds
-    id: Number
-    cut: bool = False
-
-
-class TaskRecalled(Message):
-    """From a server: the answer to RecallTask.  ok: it had not begun, and never will here."""
-
-    client: Number
-    task: Number
-    ok: bool
-
-
-class ServerLeaves(Message):
-    """From a server: it is about to end, and takes no more tasks."""
-
-    client: Number
-
-
-class AskServers(Message):
-    """From a server: which servers does this client have?  A task there looks for another."""
-
-    client: Number
-
-
 ToClient = (
     Queued
     | Scheduled
@@ -482,82 +395,20 @@ ToClient = (
     | NodeClosed
     | NodeAvail
     | Dismissed
-    | ServerReady
-    | ServerFailed
-    | TaskStarted
-    | TaskRefused
-    | TaskEnded
-    | TaskRecalled
+    | sm.ServerReady
+    | sm.ServerFailed
+    | sm.TaskStarted
+    | sm.TaskRefused
+    | sm.TaskEnded
+    | sm.TaskRecalled
     | Output
-    | AskServers
-    | ServerLeaves
+    | sm.AskServers
+    | sm.ServerLeaves
 )
 
 # -- to a server
 
-
-class Define(Message):
-    """From the client; the payload is what `encode_definitions` gives: what the calls that follow need.
-
-    space: in which they need it, as of RunTask.
-    """
-
-    client: Number
-    space: Number = 0
-
-
-class OpenServer(Message):
-    """From the client: begin to serve it; the payload is the call of server_setup, if has_setup."""
-
-    client: Number
-    has_setup: bool
-
-
-class RunTask(Message):
-    """From the client; the payload is the pickled (function, args, kwargs).
-
-    io: not counted as using the CPU; timeout_s: how long it may run, 0 for ever; seed: of its random numbers, if its
-    client has one: its number there, and the client's in words of 32 bits; plain: the function is no task, but is
-    called by one; space: in which definitions have names of their own, 0 for that of the process itself.  A client
-    never gives a number twice.
-    """
-
-    client: Number
-    task: Number
-    name: Name
-    io: bool
-    timeout_s: Seconds = 0.0
-    seed: Annotated[list[Number], msgspec.Meta(max_length=1 + SEED_BITS_MAX // 32)] = []
-    plain: bool = False
-    space: Number = 0
-
-
-class RecallTask(Message):
-    """From the client: give a task back that has not begun."""
-
-    client: Number
-    task: Number
-
-
-class EndTask(Message):
-    """From the client: end a task that has begun, wherever it is, as one that has had its time."""
-
-    client: Number
-    task: Number
-
-
-class Servers(Message):
-    """From the client, an answer.  Address, port and incarnation of each."""
-
-    client: Number
-    servers: Annotated[list[tuple[Addr, Port, Number]], msgspec.Meta(max_length=PLACES_MAX)]
-
-    def __post_init__(self) -> None:
-        for addr, _, _ in self.servers:
-            must_be_numeric(addr)
-
-
-ToServer = Servers | Define | OpenServer | RunTask | RecallTask | EndTask | DropShared | DropSpaces
+ToServer = sm.Servers | sm.Define | sm.OpenServer | sm.RunTask | sm.RecallTask | sm.EndTask | DropShared | DropSpaces
 
 encode = msgspec.msgpack.Encoder().encode
 DECODERS: dict[str, msgspec.msgpack.Decoder[Any]] = {

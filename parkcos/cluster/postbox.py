@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from parkcos.cluster import messages as m
+from parkcos.cluster.message import Message
 from parkcos.net import wire
 from parkcos.net.network import Network
 from parkcos.net.payload import PICKLE, Buffer, join
@@ -72,7 +73,7 @@ class Postbox:
 
         self.network.services[part] = received
 
-    def post(self, process: int, part: str, message: m.Message) -> Posted | None:
+    def post(self, process: int, part: str, message: Message) -> Posted | None:
         """Send, lazily, a message without payload that may be taken back while it has not left.
 
         Returns: None if `process` is gone.
@@ -87,7 +88,7 @@ class Postbox:
         self,
         process: int,
         part: str,
-        message: m.Message,
+        message: Message,
         form: int = PICKLE,
         buffers: Sequence[Buffer] = (),
         *,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from parkcos.cluster import messages as m
+from parkcos.cluster import server_messages as sm
 
 INTERRUPT_GRACE_S = 5.0
 """A task that is to end gets KeyboardInterrupt and so much time to say what it has to say (chapter 6.4)."""
@@ -67,7 +67,7 @@ class Start(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    message: m.TaskRecalled
+    message: sm.TaskRecalled
 
 
 class Abandon(msgspec.Struct, frozen=True):
@@ -160,7 +160,7 @@ class Executor:
                 if ok:
                     del self.waiting[task]
                     self.timeouts.pop(task, None)
-                return [Answer(m.TaskRecalled(self.client, task, ok))]
+                return [Answer(sm.TaskRecalled(self.client, task, ok))]
             case Ended(task):
                 return list(self._ended(task, now))
             case EndAsked(task):

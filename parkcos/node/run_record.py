@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from types import FrameType
 
-from parkcos.cluster import messages as m
+from parkcos.cluster import server_messages as sm
 from parkcos.cluster.postbox import Posted
 from parkcos.errors import TaskTimeout
 from parkcos.kernel import Outcome, Task, failures
@@ -26,7 +26,7 @@ class Running:
     task: None until it has begun.
     """
 
-    asked: m.RunTask
+    asked: sm.RunTask
     form: int
     payload: Buffer
     task: Task | None = None

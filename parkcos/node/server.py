@@ -23,7 +23,9 @@ from typing import Any
 
 from parkcos.cluster import messages as m
 from parkcos.cluster import namespace, shared
+from parkcos.cluster import server_messages as sm
 from parkcos.cluster.definitions import decode_definitions
+from parkcos.cluster.message import Message
 from parkcos.cluster.postbox import Postbox
 from parkcos.cluster.timer import DeadlineTimer
 from parkcos.errors import ParkcosError
@@ -106,25 +108,25 @@ class Server:
             logger.warning("server %d was sent a message by a process that is not its client", self.index + 1)
             return
         match message:
-            case m.RunTask():
+            case sm.RunTask():
                 self.running[message.task] = Running(message, form, payload)
                 self.handle(ex.Asked(message.task, message.io, message.timeout_s))
-            case m.RecallTask():
+            case sm.RecallTask():
                 self.handle(ex.Recalled(message.task))
-            case m.EndTask():
+            case sm.EndTask():
                 running = self.running.get(message.task)
                 if running is not None:
                     running.to_end = True
                     self.handle(ex.EndAsked(message.task))
-            case m.OpenServer():
+            case sm.OpenServer():
                 self.kernel.post(self._open, message, form, payload)
-            case m.Define():
+            case sm.Define():
                 self.kernel.post(self._define, message.space, payload)
             case m.DropShared():
                 self.kernel.post(shared.drop, message.digests)
             case m.DropSpaces():
                 self.kernel.post(_drop_spaces, message.spaces)
-            case m.Servers():
+            case sm.Servers():
                 self.kernel.post(self._told_of, message)
 
     def _peer_up(self, peer: Peer) -> None:
@@ -145,7 +147,7 @@ class Server:
 
         def ask(completion: Completion[Any]) -> None:
             self.seekers.append(completion)
-            self.to_client(m.AskServers(self.config.client))
+            self.to_client(sm.AskServers(self.config.client))
 
         waiting = Completion(self.kernel, "locate", ask, MEET_S, ())
         hub = self.network.hub
@@ -155,7 +157,7 @@ class Server:
         while any(peer is not None and peer.state is CONNECTING for peer in peers) and self.kernel.clock() < end:
             yield self.network.pause(MEET_AGAIN_S)
 
-    def _told_of(self, message: m.Servers) -> None:
+    def _told_of(self, message: sm.Servers) -> None:
         seekers, self.seekers = self.seekers, []
         for completion in seekers:
             completion.set_result(message.servers)
@@ -167,7 +169,7 @@ class Server:
             addresses = [Location(addr, port) for addr, port in config.client_at]
             hub.peer_at(addresses[0], config.client_process, addresses)
 
-    def to_client(self, message: m.Message, form: int = 0, buffers: Any = ()) -> None:
+    def to_client(self, message: Message, form: int = 0, buffers: Any = ()) -> None:
         """Send a message to the client."""
         self.box.send(self.config.client_process, "client", message, form, buffers)
 
@@ -190,7 +192,7 @@ class Server:
                 self.to_client(message)
             case ex.Abandon(task):
                 self.running.pop(task, None)
-                self.to_client(m.TaskRecalled(self.config.client, task, ok=True))
+                self.to_client(sm.TaskRecalled(self.config.client, task, ok=True))
             case ex.Interrupt(task):
                 self._interrupt(task)
             case ex.TimedOut(task):
@@ -203,7 +205,7 @@ class Server:
                 self.kernel.post(self._close, number)
             case ex.Leave():
                 if self.opened:
-                    self.to_client(m.ServerLeaves(self.config.client))
+                    self.to_client(sm.ServerLeaves(self.config.client))
             case ex.GiveUp() | ex.Terminate():
                 self._give_up()
             case ex.Exit():
@@ -214,16 +216,16 @@ class Server:
     def _define(self, space: int, payload: Buffer) -> None:
         namespace.of(space).install(shared.with_blobs(decode_definitions(payload)))
 
-    def _open(self, message: m.OpenServer, form: int, payload: Buffer) -> None:
+    def _open(self, message: sm.OpenServer, form: int, payload: Buffer) -> None:
         self.opened = True
         try:
             if not message.has_setup:
-                self.to_client(m.ServerReady(self.config.client))
+                self.to_client(sm.ServerReady(self.config.client))
                 return
             fn, args, kwargs = loads(form, payload)
             task = self.kernel.spawn(fn, *args, **kwargs)
         except BaseException as error:  # of the client's code
-            self.to_client(m.ServerFailed(self.config.client, explained("server_setup cannot be run", error)))
+            self.to_client(sm.ServerFailed(self.config.client, explained("server_setup cannot be run", error)))
             return
 
         def ended(_: Task) -> None:
@@ -234,9 +236,9 @@ class Server:
             elif value != 0 or value is False:
                 error = f"server_setup returned {value!r}; it must return 0 when the server is ready"
             else:
-                self.to_client(m.ServerReady(self.config.client))
+                self.to_client(sm.ServerReady(self.config.client))
                 return
-            self.to_client(m.ServerFailed(self.config.client, error))
+            self.to_client(sm.ServerFailed(self.config.client, error))
 
         task.add_end_callback(ended)
         self.tally.note(self.index, 1)
@@ -265,7 +267,7 @@ class Server:
             if not message.io:  # others have turns between those of I/O tasks
                 randomness.seed(message.seed)
         running.task, running.started_at = task, time.monotonic()
-        started = m.TaskStarted(client, number, task.id)
+        started = sm.TaskStarted(client, number, task.id)
         running.told = self.box.post(self.config.client_process, "client", started)
         if message.timeout_s or not self.quick.get(message.name):
             self.network.hub.flush_dirty()  # now: code that holds the interpreter may never let it go
@@ -273,7 +275,7 @@ class Server:
 
     def _refuse(self, number: int, reason: str) -> None:
         del self.running[number]
-        self.to_client(m.TaskRefused(self.config.client, number, reason))
+        self.to_client(sm.TaskRefused(self.config.client, number, reason))
         self.handle(ex.Ended(number))
 
     def _ended(self, number: int, task: Task) -> None:
@@ -290,7 +292,7 @@ class Server:
             self.quick[task.name] = seconds < QUICK_S
         if running.told is not None:
             running.told.retract()  # its end says all
-        ended = m.TaskEnded(self.config.client, number, kind, seconds, task.id, cut)
+        ended = sm.TaskEnded(self.config.client, number, kind, seconds, task.id, cut)
         self.box.send(self.config.client_process, "client", ended, form, buffers, lazy=True)
         self.network.keep_outcome(task.id, kind, form, buffers)
         self.handle(ex.Ended(number))
@@ -371,7 +373,7 @@ class Server:
                 continue  # it is lost with this process, and can be run anew
             kind, form, buffers = outcomes.pack(how or Outcome("terminated", None, None, text))
             cut = how is None and self._is_cut()
-            self.to_client(m.TaskEnded(self.config.client, number, kind, 0.0, running.task.id, cut), form, buffers)
+            self.to_client(sm.TaskEnded(self.config.client, number, kind, 0.0, running.task.id, cut), form, buffers)
         self.network.io.loop.create_task(self._leave())
 
     async def _leave(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from parkcos.cluster import messages as m
+from parkcos.cluster.message import Message
 
 # -- events
 
@@ -192,7 +193,7 @@ class ToScheduler(msgspec.Struct, frozen=True):
 
 class ToClient(msgspec.Struct, frozen=True):
     process: int
-    message: m.Message
+    message: Message
 
 
 class OpenZygote(msgspec.Struct, frozen=True):

@@ -20,6 +20,7 @@ from typing import ClassVar
 import msgspec
 
 from parkcos.cluster import messages as m
+from parkcos.cluster.message import Message
 from parkcos.cluster.node_info import NodeInfo
 from parkcos.net.files.rules import printable
 
@@ -115,12 +116,12 @@ Event = (
 
 class ToClient(msgspec.Struct, frozen=True):
     process: int
-    message: m.Message
+    message: Message
 
 
 class ToNode(msgspec.Struct, frozen=True):
     node: int
-    message: m.Message
+    message: Message
 
 
 Effect = ToClient | ToNode

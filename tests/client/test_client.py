@@ -20,7 +20,9 @@ from parkcos.client.shell import NEW, RUNNING, WAITING
 from parkcos.client.submission import Submission
 from parkcos.client.submitting import enter
 from parkcos.cluster import messages as m
+from parkcos.cluster import server_messages as sm
 from parkcos.cluster.bundle import Bundle
+from parkcos.cluster.message import Message
 from parkcos.cluster.node_info import NodeInfo
 from parkcos.cluster.shipping import Shipper
 from parkcos.kernel import Completion, Outcome, operation
@@ -311,9 +313,9 @@ class Box:
     """Takes what is sent."""
 
     def __init__(self) -> None:
-        self.sent: list[tuple[int, m.Message]] = []
+        self.sent: list[tuple[int, Message]] = []
 
-    def send(self, process: int, _part: str, message: m.Message, *payload: Any) -> bool:
+    def send(self, process: int, _part: str, message: Message, *payload: Any) -> bool:
         self.sent.append((process, message))
         return True
 
@@ -380,7 +382,7 @@ def bring_node(client: Client, kernel: VirtualKernel, number: int, **fields: Any
 
 def bring_server(client: Client, node: int, server: int, index: int = 0) -> None:
     client._incoming.received(node, m.ServerUp(client._shell.id, index, "", 9700 + server % 100, server), 0, b"")
-    client._incoming.received(server, m.ServerReady(client._shell.id), 0, b"")
+    client._incoming.received(server, sm.ServerReady(client._shell.id), 0, b"")
 
 
 def test_the_tables_of_a_client_that_has_had_a_thousand_servers_are_bounded(kernel: VirtualKernel) -> None:
@@ -449,7 +451,7 @@ def test_what_is_gone_through_with_the_lock_changes_with_the_lock(kernel: Virtua
     enter(client._shell, record, 11, 0)
     record.started = True
     form, buffers = dumps(None)
-    client._incoming.received(11, m.TaskEnded(client._shell.id, 1, "finished", 0.0, 5), form, b"".join(buffers))
+    client._incoming.received(11, sm.TaskEnded(client._shell.id, 1, "finished", 0.0, 5), form, b"".join(buffers))
     drain(kernel)
     assert changes == [True, True]
 

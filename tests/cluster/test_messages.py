@@ -1,4 +1,4 @@
-"""parkcos/cluster/messages.py, parkcos/net/wire.py: every field has its bounds."""
+"""parkcos/cluster/messages.py, server_messages.py, node_info.py, net/wire.py: every field has its bounds."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from msgspec import inspect
 
 from parkcos.cluster import messages as m
+from parkcos.cluster import server_messages as sm
 from parkcos.cluster.node_info import NodeInfo
 from parkcos.net import wire
 from parkcos.net.bounds import TEXT_CHARS_MAX, clipped, must_be_location
@@ -108,7 +109,7 @@ def test_a_reason_is_clipped_where_it_is_said() -> None:
     assert "characters are left out" in message.error
     assert m.DECODERS["client"].decode(m.encode(message)) == message
     assert clipped("short") == "short"
-    assert m.encode(m.TaskRefused(1, 2, "a lone \ud800")), "what cannot be encoded is replaced"
+    assert m.encode(sm.TaskRefused(1, 2, "a lone \ud800")), "what cannot be encoded is replaced"
 
 
 def test_what_is_no_location() -> None:

@@ -17,7 +17,9 @@ import pytest
 
 from parkcos import Location, Parkcos
 from parkcos.cluster import messages as m
+from parkcos.cluster import server_messages as sm
 from parkcos.cluster.bundle import Bundle, encode_bundle
+from parkcos.cluster.message import Message
 from parkcos.cluster.postbox import Postbox
 from parkcos.net.payload import PICKLE, Buffer
 from parkcos.net.tasks import outcomes
@@ -30,7 +32,7 @@ A = 4711
 """The client's number."""
 OWN_MAX = 3
 
-Said = TypeVar("Said", bound=m.Message)
+Said = TypeVar("Said", bound=Message)
 
 
 class ByHand:
@@ -51,7 +53,7 @@ class ByHand:
         self.server = self.hear(m.ServerUp)
         assert self.server.own == 0
 
-    def tell(self, message: m.Message, payload: bytes = b"") -> None:
+    def tell(self, message: Message, payload: bytes = b"") -> None:
         assert self.box.send(self.node, "node", message, PICKLE, [payload] if payload else ())
 
     def hear(self, kind: type[Said]) -> Said:
@@ -75,20 +77,20 @@ class ByHand:
 
     def open(self, up: m.ServerUp) -> None:
         self.network.hub.peer_at(Location("127.0.0.1", up.port), up.incarnation)
-        self.box.send(up.incarnation, "server", m.OpenServer(A, False))
-        self.hear(m.ServerReady)
+        self.box.send(up.incarnation, "server", sm.OpenServer(A, False))
+        self.hear(sm.ServerReady)
 
     def run(self, up: m.ServerUp, fn: Callable[..., Any], *args: Any) -> Any:
         """What a task there gives."""
         self.begin(up, fn, *args)
-        ended, form, payload = self._hear(m.TaskEnded)
+        ended, form, payload = self._hear(sm.TaskEnded)
         return outcomes.unpack(ended.kind, form, payload, "there").value
 
     def begin(self, up: m.ServerUp, fn: Callable[..., Any], *args: Any) -> None:
         cloudpickle.register_pickle_by_value(sys.modules[__name__])
         call = cloudpickle.dumps((fn, args, {}))
         cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
-        assert self.box.send(up.incarnation, "server", m.RunTask(A, 1, "task", False), PICKLE, [call])
+        assert self.box.send(up.incarnation, "server", sm.RunTask(A, 1, "task", False), PICKLE, [call])
 
     def close(self) -> None:
         self.tell(m.CloseNode(A, terminate=True))
@@ -150,9 +152,9 @@ def test_one_that_is_killed_or_ended_dies_alone(by_hand: ByHand) -> None:
     assert (down.incarnation, down.restarts, down.asked) == (first.incarnation, False, False)
     assert "killed by signal 9" in down.reason
     by_hand.begin(second, computes)
-    by_hand.hear(m.TaskStarted)
+    by_hand.hear(sm.TaskStarted)
     by_hand.tell(m.EndOwn(A, 2, terminate=True))
-    ended, _, _ = by_hand._hear(m.TaskEnded)
+    ended, _, _ = by_hand._hear(sm.TaskEnded)
     assert ended.cut, "what computed is interrupted"
     assert by_hand.hear(m.ServerDown).incarnation == second.incarnation
     assert psutil.pid_exists(pid)

@@ -28,7 +28,8 @@ from parkcos import (
     UsageError,
     run,
 )
-from parkcos.cluster import messages as m
+from parkcos.cluster import server_messages as sm
+from parkcos.cluster.message import Message
 from parkcos.cluster.postbox import Postbox
 from tests.live.lib import LIMIT_S
 
@@ -138,8 +139,8 @@ def defined(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
     sent: Counter[int] = Counter()
     send = Postbox.send
 
-    def spied(self: Postbox, process: int, part: str, message: m.Message, *rest: Any, **options: Any) -> bool:
-        if isinstance(message, m.Define):
+    def spied(self: Postbox, process: int, part: str, message: Message, *rest: Any, **options: Any) -> bool:
+        if isinstance(message, sm.Define):
             sent[message.space] += 1
         return send(self, process, part, message, *rest, **options)
 

@@ -236,6 +236,10 @@ def test_a_place_of_its_own(client: Client) -> None:
         nowhere.result(LIMIT_S)
 
 
+def waits_for_word(task: Any = None) -> Gen:
+    return (yield task.receive())
+
+
 def test_a_place_that_a_function_chooses(client: Client) -> None:
     seen: list[tuple[NodeFacts, ServerFacts]] = []
 
@@ -243,9 +247,12 @@ def test_a_place_that_a_function_chooses(client: Client) -> None:
         seen.append((node, server))
         return server.number == 2
 
+    keeps = client.submit(waits_for_word, where=second, io=True)  # a function is known as long as a task of it is there
     handles = [client.submit(double, n, where=second) for n in range(50)]
     assert [handle.result(LIMIT_S) for handle in handles] == [2 * n for n in range(50)]
-    (at,) = {handle.server for handle in handles}
+    keeps.send("enough")
+    assert keeps.result(LIMIT_S) == "enough"
+    (at,) = {handle.server for handle in [keeps, *handles]}
     assert sorted(server.number for _, server in seen) == [1, 2], "it is asked once about each"
     assert {(node.name, server.location) for node, server in seen if server.number == 2} == {("local", at)}
 

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from parkcos.cluster.messages import TaskRecalled
+from parkcos.cluster.server_messages import TaskRecalled
 from parkcos.node.executor import (
     CLOSE_GRACE_S,
     INTERRUPT_GRACE_S,

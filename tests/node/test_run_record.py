@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from parkcos.cluster import messages as m
 from parkcos.cluster import namespace
+from parkcos.cluster import server_messages as sm
 from parkcos.errors import TaskTimeout
 from parkcos.kernel import Outcome
 from parkcos.net.payload import PICKLE
@@ -20,7 +20,7 @@ from parkcos.node.run_record import Running, whose_code
 
 def running(outcome: Outcome | None, timeout_s: float = 0.0, **flags: bool) -> Running:
     task: Any = SimpleNamespace(outcome=outcome)
-    return Running(m.RunTask(1, 7, "work", io=False, timeout_s=timeout_s), PICKLE, b"", task, **flags)
+    return Running(sm.RunTask(1, 7, "work", io=False, timeout_s=timeout_s), PICKLE, b"", task, **flags)
 
 
 FINISHED = Outcome("finished", 3)

@@ -9,8 +9,8 @@ from collections.abc import Coroutine, Generator
 from types import SimpleNamespace
 from typing import Any
 
-from parkcos.cluster import messages as m
 from parkcos.cluster import namespace
+from parkcos.cluster import server_messages as sm
 from parkcos.kernel import Kernel, Task, spaces
 from parkcos.net.payload import PICKLE
 from parkcos.node import executor as ex
@@ -49,7 +49,7 @@ def test_what_a_task_does_to_clean_up_when_it_is_ended_is_not_interrupted() -> N
     before = signal.signal(signal.SIGUSR1, server.interrupted)
     try:
         task: Task = kernel.spawn(waits)
-        server.running = {1: Running(m.RunTask(1, 1, "waits", io=False), PICKLE, b"", task)}
+        server.running = {1: Running(sm.RunTask(1, 1, "waits", io=False), PICKLE, b"", task)}
         task.add_end_callback(lambda _: kernel.terminate())
         kernel.run()
         ender.join()
@@ -82,7 +82,7 @@ def test_a_task_whose_code_is_of_no_space_is_in_the_one_it_was_asked_for_in() ->
     call = pickle.dumps((len, ([],), {}))
     try:
         for number in (0, 5):
-            message = m.RunTask(1, number, "len", io=False, plain=True, space=number)
+            message = sm.RunTask(1, number, "len", io=False, plain=True, space=number)
             server.running = {number: Running(message, PICKLE, call)}
             server._start(number)
             task = server.running[number].task

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from parkcos.cluster import messages as m
+from parkcos.cluster.message import Message
 from parkcos.net.location import Location
 from parkcos.scheduler import service as services
 from parkcos.scheduler.journal import Entries, Journal
@@ -42,7 +43,7 @@ class Driven:
         self.own = self.place.network.incarnation
         self.service.box.serve("client", lambda *_: None)
 
-    def says(self, process: int, *messages: m.Message) -> None:
+    def says(self, process: int, *messages: Message) -> None:
         """All of it has been handled when this returns."""
 
         async def receive() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from parkcos.cluster import messages as m
+from parkcos.cluster.message import Message
 from parkcos.cluster.node_info import NodeInfo
 from parkcos.scheduler.state import (
     FREE,
@@ -47,7 +48,7 @@ def asked(client: int, process: int = 0) -> ClientAsked:
     return ClientAsked(client, process or client * 10, "10.0.1.1", 5000, "c", "3.11")
 
 
-def to(client: int, message: m.Message) -> ToClient:
+def to(client: int, message: Message) -> ToClient:
     return ToClient(client * 10, message)
 
 

@@ -9,6 +9,7 @@ from parkcos.client.dispatch import Dispatch
 from parkcos.client.membership import FAILURES_MAX
 from parkcos.client.records import Task
 from parkcos.cluster import messages as m
+from parkcos.cluster import server_messages as sm
 from parkcos.cluster.node_info import NodeInfo
 from tests.sim import reasons
 from tests.sim.choosing import Choices
@@ -94,10 +95,10 @@ class Client:
 
     def receive(self, sender: int, message: Any) -> None:
         match message:
-            case m.TaskStarted(_, task, remote_id):
+            case sm.TaskStarted(_, task, remote_id):
                 self.count_stray(task, sender)
                 self.handle(d.Started(task, sender, remote_id))
-            case m.TaskEnded(_, task, _, seconds, remote_id, cut):
+            case sm.TaskEnded(_, task, _, seconds, remote_id, cut):
                 self.count_stray(task, sender)
                 known = self.machine.tasks.get(task)
                 counts = known is not None and known.server == sender
@@ -109,9 +110,9 @@ class Client:
                 elif counts:
                     assert cut, f"task {task} has not ended, although its server says so"
                     self.world.happened["interrupted task to be run anew"] += 1
-            case m.TaskRefused(_, task, error):
+            case sm.TaskRefused(_, task, error):
                 self.handle(d.Refused(task, error, sender))
-            case m.TaskRecalled(_, task, ok):
+            case sm.TaskRecalled(_, task, ok):
                 self.handle(d.Recalled(task, ok, sender))
             case m.ServerUp(_, index, _, port, incarnation, own):
                 self.addresses[incarnation] = (sender, port)
@@ -121,9 +122,9 @@ class Client:
             case m.OwnRefused(_, own, reason, setup):
                 self.world.happened["process of a single task refused"] += 1
                 self.handle(d.OwnIsRefused(sender, own, reason, setup))
-            case m.ServerReady():
+            case sm.ServerReady():
                 self.handle(d.ServerIsReady(sender))
-            case m.ServerFailed(_, error):
+            case sm.ServerFailed(_, error):
                 self.handle(d.ServerSetupFailed(sender, error))
             case m.ServerDown(_, incarnation, reason, restarts, asked):
                 server = self.world.processes[incarnation]
@@ -289,13 +290,13 @@ class Client:
                 record = self.machine.tasks[task]
                 if record.choice:
                     self.choices.check_place(record, server)
-                send(server, m.RunTask(client, task, "task", io, self.world.tasks[client, task].timeout_s))
+                send(server, sm.RunTask(client, task, "task", io, self.world.tasks[client, task].timeout_s))
             case d.EndTask(task, server):
                 self.world.happened["task asked to end"] += 1
                 self.world.tasks[client, task].tries = 0
-                send(server, m.EndTask(client, task))
+                send(server, sm.EndTask(client, task))
             case d.Recall(task, server):
-                send(server, m.RecallTask(client, task))
+                send(server, sm.RecallTask(client, task))
             case d.ReportRefused(task, _):
                 self.world.tasks[client, task].outcome("refused")
             case d.ReportRetried(task, _):
@@ -334,6 +335,6 @@ class Client:
             case d.OpenServer(server):
                 wire.connect(program, server)
                 wire.be_patient(program, server)
-                send(server, m.OpenServer(client, False))
+                send(server, sm.OpenServer(client, False))
             case d.LeaveScheduler():
                 self.leave("closed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from parkcos.cluster import messages as m
+from parkcos.cluster.message import Message
 
 if TYPE_CHECKING:
     from tests.sim.wire import End
@@ -48,7 +48,7 @@ class Process:
     def end(self, reason: str) -> None:
         self.world.end(self, reason)
 
-    def send(self, to: int, message: m.Message) -> None:
+    def send(self, to: int, message: Message) -> None:
         self.world.wire.send(self, to, message)
 
     def later(self, delay_s: float, what: Callable[..., None], *args: Any) -> None:

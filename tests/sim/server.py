@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from parkcos.cluster import messages as m
+from parkcos.cluster import server_messages as sm
 from parkcos.node import executor as ex
 from parkcos.node import state_events as ev
 from tests.sim.process import Process
@@ -34,7 +34,7 @@ class Server(Process):
         self.opened = self.failed = False
         self.killed_by_node = False
         self.active_at = 0.0
-        self.asked: dict[int, m.RunTask] = {}
+        self.asked: dict[int, sm.RunTask] = {}
         self.running: dict[int, float] = {}
         self.forced: set[int] = set()
         """Tasks that have had their time, or were asked to end."""
@@ -55,7 +55,7 @@ class Server(Process):
         assert sender == self.client_process, f"{self} of {self.client_process} is told something by {sender}"
         rng = self.world.rng
         match message:
-            case m.RunTask(_, task, _, io, timeout_s):
+            case sm.RunTask(_, task, _, io, timeout_s):
                 assert self.opened, "a task before the server was opened"
                 self.given += 1
                 truth, space = self.world.tasks[self.client, task], self.zygote.space
@@ -65,17 +65,17 @@ class Server(Process):
                 assert not self.own or space or self.given == 1, f"{self} is given another task, {task}"
                 self.asked[task] = message
                 self.handle(ex.Asked(task, io, timeout_s))
-            case m.EndTask(_, task):
+            case sm.EndTask(_, task):
                 if task in self.running or task in self.asked:
                     self.forced.add(task)
                     self.handle(ex.EndAsked(task))
-            case m.RecallTask(_, task):
+            case sm.RecallTask(_, task):
                 self.handle(ex.Recalled(task))
-            case m.OpenServer():
+            case sm.OpenServer():
                 self.opened = True
                 fails = self.world.faulty and rng.random() < self.world.plan.setup_fails
                 self.failed = self.failed or fails
-                answer = m.ServerFailed(self.client, "no") if fails else m.ServerReady(self.client)
+                answer = sm.ServerFailed(self.client, "no") if fails else sm.ServerReady(self.client)
                 self.later(rng.expovariate(100), self.send, sender, answer)
 
     def up(self, process: int) -> None:
@@ -102,7 +102,7 @@ class Server(Process):
                 if rng.random() < 0.02:
                     truth.begin(self)
                     truth.finish(self)
-                    self.send(self.client_process, m.TaskRefused(self.client, task, "cannot be run"))
+                    self.send(self.client_process, sm.TaskRefused(self.client, task, "cannot be run"))
                     self.later(0.0, self.handle, ex.Ended(task))
                     return
                 busy = [t for t in self.running if not world.tasks[self.client, t].io]
@@ -114,14 +114,14 @@ class Server(Process):
                 assert computing <= self.node.cpus, (
                     f"{computing} tasks compute at {self.node} with {self.node.cpus} CPUs"
                 )
-                self.send(self.client_process, m.TaskStarted(self.client, task, task))
+                self.send(self.client_process, sm.TaskStarted(self.client, task, task))
                 self.later(truth.seconds, self.finish, task)
             case ex.Answer(message):
                 self.asked.pop(message.task, None) if message.ok else None
                 self.send(self.client_process, message)
             case ex.Abandon(task):
                 del self.asked[task]
-                self.send(self.client_process, m.TaskRecalled(self.client, task, True))
+                self.send(self.client_process, sm.TaskRecalled(self.client, task, True))
             case ex.TimedOut(task):
                 world.happened["task that has had its time"] += 1
                 self.forced.add(task)
@@ -159,7 +159,7 @@ class Server(Process):
         truth = self.world.tasks[self.client, task]
         cut = interrupted and self.machine.interrupted and task not in self.forced
         truth.stop(self) if cut else truth.finish(self)
-        self.send(self.client_process, m.TaskEnded(self.client, task, "done", self.world.now - since, task, cut))
+        self.send(self.client_process, sm.TaskEnded(self.client, task, "done", self.world.now - since, task, cut))
 
     def end(self, reason: str, report: bool = True) -> None:
         if not self.alive:
@@ -168,7 +168,7 @@ class Server(Process):
         for task in self.running:
             tasks[self.client, task].stop(self)
         for message in self.world.wire.unsaid(self, self.client_process):
-            if isinstance(message, m.TaskStarted | m.TaskEnded | m.TaskRefused):
+            if isinstance(message, sm.TaskStarted | sm.TaskEnded | sm.TaskRefused):
                 tasks[self.client, message.task].unsaid = True
         super().end(reason)
         del self.world.at_node[self.node.number][self.number]
