@@ -369,12 +369,11 @@ def test_which_space_a_task_is_in(programs: list[Program]) -> None:
         child = Task(fn)  # of the space by its code
         seen.append(spaces.of_task(child))
         task._rarely().space = space
-        seen.append(Channel("of_space").space)
+        seen.append(Channel("of_space")._space)
         result = yield fn()
         assert result == (yield child.finish()) == 10
-        kernel.terminate()
 
-    kernel.spawn(outside)
+    kernel.spawn(outside).add_end_callback(lambda _: kernel.terminate())
     kernel.run()
     assert seen == [None, space, space]
     assert spaces.of_function(fn) is space and spaces.of_function(outside) is None
