@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import ctypes
 import dataclasses
+import os
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ import pytest
 from parkcos import (
     Client,
     LocalCluster,
+    Location,
     PackedCall,
     RawOutcome,
     ScheduleError,
@@ -263,6 +265,31 @@ def test_a_place_that_a_function_chooses(client: Client) -> None:
     assert cancelled(handle)
     with pytest.raises(ZeroDivisionError):
         client.submit(double, 1, where=lambda node, server: bool(1 / 0))
+
+
+def fails_at_the_first(marks: str) -> int:
+    first = not os.path.exists(marks)
+    if first:
+        Path(marks).write_text(str(os.getpid()))
+    if first or Path(marks).read_text() == str(os.getpid()):
+        raise OSError("not here")
+    return os.getpid()
+
+
+def test_not_where_it_has_failed_before(client: Client, tmp_path: Path) -> None:
+    failed: list[Location] = []
+    for _ in range(2):
+        handle = client.submit(
+            fails_at_the_first,
+            str(tmp_path / "first"),
+            where=lambda node, server, no=tuple(failed): server.location not in no,
+        )
+        if handle.exception(LIMIT_S) is None:
+            break
+        assert handle.server is not None
+        failed.append(handle.server)
+    assert len(failed) == 1
+    assert handle.server not in failed
 
 
 def test_a_server_that_comes_later_is_asked_about(client: Client, caplog: pytest.LogCaptureFixture) -> None:
