@@ -504,3 +504,32 @@ def test_tasks_read_what_is_shared_with_them(place: Place) -> None:
         node.wait_for("-> free")
         assert place.clients == []
     assert node.find("Traceback|left behind") == []
+
+
+IN_SPACE = """
+import os
+from parkcos import *
+
+def looks(shared):
+    return os.getuid(), os.getcwd(), sum(shared)
+
+def main(task=None):
+    client = Client()
+    yield client.schedule(timeout=15)
+    shared = client.share(list(range(100_000)))
+    with client.space("apart", exclusive=True) as space:
+        uid, folder, total = yield client.submit(looks, shared, space=space)
+        other = (yield client.submit(looks, shared))[1]
+    print("in a space", uid, total, os.path.dirname(folder) != os.path.dirname(other), flush=True)
+    yield client.close()
+    print("closed", flush=True)
+
+Task(main)
+"""
+
+
+def test_a_space_with_processes_of_its_own(place: Place) -> None:
+    with place.node() as node, place.ports.client(place.tmp_path, IN_SPACE) as client:
+        client.wait_for(f"in a space {CLIENT_UID} 4999950000 True")
+        client.wait_for("closed")
+        node.wait_for("-> free")
