@@ -96,7 +96,8 @@ class Kernel(Loop):
 
     def run(self) -> None:
         """Run in the calling thread until it is stopped.  A KeyboardInterrupt that reaches the kernel, not a task,
-        is ``interrupt()``.  Raises: UsageError if it runs or has run already."""
+        is ``interrupt()``.  Raises: UsageError if it runs or has run already; what else a signal handler raises to end
+        the program, as SystemExit, which stops it."""
         if self.ident != -1 or self.stopped:
             raise UsageError(f"{self!r} runs already, or has stopped; make another Kernel")
         self.ident = get_ident()
@@ -107,7 +108,7 @@ class Kernel(Loop):
                     self._run_rounds()
                 except KeyboardInterrupt:
                     self.interrupt()
-                except BaseException:
+                except Exception:
                     failures.log_failure(logger, "the kernel has a bug; it goes on")
         finally:
             self._shutdown()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -198,6 +201,33 @@ def current_kernel_of_this_thread():
     from parkcos.kernel.registry import _kernels
 
     return _kernels.get(threading.get_ident())
+
+
+def test_a_signal_handler_may_end_the_program_while_the_kernel_waits():
+    kernel = Kernel("in this thread")
+
+    def sends():
+        while not kernel._sleeping:  # else the handler would run in the task, and end that
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: sys.exit(3))
+    sender = threading.Thread(target=sends)
+    try:
+        task = kernel.spawn(sleeps)
+        sender.start()
+        with pytest.raises(SystemExit) as caught:
+            kernel.run()
+    finally:
+        sender.join()
+        signal.signal(signal.SIGUSR1, before)
+    assert caught.value.code == 3
+    assert kernel.stopped
+    assert not task.is_alive()
+
+
+def sleeps(task=None):
+    yield task.sleep(60)
 
 
 def test_start_twice():
