@@ -202,7 +202,7 @@ class Membership:
             self.drop_node(number, "NodeDisconnected", reason or "it failed, and cannot be had again", now)
         else:
             self.holds.hold(number, SILENT, False, "it is heard again", now)
-            node.state, node.left, node.setup_id = WANTED, node.cpus, 0
+            node.state, node.left, node.setup_id, node.unwanted = WANTED, node.cpus, 0, False
             self.order(d.Want(number, node.cpus))
 
     def _set_up_again(self, number: int, node: Node, now: float) -> None:

@@ -48,6 +48,8 @@ class SpaceRecord(msgspec.Struct):
     """A space with a zygote of its own, from when that is asked for until it has ended."""
 
     state: str = OPENING
+    closed: bool = False
+    """Its zygote was told to end."""
     error: str = ""
     """Why it could not be opened."""
     setup: bool = False

@@ -261,14 +261,17 @@ class Servers:
     def _close_space_if_empty(self, number: int) -> Iterator[Effect]:
         space = self.spaces.get(number)
         if space is not None and space.state == ENDING and not self._servers_of(number):
+            yield from self._close_zygote(number, space)
+
+    def _close_zygote(self, number: int, space: SpaceRecord) -> Iterator[Effect]:
+        if not space.closed:
+            space.state, space.closed = ENDING, True
             yield CloseZygote(number)
 
     def close_spaces(self) -> Iterator[Effect]:
         """No server is left."""
         for number, space in self.spaces.items():
-            if space.state != ENDING:
-                space.state = ENDING
-                yield CloseZygote(number)
+            yield from self._close_zygote(number, space)
 
     def space_exited(self, event: ZygoteExited, now: float) -> Iterator[Effect]:
         space = self.spaces.pop(event.space, None)

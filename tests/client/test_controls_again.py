@@ -326,3 +326,14 @@ def test_a_node_that_failed_and_was_closed_while_it_was_wanted_can_be_allocated_
     assert c(CloseNodeAsked(N, terminate=True, restart=False)) == []
     c(Reallocated())
     assert c(Offered(info(N), 1)) == [Want(N, 1)]
+
+
+def test_a_node_that_was_not_wanted_when_it_came_and_is_to_be_set_up_again() -> None:
+    """Else it would be closed each time that it is granted, and wanted each time that it has closed."""
+    c = Driven()
+    c(Offered(info(N), 1))
+    c(CloseNodeAsked(N, False, False))
+    assert c(Granted(N)) == [CloseNode(N, True)]
+    c(CloseNodeAsked(N, False, True))
+    assert c(NodeHasClosed(N)) == [Want(N, 1)]
+    assert c(Granted(N)) == [SetupNode(N, 1)]

@@ -156,3 +156,11 @@ def test_serving_another_client_it_knows_no_space() -> None:
     node = serving(1)
     node.machine.servers.own_max = 2
     assert node(ask()) == [refused(X, NONE)]
+
+
+def test_the_clients_own_zygote_dies_while_a_space_is_being_closed() -> None:
+    node = with_space()
+    assert node(CloseSpaceAsked(A, Q)) == [EndServer(1, GRACE_S)]
+    assert node(ZygoteExited("killed"))[-1] == CloseZygote(Q), "nobody will say that its server has ended"
+    assert node(CloseSpaceAsked(A, Q)) == []
+    assert node(ZygoteExited("closed", Q)) == FREED
