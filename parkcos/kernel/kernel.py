@@ -108,7 +108,9 @@ class Kernel(Loop):
                     self._run_rounds()
                 except KeyboardInterrupt:
                     self.interrupt()
-                except Exception:
+                except BaseException as exception:
+                    if self._sleeping and not isinstance(exception, Exception):
+                        raise  # of a signal handler
                     failures.log_failure(logger, "the kernel has a bug; it goes on")
         finally:
             self._shutdown()
