@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from parkcos.client.spaces import Space
 from parkcos.client.submission import Submission
@@ -15,10 +15,7 @@ Errors = type[BaseException] | tuple[type[BaseException], ...]
 
 @dataclass(frozen=True, slots=True)
 class TaskLimits:
-    """timeout_s: 0 for none; retry_on: what a task may raise that has it run again, too.
-
-    space: its number, 0 for none; exclusive: that has processes of its own.
-    """
+    """timeout_s: 0 for none; retry_on: what a task may raise that has it run again, too."""
 
     timeout_s: float = 0.0
     retries: int = 0
@@ -27,8 +24,17 @@ class TaskLimits:
     priority: int = 0
     own_process: bool = False
     niceness: int = 0
-    space: int = 0
-    exclusive: bool = False
+    space: Space | None = None
+
+    @property
+    def space_number(self) -> int:
+        """0: it is in none."""
+        return 0 if self.space is None else self.space.number
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether its space has processes of its own."""
+        return self.space is not None and self.space.exclusive
 
     def apply_to(self, submission: Submission) -> None:
         """Set what they say."""
@@ -36,7 +42,7 @@ class TaskLimits:
         submission.timeout_s, submission.retries, submission.priority = self.timeout_s, self.retries, self.priority
         submission.retry_on, submission.judged = self.retry_on, bool(self.retry_on)
         submission.own, submission.niceness = self.own_process, self.niceness
-        submission.space, submission.exclusive = self.space, self.space if self.exclusive else 0
+        submission.space, submission.exclusive = self.space_number, self.space_number if self.exclusive else 0
 
 
 def checked(
@@ -75,5 +81,4 @@ def checked(
             f"{call}(own_process=True, space={space.name!r}): the tasks of that space share its processes\n"
             "  write: one of the two"
         )
-    limits = TaskLimits(float(timeout_s or 0.0), retries, name, errors, priority, bool(own_process), niceness)
-    return limits if space is None else replace(limits, space=space.number, exclusive=space.exclusive)
+    return TaskLimits(float(timeout_s or 0.0), retries, name, errors, priority, bool(own_process), niceness, space)

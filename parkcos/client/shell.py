@@ -84,8 +84,6 @@ class ClientShell:
         self.lock = threading.RLock()
         self.submissions: dict[int, Submission] = {}
         """Changed with the lock alone: it is gone through under that."""
-        self.spaces: set[int] = set()
-        """The numbers of those that take tasks.  Changed with the lock."""
         self.known: dict[int, dict[tuple[int, str, str], bytes]] = {}
         """What each server has in each space under each name: the digest of its definition."""
         self.locations: dict[int, Location] = {}
@@ -281,6 +279,7 @@ class ClientShell:
                 self.handle(d.CancelAsked(submission.number, reason))
             elif not submission.tries:  # it is still being found out where it must run
                 submission.cancelled = submission.cancelled or reason
+                self._fail(submission, TaskAbandoned(f"{submission.name}: {reason}"))
 
     def _report_retried(self, effect: d.ReportRetried) -> None:
         submission = self.submissions[effect.task]

@@ -86,7 +86,6 @@ class Spaces:
             if known is None:
                 known = Space(self, self._numbers(), name, preload, env, exclusive)
                 self._by_name[name] = self._by_number[known.number] = known
-                self._shell.spaces.add(known.number)
             elif (known.preload, known.env, known.exclusive) != (tuple(preload), dict(env), exclusive):
                 raise UsageError(
                     f"space({name!r}) is there with other arguments: {known!r}; close it, or take a new name"
@@ -117,7 +116,6 @@ class Spaces:
                 return
             space.closed = True
             del self._by_name[space.name], self._by_number[space.number]
-            shell.spaces.discard(space.number)
             if shell.state is not RUNNING:
                 return
             for submission in list(shell.submissions.values()):

@@ -15,6 +15,7 @@ from parkcos.client.packed import PackedCall, python_here
 from parkcos.client.room import kept_busy_by
 from parkcos.client.sharing import LARGE_BYTES
 from parkcos.client.shell import RUNNING, ClientShell
+from parkcos.client.spaces import Space
 from parkcos.client.submission import Submission, kind_of, name_of
 from parkcos.client.whereabouts import Whereabouts
 from parkcos.cluster.definitions import SHARED
@@ -71,7 +72,7 @@ class Submitting:
         elif not callable(fn):
             raise UsageError(f"submit() wants a function, not {fn!r}\n  write: client.submit(function, argument)")
         else:
-            record = self.pack(fn, args, kwargs, io, limits.space)
+            record = self.pack(fn, args, kwargs, io, limits.space_number)
             record.plain = not targets.is_task(shell.kernel.kinds, fn)
         if callable(where) and (limits.own_process or limits.exclusive):
             what = "own_process=True" if limits.own_process else "space=one with processes of its own"
@@ -83,10 +84,7 @@ class Submitting:
             shell.kernel.post(handle._ended, outcomes.abandoned(error))
 
         def placed(server: int, node: int) -> None:
-            if record.cancelled:
-                handle._ended(outcomes.abandoned(UsageError(record.cancelled)))
-            else:
-                enter(shell, record, server, node)
+            enter(shell, record, server, node, limits.space)
 
         if where is None:
             placed(0, 0)
@@ -144,13 +142,13 @@ class Submitting:
         def begin(completion: Completion[Task]) -> None:
             def placed(server: int, node: int) -> None:
                 nonlocal record
-                record = self.pack(fn, args, kwargs, io, limits.space if limits is not None else 0)
+                record = self.pack(fn, args, kwargs, io, limits.space_number if limits is not None else 0)
                 record.completion = completion
                 if limits is not None:
                     limits.apply_to(record)
                 if prepare is not None:
                     prepare(record)
-                enter(shell, record, server, node)
+                enter(shell, record, server, node, limits.space if limits is not None else None)
 
             if where is None:
                 placed(0, 0)
@@ -235,7 +233,7 @@ class Submitting:
             raise UsageError(f"{call.name} was packed by Python {call.python}, and the servers have {python_here()}")
         definitions = call.opened_definitions()
         with self._lock:
-            large = self._shell.sharing.file_large(definitions, self._shell.bundle_digests, limits.space)
+            large = self._shell.sharing.file_large(definitions, self._shell.bundle_digests, limits.space_number)
         return Submission(
             number=self._numbers(),
             io=io,
@@ -244,7 +242,7 @@ class Submitting:
             args=(),
             kwargs={},
             plain=call.plain,
-            space=limits.space,
+            space=limits.space_number,
             opaque=True,
             form=call.form,
             buffers=[call.payload],
@@ -254,11 +252,13 @@ class Submitting:
         )
 
 
-def enter(shell: ClientShell, record: Submission, server: int, node: int) -> None:
-    """Hand a task to the machine.  server, node: where it must run; 0: anywhere."""
+def enter(shell: ClientShell, record: Submission, server: int, node: int, space: Space | None = None) -> None:
+    """Hand a task to the machine.  server, node: where it must run; 0: anywhere.  Raises: UsageError."""
     record.want_server, record.want_node = server, node
     with shell.lock:
-        if record.space and record.space not in shell.spaces:
-            raise UsageError(f"{record.name} is not run: its space is closed")
+        if record.cancelled:  # while it was found out where it must run, and its handle has ended
+            return
+        if space is not None and space.closed:
+            raise UsageError(f"{record.name} is not run: its space {space.name!r} is closed")
         shell.submissions[record.number] = record
         shell.handle(d.Submitted(record))

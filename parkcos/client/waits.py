@@ -1,4 +1,4 @@
-"""Who waits in the program for servers, or for room: told when the machine has come so far."""
+"""Waits of the program for servers, or for room: each ends when the machine has what it waits for."""
 
 from __future__ import annotations
 

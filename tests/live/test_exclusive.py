@@ -234,6 +234,17 @@ def test_a_space_that_is_closed(client: Client) -> None:
     assert client.submit(pid).result(LIMIT_S)
 
 
+def test_calls_with_the_options_of_a_space_that_was_closed(client: Client) -> None:
+    with client.space("over", exclusive=True) as space:
+        calls = client.options(space=space)
+    with pytest.raises(UsageError, match="its space 'over' is closed"):
+        run(lambda: (yield calls.map(pid_of, [1])))
+
+
+def pid_of(_: int) -> int:
+    return os.getpid()
+
+
 def test_bad_calls(client: Client) -> None:
     with pytest.raises(UsageError, match="no such space"):
         client.submit(pid, space="unheard of")

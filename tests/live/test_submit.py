@@ -238,6 +238,12 @@ def test_a_place_of_its_own(client: Client) -> None:
         nowhere.result(LIMIT_S)
 
 
+def test_cancelled_while_its_place_is_looked_up(client: Client) -> None:
+    handle = client.submit(double, 1, where="no-such-host.invalid")
+    assert handle.cancel("enough")
+    assert cancelled(handle), "whatever the name server says, and whenever"
+
+
 def waits_for_word(task: Any = None) -> Gen:
     return (yield task.receive())
 
