@@ -171,7 +171,7 @@ class ClusterCalls:
         self._shell.handle(d.CloseNodeAsked(self._whereabouts.node_at("close_node", where), terminate, False))
 
     def restart_node(self, where: Location | str, *setup_args: Any, terminate: bool = False) -> None:
-        """As :meth:`close_node`, but the node stays with this client and is set up anew.
+        """As :meth:`close_node`, but the node stays with this client and is set up again.
 
         Args:
             setup_args: for node_setup; if there are none, those of last time.

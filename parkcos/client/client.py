@@ -362,10 +362,10 @@ class Client(ClusterCalls):
             timeout_s: seconds that a task may run at a server; then it gets KeyboardInterrupt, and five seconds later
                 it is ended, wherever it hangs, if need be with its server (if that is in C code that holds the
                 interpreter, about ten seconds later still); it ends as TaskTimeout.
-            retries: how often it is run anew when its server or node is lost.  The Task that `rtask` gave stands for
+            retries: how often it is run again when its server or node is lost.  The Task that `rtask` gave stands for
                 all runs: its result is that of the last one, messages go to the one that runs.
             name: of the tasks, for statuses and logs.
-            retry_on: an exception class, or a tuple: a task that raises it is run anew, too.
+            retry_on: an exception class, or a tuple: a task that raises it is run again, too.
             own_process: each task gets a process forked for it alone, beside the servers that compute, which ends with
                 it.  How many of these a node has at once is bounded there (``parkcosnode.py --own_max``).
             niceness: of that process, from 0 to 19, added to that of its node.

@@ -51,7 +51,7 @@ class NodeHasClosed(msgspec.Struct, frozen=True):
     reason: str = ""
     """If the client has not asked for it."""
     kept: bool = False
-    """It is still reserved for this client, to be set up anew."""
+    """It is still reserved for this client, to be set up again."""
     setup_id: int | None = None
 
 
@@ -228,7 +228,7 @@ class CloseServerAsked(msgspec.Struct, frozen=True):
 
 
 class CloseNodeAsked(msgspec.Struct, frozen=True):
-    """restart: it is set up anew for this client when its servers have ended."""
+    """restart: it is set up again for this client when its servers have ended."""
 
     node: int
     terminate: bool
@@ -313,7 +313,7 @@ class SetupNode:
 
 @dataclass(frozen=True, slots=True)
 class CloseNode:
-    """keep: it stays reserved for this client, and is set up anew; setup_id: of its last setup, 0: there was none."""
+    """keep: it stays reserved for this client, and is set up again; setup_id: of its last setup, 0: there was none."""
 
     node: int
     terminate: bool

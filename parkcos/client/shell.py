@@ -283,7 +283,7 @@ class ClientShell:
 
     def _report_retried(self, effect: d.ReportRetried) -> None:
         submission = self.submissions[effect.task]
-        logger.warning("%s: %s is run anew: %s", self.name, submission.name, effect.reason)
+        logger.warning("%s: %s is run again: %s", self.name, submission.name, effect.reason)
 
     def open_outcome(self, number: int, kind: str, form: int, payload: Buffer) -> None:
         """Kernel thread: open a task's result, and tell those who wait for it."""

@@ -54,7 +54,7 @@ class Steering:
             number = self._whereabouts.node_at("enable_node", where)
             disabled = self._shell.machine.nodes[number].state == DISABLED
         if not disabled:
-            raise ScheduleError(f"enable_node({where!r}): it is enabled already; restart_node sets a node up anew")
+            raise ScheduleError(f"enable_node({where!r}): it is enabled already; restart_node sets a node up again")
         self._set_setup_call(number, "node_setup", self.node_setup, setup_args)
         self._shell.handle(d.EnableAsked(number))
 

@@ -231,7 +231,7 @@ class TaskStarted(msgspec.Struct):
 
 
 class TaskRequeued(msgspec.Struct):
-    """It was lost with its server, or raised what its options name, and will be run anew."""
+    """It was lost with its server, or raised what its options name, and will be run again."""
 
     task: int
     reason: str

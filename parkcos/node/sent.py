@@ -1,6 +1,6 @@
 """Files that are sent to a node with ``send_file(info.location, ...)``: set up there, their client finds them by name.
 
-They lie below dest_path, as all that is received, until the node is set up, or set up anew, for the client that sent
+They lie below dest_path, as all that is received, until the node is set up, or set up again, for the client that sent
 them; then they are moved into the client's folder, where its code runs, and are gone with it.  So a client's program
 can send data to a node before node_setup there (``disable_nodes``).  Source: chapter 6.1, dispycos_client9_node.
 """

@@ -370,7 +370,7 @@ class Server:
             del self.running[number]
             how = self._forced_end(running)
             if how is None and self.executor.terminate_at is None and not self.executor.interrupted:
-                continue  # it is lost with this process, and can be run anew
+                continue  # it is lost with this process, and can be run again
             kind, form, buffers = outcomes.pack(how or Outcome("terminated", None, None, text))
             cut = how is None and self._is_cut()
             self.to_client(sm.TaskEnded(self.config.client, number, kind, 0.0, running.task.id, cut), form, buffers)

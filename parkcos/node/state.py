@@ -95,7 +95,7 @@ class NodeMachine:
     why: str = ""
     """Why the client is closed that has not asked for it."""
     keep: bool = False
-    """The client is closed to be set up anew."""
+    """The client is closed to be set up again."""
     idled: int = 0
     """The client that was last closed because none of its tasks ran, if no other came since."""
     lost: int = 0
@@ -221,7 +221,7 @@ class NodeMachine:
 
     def _close(self, now: float, grace_s: float, why: str = "", keep: bool = False) -> Iterator[Effect]:
         if self.phase == RESERVED and keep:
-            return  # asked for twice: it has been closed, and kept, and is about to be set up anew
+            return  # asked for twice: it has been closed, and kept, and is about to be set up again
         self.why, self.keep = self.why or why, keep
         if self.phase == RESERVED:
             yield from self._freed(now)

@@ -542,7 +542,7 @@ def test_a_disabled_node_is_closed_before_it_was_used() -> None:
     c = ready(disable_nodes=True)
     c(Offered(info(N), 2))
     c(submitted(1, False, node=N))
-    assert c(CloseNodeAsked(N, False, restart=True)) == [], "there is nothing to set up anew"
+    assert c(CloseNodeAsked(N, False, restart=True)) == [], "there is nothing to set up again"
     effects = c(CloseNodeAsked(N, False, False))
     assert effects[0] == Want(N, 0)
     assert set(abandoned(effects)) == {1}
@@ -627,7 +627,7 @@ def test_a_server_that_is_not_enabled_is_closed() -> None:
     assert c(EnableAsked(1001)) == []
 
 
-# nodes that are closed or set up anew
+# nodes that are closed or set up again
 
 
 @pytest.mark.parametrize("terminate", [False, True])
@@ -711,7 +711,7 @@ def test_a_restart_while_there_is_no_scheduler_or_the_client_closes() -> None:
         c(CloseNodeAsked(N, False, True))
         assert c(event) == []
         c.run(1, 1.0)
-        assert end(c, 1001) == [], "the other one runs when it is set up anew"
+        assert end(c, 1001) == [], "the other one runs when it is set up again"
         c(NodeHasClosed(N, kept=True))
         c(NodeIsReady(N))
         c(ServerIsUp(N, 1002, "10.0.0.1", 1))

@@ -527,7 +527,7 @@ def test_a_task_is_ended_wherever_it_is() -> None:
     assert c(TimePassed(), 10.0 + HANGS_S) == [CloseServer(N, N + 1, True, True)], "its server cannot"
     c(ServerIsDown(N + 1, "killed", restarts=True, asked=True))
     (ended,) = c(ProcessLost(N + 1, "killed"))
-    assert isinstance(ended, ReportAbandoned), "it is not run anew"
+    assert isinstance(ended, ReportAbandoned), "it is not run again"
     assert (ended.task, ended.timed_out) == (1, False)
 
 

@@ -299,7 +299,7 @@ def main(task=None):
     print("both run", flush=True)
     for _ in rtasks:
         yield task.receive()
-    print("both run anew", flush=True)
+    print("both run again", flush=True)
     for rtask in rtasks:
         assert (yield rtask.deliver("done", timeout=20)) == 1
         print((yield rtask.result()), flush=True)
@@ -314,11 +314,11 @@ def test_with_retries_a_node_that_is_told_to_end_loses_no_task(ports: Ports, tmp
         client.wait_for("both run$")
         with ports.node()[0]:
             assert first.end(signal.SIGTERM) == 0
-            client.wait_for("both run anew")
+            client.wait_for("both run again")
             client.wait_for("^done")
             client.wait_for("^done")
             assert client.wait() == 0
-    assert client.text.count("is run anew") == 2
+    assert client.text.count("is run again") == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

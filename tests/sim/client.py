@@ -109,7 +109,7 @@ class Client:
                     self.program.later(self.world.rng.expovariate(100), self.judge, task)
                 elif counts:
                     assert cut, f"task {task} has not ended, although its server says so"
-                    self.world.happened["interrupted task to be run anew"] += 1
+                    self.world.happened["interrupted task to be run again"] += 1
             case sm.TaskRefused(_, task, error):
                 self.handle(d.Refused(task, error, sender))
             case sm.TaskRecalled(_, task, ok):
@@ -137,7 +137,7 @@ class Client:
                 self.note_failure(sender)
                 self.handle(d.NodeHasFailed(sender, error, setup, not setup, setup_id))
             case m.NodeClosed(_, reason, kept, setup_id):
-                self.world.happened["node set up anew"] += kept
+                self.world.happened["node set up again"] += kept
                 self.handle(d.NodeHasClosed(sender, reason, kept, setup_id))
             case m.Dismissed(_, reason):
                 self.world.happened["client closed for running nothing"] += 1
@@ -170,7 +170,7 @@ class Client:
 
     def count_stray(self, task: int, server: int) -> None:
         known = self.machine.tasks.get(task)
-        self.world.happened["word of a task that is run anew elsewhere"] += known is not None and known.server != server
+        self.world.happened["word of a task that runs elsewhere by now"] += known is not None and known.server != server
 
     def note_failure(self, node: int) -> None:
         """A node that fails again and again is not used any more."""

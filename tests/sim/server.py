@@ -231,11 +231,11 @@ class Truth:
         if self.at is not None:
             assert self.retries, f"task {self.number} runs at {self.at} and is started at {server}"
             self.zombies.add(self.at)  # it was silent, and given up
-            happened["task run anew while a zombie may still run it"] += 1
+            happened["task run again while a zombie may still run it"] += 1
         if self.begun and not self.unsaid:
             assert self.retries, f"task {self.number} had begun elsewhere and is started at {server}"
             self.retries -= 1
-            happened["task run anew, as its options allow"] += 1
+            happened["task run again, as its options allow"] += 1
         happened["task that ran again, as nobody knew that it had begun"] += bool(self.begun and self.unsaid)
         self.at = server
         self.begun += 1

@@ -61,7 +61,7 @@ export class Actions {
     const runs = record.running
       ? `${plural(record.running, "task")} ${record.running === 1 ? "runs" : "run"} there now.`
       : "No task runs there now.";
-    const again = ends === "end" ? " and are set up anew" : " and is set up anew";
+    const again = ends === "end" ? " and are set up again" : " and is set up again";
     confirm({
       title: `${action === "close" ? "Close" : "Restart"} ${record.name}?`,
       text: `${what} ${ends}${action === "restart" ? again : ""}. ${runs}`,

@@ -55,7 +55,7 @@ export class TaskPage {
     this.stop.title = this.offline();
     setPill(this.pill, "task", task.state);
     const node = store.node(task.node);
-    const ran = task.started && task.state !== "queued"; // one that is run anew has started before
+    const ran = task.started && task.state !== "queued"; // one that is run again has started before
     const when = (t) => (t ? `${moment(t, store.now)} (${ago(t, store.now)})` : "");
     facts.setLink("Server", `#/servers/${task.server}`, store.serverName(task.server));
     facts.setLink("Node", node ? `#/nodes/${node.id}` : "", node?.name || "");
