@@ -43,8 +43,9 @@ from parkcos.kernel import (
 )
 from parkcos.net.finding.peer_status import PeerStatus
 from parkcos.net.location import Location
+from parkcos.net.running import atexit, io, join, run, terminate
 from parkcos.net.runtime import VERSION as __version__
-from parkcos.net.runtime import Parkcos, atexit, io, join, run, terminate
+from parkcos.net.runtime import Parkcos
 from parkcos.net.tasks.rps import RPS
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ import hypothesis
 import psutil
 import pytest
 
+from tests import control_groups
 from tests.lab import Lab, unavailable
 from tests.logs import Logs
 
@@ -36,7 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # tmp_path outlives the session, as always
     home = tempfile.mkdtemp(prefix="parkcos-test-")
     config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
-    for name in [name for name in os.environ if name.startswith("PARKCOS_") and name != "PARKCOS_CI"]:
+    kept = ("PARKCOS_CI", "PARKCOS_FUZZ_SECONDS")
+    for name in [name for name in os.environ if name.startswith("PARKCOS_") and name not in kept]:
         del os.environ[name]
     folders = {
         "": ["HOME", "USERPROFILE"],
@@ -75,6 +77,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         need_root()
     if item.get_closest_marker("netns"):
         need_namespaces()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Control groups are the machine's, and cannot be installed: see tests/control_groups.py."""
+    needing = [item for item in items if item.get_closest_marker("control_groups")]
+    if needing and (reason := control_groups.unavailable()):
+        items[:] = [item for item in items if item not in needing]
+        config.hook.pytest_deselected(items=needing)
+        print(f"{len(needing)} tests of control groups are not run: {reason}", file=sys.stderr)
 
 
 def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:

@@ -46,7 +46,7 @@ def send(peer: str) -> Result:
 
 def serve(target: str) -> None:
     lib = Tasks("parkcos", network=True)
-    net = lib.module.Parkcos(host=HOST, secret="a secret for the bench", discover_peers=False, dest_path=target)
+    net = lib.module.Parkcos(host=HOST, secret="a secret of the bench alone", discover_peers=False, dest_path=target)
     announce(net.location.port)
 
 

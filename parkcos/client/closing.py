@@ -13,7 +13,7 @@ from parkcos.client.turn import Turn
 from parkcos.kernel import Completion, Task
 from parkcos.kernel.registry import cur_task, current_kernel
 from parkcos.kernel.wait import seconds
-from parkcos.net.runtime import run
+from parkcos.net.running import run
 
 logger = logging.getLogger("parkcos")
 

@@ -21,7 +21,7 @@ after `handle(Ended)` runs again, or is in `unjudged`: then the shell looks at i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from parkcos.client import dispatch_events as d
@@ -78,6 +78,7 @@ class Dispatch:
             d.NodeHasClosed: members.node_has_closed,
             d.ServerIsUp: members.server_is_up,
             d.ServerIsReady: members.server_is_ready,
+            d.NodeIsLeaving: members.node_is_leaving,
             d.ServerIsLeaving: members.server_is_leaving,
             d.ServerSetupFailed: members.server_setup_failed,
             d.ServerIsDown: members.server_is_down,
@@ -99,18 +100,26 @@ class Dispatch:
 
     def handle(self, event: d.Event, now: float) -> list[d.Effect]:
         """Take a fact, return the orders that follow from it, to be executed in this order."""
-        kind = type(event)
-        self._handlers[kind](event, now)
-        if kind not in _OF_TASKS:
-            self.queue.serve_beside(now)
-        stage = self.stage
-        if stage.closing or stage.scheduler_lost or stage.setup_error:
-            self._give_up()
-            if stage.closing:
-                self._wind_up(now)
-        effects = self._orders.copy()
+        return list(self.steps(event, now))
+
+    def steps(self, event: d.Event, now: float) -> Iterable[d.Effect]:
+        """The same; if it ends in an error, after the orders that came before it."""
+        error = None
+        try:
+            kind = type(event)
+            self._handlers[kind](event, now)
+            if kind not in _OF_TASKS:
+                self.queue.serve_beside(now)
+            stage = self.stage
+            if stage.closing or stage.scheduler_lost or stage.setup_error:
+                self._give_up()
+                if stage.closing:
+                    self._wind_up(now)
+        except Exception as refused:
+            error = refused
+        orders = self._orders.copy()
         self._orders.clear()
-        return effects
+        return orders if error is None else _up_to(orders, error)
 
     def next_deadline(self) -> float | None:
         """When the machine next wants TimePassed."""
@@ -197,3 +206,8 @@ class Dispatch:
             stage.closed = True
             self.order(d.ReportStatus("ClientClosed", 0, stage.closed_why))
             self.order(d.LeaveScheduler())
+
+
+def _up_to(orders: list[d.Effect], error: Exception) -> Iterator[d.Effect]:
+    yield from orders
+    raise error

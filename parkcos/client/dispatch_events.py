@@ -70,6 +70,13 @@ class ServerIsReady(msgspec.Struct, frozen=True):
     server: int
 
 
+class NodeIsLeaving(msgspec.Struct, frozen=True):
+    """Its servers are about to end, all of them."""
+
+    node: int
+    setup_id: int | None = None
+
+
 class ServerIsLeaving(msgspec.Struct, frozen=True):
     """It says that it is about to end."""
 
@@ -258,6 +265,7 @@ Event = (
     | NodeHasClosed
     | ServerIsUp
     | ServerIsReady
+    | NodeIsLeaving
     | ServerIsLeaving
     | ServerSetupFailed
     | ServerIsDown

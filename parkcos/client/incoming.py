@@ -48,11 +48,7 @@ class Incoming:
             with shell.lock:
                 if shell.observing is not None:
                     shell.observing.received(process, message, payload)
-        match message:
-            case m.NodeOffer() | m.NodeUnusable() | m.NodeGranted() if process != self._turn.scheduler:
-                pass  # of the scheduler that this client has just left
-            case sm.TaskStarted():
-                shell.handle(d.Started(message.task, process, message.id))
+        match message:  # what comes most often first
             case sm.TaskEnded():
                 tasks, unjudged = shell.machine.tasks, shell.machine.life.unjudged
                 with shell.lock:
@@ -61,6 +57,16 @@ class Incoming:
                     ended = known and (message.task not in tasks or message.task in unjudged)
                 if ended:  # else it will be run again, or that server's word does not count
                     shell.kernel.post(shell.open_outcome, message.task, message.kind, form, payload)
+            case sm.TaskStarted():
+                shell.handle(d.Started(message.task, process, message.id))
+            case m.Queued() | m.Scheduled() | m.NodeOffer() | m.NodeUnusable() | m.NodeGranted() | m.Dismissed() if (
+                process != self._turn.scheduler
+            ):
+                pass  # of the scheduler that this client has just left, or of one that it has never asked
+            case m.ServerDown() if self._is_elsewhere(message.incarnation, process):
+                pass
+            case sm.AskServers() if process not in shell.machine.servers:
+                pass
             case sm.TaskRefused():
                 shell.handle(d.Refused(message.task, message.error, process))
             case sm.TaskRecalled():
@@ -69,6 +75,8 @@ class Incoming:
                 self._nodes.server_up(process, message)
             case sm.ServerReady():
                 shell.handle(d.ServerIsReady(process))
+            case m.NodeLeaves():
+                shell.handle(d.NodeIsLeaving(process, message.setup_id))
             case sm.ServerLeaves():
                 shell.handle(d.ServerIsLeaving(process))
             case sm.ServerFailed():
@@ -144,6 +152,11 @@ class Incoming:
                 self._turn.heard(message)
             case m.Scheduled():
                 self._turn.begin()
+
+    def _is_elsewhere(self, server: int, node: int) -> bool:
+        """Whether a server is known to be another node's."""
+        at = self._shell.machine.servers.get(server)
+        return at is not None and at.node != node
 
     def lose_cluster(self, reason: str) -> None:
         """There will be no nodes any more: whatever waits for one ends.  Any thread."""

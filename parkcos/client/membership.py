@@ -325,6 +325,13 @@ class Membership:
         for process in [*servers, number]:
             self.order(d.Dismiss(process, "it was silent, and given up"))
 
+    def node_is_leaving(self, event: d.NodeIsLeaving, now: float) -> None:
+        """What is lost with the first of its servers is not run again at the next."""
+        node = self.nodes.get(event.node)
+        if node is not None and self.is_of_now(event.node, event.setup_id):
+            for server in node.all_servers:
+                self.server_is_leaving(d.ServerIsLeaving(server), now)
+
     def server_is_leaving(self, event: d.ServerIsLeaving, now: float) -> None:
         if (server := self.servers.get(event.server)) is not None:
             server.ending().leaving = True

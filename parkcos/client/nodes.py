@@ -17,6 +17,7 @@ from parkcos.cluster import server_messages as sm
 from parkcos.cluster.bundle import Bundle, encode_bundle
 from parkcos.cluster.definitions import Definition
 from parkcos.cluster.node_info import NodeInfo
+from parkcos.errors import ShippingError
 from parkcos.net.location import Location
 from parkcos.net.payload import PICKLE, Buffer
 
@@ -78,7 +79,7 @@ class Nodes:
         self._shell.kernel.post(self.offered, self.infos[effect.node])
 
     def _who_is_at(self, location: Location) -> int:
-        peer = self._shell.network.hub.by_location.get(location)
+        peer = self._shell.network.hub.book.by_location.get(location)
         return peer.incarnation if peer is not None else 0
 
     def offered(self, info: NodeInfo) -> None:
@@ -112,11 +113,11 @@ class Nodes:
     def server_up(self, node: int, message: m.ServerUp) -> None:
         """A node has started a server."""
         with self._shell.lock:
-            if (info := self.infos.get(node)) is not None:
+            known = self._shell.machine.servers.get(message.incarnation)
+            if (info := self.infos.get(node)) is not None and (known is None or known.node == node):
                 location = Location(message.addr or info.addr, message.port)
                 self._shell.locations[message.incarnation] = location
                 self.indexes[message.incarnation] = message.index + 1
-                self._shell.network.hub.guests.neighbours([location], of=Location(info.addr, info.port))
                 up = d.ServerIsUp(node, message.incarnation, location.addr, location.port, message.index, message.own)
                 self._shell.handle(up)
 
@@ -158,6 +159,7 @@ class Nodes:
             for number in table.keys() - present:
                 del table[number]
         self._warned &= present
+        self._shell.circle.keep_only(present)
         self._shell.sharing.keep_only(present)
         self.forwards &= present
 
@@ -179,12 +181,20 @@ class Nodes:
             alive_s=self.alive_s(effect.node),
             forward_output=forward,
             setup_id=effect.setup_id,
+            grant=self._shell.circle.grant_at(effect.node),
         )
         made = self.bundle_at(effect.node)
         encoded = self.encoded_bundle if made is self.bundle else encode_bundle(made)
         self._be_patient(effect.node)
         self._shell.sharing.node_begins(effect.node)
-        self._shell.side.box.send(effect.node, "node", message, PICKLE, [encoded])
+        try:
+            self._shell.side.box.send(effect.node, "node", message, PICKLE, [encoded])
+        except ShippingError as error:
+            why = f"the client's components and definitions: {error}"
+            logger.error("%s: the node %s cannot be used: %s", self._shell.name, self.infos[effect.node].name, why)
+            self._shell.side.box.send(effect.node, "node", m.CloseNode(self._shell.id, True, setup_id=effect.setup_id))
+            failed = d.NodeHasFailed(effect.node, why, setup=True, setup_id=effect.setup_id)
+            self._shell.kernel.post(self._shell.handle, failed)
 
     def bundle_at(self, node: int) -> Bundle:
         """What the client brings to this node."""
@@ -233,24 +243,38 @@ class Nodes:
         self._shell.known[effect.server] = known
         location, hub = self._shell.locations[effect.server], self._shell.network.hub
         node = hub.by_incarnation.get(self._shell.machine.servers[effect.server].node)
-        at = [Location(there.addr, location.port) for there in node.addresses] if node is not None else []
-        if node is not None:
-            hub.guests.neighbours([location, *at], of=node.location)
-        hub.peer_at(location, effect.server, at or [location])
+        peer = hub.peer_at(location, effect.server, self._homes_of(effect.server))
+        if peer is not None and node is not None and not peer.name:  # until it says so: servers take what nodes take
+            peer.max_payload = node.max_payload
         self._be_patient(effect.server)
         form = PICKLE
         buffers: list[Buffer] = []
         call = self.setup_calls.pop(effect.server, self.setup_call)
-        if call is not None:
-            form, buffers, definitions = call
-            self._shell.define(effect.server, definitions)
         message = sm.OpenServer(self._shell.id, call is not None)
-        self._shell.side.box.send(effect.server, "server", message, form, buffers)
+        try:
+            if call is not None:
+                form, buffers, definitions = call
+                self._shell.define(effect.server, definitions)
+            self._shell.side.box.send(effect.server, "server", message, form, buffers)
+        except ShippingError as error:
+            why = f"the call of server_setup: {error}"
+            logger.error("%s: a server at %s cannot be used: %s", self._shell.name, location, why)
+            self._shell.kernel.post(self._shell.handle, d.ServerSetupFailed(effect.server, why))
+
+    def _homes_of(self, number: int) -> list[Location]:
+        """Where a server may be reached: with this client's own keys from now on."""
+        server, location = self._shell.machine.servers[number], self._shell.locations[number]
+        node = self._shell.network.hub.by_incarnation.get(server.node)
+        homes = [Location(there.addr, location.port) for there in node.addresses] if node is not None else [location]
+        self._shell.circle.lives_at(number, server.node, [location, *homes], server.space)
+        return homes
 
     # -- what the status task hears
 
     def _report_status(self, effect: d.ReportStatus) -> None:
-        if effect.name == "ServerInitialized" and not effect.own:
+        if effect.name == "ServerDiscovered":  # whoever hears of it may send it files before it is used
+            self._homes_of(effect.subject)
+        elif effect.name == "ServerInitialized" and not effect.own:
             self._shell.ready.add(effect.subject)
             self.had_servers = True
             for fn in tuple(self._shell.side.wants_servers):

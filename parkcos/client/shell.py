@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from parkcos.client import dispatch_events as d
+from parkcos.client.circle import Circle
 from parkcos.client.dispatch import Dispatch
 from parkcos.client.packed import RawOutcome
 from parkcos.client.sharing import Sharing
@@ -28,11 +29,12 @@ from parkcos.cluster import messages as m
 from parkcos.cluster import server_messages as sm
 from parkcos.cluster.bundle import Bundle
 from parkcos.cluster.definitions import SHARED, Definition, encode_definitions
+from parkcos.cluster.machine import told
 from parkcos.cluster.node_info import NodeInfo
 from parkcos.cluster.shared import InFile
 from parkcos.cluster.shipping import Shipper
 from parkcos.cluster.timer import DeadlineTimer
-from parkcos.errors import RemoteError, ScheduleError, TaskAbandoned, TaskTimeout
+from parkcos.errors import RemoteError, ScheduleError, ShippingError, TaskAbandoned, TaskTimeout
 from parkcos.kernel import Kernel, MonitorStatus, Outcome, Task
 from parkcos.net.bounds import NAME_CHARS_MAX, SECONDS_MAX
 from parkcos.net.location import Location
@@ -71,6 +73,7 @@ class ClientShell:
     shipper: Shipper
     bundle_digests: dict[tuple[str, str], bytes]
     timer: DeadlineTimer
+    circle: Circle
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -135,11 +138,13 @@ class ClientShell:
         self.kernel, self.network, self.side, self.shipper = kernel, network, side, shipper
         self.bundle_digests = {(each.module, each.name): each.digest for each in bundle.definitions}
         self.timer = DeadlineTimer(network.io, lambda: self.handle(d.TimePassed()))
+        self.circle = Circle(network.hub)
 
     def close(self) -> None:
         """It has left its scheduler: drop what is kept for more tasks."""
         self.shipper.forget()
         self.sharing.close()
+        self.circle.close()
         self.network.io.call(self.timer.cancel)
 
     # -- the machine
@@ -149,9 +154,11 @@ class ClientShell:
 
         What it says has happened for the machine, so an order that fails takes no other one with it.  No code of the
         program runs in here: what may lead to some is posted to the kernel.
+
+        Raises: what the machine raises, after that.
         """
         with self.lock:
-            effects = self.machine.handle(event, time.monotonic())
+            effects, refused = told(self.machine, event, time.monotonic())
             if self.observing is not None:
                 try:
                     self.observing.handled(event, effects)
@@ -171,6 +178,8 @@ class ClientShell:
             if self.sharing.held:
                 self.sharing.handled(event)
             self.timer.set(self.machine.next_deadline())
+        if refused is not None:
+            raise refused
 
     def _run(self, effect: d.Run) -> None:
         submission = self.submissions[effect.task]
@@ -181,8 +190,6 @@ class ClientShell:
 
     def _send_task(self, number: int, server: int) -> None:
         submission = self.submissions[number]
-        if submission.definitions or submission.space:
-            self.define(server, submission.definitions, submission.space, submission.files)
         message = sm.RunTask(
             self.id,
             number,
@@ -193,12 +200,21 @@ class ClientShell:
             submission.plain,
             0 if submission.exclusive else submission.space,
         )
-        self.side.box.send(server, "server", message, submission.form, submission.buffers)
+        try:
+            if submission.definitions or submission.space:
+                self.define(server, submission.definitions, submission.space, submission.files)
+            self.side.box.send(server, "server", message, submission.form, submission.buffers)
+        except ShippingError as error:  # it is too large for that server
+            submission.unsent = ShippingError(f"{submission.name} cannot be sent: {error}")
+            self.kernel.post(self.handle, d.Refused(number, str(submission.unsent), server))
 
     def define(
         self, server: int, definitions: Sequence[Definition], space: int = 0, files: Sequence[InFile] = ()
     ) -> None:
-        """Send a server the definitions that it does not have in a space.  files: at its node are these."""
+        """Send a server the definitions that it does not have in a space.  files: at its node are these.
+
+        Raises: ShippingError if they are too large for it.
+        """
         known = self.known[server]
         if space:
             known[space, "", ""] = b""  # it has something of that
@@ -208,11 +224,10 @@ class ClientShell:
             if known.get((space, each.module, each.name)) != each.digest and each.kind != SHARED
         ]
         if missing:
-            known.update(((space, each.module, each.name), each.digest) for each in missing)
-            if files:
-                missing = self.sharing.without_blobs(missing, files, space)
+            sent = self.sharing.without_blobs(missing, files, space) if files else missing
             within = 0 if self.machine.servers[server].space else space  # a process of a space is in no other
-            self.side.box.send(server, "server", sm.Define(self.id, within), PICKLE, [encode_definitions(missing)])
+            self.side.box.send(server, "server", sm.Define(self.id, within), PICKLE, [encode_definitions(sent)])
+            known.update(((space, each.module, each.name), each.digest) for each in missing)
 
     def forget_space(self, number: int) -> None:
         """Nothing will be run in it any more: the servers that have something of it forget that.  With the lock."""
@@ -254,7 +269,8 @@ class ClientShell:
             self.tell(Statuses.TaskStarted, TaskInfo(rtask, submission.args, submission.kwargs, submission.start_time))
 
     def _report_refused(self, effect: d.ReportRefused) -> None:
-        self._fail(self.submissions.pop(effect.task), RemoteError(effect.error))
+        submission = self.submissions.pop(effect.task)
+        self._fail(submission, submission.unsent or RemoteError(effect.error))
 
     def _report_abandoned(self, effect: d.ReportAbandoned) -> None:
         submission = self.submissions.pop(effect.task)

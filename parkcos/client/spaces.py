@@ -134,10 +134,11 @@ class Spaces:
         made = msgspec.structs.replace(
             self._nodes.bundle_at(effect.node), preload=list(space.preload), env=dict(space.env)
         )
-        message = m.OpenSpace(self._shell.id, effect.space)
+        message = m.OpenSpace(self._shell.id, effect.space, self._shell.circle.grant_at(effect.node, effect.space))
         self._shell.side.box.send(effect.node, "node", message, PICKLE, [encode_bundle(made)])
 
     def _close_at(self, effect: d.CloseSpace) -> None:
+        self._shell.circle.space_closed(effect.node, effect.space)
         self._shell.side.box.send(effect.node, "node", m.CloseSpace(self._shell.id, effect.space))
 
 

@@ -53,6 +53,8 @@ class Submission(Record, kw_only=True):
     """Of all its runs; none if its client has none."""
     rtask: RemoteTask | None = None
     start_time: float = msgspec.field(default_factory=time.time)
+    unsent: Exception | None = None
+    """Why it cannot be sent to the server that was to have it."""
     retry_on: tuple[type[BaseException], ...] = ()
     calls: Sequence[tuple[Any, ...]] = ()
     """The arguments of each call, if it is a chunk of a map."""

@@ -1,8 +1,8 @@
 """The folder in which a node or scheduler keeps what is its own, and the one around it.
 
-By default they lie in a folder that all users share, where a stranger may have made others of those names first.  So
-those that the program names itself must be this user's, no links, and closed to others; what the user names may be
-anything.
+They may lie in a folder that all users share, where a stranger may have made others of those names first.  So those
+that the program names itself must be this user's, no links, and closed to others; what the user names may be anything
+but a folder in which everybody can change everything.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from parkcos.errors import ConfigError
-from parkcos.net.files.disk import make_own, own_folder
+from parkcos.net.files.own import make_own, own_folder
 from parkcos.net.files.rules import Refused
 
 
@@ -35,10 +35,10 @@ class OwnFolders:
 
     def make(self) -> None:
         """Make those that are not there.  Raises: ConfigError if they cannot be used."""
-        default = own_folder()  # of which others than nodes and schedulers know nothing
+        default = own_folder(), own_folder(for_others=True)  # of which others than nodes and schedulers know nothing
         try:
             for folder in self._chain:
-                if not folder.exists() or default in (folder, folder.parent):
+                if not folder.exists() or folder in default or folder.parent in default:
                     self.made.add(folder)
                 if folder not in self._given:
                     make_own(folder, self._mode)

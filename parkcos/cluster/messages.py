@@ -6,7 +6,7 @@ A process is named by its incarnation, a client by a random number, a task by a 
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import msgspec
 
@@ -14,6 +14,7 @@ from parkcos.cluster import server_messages as sm
 from parkcos.cluster.message import PLACES_MAX, Message, WithReason
 from parkcos.cluster.node_info import Bytes, NodeInfo
 from parkcos.net.bounds import Addr, Count, Name, Number, Port, Seconds, Text, must_be_numeric
+from parkcos.net.trust.issuing import GRANT_BYTES_MAX
 
 Percent = Annotated[float, msgspec.Meta(ge=-1, le=101)]
 """Measured: it may be a little off."""
@@ -21,6 +22,8 @@ Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{40}$", max_length=40)]
 """Of a shared object: the name of its file."""
 OwnNumber = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 """The number that a client gives to a process of one task when it asks for it, and gives to no other."""
+ServerGrant = Annotated[bytes, msgspec.Meta(max_length=GRANT_BYTES_MAX)]
+"""By which processes are a client's servers: `encode_grant`.  b"": the client talks to them without TLS."""
 SpaceNumber = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 """The number that a client gives to a space, and to no other."""
 NICENESS_MAX = 19
@@ -88,7 +91,9 @@ class Contact(Message):
         must_be_numeric(self.addr)
 
 
-ToScheduler = NodeState | NodeAnswer | Enqueue | WantNode | ClientLeaves | OfferAgain | Contact
+NodeToScheduler = NodeState | NodeAnswer
+ClientToScheduler = Enqueue | WantNode | ClientLeaves | OfferAgain | Contact
+ToScheduler = NodeToScheduler | ClientToScheduler
 
 # -- to a node
 
@@ -128,6 +133,8 @@ class SetupNode(Message):
     """Send what the tasks print."""
     setup_id: Number = 0
     """Of this setup, for the client to tell what is said of it from what was said of an earlier one."""
+    grant: ServerGrant = b""
+    """Of these servers, and of no others."""
 
 
 class ForwardOutput(Message):
@@ -165,10 +172,14 @@ class CloseServer(Message):
 
 
 class OpenSpace(Message):
-    """From the client; the payload is a Bundle.  Have a zygote for this space, from which processes are started."""
+    """From the client; the payload is a Bundle.  Have a zygote for this space, from which processes are started.
+
+    grant: as in SetupNode.
+    """
 
     client: Number
     space: SpaceNumber
+    grant: ServerGrant = b""
 
 
 class CloseSpace(Message):
@@ -217,10 +228,9 @@ class AskState(Message):
     """From a scheduler: say who you are."""
 
 
-ToNode = (
-    ReserveNode
-    | ReleaseNode
-    | SetupNode
+SchedulerToNode = ReserveNode | ReleaseNode | AskState
+ClientToNode = (
+    SetupNode
     | ForwardOutput
     | AskAvail
     | CloseNode
@@ -230,8 +240,8 @@ ToNode = (
     | StartOwn
     | EndOwn
     | DropShared
-    | AskState
 )
+ToNode = SchedulerToNode | ClientToNode
 
 # -- to a client
 
@@ -282,6 +292,13 @@ class NodeReady(Message):
 
     client: Number
     setup_id: Number = 0
+
+
+class NodeLeaves(Message):
+    """From the node: it is about to end all servers, which you have not asked for.  setup_id: as in SetupNode."""
+
+    client: Number
+    setup_id: Number
 
 
 class NodeFailed(WithReason):
@@ -381,34 +398,43 @@ class Output(Message):
     left_out: Number
 
 
-ToClient = (
-    Queued
-    | Scheduled
-    | NodeOffer
-    | NodeUnusable
-    | NodeGranted
-    | NodeReady
-    | NodeFailed
-    | ServerUp
-    | ServerDown
-    | OwnRefused
-    | NodeClosed
-    | NodeAvail
-    | Dismissed
-    | sm.ServerReady
+SchedulerToClient = Queued | Scheduled | NodeOffer | NodeUnusable | NodeGranted | Dismissed
+NodeToClient = (
+    NodeReady | NodeLeaves | NodeFailed | ServerUp | ServerDown | OwnRefused | NodeClosed | NodeAvail | Output
+)
+ServerToClient = (
+    sm.ServerReady
     | sm.ServerFailed
     | sm.TaskStarted
     | sm.TaskRefused
     | sm.TaskEnded
     | sm.TaskRecalled
-    | Output
     | sm.AskServers
     | sm.ServerLeaves
 )
+ToClient = SchedulerToClient | NodeToClient | ServerToClient
 
 # -- to a server
 
 ToServer = sm.Servers | sm.Define | sm.OpenServer | sm.RunTask | sm.RecallTask | sm.EndTask | DropShared | DropSpaces
+
+# -- who says it
+
+CLIENT, NODE, SCHEDULER, SERVER = "peer", "node", "scheduler", "server"
+"""What processes are to each other; "peer" is a program, which may have clients, and a scheduler of its own."""
+
+_SAID: dict[str, dict[tuple[str, ...], Any]] = {
+    "scheduler": {(NODE,): NodeToScheduler, (CLIENT,): ClientToScheduler},
+    "node": {(SCHEDULER, CLIENT): SchedulerToNode, (CLIENT,): ClientToNode},
+    "client": {(SCHEDULER,): SchedulerToClient, (NODE,): NodeToClient, (SERVER,): ServerToClient},
+    "server": {(CLIENT,): ToServer},
+}
+SAID_BY: dict[str, dict[type, frozenset[str]]] = {
+    part: {kind: frozenset(roles) for roles, kinds in said.items() for kind in get_args(kinds)}
+    for part, said in _SAID.items()
+}
+"""Who may say what to a part of a cluster: the roles for each kind of message.  A program's own scheduler is in the
+same process as its clients, and what is said within a process needs no leave."""
 
 encode = msgspec.msgpack.Encoder().encode
 DECODERS: dict[str, msgspec.msgpack.Decoder[Any]] = {

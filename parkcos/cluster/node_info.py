@@ -20,6 +20,7 @@ class NodeInfo(msgspec.Struct, array_like=True, frozen=True):
     closed: why it takes no client now, whether it serves one or not; "" if it does.
     pulse_interval_min, pulse_interval_max: seconds; what a client may ask for.
     own_max: how many processes of single tasks it may have at once, beside its servers.
+    owner: to whom the grant was given by which it takes part; "": it has the cluster's secret.
     """
 
     incarnation: Number
@@ -39,6 +40,7 @@ class NodeInfo(msgspec.Struct, array_like=True, frozen=True):
     resources: Annotated[dict[Name, Amount], msgspec.Meta(max_length=100)] = {}
     """What its operator says it has, as gpu=1."""
     own_max: Count = 0
+    owner: Name = ""
 
     def __post_init__(self) -> None:
         must_be_numeric(self.addr)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
 
 from parkcos.cluster import messages as m
+from parkcos.cluster.machine import Refusals
 from parkcos.cluster.message import Message
 from parkcos.net import wire
 from parkcos.net.network import Network
@@ -42,6 +44,7 @@ class Postbox:
     def __init__(self, network: Network) -> None:
         self.network = network
         self._handlers: dict[str, OnMessage] = {}
+        self._refusals = Refusals()
 
     @classmethod
     def of(cls, network: Network) -> Postbox:
@@ -56,22 +59,36 @@ class Postbox:
         Args:
             any_thread: the handler may be called in the kernel thread too; messages of one peer come one by one.
         """
-        self._handlers[part] = handler
-        decode = m.DECODERS[part].decode
+        handle = partial(self._hand_out, part, handler)
+        self._handlers[part] = handle
+        decode, said_by = m.DECODERS[part].decode, m.SAID_BY[part]
         call = self.network.io.call
 
         def received(peer: Peer, service: wire.Service) -> None:
             try:
                 message = decode(service.body)
             except msgspec.MsgspecError as error:
-                logger.warning("%r sent the %s something that is no message for it: %s", peer, part, error)
+                self.network.hub.refusals.message(peer, f"sent the {part} something that is no message for it", error)
+                return
+            if said_by[type(message)].isdisjoint(peer.roles):
+                self.network.hub.refusals.said(peer, f"the message {type(message).__name__} for the {part}")
                 return
             if any_thread:
-                handler(peer.incarnation, message, service.form, service.payload)
+                handle(peer.incarnation, message, service.form, service.payload)
             else:  # also in the I/O thread: what the kernel thread has read before is on its way there
-                call(handler, peer.incarnation, message, service.form, service.payload)
+                call(handle, peer.incarnation, message, service.form, service.payload)
 
         self.network.services[part] = received
+
+    def _hand_out(self, part: str, handler: OnMessage, process: int, message: Any, form: int, payload: Buffer) -> None:
+        """One that is refused harms none of those that follow."""
+        try:
+            handler(process, message, form, payload)
+        except Exception as error:
+            kind = type(message).__name__
+            peer = self.network.hub.by_incarnation.get(process)
+            who = repr(peer) if peer is not None else "this process"
+            self._refusals.note(f"a {kind} of {who} for the {part}", f"{part} {kind}", error)
 
     def post(self, process: int, part: str, message: Message) -> Posted | None:
         """Send, lazily, a message without payload that may be taken back while it has not left.

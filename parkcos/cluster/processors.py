@@ -11,6 +11,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from parkcos.cluster.control_groups import own_groups, read_text
+
 _ROOT = Path("/")
 
 
@@ -32,23 +34,7 @@ def processor_share(root: Path = _ROOT) -> float:
 
 def _groups(root: Path) -> Iterator[Path]:
     """The folders of this process's control groups that may have a quota, of both versions, and of those above them."""
-    own: dict[str, str] = {}
-    for line in _text(root / "proc/self/cgroup").splitlines():
-        number, _, rest = line.partition(":")
-        controllers, _, group = rest.partition(":")
-        if number == "0" or "cpu" in controllers.split(","):
-            own["cgroup2" if number == "0" else "cgroup"] = group
-    for line in _text(root / "proc/self/mountinfo").splitlines():
-        before, _, after = line.partition(" - ")
-        fields, (kind, _, options) = before.split(), [*after.split(), "", "", ""][:3]
-        if kind not in own or (kind == "cgroup" and "cpu" not in options.split(",")):
-            continue
-        shown, mounted = (field.replace("\\040", " ") for field in fields[3:5])
-        top = root / mounted.lstrip("/")
-        group = os.path.relpath(own[kind], shown)
-        if ".." in group.split("/"):  # in a container's own view of the groups
-            group = "."
-        folder = top / group
+    for _, folder, top in own_groups("cpu", root):
         yield folder
         while folder != top:
             folder = folder.parent
@@ -57,16 +43,11 @@ def _groups(root: Path) -> Iterator[Path]:
 
 def _quota(group: Path) -> float:
     """In processors; infinite without one."""
-    quota, period = [*_text(group / "cpu.max").split(), "", ""][:2]  # of version 2, else of version 1
+    quota, period = [*read_text(group / "cpu.max").split(), "", ""][:2]  # of version 2, else of version 1
+    quota = quota or read_text(group / "cpu.cfs_quota_us")
+    period = period or read_text(group / "cpu.cfs_period_us")
     try:
-        amount = float(quota or _text(group / "cpu.cfs_quota_us")) / float(period or _text(group / "cpu.cfs_period_us"))
+        amount = float(quota) / float(period)
     except (ValueError, ZeroDivisionError):  # "max", or nothing is said
         return math.inf
     return amount if amount > 0 else math.inf
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except (OSError, ValueError):
-        return ""

@@ -8,6 +8,9 @@ from collections.abc import Callable
 
 from parkcos.net.iothread import IOThread
 
+AGAIN_S = 1.0
+"""The wait for a machine that has the same deadline again when it has passed: it has refused to hear of it."""
+
 
 class DeadlineTimer:
     """Calls `passed()` in the I/O thread when the machine's deadline has come.
@@ -22,6 +25,8 @@ class DeadlineTimer:
         self._deadline: float | None = None
         self._handle: asyncio.TimerHandle | None = None
         self._cancelled = False
+        self._missed: float | None = None
+        """A deadline that had passed when the machine was last told so."""
 
     def set(self, deadline: float | None) -> None:
         """The machine's next deadline (in `time.monotonic` seconds), or None.  Any thread, under the machine's lock."""
@@ -35,9 +40,11 @@ class DeadlineTimer:
             self._handle = None
         deadline = self._deadline
         if deadline is not None and not self._cancelled:
-            self._handle = self._io.loop.call_later(max(0.0, deadline - time.monotonic()), self._fire)
+            wait_s = AGAIN_S if deadline == self._missed else max(0.0, deadline - time.monotonic())
+            self._handle = self._io.loop.call_later(wait_s, self._fire)
 
     def _fire(self) -> None:
+        self._missed = self._deadline if self._deadline is not None and self._deadline <= time.monotonic() else None
         self._handle = self._deadline = None  # so that the same one is a new one
         self._passed()
 

@@ -9,7 +9,8 @@ import socket
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from parkcos.deploy.messages import Failed, Ready, line, read_begin
+from parkcos.deploy.messages import LOOPBACK, Failed, Ready, line, read_begin
+from parkcos.net.core_files import leave_no_core_files
 from parkcos.net.options import NetworkOptions
 from parkcos.net.runtime import VERSION
 from parkcos.net.standard import open_standard
@@ -40,6 +41,7 @@ def main() -> NoReturn:
 
 def _run(sock: socket.socket) -> None:
     client_user = settle()
+    leave_no_core_files()  # of the zygote, too
     # Where tasks run as another user, only a program of its own can be that user's.
     first = birth.fork([sock.fileno()]) if client_user is None and hasattr(os, "fork") else None
     # What only the node needs is imported while the zygote gets ready.
@@ -54,17 +56,20 @@ def _run(sock: socket.socket) -> None:
     begin = read_begin(said)
     set_up_logging(begin.debug, quiet=True)
     options = NetworkOptions(
-        host=None if begin.automatic else begin.host,
-        kept=begin.host,
+        host=LOOPBACK,  # whatever address its program has: nobody else is to come near it
         tcp_ports=(0,),
         name=begin.name,
         keys=begin.keys,
-        identity=TlsIdentity(begin.keys, begin.name, certificate=begin.certificate),
+        incarnation=begin.incarnation,
+        identity=TlsIdentity(
+            begin.keys, begin.name, certificate=begin.certificate, roles=["node"], incarnation=begin.incarnation
+        ),
         roles=("node",),
         dial_roles=set(),
         discover=False,
         version=VERSION,
         say_address=False,
+        max_payload=begin.max_payload,
     )
     node = NodeOptions(begin.cpus, debug=begin.debug, client_user=client_user, first=first, log_output=False)
 

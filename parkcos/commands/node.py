@@ -13,13 +13,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from parkcos.errors import ConfigError, ParkcosError
-from parkcos.net.files.disk import own_folder
+from parkcos.net.files.own import own_folder
 from parkcos.net.files.rules import parse_size
 from parkcos.net.location import PORT_MAX
 from parkcos.net.options import NetworkOptions
 from parkcos.net.standard import open_standard
+from parkcos.node.groups import find_groups
 from parkcos.node.hours import parse_hours
 from parkcos.node.identity import settle
+from parkcos.node.limits import checked_limits
 from parkcos.node.offer import DEFAULT_PORT, OWN_PER_SERVER, NodeOptions, bound_own, count_cpus
 from parkcos.node.processes import ProcessFile
 from parkcos.node.running import run
@@ -100,6 +102,30 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="a variable of this environment that clients' tasks have, too, also as another user; repeatable",
     )
+    add("--owner", metavar="NAME", help="whose machine this is, as its grant says (--grant), which alone is believed")
+    add(
+        "--max_memory",
+        metavar="SIZE",
+        help="of each server, with what its tasks start: bytes, or with K, M, G, T (default: no bound)",
+    )
+    add(
+        "--max_processes",
+        type=int,
+        default=0,
+        metavar="N",
+        help="processes and threads that a client may have here (default: 0, no bound)",
+    )
+    add(
+        "--cgroup",
+        metavar="DIR",
+        help="the control group (v2) in which it makes others that bound this, or 'none' (default: its own, if it may)",
+    )
+    add("--max_disk", metavar="SIZE", help="what a client's folders here may hold (default: no bound)")
+    add(
+        "--disk_reserve",
+        metavar="SIZE",
+        help="what stays free on the disk when files come (default: a hundredth of it, and 64M at most)",
+    )
     add("--clean", action="store_true", help="end an earlier node of the same folder, and its servers, first")
     add_config_options(parser)
     add_doctor_options(parser)
@@ -122,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             scheduler_port = DEFAULT_PORT - 1
             return run_doctor(args, node_port=ports[0], scheduler_port=scheduler_port, udp_port=DEFAULT_PORT)
         peers = [parse_location(text, DEFAULT_PORT - 1) for text in args.peer]
-        file_size = parse_size(args.max_file_size) if args.max_file_size else None
+        file_size = _size(args.max_file_size)
         node = NodeOptions(cpus, ports[1:], args.dest_path, peers, args.debug, **_service(args))
         bound_own(args.own_max, cpus)
         node.own_max, node.commands = args.own_max, not args.daemon
@@ -131,17 +157,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(save_config(args.save_config, parser, args))
             return 0
         options = network_options(args, roles=("node",), dial_roles=set(), udp_port=DEFAULT_PORT, tcp_ports=[ports[0]])
+        if args.owner is not None and args.owner != options.owner:
+            theirs = f"the grant is {options.owner}'s" if options.owner else "this node has none"
+            raise ConfigError(f"--owner {args.owner}: a grant alone says whose machine this is, and {theirs}")
         options.max_file_size = file_size
         options.dest_path = args.dest_path / "files" if args.dest_path else None
         words = sys.argv[1:] if argv is None else list(argv)
-        return _run_alone(options, node, ports[0], args.clean, lambda: command_beside(words, ports[0]))
+        return _run_alone(options, node, ports[0], args, lambda: command_beside(words, ports[0]))
     except ParkcosError as error:
         print(f"parkcosnode.py: {error}", file=sys.stderr)
         return 1
 
 
 def _service(args: argparse.Namespace) -> dict[str, Any]:
-    """The fields of NodeOptions that say whom it serves, and when.  Raises: ConfigError."""
+    """The fields of NodeOptions that say whom it serves, when, and with how much.  Raises: ConfigError."""
     if args.serve == 0 or args.serve < -1:
         raise ConfigError(f"--serve {args.serve}: give the number of clients to serve, or -1 for no bound")
     for name in ("zombie_period", "min_pulse_interval", "max_pulse_interval"):
@@ -160,7 +189,14 @@ def _service(args: argparse.Namespace) -> dict[str, Any]:
         "pulse_intervals": (least, most),
         "resources": parse_resources(args.resource),
         "env": _variables(args.env),
+        "limits": checked_limits(_size(args.max_memory) or 0, args.max_processes, _size(args.max_disk) or 0),
+        "disk_reserve": _size(args.disk_reserve),
     }
+
+
+def _size(text: str | None) -> int | None:
+    """Raises: ConfigError."""
+    return parse_size(text) if text else None
 
 
 def _variables(names: Sequence[str]) -> Sequence[str]:
@@ -221,14 +257,20 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _run_alone(network: NetworkOptions, node: NodeOptions, port: int, clean: bool, beside: Callable[[], str]) -> int:
+def _run_alone(
+    network: NetworkOptions, node: NodeOptions, port: int, args: argparse.Namespace, beside: Callable[[], str]
+) -> int:
     """Be the only node of its folder: of its --dest_path, or, without one, of those with its port."""
     own = f"node-{port}"
-    node.processes = ProcessFile(node.dest_path or own_folder() / own, own, node.client_user, node.dest_path, beside)
-    node.processes.take(clean)
+    folder = node.dest_path or own_folder(for_others=node.client_user is not None) / own
+    node.processes = ProcessFile(folder, own, node.client_user, node.dest_path, beside)
+    node.processes.take(args.clean)
     try:
+        node.groups = find_groups(args.cgroup, node.limits)
         run(network, node)
     finally:
+        if node.groups is not None:
+            node.groups.close()
         node.processes.release()
     return 0
 

@@ -11,11 +11,15 @@ from concurrent.futures import Future, InvalidStateError
 from typing import Any
 
 from parkcos.errors import ConfigError, ParkcosError
-from parkcos.net.files.disk import own_folder
+from parkcos.net.files.own import own_folder
 from parkcos.net.files.rules import parse_size
+from parkcos.net.location import Location
+from parkcos.net.options import MAX_PAYLOAD_LEAST
 from parkcos.net.runtime import Parkcos
 from parkcos.net.standard import open_standard
-from parkcos.program.commands import add_doctor_options, check_doctor_options, make_cert, run_doctor
+from parkcos.net.trust.granted import ROLES
+from parkcos.program.commands import add_doctor_options, check_doctor_options, make_cert, make_secret, run_doctor
+from parkcos.program.grants import make_grant_file, revoke_grant
 from parkcos.program.limits import raise_open_files
 from parkcos.program.options import add_network_options, network_options, parse_location, set_up_logging
 from parkcos.program.signals import Signals
@@ -60,11 +64,36 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--make_cert", nargs="?", const="", metavar="DIR", help="make a certificate for the cluster, and end"
     )
-    parser.add_argument("--days", type=int, metavar="N", help="how long that one is valid (default: five years)")
+    parser.add_argument(
+        "--make_grant",
+        nargs=2,
+        metavar=("OWNER", "FILE"),
+        help="make a grant for OWNER, to take part without the secret, and end",
+    )
+    parser.add_argument("--role", choices=list(ROLES), default="node", help="what that grant is for (default: node)")
+    parser.add_argument(
+        "--days",
+        type=int,
+        metavar="N",
+        help="how long those are valid (default: a certificate five years, a grant one)",
+    )
+    parser.add_argument(
+        "--revoke",
+        metavar="NAME",
+        help="shut out a grant, by its number, or all that its owner was given until now; tell everybody, and end",
+    )
+    parser.add_argument(
+        "--make_secret", nargs="?", const="", metavar="FILE", help="make a secret for the cluster, and end"
+    )
     _add_dashboard_options(parser)
     add_doctor_options(parser)
     add_network_options(parser)
     return parser
+
+
+def parse_nodes(args: argparse.Namespace) -> list[Location]:
+    """Those that were named.  Raises: ConfigError."""
+    return [parse_location(text, NODE_PORT) for text in args.node]
 
 
 def _journal(args: argparse.Namespace) -> Journal:
@@ -76,11 +105,16 @@ def _add_dashboard_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--httpd", action="store_true", help="offer a dashboard for browsers; its address is written to the log")
     add("--httpd_port", type=int, metavar="PORT", help="its port (default: 8181, or the next one that is free)")
-    add("--httpd_host", metavar="ADDR", help="where it listens (default: as -i, or for this machine alone)")
+    add("--httpd_host", metavar="ADDR", help="where it listens (default: for this machine alone)")
     add(
         "--httpd_token",
         metavar="TOKEN",
         help="what a browser must know (default: PARKCOS_HTTPD_TOKEN, which other users do not see, or a new one)",
+    )
+    add(
+        "--httpd_view_token",
+        metavar="TOKEN",
+        help="the same for those who may only look (default: PARKCOS_HTTPD_VIEW_TOKEN, or nobody may)",
     )
     add(
         "--httpd_name",
@@ -90,6 +124,12 @@ def _add_dashboard_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--httpd_certfile", metavar="FILE", help="for HTTPS: a certificate (PEM)")
     add("--httpd_keyfile", metavar="FILE", help="its private key (default: it is in the certfile)")
+    add(
+        "--httpd_insecure",
+        action="store_true",
+        default=None,
+        help="speak plain HTTP at another --httpd_host: who listens in the network can get the tokens",
+    )
 
 
 def _open_dashboard(service: SchedulerService, args: argparse.Namespace) -> Any:
@@ -103,8 +143,6 @@ def _open_dashboard(service: SchedulerService, args: argparse.Namespace) -> Any:
         from parkcos.httpd import shared  # what it needs may not be installed
     except ImportError as error:
         raise ConfigError(f"--httpd: {error}") from error
-    if args.host:  # where this program is to be seen, and nowhere else
-        given.setdefault("httpd_host", args.host[0])
     return shared.open_dashboard(service, **{name.removeprefix("httpd_"): value for name, value in given.items()})
 
 
@@ -120,8 +158,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             stopped.set_result(None)
 
     try:
+        if args.make_secret is not None:
+            return make_secret(args.make_secret, args.cluster)
         if args.make_cert is not None:
             return make_cert(args.make_cert, args.days)
+        if args.make_grant is not None:
+            return make_grant_file(args)
+        if args.revoke is not None:
+            return revoke_grant(args, parse_nodes(args))
         check_doctor_options(args)
         if args.doctor is not None:
             return run_doctor(args, node_port=NODE_PORT, scheduler_port=args.tcp_port, udp_port=DEFAULT_PORT)
@@ -132,11 +176,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             udp_port=DEFAULT_PORT,
             tcp_ports=[args.tcp_port],
         )
+        if not args.max_payload:  # nobody has an object for it
+            options.max_payload = MAX_PAYLOAD_LEAST
         if not 0 <= args.zombie_period < math.inf:
             raise ConfigError(f"--zombie_period {args.zombie_period:g}: give seconds, or 0 for no bound")
         options.max_file_size = parse_size(args.max_file_size) if args.max_file_size else None
         options.dest_path = args.dest_path / "files" if args.dest_path else None
-        nodes = [parse_location(text, NODE_PORT) for text in args.node]
+        nodes = parse_nodes(args)
         journal = _journal(args)
         if args.clean:
             journal.remove()

@@ -18,6 +18,7 @@ from parkcos.compat.commands import command
 from parkcos.compat.sources import compile_program, rewrite_modules_of
 from parkcos.errors import ParkcosError
 from parkcos.net.options import CLIENT_UDP_PORT
+from parkcos.net.trust.secret_text import CLUSTER
 from parkcos.program.options import add_network_options, network_options, parse_location
 
 
@@ -40,8 +41,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _take_options(args: argparse.Namespace) -> None:
-    if args.secret:
-        args.secret = runtime.secret_of(args.secret)
     given: dict[str, Any] = {
         "host": args.host,
         "tcp_port": args.tcp_port,
@@ -50,6 +49,7 @@ def _take_options(args: argparse.Namespace) -> None:
         "secret": args.secret,
         "secret_file": args.secret_file,
         "old_secret_file": args.old_secret_file,
+        "cluster": args.cluster if args.cluster != CLUSTER else "",
         "no_secret": args.no_secret,
         "ext_ip_addr": args.ext_host,
         "ipv4_udp_multicast": args.ipv4_udp_multicast,

@@ -1,7 +1,7 @@
 """pycos's own programs, ``dispycosnode.py`` and ``dispycos.py``: parkcosnode.py and parkcos.py with their options.
 
-Most have the same name there.  What is left: secrets that are too short are lengthened, as in the programs; a
-scheduler's port stands for that of UDP, too; and what tunes pycos's own ways of waiting is taken and not used.
+Most have the same name there.  What is left: a scheduler's port stands for that of UDP, too; and what tunes pycos's own
+ways of waiting is taken and not used.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import sys
 from collections.abc import Callable, Sequence
 
 from parkcos.compat.config import DispycosSchedulerPort
-from parkcos.compat.runtime import secret_of
 from parkcos.errors import ConfigError
 
 
@@ -124,15 +123,12 @@ def _listed(path: str, name: str, text: str) -> list[str]:
 
 
 def _take(argv: Sequence[str], *unused: str, flags: Sequence[str] = ()) -> tuple[argparse.Namespace, list[str]]:
-    """The options that mean something else here, and the rest, with the secret as it is here."""
+    """The options that mean something else here, and the rest."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("-s", "--secret", default="")
     parser.add_argument("--scheduler_port", type=int)
     for name in unused:
         parser.add_argument(name, type=float)
     for name in flags:
         parser.add_argument(name, action="store_true")
     given, options = parser.parse_known_args(argv)
-    if given.secret:
-        options += ["--secret", secret_of(given.secret)]
     return given, options

@@ -18,12 +18,9 @@ from parkcos.kernel import Kernel, operation
 from parkcos.kernel.registry import cur_task, set_default_kernel_factory
 from parkcos.net.finding.lookup import known
 from parkcos.net.location import Location, resolve
-from parkcos.net.trust.secret import SECRET_CHARS_MIN
+from parkcos.net.trust.secret_text import flaw_of
 
 logger = logging.getLogger("parkcos")
-
-SHORT_SECRET = "pycos-secret-"
-"""What is put before a secret that is too short for parkcos."""
 
 command_line: dict[str, Any] = {}
 """Options of :class:`parkcos.Parkcos` that whoever started the program has given: they go before the program's."""
@@ -64,14 +61,15 @@ def _take_exits(kernel: Kernel) -> None:
         kernel.before_wait = LaterHandlers().call
 
 
-def secret_of(secret: str) -> str:
-    """The secret that parkcos is given for one of pycos."""
-    if len(secret.strip()) >= SECRET_CHARS_MIN:
-        return secret
-    logger.warning(
-        "the secret is short, and easily guessed; nodes must be started with --secret %s", SHORT_SECRET + secret
-    )
-    return SHORT_SECRET + secret
+def _must_be_good(secret: str) -> str:
+    """Raises: ConfigError for a secret that pycos takes, and that others can guess."""
+    if flaw := flaw_of(secret):
+        raise ConfigError(
+            f"the secret that this program gives to Pycos() {flaw}\n"
+            "  write secret='' there; or run it with  python -m parkcos.compat --secret_file FILE ...\n"
+            "  the command that makes the file, and says how to copy it to other machines:  parkcos.py --make_secret"
+        )
+    return secret
 
 
 class Pycos:
@@ -86,7 +84,7 @@ class Pycos:
         ipv4_udp_multicast: discovery by multicast instead of broadcast.
         name: of this process; None: the host's.
         discover_peers: find others by broadcast, and be found.
-        secret: of the cluster; '': the one in ``~/.config/parkcos/secret``.
+        secret: of the cluster, at least 16 characters that nobody guesses; '': the one in ``~/.config/parkcos/secret``.
         certfile, keyfile: certificate of your own.
         notifier: taken and not used.
         dest_path: where received files go.
@@ -141,7 +139,7 @@ class Pycos:
             "max_file_size": max_file_size,
         }
         if secret and not {"secret", "secret_file", "no_secret"} & command_line.keys():
-            options["secret"] = secret_of(secret)
+            options["secret"] = _must_be_good(secret)
         options.update(command_line)
         given = {name: value for name, value in options.items() if value}
         given["discover_peers"] = options["discover_peers"]

@@ -13,13 +13,13 @@ import msgspec
 
 from parkcos.cluster.processors import usable_processors
 from parkcos.deploy.cluster import Cluster, StartedNode
-from parkcos.deploy.messages import Begin, Failed, Ready, line, read_news
+from parkcos.deploy.messages import LOOPBACK, Begin, Failed, Ready, line, read_news
 from parkcos.errors import UsageError
 from parkcos.net.location import Location
-from parkcos.net.options import NetworkOptions
+from parkcos.net.options import NetworkOptions, new_incarnation
 from parkcos.net.runtime import VERSION, Parkcos
+from parkcos.net.trust.issuing import certify
 from parkcos.net.trust.secret import ClusterKeys
-from parkcos.net.trust.tls import certify
 from parkcos.node import family
 from parkcos.node.as_client import FAMILY
 from parkcos.node.environment import environment
@@ -36,7 +36,8 @@ _POLL_MIN_S, _POLL_MAX_S = 0.001, 0.05
 class LocalCluster(Cluster):
     """A node with `cpus` server processes on this machine, which nobody but this program can use.
 
-    It has keys of its own, whatever secret this program has: who knows that does not get in.
+    It has keys of its own, whatever secret this program has, and listens at the loopback alone, wherever this program
+    does: who knows that secret does not get in.
 
     Use it as a context manager, from a plain script, in a task, or with ``async with``; clients that are scheduled
     inside run their tasks there.  Nothing of it is left when the block ends, nor when this program dies.
@@ -70,7 +71,7 @@ class LocalCluster(Cluster):
         if runtime._network is None and runtime._configured is None:
             runtime.configure(
                 NetworkOptions(
-                    host="127.0.0.1", keys=ClusterKeys.random(), discover=False, version=VERSION, say_address=False
+                    host=LOOPBACK, keys=ClusterKeys.random(), discover=False, version=VERSION, say_address=False
                 )
             )
         super().start()
@@ -141,9 +142,9 @@ class LocalNode(StartedNode):
         """Say what it is to be, and hear what it says.  Returns: its last word, if it had one."""
         network, (cpus, name, debug) = self._network, self._options
         network.hub.guests.get_ready(self._keys.name)  # the node takes longer to start than this
-        certificate = certify(self._keys, name, time.time())
-        automatic = network.options.host is None
-        begin = Begin(network.own.addr, automatic, name, cpus, self._keys, certificate, debug)
+        incarnation = new_incarnation()
+        certificate = certify(self._keys, name, time.time(), ["node"], incarnation)
+        begin = Begin(name, cpus, self._keys, incarnation, certificate, debug, network.options.max_payload)
         with contextlib.suppress(OSError):  # it has ended already, which is heard below
             await asyncio.get_running_loop().sock_sendall(self._control, line(begin))
         try:
@@ -152,7 +153,7 @@ class LocalNode(StartedNode):
         except TimeoutError:
             return f"it has not said anything for {START_TIMEOUT_S:g} s"
         if isinstance(said, Ready):
-            location = Location(network.own.addr, said.port)
+            location = Location(LOOPBACK, said.port)
             network.hub.guests.live_at([location], self._keys.name)
             self._listens(location)
             said = await self._next_word()

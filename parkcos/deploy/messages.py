@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import msgspec
 
+from parkcos.net.trust.issuing import Certificate
 from parkcos.net.trust.secret import ClusterKeys
-from parkcos.net.trust.tls import Certificate
+
+LOOPBACK = "127.0.0.1"
+"""The address of all nodes that a program starts on its own machine, and of their servers."""
 
 
 class Begin(msgspec.Struct, frozen=True):
     """The program's first and only word: what the node is to be.
 
-    host: its address; automatic: which was not given, and is another when the machine has another.
     keys: whoever holds them gets in.
-    certificate: with these; the program has what it takes to make one, which the node would have to import first.
+    incarnation: of the node.
+    certificate: for that, with the keys; the program has what it takes to make one, which the node would have to import
+        first.
     """
 
-    host: str
-    automatic: bool
     name: str
     cpus: int
     keys: ClusterKeys
+    incarnation: int
     certificate: Certificate
     debug: bool
+    max_payload: int
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from parkcos.descriptors.readiness import AGAIN, CHUNK_BYTES, READ, WRITE, Descriptor, Steps
 from parkcos.errors import UsageError
 from parkcos.kernel.wait import Call, operation, seconds
-from parkcos.net.runtime import io_wait
+from parkcos.net.running import io_wait
 
 __all__ = ["AsyncFile", "AsyncPipe"]
 

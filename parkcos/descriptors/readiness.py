@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 from parkcos.errors import UsageError, WouldHang
 from parkcos.kernel.registry import cur_task
 from parkcos.kernel.wait import Call
-from parkcos.net.runtime import io_wait
+from parkcos.net.running import io_wait
 
 T = TypeVar("T")
 

@@ -32,10 +32,12 @@ from parkcos.net.finding.addresses import OwnAddress, broadcast_targets, local_i
 from parkcos.net.finding.datagram import Announce, DatagramGate, DatagramRejected, encode, sent_at
 from parkcos.net.finding.discovery import bound_socket, join_group, send_to_group
 from parkcos.net.location import is_loopback, resolve
+from parkcos.net.options import datagram_key
 from parkcos.net.session import session as sessions
 from parkcos.net.session.frames import BYE, HEADER, HELLO, HELLO_BYTES_MAX
 from parkcos.net.session.session import PROTOCOL, Hello
 from parkcos.net.trust.secret import ClusterKeys, default_secret_path, fingerprint, load_secret
+from parkcos.net.trust.secret_text import CLUSTER
 from parkcos.net.trust.tls import Identity
 
 __all__ = ["Prober", "active_firewalls", "clock_synchronised", "look_for_secret"]
@@ -203,7 +205,9 @@ class Prober:
 
     def _announcement(self, port: int, *, reply: bool) -> list[bytes]:
         message = Announce(self.own.addr, port, self.incarnation, "doctor", ("doctor",), PROTOCOL, reply)
-        keys = [None] if self.keys is None else [k.mac_key for k in (self.keys, self.keys.old) if k is not None]
+        keys = [datagram_key(self.keys, self.identity)]
+        if self.keys is not None and self.keys.old is not None:
+            keys.append(self.keys.old.mac_key)
         now = time.time()
         return [encode(message, key, now) for key in keys]
 
@@ -221,7 +225,7 @@ class Prober:
         found: dict[tuple[str, str, str], Heard] = {}
         old = self.keys.old if self.keys else None
         gate = DatagramGate(
-            self.keys.mac_key if self.keys else None, _CLOCK_FRESH, old_mac_key=old.mac_key if old else None
+            datagram_key(self.keys, self.identity), _CLOCK_FRESH, old_mac_key=old.mac_key if old else None
         )
         with contextlib.ExitStack() as stack:
             private = stack.enter_context(self._udp_socket(targets[0][0]))
@@ -433,7 +437,7 @@ def active_firewalls() -> str:
 
 
 def look_for_secret(
-    secret: str | None, path: Path | None, *, no_secret: bool = False
+    secret: str | None, path: Path | None, cluster: str = CLUSTER, *, no_secret: bool = False
 ) -> tuple[SecretFacts, ClusterKeys | None]:
     """What is known of the secret, and its keys.  No file is made."""
     if no_secret:
@@ -447,6 +451,7 @@ def look_for_secret(
                 return SecretFacts(where, "missing"), None
             secret = load_secret(path, make=False)
             where += f", mode {stat.S_IMODE(path.stat().st_mode):04o}" if os.name == "posix" else ""
-        return SecretFacts(where, "found", fingerprint(secret)), ClusterKeys.derive(secret)
+        keys = ClusterKeys.derive(secret, cluster)
+        return SecretFacts(where, "found", fingerprint(keys)), keys
     except (ConfigError, OSError) as exc:
         return SecretFacts(where, "unusable", error=str(exc)), None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Annotated, Protocol
 
 import msgspec
 from aiohttp import web
@@ -14,6 +14,7 @@ from parkcos.httpd.acting import Refused
 from parkcos.httpd.board import Board
 from parkcos.httpd.model import Model
 from parkcos.web.answers import answer, body, encoded, refused
+from parkcos.web.openapi import Operation, Schemas, add_routes
 from parkcos.web.stream import Stream
 
 POLL_MIN_S, POLL_MAX_S = 0.5, 600.0
@@ -36,6 +37,22 @@ class Actions(Protocol):
         """Returns: those that cannot be."""
 
 
+WHAT = ("suspend", "resume", "close", "restart")
+_PLACE: Schemas = {"id": {"type": "string", "pattern": f"^{HEX}$"}}
+_TASK: Schemas = {"id": {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}}
+_ACTION: Schemas = {**_PLACE, "what": {"enum": WHAT}}
+_NUMBER = {"type": "integer", "minimum": 0, "maximum": 10**9 - 1}
+_STATE = "|".join(sorted(r.TASK_STATES))
+_CHOICE: Schemas = {
+    "state": {"type": "string", "pattern": f"^({_STATE})(,({_STATE}))*$"},
+    "name": {"type": "string"},
+    "server": _PLACE["id"],
+    "node": _PLACE["id"],
+    "limit": _NUMBER,
+    "offset": _NUMBER,
+}
+
+
 class How(msgspec.Struct, forbid_unknown_fields=True):
     terminate: bool = False
 
@@ -45,7 +62,7 @@ class Which(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Set(msgspec.Struct, forbid_unknown_fields=True):
-    poll_s: float | None = None
+    poll_s: Annotated[float, msgspec.Meta(ge=POLL_MIN_S, le=POLL_MAX_S)] | None = None
     show_args: bool | None = None
 
 
@@ -62,20 +79,26 @@ class Api:
         self._actions = actions
         self._show_args = show_args
 
+    @property
+    def operations(self) -> list[Operation]:
+        """What can be asked."""
+        o, act = Operation, "{what:" + "|".join(WHAT) + "}"
+        return [
+            o("GET", "/api/state", self._state, "Everything.", r.State),
+            o("GET", "/cluster_status", self._cluster_status, "The nodes, as pycos gave them.", list[r.NodeStatus]),
+            o("GET", "/api/nodes/{id}", self._node, "One node.", r.NodeAnswer, in_path=_PLACE),
+            o("GET", "/api/servers/{id}", self._server, "One server.", r.ServerAnswer, in_path=_PLACE),
+            o("GET", "/api/tasks", self._tasks, "Tasks, the newest first.", r.TasksAnswer, query=_CHOICE),
+            o("GET", "/api/tasks/{id}", self._task, "One task.", r.TaskAnswer, in_path=_TASK),
+            o("POST", f"/api/nodes/{{id}}/{act}", self._act_on_node, "Do this to a node.", r.Done, How, _ACTION),
+            o("POST", f"/api/servers/{{id}}/{act}", self._act_on_server, "Do this to a server.", r.Done, How, _ACTION),
+            o("POST", "/api/tasks/terminate", self._terminate, "End these tasks.", r.Terminated, Which),
+            o("POST", "/api/settings", self._settings, "Set what holds for all who look.", r.Done, Set),
+        ]
+
     def add_routes(self, app: web.Application) -> None:
         """Serve them."""
-        get, post = app.router.add_get, app.router.add_post
-        get("/api/state", self._state)
-        get("/cluster_status", self._cluster_status)
-        get("/api/nodes/{id}", self._node)
-        get("/api/servers/{id}", self._server)
-        get("/api/tasks", self._tasks)
-        get("/api/tasks/{id}", self._task)
-        what = "{what:suspend|resume|close|restart}"
-        post(f"/api/nodes/{{id}}/{what}", self._act_on_node)
-        post(f"/api/servers/{{id}}/{what}", self._act_on_server)
-        post("/api/tasks/terminate", self._terminate)
-        post("/api/settings", self._settings)
+        add_routes(app, self.operations)
 
     # -- looking
 
@@ -85,16 +108,16 @@ class Api:
     async def _cluster_status(self, request: web.Request) -> web.StreamResponse:
         """The nodes, as the dashboard of pycos gave them: programs read that."""
         nodes = [
-            {
-                "name": node.name,
-                "addr": node.addr,
-                "status": node.state.capitalize(),
-                "servers": node.servers,
-                "update_time": node.pulse,
-                "tasks_submitted": node.submitted,
-                "tasks_done": node.done,
-                "avail_info": {"cpu": node.cpu, "memory": node.memory, "disk": node.disk, "swap": node.swap},
-            }
+            r.NodeStatus(
+                name=node.name,
+                addr=node.addr,
+                status=node.state.capitalize(),
+                servers=node.servers,
+                update_time=node.pulse,
+                tasks_submitted=node.submitted,
+                tasks_done=node.done,
+                avail_info=r.Available(node.cpu, node.memory, node.disk, node.swap),
+            )
             for node in self._board.state().nodes
         ]
         return answer(nodes)
@@ -102,38 +125,40 @@ class Api:
     async def _node(self, request: web.Request) -> web.StreamResponse:
         number = _number(request)
 
-        def look(model: Model) -> Any:
+        def look(model: Model) -> r.NodeAnswer:
             if (node := model.nodes.get(number)) is None:
                 raise _unknown(request, "node")
             history, output = model.node_history.get(number, ()), model.output.get(number, ())
-            return {"node": node, "history": list(history), "output": list(output)}
+            return r.NodeAnswer(node, list(history), list(output))
 
         return answer(self._board.look(look))
 
     async def _server(self, request: web.Request) -> web.StreamResponse:
         number = _number(request)
 
-        def look(model: Model) -> Any:
+        def look(model: Model) -> r.ServerAnswer:
             if (server := model.servers.get(number)) is None:
                 raise _unknown(request, "server")
-            return {"server": server, "output": list(model.output.get(number, ()))}
+            return r.ServerAnswer(server, list(model.output.get(number, ())))
 
         return answer(self._board.look(look))
 
     async def _task(self, request: web.Request) -> web.StreamResponse:
         number = _number(request, 10)
 
-        def look(model: Model) -> Any:
+        def look(model: Model) -> r.TaskAnswer:
             if (task := model.tasks.get(number)) is None:
                 raise _unknown(request, "task")
             detail = model.details.get(number) or r.Detail()
             args = detail.args if model.show_args else None
-            return {"task": task, "args": args, "traceback": detail.traceback, "result": detail.result}
+            return r.TaskAnswer(task, args, detail.traceback, detail.result)
 
         return answer(self._board.look(look))
 
     async def _tasks(self, request: web.Request) -> web.StreamResponse:
         query = request.query
+        if unknown := set(query) - set(_CHOICE):
+            raise web.HTTPBadRequest(reason=f"{ascii(min(unknown))[:50]} chooses nothing; give {', '.join(_CHOICE)}")
         states, name = _states(query.get("state", "")), query.get("name", "").lower()
         server, node = _id(query.get("server", ""), "server"), _id(query.get("node", ""), "node")
         limit, offset = _count(query.get("limit", "100"), "limit"), _count(query.get("offset", "0"), "offset")
@@ -149,7 +174,7 @@ class Api:
             ]
 
         found = self._board.look(look)
-        return answer({"tasks": found[offset : offset + min(limit, TASKS_MAX)], "total": len(found)})
+        return answer(r.TasksAnswer(found[offset : offset + min(limit, TASKS_MAX)], len(found)))
 
     # -- acting
 
@@ -172,19 +197,16 @@ class Api:
     async def _terminate(self, request: web.Request) -> web.StreamResponse:
         which = await body(request, Which)
 
-        def terminate() -> dict[str, Any]:
+        def terminate() -> r.Terminated:
             missed = self._actions.terminate(which.tasks)
             if missed and len(missed) == len(set(which.tasks)):
                 raise Refused(f"none of the tasks {missed[:10]} runs or waits: they have ended, or just begin")
-            return {"missed": missed}
+            return r.Terminated(missed)
 
         return self._do(terminate)
 
     async def _settings(self, request: web.Request) -> web.StreamResponse:
         wanted = await body(request, Set)
-        if wanted.poll_s is not None and not POLL_MIN_S <= wanted.poll_s <= POLL_MAX_S:
-            text = f"poll_s={wanted.poll_s:g}: give seconds, from {POLL_MIN_S:g} to {POLL_MAX_S:g}"
-            return refused(400, text)
 
         def change() -> None:
             shown = self._board.model.show_args
@@ -196,13 +218,13 @@ class Api:
 
         return self._do(change)
 
-    def _do(self, action: Callable[[], dict[str, Any] | None]) -> web.StreamResponse:
+    def _do(self, action: Callable[[], r.Done | r.Terminated | None]) -> web.StreamResponse:
         try:
-            more = action() or {}
+            done = action() or r.Done()
         except Refused as error:
             return refused(409, str(error))
         self._stream.be_eager()
-        return answer({"ok": True, **more})
+        return answer(done)
 
 
 def _number(request: web.Request, base: int = 16) -> int:

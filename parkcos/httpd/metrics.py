@@ -10,6 +10,7 @@ from aiohttp import web
 
 from parkcos.httpd import records as r
 from parkcos.httpd.board import Board
+from parkcos.web.openapi import Operation, add_routes
 
 
 class Metrics:
@@ -18,9 +19,14 @@ class Metrics:
     def __init__(self, board: Board) -> None:
         self._board = board
 
+    @property
+    def operations(self) -> list[Operation]:
+        """What can be asked."""
+        return [Operation("GET", "/metrics", self._answer, "The numbers, for Prometheus.", "text/plain")]
+
     def add_routes(self, app: web.Application) -> None:
         """Serve it."""
-        app.router.add_get("/metrics", self._answer)
+        add_routes(app, self.operations)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         try:

@@ -171,6 +171,75 @@ class Detail(msgspec.Struct):
         return len(self.args or "") + len(self.traceback) + len(self.result or "")
 
 
+# -- answers
+
+
+class NodeAnswer(msgspec.Struct):
+    """output: the last lines of its setup."""
+
+    node: NodeRecord
+    history: list[NodePoint]
+    output: list[str]
+
+
+class ServerAnswer(msgspec.Struct):
+    """output: the last lines of its tasks."""
+
+    server: ServerRecord
+    output: list[str]
+
+
+class TaskAnswer(msgspec.Struct):
+    """args: None: not shown, or not known yet."""
+
+    task: TaskRecord
+    args: str | None
+    traceback: str
+    result: str | None
+
+
+class TasksAnswer(msgspec.Struct):
+    """total: how many there are, of which `tasks` are a part."""
+
+    tasks: list[TaskRecord]
+    total: int
+
+
+class Available(msgspec.Struct):
+    """As NodeAvailInfo: percent, and bytes."""
+
+    cpu: float | None
+    memory: int | None
+    disk: int | None
+    swap: int | None
+
+
+class NodeStatus(msgspec.Struct):
+    """A node with the names of pycos."""
+
+    name: str
+    addr: str
+    status: str
+    servers: int
+    update_time: float
+    tasks_submitted: int
+    tasks_done: int
+    avail_info: Available
+
+
+class Done(msgspec.Struct):
+    """Of what was to be done."""
+
+    ok: bool = True
+
+
+class Terminated(msgspec.Struct):
+    """missed: those that had ended, or just began."""
+
+    missed: list[int]
+    ok: bool = True
+
+
 # -- events
 
 

@@ -18,7 +18,8 @@ from parkcos.httpd.model import Model
 from parkcos.httpd.site import Site, checked_poll
 from parkcos.httpd.watch import ClientWatch
 from parkcos.kernel import Task
-from parkcos.net.runtime import VERSION, Parkcos, io
+from parkcos.net.running import io
+from parkcos.net.runtime import VERSION, Parkcos
 from parkcos.web.site import SiteOptions
 
 PASSED_ON_MAX = 1_000
@@ -35,20 +36,25 @@ class HTTPServer:
 
     Args:
         client: a Client.
-        host: address or name of this machine to listen at; "": all its addresses; None: for this machine alone.
+        host: address or name of this machine to listen at; "": all its addresses; None: for this machine alone. Others
+            need a `certfile`, or `insecure`.
         port: 0 for any free one; None: 8181, or the next that is free, which is logged.
         poll_sec: seconds between updates of the pages; can be changed there.
         DocumentRoot: folder with pages of your own; its files take the place of the package's with the same names.
         keyfile: PEM file with the private key; None: it is in `certfile`.
         certfile: PEM file with a certificate, for HTTPS.
         show_task_args: show the arguments of tasks, shortened; can be changed in the page.
-        token: of at least 8 characters; None: the variable PARKCOS_HTTPD_TOKEN, or a new one.
+        token: of who may look and act, at least 16 characters; None: the variable PARKCOS_HTTPD_TOKEN, or a new one.
+        view_token: of who may look only, likewise; None: the variable PARKCOS_HTTPD_VIEW_TOKEN, or there is none.
+        insecure: speak plain HTTP to other machines, if there is no `certfile`: who listens in the network can get the
+            tokens.
         hosts: names by which browsers reach this machine or a web server before it, beside its host name and addresses.
         tasks_max: so many tasks that have ended are shown.
 
     Attributes:
         status_task: a Task that takes the place of the client's `status_task`, and passes every message on to that.
         url: the address, with the token.
+        view_url: the address with `view_token`, for who may look only; None if there is none.
 
     Raises: ConfigError, also if a port that was given is taken; UsageError if the client has a dashboard already.
     Source: chapter 6.8.
@@ -56,6 +62,7 @@ class HTTPServer:
 
     status_task: Task
     url: str
+    view_url: str | None
 
     def __init__(
         self,
@@ -69,6 +76,8 @@ class HTTPServer:
         show_task_args: bool = True,
         *,
         token: str | None = None,
+        view_token: str | None = None,
+        insecure: bool = False,
         hosts: Sequence[str] = (),
         tasks_max: int = 10_000,
     ) -> None:
@@ -89,14 +98,14 @@ class HTTPServer:
         board = Board(new_model("client", client.name, poll_s, bool(show_task_args), tasks_max))
         self._board = board
         self._watch = ClientWatch(client, board)
-        options = SiteOptions(host, port, DocumentRoot, keyfile, certfile, token, hosts)
+        options = SiteOptions(host, port, DocumentRoot, keyfile, certfile, token, hosts, view_token, insecure)
         try:
             actions = ClientActions(client, self._watch.task_of)
             self._site = Site(self._io, board, options, actions, self._watch.show_args)
         except BaseException:
             self._watch.detach()
             raise
-        self.url = self._site.url
+        self.url, self.view_url = self._site.url, self._site.view_url
         try:
             self._watch.attach()
         except BaseException:

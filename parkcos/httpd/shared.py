@@ -134,6 +134,8 @@ def open_dashboard(
     name: Sequence[str] = (),
     certfile: str | None = None,
     keyfile: str | None = None,
+    view_token: str | None = None,
+    insecure: bool = False,
 ) -> Dashboard:
     """What `parkcos.py --httpd` does; the arguments are those of its options.  Raises: ConfigError."""
-    return Dashboard(service, SiteOptions(host, port, None, keyfile, certfile, token, name))
+    return Dashboard(service, SiteOptions(host, port, None, keyfile, certfile, token, name, view_token, insecure))

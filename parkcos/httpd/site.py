@@ -11,8 +11,10 @@ from parkcos.httpd.api import POLL_MAX_S, POLL_MIN_S, Actions, Api
 from parkcos.httpd.board import Board
 from parkcos.httpd.metrics import Metrics
 from parkcos.net.iothread import IOThread
+from parkcos.net.runtime import VERSION
 from parkcos.web import site
 from parkcos.web.kind import Kind
+from parkcos.web.openapi import Described
 from parkcos.web.site import SiteOptions
 from parkcos.web.stream import Stream
 
@@ -20,12 +22,16 @@ logger = logging.getLogger("parkcos")
 
 STATIC = Path(__file__).parent / "static"
 PORT = 8181
+DOCUMENT = "/api/openapi.json"
 DASHBOARD = Kind(
     "dashboard",
     PORT,
     port_option="port=9000, --httpd_port 9000",
     hosts_option="HTTPServer(..., hosts=[...]), --httpd_name",
+    certificate_option="certfile=..., --httpd_certfile",
+    insecure_option="insecure=True, --httpd_insecure",
     token_variable="PARKCOS_HTTPD_TOKEN",
+    view_token_variable="PARKCOS_HTTPD_VIEW_TOKEN",
     data=("/api", "/metrics", "/cluster_status"),
 )
 
@@ -51,7 +57,9 @@ class Site(site.Site):
     ) -> None:
         self._board = board
         self.stream = Stream(board, io.loop)
-        parts: list[site.Part] = [Api(board, self.stream, actions, show_args), Metrics(board)]
+        api, metrics = Api(board, self.stream, actions, show_args), Metrics(board)
+        operations = [*api.operations, *metrics.operations, *self.stream.operations]
+        parts: list[site.Part] = [api, metrics, Described(DOCUMENT, "The dashboard of parkcos", VERSION, operations)]
         super().__init__(io, DASHBOARD, options, parts, [self.stream], STATIC)
         board.urgent = lambda: io.call(self.stream.push_soon)
         logger.warning("the dashboard of %s: %s", board.model.name, self.loggable_url)

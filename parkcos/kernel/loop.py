@@ -50,7 +50,7 @@ _CALLS = (Wait, GeneratorType, CoroutineType)
 _FUNCTIONS = (FunctionType, MethodType, BuiltinFunctionType, functools.partial)
 
 
-FLUSH_WITHIN_S = 0.0002
+FLUSH_WITHIN_S = 0.0005
 """Lazy messages wait so long for others, if there is something else to do: one write carries those of many tasks."""
 
 

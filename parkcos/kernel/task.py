@@ -88,6 +88,7 @@ class Task(TaskCore):
         self._value = self._wait = self._stack = self._messages = self._pending = None
         self._callbacks = self._rare = self._op = None
         self._state = READY
+        self._number = 0
         self._daemon = False
         kernel.live[number] = self
         if get_ident() == kernel.ident:

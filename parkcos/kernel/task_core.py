@@ -60,8 +60,8 @@ class _Rare:
 class TaskCore:
     """What every task has.  Only Task derives from it."""
 
-    __slots__ = ("__weakref__", "_callbacks", "_daemon", "_gen", "_messages", "_op", "_pending", "_rare", "_send",
-                 "_stack", "_state", "_value", "_wait", "id", "kernel", "name")  # fmt: skip
+    __slots__ = ("__weakref__", "_callbacks", "_daemon", "_gen", "_messages", "_number", "_op", "_pending", "_rare",
+                 "_send", "_stack", "_state", "_value", "_wait", "id", "kernel", "name")  # fmt: skip
 
     kernel: Kernel
     id: int
@@ -74,6 +74,7 @@ class TaskCore:
     _pending: deque[BaseException] | None
     _callbacks: list[Callable[[Task], object]] | None
     _rare: _Rare | None
+    _number: int  # by which other processes know it; 0: they do not
     _op: Any  # None, True after a bare receive() that is not yet yielded, or a ForgottenYield on its way
 
     # ---- messages -----------------------------------------------------------------------------------------------

@@ -11,11 +11,18 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from parkcos.errors import ShippingError
 from parkcos.net.location import PORT_MAX, numeric_address
 
 NAME_CHARS_MAX = 1000
 TEXT_CHARS_MAX = 16 * 1024
 COUNT_MAX = 1_000_000
+FRAME_BYTES_MAX = 512 * 1024
+"""Of a frame's body.  Batches are cut at a quarter of it, large payloads in parts."""
+BODY_BYTES_MAX = FRAME_BYTES_MAX // 2
+"""Of a service's message: it travels in one frame, with the payload if that is small."""
+PAYLOAD_BYTES_MAX = 2 * 1024**3
+"""Of a user's object as bytes, for a process that was not told another bound (`max_payload`)."""
 SECONDS_MAX = 1e300
 """For ever, but a number that times can be added to, and that can be multiplied."""
 
@@ -29,8 +36,22 @@ Name = Annotated[str, Meta(max_length=NAME_CHARS_MAX)]
 Text = Annotated[str, Meta(max_length=TEXT_CHARS_MAX)]
 """For people."""
 Seconds = Annotated[float, Meta(ge=0, le=SECONDS_MAX)]
+Role = Annotated[str, Meta(pattern="^[a-z0-9_-]{1,32}\\Z", max_length=32)]
+"""What a process is to others: 'node', 'scheduler', 'peer', 'server'."""
+Roles = Annotated[tuple[Role, ...], Meta(max_length=8)]
+Word = Annotated[str, Meta(max_length=32)]
+"""Of the programs', not of their users: the name of a service, a kind."""
 Form = Annotated[int, Meta(ge=0, le=255)]
 """Of a payload."""
+
+
+def must_be_name(name: str, what: object) -> None:
+    """Of something that others are to find.  Raises: ShippingError if it is longer than their messages may be."""
+    if len(name) > NAME_CHARS_MAX:
+        raise ShippingError(
+            f"{str(what)[:80]}... cannot be known to others: its name has {len(name)} characters; "
+            f"give it one of at most {NAME_CHARS_MAX}"
+        )
 
 
 def must_be_numeric(addr: str) -> None:

@@ -10,37 +10,49 @@ import logging
 import platform
 import socket
 import threading
-from collections.abc import Callable, Generator, Sequence
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
+from typing import TYPE_CHECKING, Any, Final
 
-from parkcos.errors import ProtocolError, ShippingError, UsageError
-from parkcos.kernel import Kernel, Task, operation, spaces
+from parkcos.errors import ProtocolError, ShippingError
+from parkcos.kernel import Kernel, Task, spaces
 from parkcos.kernel.failures import log_failure
 from parkcos.kernel.forked import refuse
-from parkcos.kernel.wait import Completion, seconds
+from parkcos.kernel.wait import Call, Completion
 from parkcos.net import wire
+from parkcos.net.bounds import BODY_BYTES_MAX
+from parkcos.net.core_files import leave_no_core_files
 from parkcos.net.files.service import Files
 from parkcos.net.finding.addresses import OwnAddress
 from parkcos.net.finding.datagram import Announce, DatagramGate, Leaving
 from parkcos.net.finding.discovery import Discovery
-from parkcos.net.finding.lookup import known
+from parkcos.net.finding.hints import Hints
 from parkcos.net.finding.namesakes import Namesakes
 from parkcos.net.finding.peer_status import PeerStatus, PeerStatuses
 from parkcos.net.finding.relay import Relay
 from parkcos.net.forked import let_go
 from parkcos.net.iothread import IOThread
 from parkcos.net.location import Location
-from parkcos.net.options import NetworkOptions, identity_of, own_addresses, told_addresses
-from parkcos.net.payload import PICKLE, Buffer, loads
+from parkcos.net.options import (
+    NetworkOptions,
+    datagram_key,
+    identity_of,
+    new_incarnation,
+    own_addresses,
+    told_addresses,
+)
+from parkcos.net.payload import PICKLE, Buffer
+from parkcos.net.revoking import Revoking
 from parkcos.net.roaming import Roaming
 from parkcos.net.session.backlog import Backlog
-from parkcos.net.session.frames import FRAME_BYTES_MAX, Memory
+from parkcos.net.session.frames import Memory
 from parkcos.net.session.hub import Callbacks, Hub
 from parkcos.net.session.peer import CONNECTING, GONE, LAZY, SOON, UNMARKED, Peer
 from parkcos.net.session.session import ADDRS_MAX, PROTOCOL, Hello
 from parkcos.net.tasks import outcomes
+from parkcos.net.tasks.exposed import Exposed
+from parkcos.net.tasks.locating import Locating
 from parkcos.net.tasks.remote_channel import reduce_channel
 from parkcos.net.tasks.remote_task import RemoteTask, restore_task
 from parkcos.net.tasks.requests import Requests, must_be_encodable
@@ -52,11 +64,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("parkcos")
 
-LOCATE_AGAIN_S = 0.25
-"""A search that found nothing asks again after this time, while its time-out lasts: names appear late."""
-WAITING_LOG_S = 5.0
-BODY_BYTES_MAX = FRAME_BYTES_MAX // 2
-"""Of a service's message: it travels in one frame, with the payload if that is small."""
+
+AUDITED: Final = frozenset(["node", "scheduler"])
+"""What arrivals are noted at."""
+TASKS_ARE_IN: Final = frozenset(["peer", "server"])
+FOR_ANYBODY: Final = (wire.Service, wire.Answer, wire.Locate, wire.WhoIs)
+"""What processes say that have no tasks of users; nothing of it is opened."""
 
 OnService = Callable[[Peer, wire.Service], None]
 
@@ -69,10 +82,12 @@ class Network:
 
     def __init__(self, kernel: Kernel, io: IOThread, options: NetworkOptions) -> None:
         options.check()
+        if options.keys or options.certificates or options.grant:
+            leave_no_core_files()
         self.kernel = kernel
         self.io = io
         self.options = options
-        self.incarnation = int.from_bytes(random_bytes(8)) >> 1 | 1
+        self.incarnation = options.incarnation or new_incarnation()
         self.name = options.name or socket.gethostname()
         self.addresses: list[OwnAddress] = list(options.addresses) or own_addresses(options.host, options.kept)
         own_addrs = [own.addr for own in self.addresses]
@@ -84,10 +99,11 @@ class Network:
         `kernel.post`, keeps its order."""
         self.extensions: dict[type, Any] = {}
         """One object of a layer above for each process: that layer's class is the key."""
-        self.exposed: WeakValueDictionary[int, Task] = WeakValueDictionary()
-        """Tasks of this process whose references have left it."""
+        self.exposed = Exposed()
+        self.locating = Locating(self)
         self.requests = Requests()
-        self.router = Router(kernel, self.requests, self.name, Backlog(kernel.call_later))
+        self.router = Router(kernel, self.exposed, self.requests, self.name, Backlog(kernel.call_later))
+        self.hints = Hints(self._dial_hint)
         self.relay = Relay(self, self._dial_announced, kernel.clock)
         self._namesakes = Namesakes()
         self.statuses = PeerStatuses(kernel)
@@ -101,18 +117,21 @@ class Network:
             0,
             options.roles,
             addrs=tuple(told_addrs[1:]),
+            max_payload=options.max_payload,
         )
         callbacks = Callbacks(self._messages, [self._peer_up], [self._peer_gone])
-        self.hub = Hub(io, hello, options.identity or identity_of(options, self.name), callbacks, options.pulse_s)
+        identity = options.identity or identity_of(options, self.name, self.incarnation)
+        self.hub = Hub(io, hello, identity, callbacks, options.pulse_s)
+        self.hub.dialer.ended = self.hints.go_on
         self.senders = WaitingSenders(kernel, self.hub)
         self.hub.on_dirty = self._on_dirty  # type: ignore[method-assign]
         port = self.hub.listen(own_addrs, options.tcp_ports)
         self.location = Location(told_addrs[0], port)
-        mac_key = options.keys.mac_key if options.keys else None
+        mac_key = options.grant_mac_key or datagram_key(options.keys, identity)
         old_mac_key = options.keys.old.mac_key if options.keys and options.keys.old else None
         self.discoveries = [
             Discovery(
-                DatagramGate(mac_key, old_mac_key=old_mac_key),
+                DatagramGate(mac_key, old_mac_key=old_mac_key, incarnation=self.incarnation, began=time.time()),
                 own,
                 options.udp_port,
                 options.target_udp_ports,
@@ -129,6 +148,7 @@ class Network:
         self._roaming: Roaming | None = None
         self.meet_neighbours: Callable[[], Any] | None = None
         """Gives what to yield before all peers are asked for a name, to know who they are."""
+        self.revoking = Revoking(self)
         self.files = Files(self, options.dest_path, options.max_file_size)
         self._flush_asked = UNMARKED
         level = logging.INFO if options.say_address else logging.DEBUG
@@ -182,7 +202,7 @@ class Network:
             if self._flush_asked < how:
                 self._flush_asked = how
                 kernel.request_flush(self._flush, lazy=lazy)
-                self.hub.keep_ticking()
+                self.hub.ticker.keep()
         else:
             self.io.call(self.hub.flush_dirty)
 
@@ -204,7 +224,7 @@ class Network:
 
         Args:
             lazy: it may wait a little for others that go the same way.
-        Raises: ShippingError if `body` is too large for a frame.
+        Raises: ShippingError if `body` is too large for a frame, or the payload for the process.
         """
         if len(body) > BODY_BYTES_MAX:
             raise ShippingError(
@@ -221,6 +241,8 @@ class Network:
     def _messages(self, peer: Peer, messages: list[wire.Message], bigs: list[Memory]) -> None:
         for_tasks: list[wire.Message] = []
         size = 0
+        if not peer.has_tasks:
+            messages = [message for message in messages if self._is_for_anybody_to_say(peer, message)]
         for message in messages:
             if isinstance(message, wire.WithPayload):
                 if message.big:
@@ -228,6 +250,9 @@ class Network:
                         raise ProtocolError("a message whose payload did not come before it")
                     message.payload = memoryview(bigs.pop(0))
                 size += len(message.payload)
+                if type(message) is wire.Answer and not peer.has_tasks and len(message.payload):
+                    self.hub.refusals.said(peer, "an answer with something to be opened")
+                    message = wire.Answer(wire.EMPTY, PICKLE, False, message.request, 0)
             elif type(message) is wire.Withdraw:
                 self.router.withdraw(peer, message.request)
             if type(message) is wire.Service:
@@ -237,7 +262,8 @@ class Network:
                     for_tasks, size = [], 0
                 service = self.services.get(message.service)
                 if service is None:
-                    logger.warning("%r sent a message for a %s, which this process is not", peer, message.service)
+                    what = f"sent a message for a {message.service!r}, which this process is not"
+                    self.hub.refusals.message(peer, what)
                     continue
                 try:
                     service(peer, message)
@@ -248,11 +274,21 @@ class Network:
         if for_tasks:
             self._for_tasks(peer, for_tasks, size)
 
+    def _is_for_anybody_to_say(self, peer: Peer, message: wire.Message) -> bool:
+        """A node and a scheduler run no tasks, so that nobody has given them a reference to one."""
+        if isinstance(message, FOR_ANYBODY):
+            return True
+        self.hub.refusals.said(peer, f"the message {type(message).__name__}")
+        return False
+
     def _for_tasks(self, peer: Peer, messages: list[wire.Message], size: int) -> None:
         peer.taken_bytes += size
         self.kernel.post(self.router.handle, peer, messages, size)
 
     def _peer_up(self, peer: Peer) -> None:
+        peer.has_tasks = not TASKS_ARE_IN.isdisjoint(peer.roles)
+        if not AUDITED.isdisjoint(self.options.roles):
+            self.hub.audit.note(logging.INFO, "%r has come, a %s%s", peer, " and ".join(peer.roles), _by_what(peer))
         self.kernel.post(self.statuses.changed, peer, PeerStatus.Online)
 
     def _peer_gone(self, peer: Peer, reason: str) -> None:
@@ -260,7 +296,8 @@ class Network:
         self.kernel.post(self.senders.gone, peer)
         self.kernel.post(self.statuses.changed, peer, PeerStatus.Offline)
 
-    def _probe(self) -> None:
+    def probe(self) -> None:
+        """Ask by broadcast who is there.  I/O thread."""
         for discovery in self.discoveries:
             discovery.probe()
 
@@ -289,10 +326,14 @@ class Network:
         if peer is not None and peer.state is not GONE:
             if peer.dialable and at not in peer.addresses:  # it has moved
                 peer.addresses = (at, *peer.addresses)[:ADDRS_MAX]
-        elif source in ("", announce.addr):
-            self.hub.peer_at(at)
         else:
-            self.hub.peer_at(at, announce.incarnation, (at, Location(source, announce.port)), anew=True)
+            self.hints.add(announce, source)
+
+    def _dial_hint(self, announce: Announce, source: str) -> Peer | None:
+        at = Location(announce.addr, announce.port)
+        if source in ("", announce.addr):
+            return self.hub.peer_at(at)
+        return self.hub.peer_at(at, announce.incarnation, (at, Location(source, announce.port)), anew=True)
 
     def _left(self, leaving: Leaving) -> None:
         """Its own goodbye comes over the session; a datagram proves nothing."""
@@ -300,7 +341,7 @@ class Network:
     def look_for(self, roles: Sequence[str]) -> None:
         """From now on dial who has one of these roles, and ask who is there."""
         self.options.dial_roles.update(roles)
-        self.io.call(self._probe)
+        self.io.call(self.probe)
 
     # -- asking
 
@@ -346,14 +387,14 @@ class Network:
             message, buffers = ask(number)
             try:
                 must_be_encodable(message)
+                if buffers:
+                    assert isinstance(message, wire.WithPayload)
+                    posted = peer.post_payload(message, buffers)
+                else:
+                    posted = peer.post(message)
             except ShippingError:
                 self.requests.drop(number)
                 raise
-            if buffers:
-                assert isinstance(message, wire.WithPayload)
-                posted = peer.post_payload(message, buffers)
-            else:
-                posted = peer.post(message)
             if not posted:  # it has gone just now
                 self.requests.drop(number)
                 completion.set_result(gone_value)
@@ -375,7 +416,7 @@ class Network:
                 task.told(answer, peer.reason)
 
         number = self.requests.add(peer, answered)
-        if not peer.post(wire.Observe(task.id, number)):
+        if not peer.post(wire.Observe(task._number, number)):
             self.requests.drop(number)
             task.told(None, peer.reason)
 
@@ -383,18 +424,19 @@ class Network:
 
     def reduce_task(self, task: Task) -> tuple[Any, ...]:
         """A reference to a task of this process."""
-        if self.exposed.get(task.id) is not task:
-            self.exposed[task.id] = task
-            task.add_end_callback(self._keep_outcome)
-        return restore_task, (self.location.addr, self.location.port, self.incarnation, task.id, task.name)
+        number, new = self.exposed.number_of(task)
+        if new:
+            task.add_end_callback(partial(self._keep_outcome, number))
+        return restore_task, (self.location.addr, self.location.port, self.incarnation, number, task.name)
 
-    def _keep_outcome(self, task: Task) -> None:
+    def _keep_outcome(self, number: int, task: Task) -> None:
+        self.exposed.end(number)
         if task.outcome is not None:
-            self.keep_outcome(task.id, *outcomes.pack(task.outcome))
+            self.keep_outcome(number, *outcomes.pack(task.outcome))
 
-    def keep_outcome(self, task: int, kind: str, form: int, buffers: Sequence[Buffer]) -> None:
-        """Remember how a task of this process ended, for who asks later.  Any thread."""
-        self.router.kept.put(task, kind, form, buffers)
+    def keep_outcome(self, number: int, kind: str, form: int, buffers: Sequence[Buffer]) -> None:
+        """Remember how the exposed task of this number ended, for who asks later.  Any thread."""
+        self.router.kept.put(number, kind, form, buffers)
 
     def reduce_channel(self, channel: Channel) -> tuple[Any, ...]:
         """A reference to a channel of this process; it must be registered to be found again."""
@@ -402,145 +444,46 @@ class Network:
 
     def locate_task(self, name: str, location: Any, timeout: float | None) -> Any:
         """To be yielded: a reference to the task `name`, or None."""
-        return self._locate("task", name, location, timeout)
+        return self.locating.find("task", name, location, timeout)
 
     def locate_channel(self, name: str, location: Any, timeout: float | None) -> Any:
         """To be yielded: a reference to the channel `name`, or None."""
-        return self._locate("channel", name, location, timeout)
+        return self.locating.find("channel", name, location, timeout)
 
     def locate_rps(self, name: str, location: Any, timeout: float | None) -> Any:
         """To be yielded: a reference to the RPS `name`, or None."""
-        return self._locate("rps", name, location, timeout)
-
-    @operation
-    def _locate(
-        self, kind: str, name: str, location: Location | None, timeout: float | None
-    ) -> Generator[Any, Any, Any]:
-        """Ask one process, or all: the first that has it wins.  None when all say no and there is no time-out."""
-        if not isinstance(name, str):
-            raise UsageError(f"a {kind} is located by its name, a str, not by {name!r}")
-        if location is not None and not isinstance(location, Location):
-            raise UsageError(f"a {kind} is located at a Location, not at {location!r}\n  write: Location(host, port)")
-        clock = self.kernel.clock
-        end = None if timeout is None else clock() + timeout
-        said = clock()
-        if location is not None:
-            if not (yield known(self, location, timeout_s=timeout)):
-                return None
-            if location == self.location:
-                return self.kernel.names.get(kind, name)
-        else:
-            self.io.call(self._probe)
-            if self.meet_neighbours is not None:
-                yield self.meet_neighbours()
-        while True:
-            peers = self._whom_to_ask(location)
-            left = None if end is None else max(0.0, end - clock())
-            if peers:
-                found = yield self._ask_all(kind, name, peers, left)
-                if found is not None or end is None:
-                    return found
-            if end is not None and clock() >= end:
-                return None
-            yield self.pause(LOCATE_AGAIN_S if left is None else min(LOCATE_AGAIN_S, left))
-            if clock() - said > WAITING_LOG_S:
-                said = clock()
-                where = location or "any peer; none is known yet" if not peers else location or "any peer"
-                logger.warning("still looking for the %s %r at %s", kind, name, where)
+        return self.locating.find("rps", name, location, timeout)
 
     def pause(self, seconds_: float) -> Completion[None]:
         """Wait so long, in whatever task."""
         return Completion(self.kernel, "pause", None, seconds_)
 
-    def _whom_to_ask(self, location: Location | None) -> list[Peer]:
-        if location is not None:
-            peer = self.hub.peer_at(location)
-            return [peer] if peer is not None else []
-        return [p for p in self.hub.peers() if p.state is not CONNECTING]
-
-    def _ask_all(self, kind: str, name: str, peers: list[Peer], left: float | None) -> Completion[Any]:
-        numbers: list[int] = []
-
-        def start(completion: Completion[Any]) -> None:
-            waiting = len(peers)
-            must_be_encodable(wire.Locate(kind, name, 0))
-
-            def answered(answer: wire.Answer | None) -> None:
-                nonlocal waiting
-                waiting -= 1
-                if answer is not None and answer.value > 0:
-                    completion.set_result(loads(answer.form, answer.payload))
-                elif not waiting:
-                    completion.set_result(None)
-
-            for peer in peers:
-                number = self.requests.add(peer, answered)
-                numbers.append(number)
-                if not peer.post(wire.Locate(kind, name, number)):
-                    self.requests.drop(number)
-                    answered(None)
-
-        def cancel() -> None:
-            for number in numbers:
-                self.requests.drop(number)
-
-        return Completion(self.kernel, "locate", start, left, None, cancel)
-
     # -- peers
 
-    @operation
-    def peer(self, location: Location, timeout: float | None = 10.0, relay: bool = False) -> Generator[Any, Any, int]:
+    def peer(self, location: Location, timeout: float | None = 10.0, relay: bool = False) -> Call[int]:
         """Connect to the process at `location`.  Yield it.  Returns 0, or -1 with a log line that says why not.
 
         Args:
             relay: ask it whom it hears in its network, and connect to those too.
         """
-        limit, clock = seconds(timeout), self.kernel.clock
-        end = None if limit is None else clock() + limit
-        if not (yield known(self, location, timeout_s=limit)):
-            logger.warning("cannot connect to %s: no name server has answered in time", location)
-            return -1
-        peer = self.hub.peer_at(location)
-        left = None if end is None else max(0.0, end - clock())
-
-        def convert(answer: wire.Answer) -> int:
-            return 0
-
-        def ask(number: int) -> tuple[wire.Message, Sequence[Buffer]]:
-            return wire.WhoIs("", number), ()
-
-        done: int = yield self.request("peer", lambda: peer, ask, left, -1, -1, convert)
-        if done:
-            reason = (peer.reason if peer is not None else "") or "no answer in time"
-            level = logging.DEBUG if peer is not None and peer.reported else logging.WARNING
-            logger.log(level, "cannot connect to %s: %s", location, reason)
-        elif relay and peer is not None:
-            self.relay.ask(peer.itself)
-        return done
+        return self.locating.peer(location, timeout, relay)
 
     def peers(self) -> list[Location]:
         """The locations of all processes that this one is connected to."""
         return [p.location for p in self.hub.peers() if p.state is not CONNECTING]
 
-    @operation
-    def locate(self, name: str, timeout: float | None = None) -> Generator[Any, Any, Location | None]:
+    def locate(self, name: str, timeout: float | None = None) -> Call[Location | None]:
         """The location of the peer with this name, or None.  Yield it."""
-        end = None if timeout is None else self.kernel.clock() + timeout
-        while True:
-            for peer in self.hub.peers():
-                if peer.state is not CONNECTING and peer.name == name:
-                    return peer.location
-            if end is not None and self.kernel.clock() >= end:
-                return None
-            yield self.pause(LOCATE_AGAIN_S)
+        return self.locating.locate(name, timeout)
 
     def peer_status(self, task: Task | None) -> None:
         """Send `task` a PeerStatus for every peer now and whenever one comes or goes; None: tell nobody any more."""
         self.statuses.tell(task)
 
 
-def random_bytes(n: int) -> bytes:
-    """From the operating system: also different in processes that were forked from one."""
-    import os
-
-    return os.urandom(n)
+def _by_what(peer: Peer) -> str:
+    """By what right it is here, for the log."""
+    standing = peer.standing
+    if standing is None:
+        return ""
+    return f", by the grant {standing.grant} of {standing.owner}" if standing.grant else ", with the secret"

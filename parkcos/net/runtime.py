@@ -7,20 +7,19 @@ given before, or the defaults.
 
 from __future__ import annotations
 
-import asyncio
+import atexit
 import inspect
 import logging
 import os
 import threading
-from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import Future, wait
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from parkcos.errors import ConfigError, NoNetworkYet, UsageError, WouldHang
 from parkcos.kernel import Kernel, Task, cur_task
 from parkcos.kernel.forked import keep_for_ever, leave
-from parkcos.kernel.registry import current_kernel, set_default_kernel_factory
+from parkcos.kernel.registry import set_default_kernel_factory
 from parkcos.kernel.wait import Completion
 from parkcos.net.iothread import THREADS_MUST_START_EARLY, IOThread
 from parkcos.net.location import Location
@@ -38,9 +37,6 @@ VERSION = "0.1.0"
 _NETWORK_CLOSES = -1000
 
 
-_SAY_S = 5.0
-
-
 class Parkcos:
     """The runtime of this process; the first call decides, a later one without arguments gives the same object.
 
@@ -50,19 +46,22 @@ class Parkcos:
         tcp_port: to listen at; 0 for any free one; or a sequence of ports of which the first free one is taken.
         udp_port: for discovery.
         name: of this process, for others; None: the host's name.
-        secret: of the cluster, at least 8 characters; None: the one in `secret_file`.
+        secret: of the cluster, at least 16 characters that nobody guesses; None: the one in `secret_file`.
         secret_file: None: ``~/.config/parkcos/secret``, made on first use.
         no_secret: talk without encryption, to anybody; then `host` None means loopback.
         certfile: PEM file with a certificate of your own, to be used instead of those that come from the secret.
         keyfile: PEM file with its key; None: it is in `certfile`.
         cafile: PEM file with the certificates that are trusted; None: only the one in `certfile`, which all share.
         old_secret_file: with the secret that is being replaced, which is accepted, too.
+        grant: file of a grant, by which this program takes part without the secret.
+        cluster: its name: programs of two clusters do not understand each other, also if they have the same secret.
         ext_ip_addr: address that others are told instead of the own one, behind NAT; or several, in its order.
         discover_peers: find other processes by UDP broadcast, and let them find this one.
         ipv4_udp_multicast: the same by multicast; with an IPv6 address it is always multicast.
         pulse_s: seconds between signs of life; after 15 without one a peer is gone.
-        dest_path: received files lie below it; None: a folder of the user's own below the temp folder.
+        dest_path: received files lie below it; None: a folder of the user's own.
         max_file_size: of received files, in bytes; None or 0: no bound.
+        max_payload: of an argument, result or message that this program takes, in bytes; None: 2 GiB.
 
     Raises: ConfigError if the options cannot be used, or differ from those in use.
 
@@ -119,8 +118,11 @@ class Parkcos:
         keyfile: str | Path | None = None,
         cafile: str | Path | None = None,
         old_secret_file: str | Path | None = None,
+        grant: str | Path | None = None,
         dest_path: str | Path | None = None,
         max_file_size: int | None = None,
+        cluster: str = "parkcos",
+        max_payload: int | None = None,
     ) -> None:
         given = locals()
         plain = all(given[name] == option.default for name, option in self.__signature__.parameters.items())
@@ -135,10 +137,12 @@ class Parkcos:
             if not plain:
                 from parkcos.net.options import NetworkOptions
                 from parkcos.net.trust.certificates import load_certificates
-                from parkcos.net.trust.secret import cluster_keys
+                from parkcos.net.trust.secret_text import CLUSTER
 
                 if no_secret and (secret or old_secret_file):
                     raise ConfigError("give either a secret or no_secret, not both")
+                if no_secret and cluster != CLUSTER:
+                    raise ConfigError(f"cluster={cluster!r} goes with a secret: without one, names keep nobody apart")
                 if secret == "":
                     raise ConfigError("an empty secret protects nothing: leave it out, or say no_secret=True")
                 options = NetworkOptions(version=VERSION, name="" if name is None else name, ext_host=ext_ip_addr)
@@ -149,12 +153,17 @@ class Parkcos:
                 options.multicast = ipv4_udp_multicast
                 options.dest_path = Path(dest_path).absolute() if dest_path is not None else None
                 options.max_file_size = _checked_size(max_file_size)
+                options.max_payload = options.max_payload if max_payload is None else max_payload
                 if udp_port is not None:
                     options.udp_port = udp_port
                     options.target_udp_ports = (udp_port, udp_port + 1) if isinstance(udp_port, int) else ()
-                if not no_secret:
-                    paths = (Path(p) if p is not None else None for p in (secret_file, old_secret_file))
-                    options.keys = cluster_keys(secret, *paths)
+                if grant and (no_secret or secret or secret_file or old_secret_file or certfile):
+                    raise ConfigError("give either a grant, or what it stands for: a secret or a certificate, not both")
+                if grant:
+                    options.take_grant(Path(grant).absolute())
+                elif not no_secret:
+                    new, old = (Path(p) if p is not None else None for p in (secret_file, old_secret_file))
+                    options.take_secret(secret, new, old, cluster)
                 self.configure(options)
         if not plain:
             self.network  # noqa: B018  what is wrong with the options is said here, not later
@@ -210,7 +219,21 @@ class Parkcos:
                 self._io = IOThread()
                 self._io.start()
                 self.kernel.atexit(_NETWORK_CLOSES - 1, self._io.close)
+                self.kernel.atexit(_NETWORK_CLOSES - 1, atexit.unregister, self._at_exit)
+                atexit.register(self._at_exit, os.getpid())
             return self._io
+
+    def _at_exit(self, process: int) -> None:
+        """The interpreter is about to be taken down: uvloop in a thread that outlives it is a segmentation fault.
+
+        A kernel that was started has seen to the end of all before, if it was not cut short.
+        """
+        if process != os.getpid() or self.kernel.in_kernel_thread():
+            return
+        if self.kernel.ident == -1:
+            self.kernel.terminate()
+        if self._io is not None:
+            self._io.close()
 
     @property
     def network(self) -> Network:
@@ -251,9 +274,10 @@ class Parkcos:
 
     def _default_options(self) -> NetworkOptions:
         from parkcos.net.options import NetworkOptions
-        from parkcos.net.trust.secret import ClusterKeys, load_secret
 
-        return NetworkOptions(version=VERSION, keys=ClusterKeys.derive(load_secret()))
+        options = NetworkOptions(version=VERSION)
+        options.take_secret()
+        return options
 
     # -- what programs ask of it
 
@@ -391,96 +415,6 @@ def _start_default() -> Kernel:
     runtime = Parkcos.instance()
     runtime.start()
     return runtime.kernel
-
-
-def io(coroutine: Coroutine[Any, Any, Any]) -> Completion[Any]:
-    """Run an asyncio coroutine in the I/O thread.  Yield it: gives its result or raises its exception.
-
-    If the task is ended meanwhile, the coroutine is cancelled.
-
-    Raises: UsageError if `coroutine` is none.
-    """
-    if not asyncio.iscoroutine(coroutine):
-        raise UsageError(f"io() wants a coroutine, not {coroutine!r}\n  write: x = yield parkcos.io(fetch(url))")
-    return io_wait("io", lambda: coroutine)
-
-
-def io_wait(what: str, make: Callable[[], Coroutine[Any, Any, T]]) -> Completion[T]:
-    """To be yielded: the result of a coroutine that is made, when it is yielded, to run in the I/O thread.
-
-    what: the operation's name, for messages.
-    """
-    thread = Parkcos.instance().io
-    running: list[Any] = []
-
-    def start(completion: Completion[Any]) -> None:
-        future = thread.run(make())
-        running.append(future)
-
-        def done(_: Any) -> None:
-            if future.cancelled():
-                return
-            error = future.exception()
-            if error is not None:
-                completion.set_exception(error)
-            else:
-                completion.set_result(future.result())
-
-        future.add_done_callback(done)
-
-    def cancel() -> None:
-        for future in running:
-            future.cancel()
-
-    return Completion(current_kernel(), what, start, on_cancel=cancel)
-
-
-def run(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    """Run a task in a program that has nothing else to do, and wait in this plain thread until it has ended.
-
-    Args: as of Task.
-    Returns: its value.
-    Raises: what it raised, SystemExit too: so a program whose last line is ``run(main)`` fails if `main` does, and
-        ``sys.exit(3)`` in `main` is the program's; TaskTerminated; WouldHang in a task; NotATask.
-        KeyboardInterrupt: Ctrl-C is one in the task, too, and raised here when that has ended; the next one terminates
-        the task, and does not wait longer than a few seconds.
-    """
-    if cur_task() is not None or threading.get_ident() == current_kernel().ident:
-        raise WouldHang("run() would stop every task here\n  write: x = yield Task(fn, ...).result()")
-    task = Task(fn, *args, **kwargs)
-    future = task.future()
-    try:
-        return future.result()
-    except BaseException:
-        if not future.done():  # it was raised in this thread, by a signal
-            _end_with_its_thread(task, future)
-        raise
-
-
-def _end_with_its_thread(task: Task, future: Future[Any]) -> None:
-    """Interrupt the task for which this thread waits no longer; what it does in a `finally` is waited for."""
-    try:
-        task.throw(KeyboardInterrupt())
-        while not wait([future], _SAY_S).done:
-            logger.warning("%r was interrupted, and has not ended yet; Ctrl-C again terminates it", task)
-    except KeyboardInterrupt:
-        task.terminate()
-        wait([future], _SAY_S)
-
-
-def join(timeout: float | None = None, show_running: bool = False) -> bool:
-    """Wait in a plain thread until all tasks but daemons have ended; whether they have within `timeout` seconds."""
-    return Parkcos.instance().join(timeout, show_running)
-
-
-def terminate() -> None:
-    """End all tasks and the runtime; the next Task starts another."""
-    Parkcos.instance().terminate()
-
-
-def atexit(priority: float, fn: Callable[..., object], *args: Any, **kwargs: Any) -> None:
-    """Call `fn(*args, **kwargs)` when the runtime ends, high priority first."""
-    Parkcos.instance().atexit(priority, fn, *args, **kwargs)
 
 
 def _forked() -> None:

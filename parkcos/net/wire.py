@@ -10,7 +10,7 @@ from typing import Annotated
 
 import msgspec
 
-from parkcos.net.bounds import Form, Number, Seconds
+from parkcos.net.bounds import BODY_BYTES_MAX, FRAME_BYTES_MAX, Form, Name, Number, Seconds, Text, Word
 
 Payload = bytes | bytearray | memoryview
 
@@ -22,7 +22,7 @@ class Message(msgspec.Struct, array_like=True, tag=True):
 class WithPayload(Message):
     """Base of the messages that carry users' bytes.  big: they came ahead, in parts."""
 
-    payload: memoryview
+    payload: Annotated[memoryview, msgspec.Meta(max_length=FRAME_BYTES_MAX)]
     form: Form
     big: bool
 
@@ -43,13 +43,13 @@ class DeliverToTask(WithPayload, tag=2):
 class ToChannel(WithPayload, tag=3):
     """A message for a channel, by name."""
 
-    name: str
+    name: Name
 
 
 class DeliverToChannel(WithPayload, tag=4):
     """The same, with an answer: how many tasks it reached."""
 
-    name: str
+    name: Name
     request: Number
     n: Number
     timeout_s: Seconds | None
@@ -58,23 +58,23 @@ class DeliverToChannel(WithPayload, tag=4):
 class Service(WithPayload, tag=5):
     """A message of a layer above: `service` says which, `body` is encoded in that layer's own closed schema."""
 
-    service: str
-    body: bytes
+    service: Word
+    body: Annotated[bytes, msgspec.Meta(max_length=BODY_BYTES_MAX)]
 
 
 class Answer(WithPayload, tag=6):
     """The answer to a request: a small number, and for some an object."""
 
     request: Number
-    value: Annotated[int, msgspec.Meta(ge=-2)]
-    error: str = ""
+    value: Annotated[int, msgspec.Meta(ge=-2, le=2**63 - 1)]
+    error: Text = ""
 
 
 class Locate(Message, tag=7):
     """Is there a task, channel or RPS (`kind`) of this name?  Answered with a reference as payload, or value 0."""
 
-    kind: str
-    name: str
+    kind: Word
+    name: Name
     request: Number
 
 
@@ -94,7 +94,7 @@ class End(Message, tag=9):
 class Subscribe(WithPayload, tag=10):
     """Add (or take away) the subscriber in the payload, a reference, to a channel."""
 
-    name: str
+    name: Name
     request: Number
     add: bool
 
@@ -102,7 +102,7 @@ class Subscribe(WithPayload, tag=10):
 class WhoIs(Message, tag=11):
     """Ask for the name of this process (answered by value 1 if it is `name`)."""
 
-    name: str
+    name: Name
     request: Number
 
 
@@ -113,7 +113,7 @@ class RunRps(WithPayload, tag=12):
     is.  Or, once: RPS_UNKNOWN if nothing has this name, RPS_MISFIT if the arguments do not fit it, RPS_FAILED.
     """
 
-    name: str
+    name: Name
     request: Number
     watch: Number
 

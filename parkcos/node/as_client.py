@@ -6,6 +6,7 @@ that nothing of its user's environment has a say in it.  Source: chapter 6.12.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -67,7 +68,8 @@ def kill(number: int, pids: Iterable[int]) -> list[int]:
 def end_family(marks: Sequence[str], node: int = 0) -> bool:
     """Kill the processes that have one of these marks, but for this one, and wait until they have ended.
 
-    node: the process id of the node, which is spared: it has the mark of a zygote that was forked from it.
+    node: the process id of the node.  If it has the mark itself, of a zygote that was forked from it, it is spared, and
+        so are its children: one that is about to become the next zygote has the node's environment until then.
 
     Returns: whether they have, as far as can be seen; not if this process has too many files open to look.
 
@@ -77,7 +79,10 @@ def end_family(marks: Sequence[str], node: int = 0) -> bool:
     deadline = time.monotonic() + END_S
     while True:  # what they start meanwhile is found the next time
         try:
-            found = _of_family(marks, (os.getpid(), node))
+            found = _of_family(marks)
+            if node in found:
+                found = [pid for pid in found if node not in (pid, _parent_of(pid))]
+            found = [pid for pid in found if pid != os.getpid()]
             if not found:
                 return True
             kill(signal.SIGKILL, found)
@@ -88,12 +93,12 @@ def end_family(marks: Sequence[str], node: int = 0) -> bool:
         time.sleep(_POLL_S)
 
 
-def _of_family(marks: Sequence[str], spared: Sequence[int]) -> list[int]:
+def _of_family(marks: Sequence[str]) -> list[int]:
     """Raises: OSError if this process has too many files open."""
     wanted = [f"\0{FAMILY}={mark}".encode() for mark in marks]
     found = []
     for name in os.listdir("/proc") if wanted and os.path.isdir("/proc") else ():
-        if name.isdigit() and int(name) not in spared:
+        if name.isdigit():
             try:
                 with open(f"/proc/{name}/environ", "rb") as file:
                     variables = b"\0" + file.read()
@@ -104,6 +109,34 @@ def _of_family(marks: Sequence[str], spared: Sequence[int]) -> list[int]:
             if any(mark in variables for mark in wanted):
                 found.append(int(name))
     return found
+
+
+def _parent_of(pid: int) -> int:
+    """0: it has just ended.  Raises: OSError if this process has too many files open."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[1])  # the program's name, in front, may hold anything
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def size_of(folder: str | Path) -> int:
+    """The bytes on the disk that all below a folder takes up, as far as it can be seen; no link is followed."""
+    total, folders = 0, [os.fspath(folder)]
+    several: set[tuple[int, int]] = set()
+    while folders:
+        with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):  # it has just been removed
+                    status = entry.stat(follow_symlinks=False)
+                    if stat.S_ISDIR(status.st_mode):
+                        folders.append(entry.path)
+                    elif status.st_nlink > 1:
+                        if (status.st_dev, status.st_ino) in several:
+                            continue
+                        several.add((status.st_dev, status.st_ino))
+                    total += status.st_blocks * 512
+    return total
 
 
 def unfit(folder: Path) -> tuple[str, Path] | None:
@@ -123,7 +156,8 @@ def unfit(folder: Path) -> tuple[str, Path] | None:
 
 
 def main(argv: list[str]) -> int:
-    """``UID GID kill NUMBER PID...``, ``... end MARK...``, ``... remove FOLDER`` or ``... unfit FOLDER``.
+    """``UID GID kill NUMBER PID...``, ``... end MARK...``, ``... remove FOLDER``, ``... unfit FOLDER`` or
+    ``... size FOLDER``.
 
     The answer is printed.
     """
@@ -139,6 +173,8 @@ def main(argv: list[str]) -> int:
         print("ended" if end_family(args) else "")
     elif command == "remove":
         shutil.rmtree(args[0], ignore_errors=True)
+    elif command == "size":
+        print(size_of(args[0]))
     elif command == "unfit":
         found = unfit(Path(args[0]))
         print(*(found or ()), end="")

@@ -40,7 +40,8 @@ def finish() -> None:
 
     Ends the process, with exit code 1, if that takes longer than EXIT_S.
     """
-    faulthandler.dump_traceback_later(EXIT_S, exit=True, file=2)  # it needs no interpreter that is let go
+    with contextlib.suppress(RuntimeError):  # no thread can be started: the node ends this process then
+        faulthandler.dump_traceback_later(EXIT_S, exit=True, file=2)  # it needs no interpreter that is let go
     with contextlib.suppress(Exception):
         threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()

@@ -150,25 +150,29 @@ class Executor:
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take a fact, return the orders that follow from it."""
+        return list(self.steps(event, now))
+
+    def steps(self, event: Event, now: float) -> Iterator[Effect]:
+        """The same, order by order."""
         match event:
             case Asked(task, io, timeout_s):
                 if timeout_s:
                     self.timeouts[task] = timeout_s
-                return list(self._asked(task, io, now))
+                yield from self._asked(task, io, now)
             case Recalled(task):
                 ok = task in self.waiting
                 if ok:
                     del self.waiting[task]
                     self.timeouts.pop(task, None)
-                return [Answer(sm.TaskRecalled(self.client, task, ok))]
+                yield Answer(sm.TaskRecalled(self.client, task, ok))
             case Ended(task):
-                return list(self._ended(task, now))
+                yield from self._ended(task, now)
             case EndAsked(task):
-                return list(self._end(task, now))
+                yield from self._end(task, now)
             case CloseAsked(grace_s, by):
-                return list(self._close(grace_s, by, now))
+                yield from self._close(grace_s, by, now)
             case TimePassed():
-                return list(self._time_passed(now))
+                yield from self._time_passed(now)
 
     def next_deadline(self) -> float | None:
         """When the machine next wants TimePassed."""
@@ -204,7 +208,8 @@ class Executor:
                 self.cpu_task = next(iter(self.waiting))
                 del self.waiting[self.cpu_task]
                 yield self._begin(self.cpu_task, now)
-        yield from self._exit_if_done(now)
+        if self.closing:
+            yield from self._exit_if_done(now)
 
     def _end(self, task: int, now: float) -> Iterator[Effect]:
         """At its yield at once, where it computes by an interrupt; unless it is being ended already."""
@@ -242,7 +247,8 @@ class Executor:
         return ([self.cpu_task] if self.cpu_task else []) + list(self.io_tasks)
 
     def _exit_if_done(self, now: float) -> Iterator[Effect]:
-        if not self.closing or self.exited or self.cpu_task:
+        """It is closing."""
+        if self.exited or self.cpu_task:
             return
         if self.io_tasks:
             if not self.interrupted:  # CPU tasks are done; those that only wait are told, and get their grace

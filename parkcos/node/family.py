@@ -12,19 +12,22 @@ import signal
 import struct
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
 import parkcos.errors
 from parkcos.errors import ParkcosError
-from parkcos.net.trust.certificates import Certificates
-from parkcos.net.trust.secret import ClusterKeys
+from parkcos.net.bounds import Count
+from parkcos.node.server_config import ServerConfig
 
 LENGTH = struct.Struct("<I")
 NEWS_BYTES_MAX = 64 * 1024
 """The longest message from a zygote."""
 ERROR_CHARACTERS_MAX = 12 * 1024
 """What a zygote says of an error: in UTF-8 it is at most four times as many bytes, which fit into one message."""
+
+Error = Annotated[str, msgspec.Meta(max_length=NEWS_BYTES_MAX)]
 
 REPORT = struct.Struct("<BIIQ")
 """kind, index, port, incarnation: small enough for a pipe to keep in one piece."""
@@ -35,34 +38,6 @@ TERMINATE = 0x80
 
 PIPES = 3
 """Of each server, and of the zygote: standard output, standard error, and what parkcos itself logs there."""
-
-
-class ServerConfig(msgspec.Struct, array_like=True, frozen=True):
-    """What every server of a client needs to know.
-
-    hosts: the node's addresses.
-    automatic: they were not given, and are others when the machine has others.
-    keys: None in a cluster without a secret.
-    certificates: with what is in the files, which the server's user may perhaps not read.
-    max_file_size: in bytes; None for no bound.
-    patience_s: how long the client may be silent before it counts as gone, if longer than others.
-    alive_s: after so many seconds of silence the client wants a sign of life; 0: as others.
-    """
-
-    hosts: list[str]
-    ext_hosts: list[str]
-    node_name: str
-    client: int
-    client_process: int
-    client_at: list[tuple[str, int]]
-    keys: ClusterKeys | None
-    certificates: Certificates | None
-    pulse_s: float
-    debug: bool
-    max_file_size: int | None = None
-    patience_s: float = 0.0
-    alive_s: float = 0.0
-    automatic: bool = False
 
 
 class Message(msgspec.Struct, array_like=True, tag=True):
@@ -111,15 +86,15 @@ class Opened(Message):
 class OpenFailed(Message):
     """From the zygote.  setup: the client's code is the reason; else this node is, which does not run that code."""
 
-    error: str
+    error: Error
     setup: bool = True
 
 
 class Exited(Message):
     """From the zygote: a server has ended, and how."""
 
-    index: int
-    reason: str
+    index: Count
+    reason: Error
 
 
 encode = msgspec.msgpack.Encoder().encode

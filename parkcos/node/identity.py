@@ -51,9 +51,8 @@ class ClientUser:
             group = grp.getgrgid(self.gid).gr_name
         return f"user {user}, group {group}"
 
-    def make_folder(self, path: Path) -> None:
-        """Make a folder of the node's user in which the clients' group may make what it likes, and nobody else."""
-        path.mkdir(mode=0o700)
+    def let_in(self, path: Path) -> None:
+        """In this folder of the node's user, the clients' group may make what it likes, and nobody else."""
         os.setegid(self.gid)  # which is still the saved one: a file's owner may give it to a group of the process
         try:
             os.chown(path, -1, self.gid)
@@ -91,6 +90,10 @@ class ClientUser:
             f"in {folder.absolute()}: give a folder with --dest_path that only you can write to (chmod go-w), "
             "and of which this is true all the way up"
         )
+
+    def size_of(self, folder: Path) -> int:
+        """As that of `as_client.py`.  Raises: ConfigError as `kill`."""
+        return int(self._act("size", folder))
 
     def remove(self, folder: Path) -> None:
         """Remove what the clients' user has left in this folder.  Raises: ConfigError as `kill`."""
@@ -147,7 +150,7 @@ def settle() -> ClientUser | None:
     real = os.getuid(), os.getgid()
     user = choose(real, (os.geteuid(), os.getegid()), bits, owner)
     if user is not None:
-        os.setegid(user.node_gid)  # the saved one stays: see `make_folder`
+        os.setegid(user.node_gid)  # the saved one stays: see `let_in`
         os.setreuid(real[0], real[0])
         set_dumpable()
     return user

@@ -20,6 +20,7 @@ from parkcos.errors import ConfigError
 from parkcos.node import family
 from parkcos.node.as_client import end_family, kill
 from parkcos.node.birth import Newborn
+from parkcos.node.groups import Group, Groups
 from parkcos.node.identity import ClientUser, remove_folder
 from parkcos.node.output import Printed
 
@@ -65,6 +66,7 @@ class Nursery:
         self.loop = loop
         self._user = user
         self.directory: Path | None = None
+        self._group: Group | None = None
         self.printed = printed
         self._reaping = False
         """It has ended, or is about to."""
@@ -91,6 +93,27 @@ class Nursery:
         """The zygote's process id."""
         return self._process.pid
 
+    @property
+    def mark(self) -> str:
+        """By which its processes are known; see `as_client.py`."""
+        return self._mark
+
+    def opens(self, directory: Path, space: int, groups: Groups | None) -> None:
+        """A client begins, or a space of one (not 0), whose files are there.  groups: for its processes."""
+        self.directory = directory
+        if groups is not None and not self._reaping:  # its number may be another process's by now
+            self._group = groups.begin(self.pid, space)
+        self.printed.opens()
+
+    def bind(self, index: int, pid: int) -> None:
+        """A server listens, and runs no code of the client yet: from now on it is in a group of its own."""
+        if self._group is not None:
+            self._group.take(index, pid)
+
+    def bounds_of(self, index: int) -> str:
+        """Why a server has ended that has: because of its group's bounds, or ""."""
+        return self._group.ended(index) if self._group is not None else ""
+
     def fork(self, order: family.Fork) -> None:
         """Have a server started."""
         try:
@@ -100,6 +123,8 @@ class Nursery:
             self.loop.call_soon(self._news, failed)
             return
         self.printed.add(order.index + 1, *reading)
+        if self._group is not None:
+            self._group.starts(order.index)
         self.order(order, writing)
 
     def order(self, order: family.Message, descriptors: Sequence[int] = ()) -> None:
@@ -172,8 +197,12 @@ class Nursery:
 
     def _expel(self, why: str) -> None:
         """The client's code does in the name of parkcos what parkcos does not: nothing more is heard from there."""
+        self.end(f"was ended: it {why}, which parkcos does not do, but the client's code there can")
+
+    def end(self, why: str) -> None:
+        """The zygote is killed, with all that it and its servers have started.  why: what is said of it."""
         if not self._reaping:
-            self._why = f"was ended: it {why}, which parkcos does not do, but the client's code there can"
+            self._why = why
             self.kill_family()
             self._begin_to_bury()
 
@@ -187,12 +216,14 @@ class Nursery:
     async def _bury(self) -> None:
         status = await self._in_thread(self._process.wait)
         await self._in_thread(self._end_family)
+        why = await self._in_thread(self._group.end) if self._group is not None else ""
         self._close_fds()
         await self._in_thread(self.printed.finish)
         if self.directory is not None:
             await self._in_thread(self._remove_directory, self.directory)
         self.tally.close()  # not before: the node reads it as long as it knows this zygote
         how = f"was killed by signal {-status}" if status < 0 else f"ended with exit code {status}"
+        how = f"{how}: {why}" if why else how
         self._ended(f"the process that starts the servers {self._why or how}")
 
     async def _in_thread(self, work: Callable[..., Any], *args: Any) -> Any:
@@ -207,7 +238,8 @@ class Nursery:
         """What the servers have started, as a zygote that was killed does not do by itself."""
         why = "they do not end, or cannot be found now"
         try:
-            ended = self._user.end_family(self._mark) if self._user is not None else end_family([self._mark])
+            user, mark = self._user, self._mark
+            ended = user.end_family(mark) if user is not None else end_family([mark], os.getpid())
         except ConfigError as error:
             ended, why = False, str(error)
         if not ended:

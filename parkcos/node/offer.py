@@ -11,8 +11,10 @@ from parkcos.cluster.processors import usable_processors
 from parkcos.errors import ConfigError
 from parkcos.net.location import Location
 from parkcos.node import birth
+from parkcos.node.groups import Groups
 from parkcos.node.hours import Hours
 from parkcos.node.identity import ClientUser
+from parkcos.node.limits import Limits
 from parkcos.node.processes import ProcessFile
 from parkcos.node.tally import OWN_MAX, SERVERS_MAX
 
@@ -38,6 +40,9 @@ class NodeOptions:
     env: names of variables of the environment that clients' tasks have in any case.
     own_max: how many processes of single tasks a client may have here at once; None: by the number of servers.
     first: a zygote that has begun already, if so.
+    limits: of what a client may use.
+    groups: in which its processes are, so that the system bounds them together; None: in none.
+    disk_reserve: bytes that stay free on the disk when files come; None: a small part of it.
     log_output: what a client's code prints is logged; else it is printed where this process prints.
     """
 
@@ -59,6 +64,9 @@ class NodeOptions:
     own_max: int | None = None
     first: birth.Newborn | None = None
     log_output: bool = True
+    limits: Limits = field(default_factory=Limits)
+    groups: Groups | None = None
+    disk_reserve: int | None = None
     on_stop: list[Any] = field(default_factory=list)
 
 

@@ -20,6 +20,7 @@ import msgspec
 
 from parkcos.cluster.folders import OwnFolders
 from parkcos.errors import ConfigError
+from parkcos.net.files.disk import Folder
 from parkcos.node.as_client import kill
 from parkcos.node.identity import ClientUser, remove_folder
 
@@ -172,7 +173,8 @@ class ProcessFile:
             self._close()
             self._folders.make()
             try:
-                self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+                with Folder(self.folder, (), make=False) as folder:
+                    self._fd = folder.open(FILE, os.O_RDWR | os.O_CREAT)
                 owner = os.fstat(self._fd).st_uid
             except FileNotFoundError:  # an earlier node has just removed the folder
                 continue

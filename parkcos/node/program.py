@@ -11,10 +11,12 @@ import os
 import platform
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from parkcos.cluster import messages as m
+from parkcos.cluster.machine import told
 from parkcos.cluster.node_info import NodeInfo
 from parkcos.cluster.postbox import Postbox
 from parkcos.cluster.timer import DeadlineTimer
@@ -30,6 +32,7 @@ from parkcos.node import state_events as ev
 from parkcos.node.client_folders import ClientFolders
 from parkcos.node.ending import EXIT_S
 from parkcos.node.hours import Service
+from parkcos.node.notes import Notes
 from parkcos.node.nursery import Nursery
 from parkcos.node.offer import NodeOptions, bound_own, count_cpus
 from parkcos.node.output import Forwarding, OutputThread, Printed
@@ -38,9 +41,11 @@ from parkcos.node.pulses import Pulses
 from parkcos.node.records import SERVING, SETUP, ServerRecord
 from parkcos.node.recurring import Recurring
 from parkcos.node.sent import SENT, SentFiles
+from parkcos.node.server_config import server_config
 from parkcos.node.shared_files import SharedFiles
 from parkcos.node.state import NodeMachine
 from parkcos.node.tally import ServerTally
+from parkcos.node.watch import Watch
 from parkcos.program.options import enough_ports, ports_to_try
 
 logger = logging.getLogger("parkcos")
@@ -56,10 +61,6 @@ CLOCK_S = 30.0
 """So often is the clock looked at, which may be set, or have stood still while the machine slept."""
 WIPE_S = EXIT_S + 3.0
 """A zygote that is closed has ended by itself after this time, and has killed a server that it is to kill."""
-NOTE_S = 0.05
-"""Processes that start together are noted together."""
-NOTE_AGAIN_S = 5.0
-"""Until they are noted that could not be."""
 
 
 class NodeProgram:
@@ -74,16 +75,18 @@ class NodeProgram:
         self.box = Postbox.of(network)
         self.stopped = False
         self._signalled = False
+        self._notes = Notes(self)
         self.folders = ClientFolders(
-            network.location.port, options.dest_path, options.client_user, self._note_processes
+            network.location.port, options.dest_path, options.client_user, self._notes.soon, options.disk_reserve
         )
+        network.files.disk_reserve = options.disk_reserve
         self._platform = platform.platform()
         self._warm: Nursery | None = None
         self._nurseries: dict[int, Nursery] = {}
         """Of the client's own servers (0), and of its spaces."""
         self._client = ""  # its name and place, for the log
-        self._bundles: dict[int, Buffer] = {}
-        """Of the client and its spaces, until they are opened."""
+        self._bundles: dict[int, tuple[Buffer, bytes]] = {}
+        """Of the client and its spaces, each with its grant, until they are opened."""
         self._patience_s = self._alive_s = 0.0
         self._forward_output = False
         self._output = OutputThread()
@@ -94,9 +97,9 @@ class NodeProgram:
         if options.hours is not None and options.hours.at(dt.datetime.now()).service is not Service.OPEN:
             self.machine.closed = options.hours.closed_text
         self._pulses = Pulses(self)
+        self._watch = Watch(self)
         self._sent = SentFiles(network.files)
         self._shared_files = SharedFiles(network.files, self._folder_of)
-        self._noting = False
         self._timer = DeadlineTimer(network.io, self._time_passed)
         self.box.serve("node", self._received)
         network.hub.callbacks.gone.append(self._peer_gone)
@@ -106,6 +109,7 @@ class NodeProgram:
         self._keep_warm()
         self._keep_peers()
         self._pulses.start()
+        self._watch.start()
         self._look_at_the_clock()
         if self.options.commands:
             from parkcos.node.console import NodeConsole  # which most nodes do without
@@ -159,6 +163,7 @@ class NodeProgram:
                 case family.OpenFailed(error, setup):
                     self.handle(ev.SetupFailed(error, setup, number))
                 case family.Exited(index, reason) if speaks_for(index):
+                    reason = nursery.bounds_of(index) or reason
                     if not self.machine.servers.by_index[index].asked and self.machine.phase == SERVING:
                         logger.warning("server %d of %s ended: %s", index + 1, self._client, printable(reason))
                     self.handle(ev.ServerExited(index, reason))
@@ -169,7 +174,8 @@ class NodeProgram:
             terminate, kind = bool(kind & family.TERMINATE), kind & ~family.TERMINATE
             if kind == family.LISTENING:
                 self.loop.call_later(SPARE_S, self._keep_warm)  # not before, since this client waits
-                self._note_processes()
+                self._notes.soon()
+                nursery.bind(index, self.tally(index).pid)
                 self.handle(ev.ServerListening(index, port, incarnation))
             elif kind in (family.CLOSES, family.RESTARTS):
                 restart = kind == family.RESTARTS
@@ -183,7 +189,7 @@ class NodeProgram:
                 if number in self.machine.servers.spaces:
                     logger.info("a space of %s is closed: %s", self._client, reason)
                 elif self.machine.phase in (SETUP, SERVING):
-                    logger.warning("all servers of %s ended: %s", self._client, reason)
+                    self._audit("all servers of %s ended: %s", self._client, printable(reason))
                 del self._nurseries[number]
                 self.handle(ev.ZygoteExited(reason, number))
                 self.loop.call_later(SPARE_S, self._keep_warm)
@@ -197,7 +203,7 @@ class NodeProgram:
         first, options.first = options.first, None
         newborn = first or birth.spawn(options.open_files, options.client_user, options.env)
         nursery = Nursery(self.loop, news, report, ended, printed, newborn, options.client_user)
-        self._note_processes()
+        self._notes.soon()
         return nursery
 
     def _keep_warm(self) -> None:
@@ -208,24 +214,6 @@ class NodeProgram:
             if self._warm is None:
                 self.loop.call_later(HATCH_AGAIN_S, self._keep_warm)
 
-    def _note_processes(self) -> None:
-        """Soon, in the file."""
-        if self.options.processes is not None and not self._noting:
-            self._noting = True
-            self.loop.call_later(NOTE_S, self._write_processes)
-
-    def _write_processes(self) -> None:
-        self._noting = False
-        if self.options.processes is not None and not self.stopped:
-            noted = False
-            with self.recurring.trying("noting this node's processes"):
-                self.folders.keep()  # else the file would make the folder again, and nobody hear of it
-                self.options.processes.write(self.processes())
-                noted = True
-            if not noted:
-                self._noting = True
-                self.loop.call_later(NOTE_AGAIN_S, self._write_processes)
-
     def processes(self) -> dict[int, str]:
         """The processes of this node: what they are, by id."""
         found = {os.getpid(): "node"}
@@ -235,6 +223,11 @@ class NodeProgram:
         pids = [self.tally(server.index).pid for server in self.machine.servers.by_index.values()]
         found.update((pid, "server") for pid in pids if pid)
         return found
+
+    @property
+    def nurseries(self) -> Mapping[int, Nursery]:
+        """Those of the client: of its own servers (0), and of its spaces."""
+        return self._nurseries
 
     def tally(self, index: int) -> ServerTally:
         """What a server says of itself."""
@@ -280,10 +273,15 @@ class NodeProgram:
                 self._client = self._client or f"{printable(message.client_name) or 'a client'} at {location.addr}"
                 self.handle(ev.ReserveAsked(process, message.client, client, message.zombie_period_s))
             case m.ReleaseNode():
-                self.handle(ev.ReleaseAsked(message.client))
+                self.handle(ev.ReleaseAsked(message.client, process))
+            case _ if message.client == self.machine.client and process != self.machine.client_process:
+                peer = self.network.hub.by_incarnation.get(process)
+                what = f"the message {type(message).__name__} for a client that is another program's"
+                if peer is not None:
+                    self.network.hub.refusals.said(peer, what)
             case m.SetupNode():
-                if process == self.machine.client_process and message.client == self.machine.client:
-                    self._bundles[0], self._forward_output = payload, message.forward_output
+                if message.client == self.machine.client:
+                    self._bundles[0], self._forward_output = (payload, message.grant), message.forward_output
                     cpus = max(1, min(message.cpus, self.options.cpus))
                     self._pulses.serve(message.client, process, message.pulse_s)
                     self._patience_s = CLIENT_PULSES * message.pulse_s
@@ -296,12 +294,12 @@ class NodeProgram:
                 else:
                     self.handle(ev.SetupAsked(message.client, 0, False, process, message.setup_id))
             case m.ForwardOutput():
-                if process == self.machine.client_process and message.client == self.machine.client:
+                if message.client == self.machine.client:
                     self._forward_output = True
                     for nursery in self._nurseries.values():
                         nursery.printed.send_to(Forwarding(self.box, message.client, process))
             case m.AskAvail():
-                if process == self.machine.client_process and message.client == self.machine.client:
+                if message.client == self.machine.client:
                     self._pulses.tell(message.client, process, asked=True)
             case m.DropShared():
                 self._shared_files.drop(process, message.digests)
@@ -310,14 +308,13 @@ class NodeProgram:
                 self.handle(ev.CloseAsked(message.client, message.terminate, why, keep, process, setup_id))
             case m.CloseServer():
                 self.handle(ev.CloseServerAsked(message.client, message.server, message.terminate, message.restart))
-            case m.OpenSpace(client, space):
-                if process == self.machine.client_process and client == self.machine.client:
-                    self._bundles[space] = payload
+            case m.OpenSpace(client, space, grant):
+                if client == self.machine.client:
+                    self._bundles[space] = payload, grant
                     self.handle(ev.SpaceAsked(client, space, process))
                     self._bundles.pop(space, None)
             case m.CloseSpace(client, space):
-                if process == self.machine.client_process:
-                    self.handle(ev.CloseSpaceAsked(client, space))
+                self.handle(ev.CloseSpaceAsked(client, space))
             case m.StartOwn(client, own, niceness, space):
                 memory, _ = self._pulses.memory_and_disk()
                 self.handle(ev.OwnAsked(client, own, niceness, process, memory, space))
@@ -337,9 +334,9 @@ class NodeProgram:
         self.handle(ev.ProcessLost(peer.incarnation, reason))
 
     def handle(self, event: ev.Event) -> None:
-        """Tell the machine a fact and do what it says."""
+        """Tell the machine a fact and do what it says.  Raises: what the machine raises, after that."""
         before = self.machine.phase
-        effects = self.machine.handle(event, time.monotonic())
+        effects, error = told(self.machine, event, time.monotonic())
         if self.machine.phase != before:
             whose = self._client or "no client"
             logger.info("node %s: %s -> %s (%s)", self.network.name, before, self.machine.phase, whose)
@@ -352,6 +349,8 @@ class NodeProgram:
                 logger.exception("node %s: %r failed", self.network.name, effect)
         self._timer.set(self.machine.next_deadline())
         self._client = self._client if self.machine.client else ""
+        if error is not None:
+            raise error
 
     def stop(self, terminate: bool = True) -> None:
         """I/O thread: end this node; `options.on_stop` are called when it has ended."""
@@ -383,8 +382,8 @@ class NodeProgram:
                     nursery.fork(family.Fork(index, ports, own, niceness))
             case ev.EndServer(index, grace_s):
                 self._signal(index, signal.SIGTERM if grace_s >= 0 else signal.SIGUSR2)
-            case ev.KillServer(index):
-                logger.warning("server %d of %s did not end in time and is killed", index + 1, self._client)
+            case ev.KillServer(index, why):
+                self._audit("server %d of %s is killed: %s", index + 1, self._client, why)
                 self._signal(index, signal.SIGKILL)
                 killed = self._nursery_of(index), self.machine.servers.by_index.get(index)
                 self.loop.call_later(WIPE_S, self._must_have_ended, *killed)
@@ -396,11 +395,14 @@ class NodeProgram:
                 else:  # the client's files could not be taken
                     self.loop.call_soon(self.handle, ev.ZygoteExited("it was not there", space))
             case ev.KillZygote():
-                logger.warning("node_setup of %s, which is closed, did not end in time and is killed", self._client)
+                self._audit("node_setup of %s, which is closed, did not end in time and is killed", self._client)
                 if 0 in self._nurseries:
                     self._nurseries[0].kill_family()
             case ev.Stop():
                 self._stopped()
+
+    def _audit(self, text: str, *args: object) -> None:
+        self.network.hub.audit.note(logging.WARNING, text, *args)
 
     def _must_have_ended(self, nursery: Nursery | None, server: ServerRecord | None) -> None:
         """A server was to be killed; its zygote may be one that a task has stopped."""
@@ -416,10 +418,15 @@ class NodeProgram:
             nursery.order(family.Signal(index, number))
 
     def _open_zygote(self, client: int, space: int) -> None:
-        bundle = self._bundles.pop(space, b"")
+        bundle, grant = self._bundles.pop(space, (b"", b""))
         try:
             self._warm = self._warm or self._hatch()
             directory = self.folders.make(bundle)
+            if not space:
+                isolated = self.options.client_user is not None
+                sent_to = directory / SENT if isolated else directory
+                self._sent.move(self.machine.client_process, sent_to, readable=isolated)
+            self.folders.hand_over(directory)
         except (OSError, ConfigError) as error:
             logger.warning("the client's files cannot be taken: %s", error)
             why = f"it cannot take the client's files: {getattr(error, 'strerror', None) or error}"
@@ -427,42 +434,19 @@ class NodeProgram:
             return
         nursery, self._warm = self._warm, None
         self._nurseries[space] = nursery
-        if not space:
-            isolated = self.options.client_user is not None
-            self._sent.move(self.machine.client_process, directory / SENT if isolated else directory, readable=isolated)
-        nursery.directory = directory
-        nursery.printed.opens()
+        nursery.opens(directory, space, self.options.groups)
         if self._forward_output:
             nursery.printed.send_to(Forwarding(self.box, client, self.machine.client_process))
         shared = "" if not space else str(self._nurseries[0].directory)
-        nursery.order(family.Open(self._server_config(client), str(directory), shared))
-
-    def _server_config(self, client: int) -> family.ServerConfig:
-        """What its servers must know."""
-        peer = self.network.hub.by_incarnation.get(self.machine.client_process)
-        client_at = peer.addresses if peer is not None else ()
-        options = self.network.options
-        return family.ServerConfig(
-            hosts=[own.addr for own in self.network.addresses],
-            ext_hosts=[options.ext_host] if isinstance(options.ext_host, str) else list(options.ext_host or ()),
-            node_name=self.network.name,
-            client=client,
-            client_process=self.machine.client_process,
-            client_at=[(at.addr, at.port) for at in client_at],
-            keys=options.keys,
-            certificates=options.certificates,
-            pulse_s=options.pulse_s,
-            debug=self.options.debug,
-            max_file_size=options.max_file_size,
-            patience_s=self._patience_s,
-            alive_s=self._alive_s,
-            automatic=options.host is None,
-        )
+        process, silence_s = self.machine.client_process, (self._patience_s, self._alive_s)
+        config = server_config(self.network, self.options, client, process, grant, silence_s)
+        nursery.order(family.Open(config, str(directory), shared))
 
     def _stopped(self) -> None:
         self.stopped = True
         self._timer.cancel()
         self._pulses.stop()
+        self._watch.stop()
         if self._warm is not None:
             self._warm.kill()
             self._warm = None
@@ -480,6 +464,7 @@ class NodeProgram:
     def info(self) -> NodeInfo:
         """This node, as it is now."""
         memory, disk = self._pulses.memory_and_disk()
+        options = self.network.options
         return NodeInfo(
             incarnation=self.network.incarnation,
             name=self.network.name,
@@ -497,4 +482,5 @@ class NodeProgram:
             pulse_interval_max=self.options.pulse_intervals[1],
             resources=self.options.resources,
             own_max=self.machine.servers.own_max,
+            owner=options.owner,
         )

@@ -31,6 +31,8 @@ class ServerRecord(msgspec.Struct):
     """Somebody wanted it to end at once."""
     killed: bool = False
     """This node has killed it."""
+    exceeded: str = ""
+    """This node has killed it because of what it used."""
     restart: bool = True
     kill_at: float | None = None
     fork_at: float | None = None

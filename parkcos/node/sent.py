@@ -29,7 +29,7 @@ class SentFiles:
         files.on_received = self._received
 
     def move(self, process: int, directory: Path, *, readable: bool) -> None:
-        """All that this process sent goes to `directory`, in which nobody else is at work yet."""
+        """All that this process sent goes to `directory`, to which nobody else has access yet."""
         for relative in self._of.pop(process, ()):
             source, target = self._dest_path / relative, directory / relative
             try:

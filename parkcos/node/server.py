@@ -25,22 +25,24 @@ from parkcos.cluster import messages as m
 from parkcos.cluster import namespace, shared
 from parkcos.cluster import server_messages as sm
 from parkcos.cluster.definitions import decode_definitions
+from parkcos.cluster.machine import told
 from parkcos.cluster.message import Message
 from parkcos.cluster.postbox import Postbox
 from parkcos.cluster.timer import DeadlineTimer
-from parkcos.errors import ParkcosError
+from parkcos.errors import ParkcosError, ShippingError
 from parkcos.kernel import Completion, MonitorStatus, Outcome, Task, operation
 from parkcos.kernel.target import plain_call
 from parkcos.net.location import Location
 from parkcos.net.options import NetworkOptions
 from parkcos.net.payload import Buffer, loads
-from parkcos.net.runtime import VERSION, Parkcos
+from parkcos.net.runtime import Parkcos
 from parkcos.net.session.peer import CONNECTING, Peer
 from parkcos.net.tasks import outcomes
 from parkcos.node import ending, family, randomness
 from parkcos.node import executor as ex
 from parkcos.node.client_folders import server_folder
 from parkcos.node.run_record import Running, explained, whose_code
+from parkcos.node.server_config import ServerConfig
 from parkcos.node.tally import Tally
 from parkcos.program.signals import handle
 
@@ -71,7 +73,7 @@ _server: Server | None = None
 class Server:
     """The shell around the executor of this process."""
 
-    def __init__(self, config: family.ServerConfig, index: int, runtime: Parkcos, reports: int, tally: Tally) -> None:
+    def __init__(self, config: ServerConfig, index: int, runtime: Parkcos, reports: int, tally: Tally) -> None:
         self.config = config
         self.index = index
         self.runtime = runtime
@@ -174,13 +176,15 @@ class Server:
         self.box.send(self.config.client_process, "client", message, form, buffers)
 
     def handle(self, event: ex.Event) -> None:
-        """Tell the executor a fact and do what it says; any thread."""
+        """Tell the executor a fact and do what it says; any thread.  Raises: what the executor raises, after that."""
         with self.lock:
-            effects = self.executor.handle(event, time.monotonic())
+            effects, error = told(self.executor, event, time.monotonic())
             for effect in effects:
                 self._execute(effect)
             self.tally.note(self.index, self.executor.running)
             self.timer.set(self.executor.next_deadline())
+        if error is not None:
+            raise error
 
     def _execute(self, effect: ex.Effect) -> None:
         match effect:
@@ -267,7 +271,7 @@ class Server:
             if not message.io:  # others have turns between those of I/O tasks
                 randomness.seed(message.seed)
         running.task, running.started_at = task, time.monotonic()
-        started = sm.TaskStarted(client, number, task.id)
+        started = sm.TaskStarted(client, number, self.network.exposed.begin(task))
         running.told = self.box.post(self.config.client_process, "client", started)
         if message.timeout_s or not self.quick.get(message.name):
             self.network.hub.flush_dirty()  # now: code that holds the interpreter may never let it go
@@ -284,17 +288,24 @@ class Server:
             return
         self.to_interrupt.discard(task)
         seconds = time.monotonic() - running.started_at
-        assert task.outcome is not None
+        outcome, exposed = task.outcome, task._number
+        assert outcome is not None
+        self.network.exposed.end(exposed)
         forced = self._forced_end(running)
-        kind, form, buffers = outcomes.pack(forced or task.outcome)
-        cut = forced is None and self._is_cut() and isinstance(task.outcome.exception, KeyboardInterrupt)
+        kind, form, buffers = outcomes.pack(forced or outcome)
+        cut = forced is None and isinstance(outcome.exception, KeyboardInterrupt) and self._is_cut()
         if len(self.quick) < QUICK_MAX or task.name in self.quick:
             self.quick[task.name] = seconds < QUICK_S
         if running.told is not None:
             running.told.retract()  # its end says all
-        ended = sm.TaskEnded(self.config.client, number, kind, seconds, task.id, cut)
-        self.box.send(self.config.client_process, "client", ended, form, buffers, lazy=True)
-        self.network.keep_outcome(task.id, kind, form, buffers)
+        ended = sm.TaskEnded(self.config.client, number, kind, seconds, exposed, cut)
+        try:
+            self.box.send(self.config.client_process, "client", ended, form, buffers, lazy=True)
+        except ShippingError as error:
+            kind, form, buffers = outcomes.pack_unsendable(error)
+            ended.kind = kind
+            self.box.send(self.config.client_process, "client", ended, form, buffers, lazy=True)
+        self.network.keep_outcome(exposed, kind, form, buffers)
         self.handle(ex.Ended(number))
 
     def _is_cut(self) -> bool:
@@ -302,6 +313,8 @@ class Server:
         return self.executor.interrupted and not self.ends_itself
 
     def _forced_end(self, running: Running) -> Outcome | None:
+        if not (running.to_end or running.asked.timeout_s):
+            return None
         at, _ = self.executor.limits.get(running.asked.task, (math.inf, ""))
         return running.forced_end(at)
 
@@ -373,7 +386,9 @@ class Server:
                 continue  # it is lost with this process, and can be run again
             kind, form, buffers = outcomes.pack(how or Outcome("terminated", None, None, text))
             cut = how is None and self._is_cut()
-            self.to_client(sm.TaskEnded(self.config.client, number, kind, 0.0, running.task.id, cut), form, buffers)
+            self.to_client(
+                sm.TaskEnded(self.config.client, number, kind, 0.0, running.task._number, cut), form, buffers
+            )
         self.network.io.loop.create_task(self._leave())
 
     async def _leave(self) -> None:
@@ -396,26 +411,8 @@ def _drop_spaces(numbers: list[int]) -> None:
     gc.collect()  # now: modules and their functions refer to each other, and may hold much
 
 
-def network_options(config: family.ServerConfig) -> NetworkOptions:
-    """What all servers of a client have in common."""
-    return NetworkOptions(
-        host=None if config.automatic else config.hosts,
-        kept=config.hosts[0],
-        ext_host=config.ext_hosts,
-        name=config.node_name,
-        keys=config.keys,
-        certificates=config.certificates,
-        roles=("server",),
-        discover=False,
-        pulse_s=config.pulse_s,
-        version=VERSION,
-        say_address=False,
-        max_file_size=config.max_file_size,
-    )
-
-
 def main(
-    config: family.ServerConfig,
+    config: ServerConfig,
     options: NetworkOptions,
     index: int,
     ports: list[int],

@@ -23,6 +23,7 @@ from parkcos.node.state_events import (
     KillServer,
     OpenZygote,
     OwnAsked,
+    ServerExceeded,
     ServerExited,
     ServerListening,
     SetupFailed,
@@ -120,7 +121,7 @@ class Servers:
         server.alive, server.kill_at = False, None
         # Who ends of its own accord, in order, does so because its client's code asked it to.
         restarts = self.node.phase == SERVING and server.restart and not server.own
-        reason = KILLED if server.killed else event.reason
+        reason = server.exceeded or (KILLED if server.killed else event.reason)
         if server.terminated:
             reason = f"it was closed with terminate=True: {reason}"
         yield from self.tell_end(server, reason, restarts)
@@ -148,6 +149,12 @@ class Servers:
     def _fork(self, server: ServerRecord, now: float) -> Iterator[Effect]:
         self.by_index[server.index] = ServerRecord(server.index, started_at=now, quick_ends=server.quick_ends)
         yield ForkServer(server.index)
+
+    def exceeded(self, event: ServerExceeded) -> Iterator[Effect]:
+        server = self.by_index.get(event.index)
+        if server is not None and server.alive and not server.exceeded:
+            server.exceeded = f"its node ended it: {event.why}"
+            yield KillServer(event.index, event.why)
 
     def close_asked(self, event: CloseServerAsked, now: float) -> Iterator[Effect]:
         if event.client != self.node.client or self.node.phase != SERVING:

@@ -39,6 +39,7 @@ from parkcos.node.state_events import (
     ReleaseAsked,
     ReserveAsked,
     SchedulerSeen,
+    ServerExceeded,
     ServerExited,
     ServerListening,
     SetupAsked,
@@ -76,6 +77,8 @@ class NodeMachine:
     client: int = 0
     client_process: int = 0
     client_lost: bool = False
+    reserved_by: int = 0
+    """The scheduler that has reserved the node for its client."""
     schedulers: dict[int, None] = field(default_factory=dict)
     setup_by: float | None = None
     setup_id: int = 0
@@ -111,7 +114,11 @@ class NodeMachine:
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take a fact, return the orders that follow from it, to be executed in this order."""
-        return list(self._HANDLERS[type(event)](self, event, now))
+        return list(self.steps(event, now))
+
+    def steps(self, event: Event, now: float) -> Iterator[Effect]:
+        """The same, order by order."""
+        return self._HANDLERS[type(event)](self, event, now)
 
     def next_deadline(self) -> float | None:
         """When the machine next wants TimePassed."""
@@ -144,21 +151,37 @@ class NodeMachine:
             yield ToScheduler(event.process, m.NodeAnswer(event.client, False, "the node is being stopped"))
         elif self.closed and event.client != self.client:
             yield ToScheduler(event.process, m.NodeAnswer(event.client, False, self.closed))
+        elif self.client == event.client and not self._is_its_own(event):
+            yield ToScheduler(
+                event.process, m.NodeAnswer(event.client, False, "another scheduler speaks for that client")
+            )
         elif self.phase == FREE or (self.client == event.client and self.phase == RESERVED):
+            self.reserved_by = event.process
             self.phase, self.client, self.client_process = RESERVED, event.client, event.client_process
             self.client_lost, self.idled, self.lost = False, 0, 0
             self.idle_max_s = min(filter(None, (self.zombie_period_s, event.zombie_period_s)), default=0.0)
             self.setup_by = now + SETUP_WAIT_S
             yield ToScheduler(event.process, m.NodeAnswer(event.client, True))
         elif self.client == event.client and self.phase in (SETUP, SERVING):
+            self.reserved_by = event.process
             yield ToScheduler(event.process, m.NodeAnswer(event.client, True))
         else:
             doing = "ending this client's servers" if event.client == self.client else "serving another client"
             reason = f"the node is {doing}; it is offered again as soon as it is free"
             yield ToScheduler(event.process, m.NodeAnswer(event.client, False, reason))
 
+    def _is_its_own(self, event: ReserveAsked) -> bool:
+        """Whether the client that is served is meant, by the scheduler that may speak of it."""
+        return event.client_process == self.client_process and self._may_speak(event.process)
+
+    def _may_speak(self, scheduler: int) -> bool:
+        """Whether it has reserved this node, or who has is gone: a scheduler that was started again follows another."""
+        return scheduler == self.reserved_by or self.reserved_by not in self.schedulers
+
     def _release_asked(self, event: ReleaseAsked, now: float) -> Iterator[Effect]:
-        if event.client == self.client:
+        if event.client == self.client and self.client:
+            if not self._may_speak(event.process):
+                return
             yield from self._close(now, GRACE_S)
         elif self.phase == FREE:
             yield from self._tell_schedulers()
@@ -226,6 +249,8 @@ class NodeMachine:
         if self.phase == RESERVED:
             yield from self._freed(now)
             return
+        if why and not self.client_lost:
+            yield from self._say_all_end()
         if self.phase in (SETUP, SERVING):
             self.phase = CLOSING
         if self.setting_up and grace_s >= 0 and (self.kill_zygote_at is None or now + grace_s < self.kill_zygote_at):
@@ -259,7 +284,13 @@ class NodeMachine:
         if self.zygote_gone and not self.servers.spaces and self.phase in (SETUP, SERVING, CLOSING, WIPING):
             yield from self._freed(now)
 
+    def _say_all_end(self) -> Iterator[Effect]:
+        """Before the client hears of the end of each: what it loses with that it is not to run at the next."""
+        if self.phase == SERVING:
+            yield ToClient(self.client_process, m.NodeLeaves(self.client, self.setup_id))
+
     def _report_all_lost(self, reason: str) -> Iterator[Effect]:
+        yield from self._say_all_end()
         yield from self.servers.lose_all(reason)
         if self.phase == SETUP:  # by what the client's code did there, most likely
             reason = f"{reason}, while it opened the client's components or ran its node_setup"
@@ -325,6 +356,9 @@ class NodeMachine:
         yield from self.servers.exited(event, now)
         yield from self._wipe_if_empty()
 
+    def _server_exceeded(self, event: ServerExceeded, now: float) -> Iterator[Effect]:
+        yield from self.servers.exceeded(event)
+
     def _close_server_asked(self, event: CloseServerAsked, now: float) -> Iterator[Effect]:
         yield from self.servers.close_asked(event, now)
 
@@ -349,6 +383,7 @@ class NodeMachine:
         SetupFailed: _setup_failed,
         ServerListening: _server_listening,
         ServerExited: _server_exited,
+        ServerExceeded: _server_exceeded,
         ZygoteExited: _zygote_exited,
         CloseAsked: _close_asked,
         CloseServerAsked: _close_server_asked,

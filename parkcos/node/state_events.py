@@ -25,6 +25,8 @@ class ReserveAsked(msgspec.Struct, frozen=True):
 
 class ReleaseAsked(msgspec.Struct, frozen=True):
     client: int
+    process: int
+    """The scheduler's."""
 
 
 class SetupAsked(msgspec.Struct, frozen=True):
@@ -70,6 +72,13 @@ class ZygoteExited(msgspec.Struct, frozen=True):
 
     reason: str
     space: int = 0
+
+
+class ServerExceeded(msgspec.Struct, frozen=True):
+    """It uses more of this node than it may.  why: in words."""
+
+    index: int
+    why: str
 
 
 class CloseAsked(msgspec.Struct, frozen=True):
@@ -170,6 +179,7 @@ Event = (
     | ServerExited
     | ZygoteExited
     | CloseAsked
+    | ServerExceeded
     | CloseServerAsked
     | SpaceAsked
     | CloseSpaceAsked
@@ -223,6 +233,7 @@ class EndServer(msgspec.Struct, frozen=True):
 
 class KillServer(msgspec.Struct, frozen=True):
     index: int
+    why: str = "did not end in time"
 
 
 class CloseZygote(msgspec.Struct, frozen=True):

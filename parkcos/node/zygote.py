@@ -37,7 +37,9 @@ from parkcos.node.as_client import FAMILY, become, end_family
 from parkcos.node.client_folders import BUNDLE, server_folder
 from parkcos.node.environment import limit_threads
 from parkcos.node.identity import set_dumpable
+from parkcos.node.limits import bound_server, bound_zygote
 from parkcos.node.sent import SENT
+from parkcos.node.server_config import ServerConfig, network_options
 from parkcos.node.tally import Tally
 from parkcos.node.unpacking import unpack
 from parkcos.program.limits import set_open_files
@@ -69,7 +71,7 @@ class Zygote:
         self.mark = os.environ.get(FAMILY, "")
         self.children: dict[int, family.Fork] = {}
         """The order by which each server was started, by process id."""
-        self.config: family.ServerConfig | None = None
+        self.config: ServerConfig | None = None
         self.options: NetworkOptions | None = None
         self.folder: Path | None = None
         """With all the client's files; removed at the end."""
@@ -145,13 +147,14 @@ class Zygote:
     def _open(self, shared_in: Path) -> family.Message:
         assert self.config is not None and self.folder is not None and self.directory is not None
         try:
+            bound_zygote(self.config.limits, self.isolated)
             if self.isolated:
                 self.directory.mkdir(mode=0o700)
                 if (self.folder / SENT).is_dir():
                     shutil.copytree(self.folder / SENT, self.directory, dirs_exist_ok=True)
                 set_dumpable()  # not before: until here, an earlier client's processes could look into this one
             shared.open_at(shared_in / shared.FOLDER)
-            self.options = server.network_options(self.config)
+            self.options = network_options(self.config)
             self.options.prepare()
             bar(_BARRED)
             os.chdir(self.directory)
@@ -240,6 +243,7 @@ class Zygote:
             if order.niceness:
                 os.nice(order.niceness)
             os.environ[FAMILY] = self._mark_of(os.getpid())
+            bound_server(self.config.limits)
             self.orders.close()
             os.close(self._lifeline_end)
             _close_all(self._pipes)  # other servers'

@@ -1,4 +1,5 @@
-"""What the programs do instead of running: make a certificate (`--make_cert`), look for faults (`--doctor`).
+"""What the programs do instead of running: make secrets and certificates (`--make_secret`, `--make_cert`), look for
+faults (`--doctor`).
 
 What must not live here: what a fault is (`doctor/findings.py`), what a certificate is (`net/trust/certificates.py`).
 """
@@ -25,13 +26,36 @@ from parkcos.net.trust.certificates import (
     load_certificates,
     make_certificate,
 )
-from parkcos.net.trust.secret import ClusterKeys, default_secret_path
+from parkcos.net.trust.secret import ClusterKeys, default_secret_path, fingerprint, make_secret_file
 from parkcos.net.trust.tls import Identity, TlsIdentity
 from parkcos.program.code_doctor import examine_code
 
 LISTEN_S = 3.0
 LISTEN_LONGER_S = 6.5
 """If nobody has answered by then: every process announces itself every 6 s at the latest."""
+
+
+def make_secret(file: str, cluster: str) -> int:
+    """Make a secret for the whole cluster and print what to do with it, but not the secret; the exit code.
+
+    Args:
+        file: empty: where programs look for it.
+        cluster: its name.
+
+    Raises: ConfigError.
+    """
+    path = Path(file).absolute() if file else default_secret_path()
+    digits = fingerprint(ClusterKeys.derive(make_secret_file(path), cluster))
+    option = "" if path == default_secret_path() else f" --secret_file {path}"
+    print(
+        f"made the secret in {path}, fingerprint {digits}\n\n"
+        "All machines of the cluster share it. Copy it to each of the others, over a connection that you trust:\n\n"
+        f"    ssh HOST mkdir -p -m 700 {path.parent}\n"
+        f"    scp -p {path} HOST:{path.parent}/\n\n"
+        f"Programs {f'that are started with {option.strip()} use it' if option else 'find it there by themselves'}. "
+        f"To compare two machines:\n\n    parkcos.py --doctor{option}"
+    )
+    return 0
 
 
 def make_cert(folder: str, days: int | None) -> int:
@@ -174,10 +198,10 @@ def _own_addresses(args: argparse.Namespace, findings: list[dr.Finding]) -> list
 
 def _proofs(args: argparse.Namespace, findings: list[dr.Finding]) -> tuple[ClusterKeys | None, Identity | None]:
     """The secret's keys, and what connections are made with."""
-    facts, keys = look_for_secret(args.secret, args.secret_file, no_secret=args.no_secret)
+    facts, keys = look_for_secret(args.secret, args.secret_file, args.cluster, no_secret=args.no_secret)
     findings += dr.judge_secret(facts)
     if args.old_secret_file is not None:
-        old_facts, old = look_for_secret(None, args.old_secret_file)
+        old_facts, old = look_for_secret(None, args.old_secret_file, args.cluster)
         findings += dr.judge_secret(old_facts, "old secret")
         if keys is not None and old is not None:
             keys = ClusterKeys(keys.ca_seed, keys.mac_key, old)

@@ -6,15 +6,14 @@ The keys are the options' long names, without the dashes.  Source: chapter 6.2.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import difflib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from parkcos.errors import ConfigError
+from parkcos.net.files.disk import Folder
 
 NOT_SAVED = {
     "host": "it is one machine's own",
@@ -100,14 +99,10 @@ def save_config(path: Path, parser: argparse.ArgumentParser, args: argparse.Name
         if NOT_SAVED.get(action.dest) and getattr(args, action.dest, None) not in (None, action.default):
             left_out.append(f"--{_long_name(action)} is not saved: {NOT_SAVED[action.dest]}")
     text = json.dumps(saved, indent=2) + "\n"
-    new = path.with_name(f"{path.name}.new")
     try:
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
-        new.replace(path)
+        with Folder(path.parent, (), make=False) as folder:
+            folder.write_whole(path.name, text.encode())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            new.unlink()
         raise ConfigError(f"--save_config {path}: cannot be written: {error.strerror}") from None
     return "\n".join([f"saved {', '.join(saved) or 'no option: all have their defaults'} in {path}", *left_out])
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parkcos.errors import ConfigError
+from parkcos.net.files.rules import parse_size
 from parkcos.net.location import Location
 from parkcos.net.options import NetworkOptions
 from parkcos.net.runtime import VERSION
 from parkcos.net.trust.certificates import load_certificates
-from parkcos.net.trust.secret import cluster_keys
+from parkcos.net.trust.secret_text import CLUSTER
 from parkcos.program.log import PatientHandler
 
 if TYPE_CHECKING:
@@ -44,10 +45,32 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
     add("-u", "--udp_port", type=int, metavar="PORT", help="UDP port for discovery")
     add("--ipv4_udp_multicast", action="store_true", help="announce by multicast instead of broadcast")
     add("-n", "--name", default="", help="name of this process (default: the host's)")
-    add("--dest_path", type=Path, metavar="DIR", help="where clients' files are kept (default: below the temp folder)")
+    add(
+        "--dest_path",
+        type=Path,
+        metavar="DIR",
+        help="where files are kept (default: in the user's cache or temp folder)",
+    )
+    add(
+        "--max_payload",
+        metavar="SIZE",
+        help="the largest argument, result, message or bundle that is taken (default: 2G; 1M for a scheduler)",
+    )
     add("-s", "--secret", help="the cluster's secret; seen by other users of this machine: prefer a file")
     add("--secret_file", type=Path, metavar="FILE", help="file with the secret (default: ~/.config/parkcos/secret)")
     add("--old_secret_file", type=Path, metavar="FILE", help="the secret that is being replaced: accepted, too")
+    add(
+        "--grant",
+        type=Path,
+        metavar="FILE",
+        help="take part by a grant (parkcos.py --make_grant), without the secret",
+    )
+    add(
+        "--cluster",
+        default=CLUSTER,
+        metavar="NAME",
+        help=f"its name: programs with another one are another cluster's (default: {CLUSTER})",
+    )
     add("--certfile", type=Path, metavar="FILE", help="certificate of your own (PEM), instead of those from the secret")
     add("--keyfile", type=Path, metavar="FILE", help="its private key (default: it is in the certfile)")
     add("--cafile", type=Path, metavar="FILE", help="whom to trust (default: the certificate in the certfile alone)")
@@ -69,8 +92,17 @@ def network_options(
     """What the options say about the network.  Raises: ConfigError."""
     if args.no_secret and (args.secret or args.secret_file or args.old_secret_file):
         raise ConfigError("give either a secret or --no_secret, not both")
+    if args.grant and (args.no_secret or args.secret or args.secret_file or args.old_secret_file or args.certfile):
+        raise ConfigError("give either a grant, or what it stands for: a secret or a certificate, not both")
     if args.secret == "":
         raise ConfigError("an empty --secret protects nothing: leave it out, or say --no_secret")
+    if args.no_secret and args.cluster != CLUSTER:
+        raise ConfigError(f"--cluster {args.cluster} goes with a secret: without one, names keep nobody apart")
+    if args.secret:
+        logging.getLogger("parkcos").warning(
+            "other users of this machine can read the secret, which --secret gives, in the list of processes: "
+            "prefer a file (--secret_file)"
+        )
     certificates = load_certificates(args.certfile, args.keyfile, args.cafile)
     own_udp = args.udp_port if args.udp_port is not None else udp_port
     options = NetworkOptions(
@@ -86,17 +118,19 @@ def network_options(
         version=VERSION,
         certificates=certificates,
     )
+    if args.max_payload:
+        options.max_payload = parse_size(args.max_payload)
     if args.udp_port is not None:
         base = own_udp - udp_port + 9705
         options.target_udp_ports = (base, base + 1)
-    if args.no_secret and certificates:
-        logging.getLogger("parkcos").warning("no secret: anybody can make up datagrams that say who is where")
-    elif args.no_secret:
+    if args.grant:
+        options.take_grant(args.grant)
+    elif args.no_secret and not certificates:
         logging.getLogger("parkcos").warning(
             "no secret: everybody who reaches %s may run code as this user", options.host
         )
-    else:
-        options.keys = cluster_keys(args.secret, args.secret_file, args.old_secret_file)
+    elif not args.no_secret:
+        options.take_secret(args.secret, args.secret_file, args.old_secret_file, args.cluster)
     return options
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from parkcos.cluster.folders import OwnFolders
 from parkcos.errors import ConfigError
+from parkcos.net.files.disk import Folder
 from parkcos.net.location import Location
 from parkcos.scheduler.state import ClientRecord
 
@@ -55,36 +56,50 @@ class Journal:
     def __init__(self, folder: Path, dest_path: Path | None = None) -> None:
         self.path = folder / FILE
         self._written = b""
+        self._failing = ""
+        """Why it cannot be written at present."""
         self._folders = OwnFolders(folder, dest_path)
         self._folders.make()
 
     def read(self) -> Entries:
         """What an earlier run has left; nothing if there is none, or if it cannot be understood, which is logged."""
         try:
-            found = msgspec.json.decode(self.path.read_bytes(), type=_File)
+            with Folder(self.path.parent, (), make=False) as folder:
+                file = open(folder.open(FILE, os.O_RDONLY), "rb")  # noqa: SIM115
+            with file:
+                found = msgspec.json.decode(file.read(), type=_File)
         except FileNotFoundError:
             pass
         except (OSError, msgspec.MsgspecError) as error:
-            logger.warning("the journal %s cannot be read, and is begun anew: %s", self.path, error)
+            logger.warning("the journal %s cannot be read, and a new one is begun: %s", self.path, error)
         else:
             self._folders.adopt(found.made)
             return Entries(found.clients, found.nodes)
         return Entries()
 
-    def write(self, entries: Entries) -> None:
-        """If it has changed.  The file is always whole: it is written beside, and renamed."""
+    def write(self, entries: Entries) -> bool:
+        """If it has changed.  The file is always whole: it is written beside, and renamed.
+
+        Returns: False if that has failed, which the log says once for each reason: it is to be tried again.
+        """
         data = msgspec.json.encode(_File(entries.clients, entries.nodes, sorted(map(str, self._folders.made))))
         if data == self._written:
-            return
-        beside = self.path.with_suffix(".new")
+            return True
         try:
-            with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(data)
-            beside.replace(self.path)
-        except OSError as error:
-            logger.warning("the journal %s cannot be written: %s", self.path, error)
-        else:
-            self._written = data
+            self._folders.make()  # somebody may have removed it
+            with Folder(self.path.parent, (), make=False) as folder:
+                folder.write_whole(FILE, data)
+        except (OSError, ConfigError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            if why != self._failing:
+                self._failing = why
+                logger.warning("the journal %s cannot be written, which is tried again: %s", self.path, why)
+            return False
+        self._written = data
+        if self._failing:
+            self._failing = ""
+            logger.info("the journal %s is written again", self.path)
+        return True
 
     def remove(self) -> None:
         """Nothing is left of it."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from parkcos.cluster import messages as m
+from parkcos.cluster.machine import told
 from parkcos.cluster.node_info import NodeInfo
 from parkcos.cluster.postbox import Postbox
 from parkcos.cluster.timer import DeadlineTimer
@@ -26,8 +27,12 @@ logger = logging.getLogger("parkcos")
 
 CONTACT_AGAIN_S = 2.0
 """Nodes that were named and are not there are dialled again after this time: they may start later."""
+CLIENTS_MAX = 1_000
+"""Of one program, in the queue."""
 CONTACTS_MAX = 1_000
 """Of one client's program: what it names beyond that is not dialled."""
+NOTE_AGAIN_S = 5.0
+"""The time to the next attempt where the journal cannot be written."""
 NOTE_S = 0.05
 """Nodes that come or go together are noted in the journal together."""
 
@@ -128,7 +133,7 @@ class SchedulerService:
         """The named nodes that are not there, and why."""
         missing = []
         for location in self._all_contacts():
-            peer = self.network.hub.by_location.get(location)
+            peer = self.network.hub.book.by_location.get(location)
             if peer is None or peer.state is CONNECTING:
                 reason = peer.reason if peer is not None else ""
                 missing.append((location, reason or self._failures.get(location, "no answer yet")))
@@ -155,14 +160,18 @@ class SchedulerService:
         """Each speaks for itself alone: a node of itself, a client's program of the client that it has put here."""
         match message:
             case m.NodeState(info, client, idle, lost):
-                if info.incarnation == process:
+                if info.incarnation == process and info.owner == self._owner_of(process):
                     self._note_node(info)
                     self.handle(st.NodeReported(info, client, idle, lost))
             case m.NodeAnswer(client, ok, reason):
                 self.handle(st.NodeAnswered(process, client, ok, reason))
             case m.Enqueue(client, name, python):
                 location = self._location_of(process)
-                if location is not None:
+                of_process = [each.client for each in self.machine.queue.values() if each.process == process]
+                if len(of_process) >= CLIENTS_MAX and client not in of_process:
+                    why = f"its program has {len(of_process)} clients in the queue, and may have no more"
+                    self.box.send(process, "client", m.Dismissed(client, why))
+                elif location is not None:
                     self.handle(st.ClientAsked(client, process, location.addr, location.port, name, python))
             case m.Contact(addr, port):
                 self._named_by(process, Location(addr, port))
@@ -170,6 +179,11 @@ class SchedulerService:
                 queued = self.machine.queue.get(message.client)
                 if queued is not None and queued.process == process:
                     self._client_said(message)
+
+    def _owner_of(self, process: int) -> str:
+        """Whose node it is, as its certificate says."""
+        peer = self.network.hub.by_incarnation.get(process)
+        return peer.standing.owner if peer is not None and peer.standing is not None else ""
 
     def _client_said(self, message: m.WantNode | m.ClientLeaves | m.OfferAgain) -> None:
         match message:
@@ -193,8 +207,8 @@ class SchedulerService:
         return peer.location if peer is not None else None
 
     def handle(self, event: st.Event) -> None:
-        """Tell the machine a fact and do what it says."""
-        effects = self.machine.handle(event, time.monotonic())
+        """Tell the machine a fact and do what it says.  Raises: what the machine raises, after that."""
+        effects, error = told(self.machine, event, time.monotonic())
         self._look_whose_turn()
         for effect in effects:
             match effect:
@@ -212,17 +226,20 @@ class SchedulerService:
         if observer is not None:
             observer()
         self._timer.set(self.machine.next_deadline())
+        if error is not None:
+            raise error
 
     def _look_whose_turn(self) -> None:
         turn = self.machine.queue.get(self.machine.current)
         before, self._turn = self._turn, turn
         if (turn and turn.client) != (before and before.client):
             self._turn_began = time.monotonic()
+            audit = self.network.hub.audit
             level = logging.DEBUG if self._journal is None else logging.INFO  # a program's own has its own clients only
             if before is not None:
-                logger.log(level, "scheduler: the turn of %s is over, %d wait", before.shown, len(self.machine.queue))
+                audit.note(level, "scheduler: the turn of %s is over, %d wait", before.shown, len(self.machine.queue))
             if turn is not None:
-                logger.log(level, "scheduler: it is the turn of %s", turn.shown)
+                audit.note(level, "scheduler: it is the turn of %s", turn.shown)
 
     # -- the journal
 
@@ -243,4 +260,6 @@ class SchedulerService:
             self._noting = None
         self._noted_changes = self.machine.queue_changes
         if self._journal is not None:
-            self._journal.write(Entries(list(self.machine.queue.values()), [str(at) for at in self._nodes_at.values()]))
+            queue, nodes = list(self.machine.queue.values()), [str(at) for at in self._nodes_at.values()]
+            if not self._journal.write(Entries(queue, nodes)):
+                self._noting = self.network.io.loop.call_later(NOTE_AGAIN_S, self._note)

@@ -34,6 +34,9 @@ ABSENT_S = 60.0
 LEFT_MAX = 1000
 """So many clients that have left are remembered: a node that was not reached then may still serve one of them."""
 
+UNKNOWN_MAX = 10_000
+"""So many nodes that are not known yet may be wanted."""
+
 TAKEN = "it serves another client; it is offered again as soon as it is free"
 LOST = "it is gone"
 
@@ -176,6 +179,8 @@ class SchedulerMachine:
     current: int = 0
     lost: dict[int, NodeInfo] = field(default_factory=dict)
     """Nodes that were lost during this client's turn: it may still want them."""
+    unknown: dict[int, None] = field(default_factory=dict)
+    """Nodes that this client wants and that have not been heard of yet: it knows them from another scheduler."""
     _retries: list[tuple[float, int]] = field(default_factory=list)
     """A heap of (retry_at, node); what is not the node's retry_at any more does not count."""
     _left: dict[int, None] = field(default_factory=dict)
@@ -185,8 +190,11 @@ class SchedulerMachine:
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take a fact, return the orders that follow from it, to be executed in this order."""
-        handler = self._HANDLERS[type(event)]
-        return list(handler(self, event, now))
+        return list(self.steps(event, now))
+
+    def steps(self, event: Event, now: float) -> Iterator[Effect]:
+        """The same, order by order."""
+        return self._HANDLERS[type(event)](self, event, now)
 
     def restore(self, clients: Iterable[ClientRecord], now: float) -> None:
         """Before anything else: this was the queue when an earlier run of this scheduler ended."""
@@ -217,6 +225,7 @@ class SchedulerMachine:
             if node.state in (OFFERED, RESERVING, UNWANTED):
                 assert node.client == self.current, f"{node} is dealt with for a client that does not run"
             assert (node.retry_at is not None) == (node.state == RESERVING), f"{node} is asked again without need"
+            assert not node.again or 0 != node.client == self.current, f"{node} is wanted by nobody"
             if node.state == FREE:
                 assert node.client == 0, f"{node} is free and serves somebody"
                 assert not self._present(), f"{node} is free and was not offered"
@@ -227,6 +236,7 @@ class SchedulerMachine:
         node = self.nodes.get(event.info.incarnation)
         if node is None:
             node = self.nodes[event.info.incarnation] = NodeRecord(event.info)
+            node.again = self.unknown.pop(event.info.incarnation, 0) is None
         changed = _offers(event.info) != _offers(node.info)
         node.info = event.info
         if event.client:
@@ -236,6 +246,7 @@ class SchedulerMachine:
             if self.current and self.current != event.client:
                 yield from self._unusable(node.info, node.info.closed or TAKEN)
             node.state, node.client, node.retry_at = HELD, event.client, None
+            node.again = node.again and event.client == self.current
             if event.client in self._left:  # the node was not reached when it left
                 node.state = RELEASING
                 yield ToNode(node.info.incarnation, m.ReleaseNode(event.client))
@@ -244,7 +255,7 @@ class SchedulerMachine:
                 return  # its answer is on its way
             if self.current and (node.state != HELD or node.client != self.current):  # whom it closed knows why
                 yield from self._unusable(node.info, node.info.closed)
-            node.state, node.client = HELD, -1
+            node.state, node.client, node.again = HELD, -1, False
         elif node.state == UNWANTED and node.refused and changed:
             yield from self._offer(node)
         elif node.state in (RESERVING, OFFERED, UNWANTED):
@@ -334,6 +345,8 @@ class SchedulerMachine:
         elif node is None:
             if lost is not None:
                 yield from self._unusable(lost, LOST)
+            elif len(self.unknown) < UNKNOWN_MAX:
+                self.unknown[event.node] = None
         elif node.state in (OFFERED, UNWANTED):
             node.state = RESERVING
             yield from self._reserve(node, now)
@@ -367,13 +380,13 @@ class SchedulerMachine:
         yield from self._next()
 
     def _came_back(self, client: ClientRecord, event: ClientAsked) -> Iterator[Effect]:
-        """Or asks twice."""
-        if client.absent_until is None:
+        """Or asks twice; or is another process that says so."""
+        if client.absent_until is None or client.process != event.process:
             return
         client.absent_until = None
         self._absent -= 1
         self.queue_changes += 1
-        client.process, client.addr, client.port = event.process, event.addr, event.port
+        client.addr, client.port = event.addr, event.port
         yield ToClient(client.process, m.Queued(client.client, list(self.queue).index(client.client)))
         if client.client == self.current:
             yield from self._begin()
@@ -396,6 +409,7 @@ class SchedulerMachine:
         if self.current == event.client:
             self.current = 0
             self.lost.clear()
+            self.unknown.clear()
         for node in self.nodes.values():
             if node.client != event.client:
                 continue

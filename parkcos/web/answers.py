@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -10,6 +11,9 @@ import msgspec
 from aiohttp import web
 
 T = TypeVar("T")
+
+BODY_S = 30.0
+"""The time in which what comes with a request must be there."""
 
 encode = msgspec.json.Encoder().encode
 
@@ -29,6 +33,22 @@ def refused(status: int, text: str, headers: Mapping[str, str] | None = None) ->
     return encoded(encode({"error": text}), status, headers)
 
 
+async def read(request: web.Request, bytes_max: int | None = None) -> bytes:
+    """What came with the request.
+
+    bytes_max: None: as the site's.
+
+    Raises: HTTPRequestEntityTooLarge; HTTPRequestTimeout if it takes longer than `BODY_S`.
+    """
+    if bytes_max is not None:
+        request = request.clone(client_max_size=bytes_max)
+    try:
+        async with asyncio.timeout(BODY_S):
+            return await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
+
+
 async def body(request: web.Request, kind: type[T]) -> T:
     """The JSON that came with the request, as this type says it; no body stands for `{}`.
 
@@ -37,7 +57,7 @@ async def body(request: web.Request, kind: type[T]) -> T:
     """
     if request.content_type != "application/json":
         raise web.HTTPUnsupportedMediaType(reason="send JSON, with Content-Type: application/json")
-    data = await request.read()
+    data = await read(request)
     try:
         return msgspec.json.decode(data or b"{}", type=kind)
     except msgspec.MsgspecError as error:

@@ -1,9 +1,9 @@
 """The entrance of a site: connections from the moment they are accepted, and how many there may be.
 
 Descriptors are the program's, too, so each connection counts at once, with TLS before its handshake.  When there are
-too many, in all or of one address, the one that has done nothing for longest gives way; one that is being answered
-never does.  Nothing is made for who says nothing but the socket itself.  What must not live here: requests, routes, and
-who may look.  I/O thread.
+too many, in all or of one address, the one that has done nothing for longest gives way.  One that is being answered
+never does; but who has not asked all of it yet is not.  Nothing is made for who says nothing but the socket itself.
+What must not live here: requests, routes, and who may look.  I/O thread.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 
 CONNECTIONS_MAX = 256
 OF_ONE_ADDRESS_MAX = 128
@@ -39,7 +39,13 @@ class _Connection:
         self.sock = sock
         self.addr = addr
         self.transport: asyncio.Transport | None = None
-        self.answering = 0
+        self.asked: StreamReader | None = None
+        """What comes with the request that is being answered."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is waited for, and not it for an answer: it asks nothing, or has not asked all of it."""
+        return self.asked is None or not self.asked.is_eof()
 
     def close(self) -> None:
         """End it; whoever waits for it sees that."""
@@ -75,11 +81,11 @@ class Entrance:
         connection = self._of.get(request.protocol)
         if connection is None:  # it was lost just now
             return await handler(request)
-        connection.answering += 1
+        connection.asked = request.content
         try:
             return await handler(request)
         finally:
-            connection.answering -= 1
+            connection.asked = None
             if connection in self._connections:
                 self._connections[connection] = self._connections.pop(connection)
 
@@ -142,7 +148,7 @@ class Entrance:
     def _make_room(self, addr: str | None) -> bool:
         """Close the connection that has been idle for longest, of this address, or of any."""
         for connection in self._connections:
-            if not connection.answering and addr in (None, connection.addr):
+            if connection.is_idle and addr in (None, connection.addr):
                 del self._connections[connection]
                 connection.close()
                 return True

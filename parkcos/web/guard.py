@@ -1,4 +1,4 @@
-"""What every request must pass: the Host header, the token, the origin; and the headers of every answer.
+"""What every request must pass: the Host header, the origin, the token; and the headers of every answer.
 
 A site may stand below a path of another server, which takes that path away.  So no address that it gives begins
 with "/", and only pages at its top send anybody elsewhere: some of these servers take a Location for one below the top.
@@ -8,9 +8,10 @@ What they say of themselves (X-Forwarded-...) is never read: anybody can say tha
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from urllib.parse import parse_qs
 
 import psutil
@@ -18,7 +19,9 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
 from parkcos.web import answers
+from parkcos.web.attempts import Attempts, place_of
 from parkcos.web.kind import PLAIN, Kind
+from parkcos.web.sessions import SESSION_S, Session, Sessions
 from parkcos.web.tokens import Tokens
 
 HEADERS = {
@@ -36,8 +39,10 @@ HEADERS = {
 
 TOP = "./"
 """The way from a page to the one at the top."""
-LOGIN_S = 10.0
-"""So long a form may take to come."""
+LOGIN_BYTES_MAX = 4096
+"""Bytes of the form with a token."""
+SAFE = ("GET", "HEAD")
+"""The methods that change nothing."""
 
 _GO_ON = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>parkcos</title><meta name="color-scheme" content="light dark">
@@ -52,13 +57,17 @@ class Guard:
     """The middleware.
 
     Args:
+        tokens: of who may look, and act.
+        port: of the site.
         secure: it is HTTPS.
         hosts: names under which it may be reached, beside the machine's own name and addresses.
         kind: of the site.
     """
 
-    def __init__(self, tokens: Tokens, secure: bool, hosts: Sequence[str], kind: Kind = PLAIN) -> None:
+    def __init__(self, tokens: Tokens, port: int, secure: bool, hosts: Sequence[str], kind: Kind = PLAIN) -> None:
         self._tokens = tokens
+        self._sessions = Sessions(port)
+        self._attempts = Attempts()
         self._kind = kind
         self._secure = secure
         self._hosts = {host.lower().rstrip(".") for host in hosts}
@@ -67,7 +76,7 @@ class Guard:
         self._addresses = _own_addresses()
 
     def install(self, app: web.Application) -> None:
-        """Let all requests to `app` pass through this."""
+        """Let all requests to `app` pass through this, and serve logging in and out."""
 
         @web.middleware
         async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -75,6 +84,9 @@ class Guard:
 
         app.middlewares.append(guard)
         app.on_response_prepare.append(self._add_headers)
+        app.router.add_post("/login", self._login)
+        app.router.add_post("/logout", self._logout)
+        app.router.add_get("/session", self._session)
 
     async def _add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         response.headers["Server"] = "parkcos"
@@ -82,19 +94,34 @@ class Guard:
             response.headers.setdefault(name, value)
 
     async def _pass(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        refusal = self._refusal(request)
-        if refusal is not None:
-            return refusal
         try:
-            return await handler(request)
+            session = self._admitted(request)
+            if isinstance(session, web.Response):
+                return session
+            return await (handler(request) if session is None else self._while_lasts(session, request, handler))
         except web.HTTPException as error:
             if self._is_for_data(request) and error.status >= 400:
-                allowed = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
-                return answers.refused(error.status, f"{request.method} {request.path}: {error.reason}", allowed)
+                passed_on = {name: error.headers[name] for name in ("Allow", "Retry-After") if name in error.headers}
+                return answers.refused(error.status, f"{request.method} {request.path}: {error.reason}", passed_on)
             raise
 
-    def _refusal(self, request: web.Request) -> web.StreamResponse | None:
-        """The answer to who may not ask this; None if it may."""
+    async def _while_lasts(self, session: Session, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """A stream, too, is sent no longer than the session lasts: then its connection ends."""
+        try:
+            async with session.lasting():
+                return await handler(request)
+        except TimeoutError:
+            if session.ends > _now():
+                raise
+            if request.transport is not None:
+                request.transport.abort()
+            raise ConnectionAbortedError from None
+
+    def _admitted(self, request: web.Request) -> web.Response | Session | None:
+        """The answer to who may not ask this; else the session in which it is asked, None for none.
+
+        Raises: HTTPTooManyRequests.
+        """
         host = request.headers.get("Host", "")
         if not self._is_own_host(host, request):
             text = (
@@ -107,51 +134,78 @@ class Guard:
         if path == "/healthz":
             return None
         login = path == "/login"
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        bearer = scheme.lower() == "bearer"
-        if bearer:
-            allowed = self._tokens.is_token(given.strip())
-        else:
-            allowed = self._has_cookie(request)
-            origin = request.headers.get("Origin")
-            safe = request.method in ("GET", "HEAD")
-            if not _is_own_page(request) and not self._is_own_origin(origin, host, safe or login, login):
-                text = (
-                    f"a page of {origin!r} may not ask this of {host!r}: no Origin of its own; if it is its own page, "
-                    "behind another web server, that must pass the Host header on, or speak HTTPS"
-                )
-                return self._refused(request, 403, text)
-        if request.path == "/" and request.method == "GET" and "token" in request.query and not bearer:
-            if self._tokens.is_token(request.query["token"]):
-                return self._logged_in(_go_on(request))
-            return go_to("login?wrong")
-        if allowed or login:
+        safe = request.method in SAFE
+        bearer = _bearer(request)
+        origin = request.headers.get("Origin")
+        if bearer is None and not _is_own_page(request) and not self._is_own_origin(origin, host, safe or login, login):
+            text = (
+                f"a page of {origin!r} may not ask this of {host!r}: no Origin of its own; if it is its own page, "
+                "behind another web server, that must pass the Host header on, or speak HTTPS"
+            )
+            return self._refused(request, 403, text)
+        if bearer is None and _is_foreign(request):
+            return self._refused(request, 403, "pages of other sites may lead here by a link, and ask for nothing else")
+        if login:
             return None
-        if bearer or self._is_for_data(request) or request.path.count("/") > 1:
+        if request.path == "/" and request.method == "GET" and "token" in request.query and bearer is None:
+            may_act = self._may_act(request, request.query["token"])
+            return go_to("login?wrong") if may_act is None else self._logged_in(_go_on(request), may_act)
+        session = self._find_session(request) if bearer is None else None
+        may_act = session.may_act if session is not None else None
+        if bearer is not None:
+            may_act = self._may_act(request, bearer)
+        if may_act is None:
+            if bearer is None and not self._is_for_data(request) and request.path.count("/") == 1:
+                return go_to("login")
             needs = f"this needs the {self._kind.name}'s token: Authorization: Bearer TOKEN"
-            return self._refused(request, 401, "the token is wrong" if bearer else needs)
-        return go_to("login")
+            return self._refused(request, 401, needs if bearer is None else "the token is wrong")
+        if path == "/logout":
+            return None
+        if not may_act and not safe:
+            text = f"{request.method} {request.path}: this token is to look only; to act takes the other one"
+            return self._refused(request, 403, text)
+        return session
+
+    def _may_act(self, request: web.Request, token: str) -> bool | None:
+        """As `Tokens.may_act`.  Raises: HTTPTooManyRequests, if too many wrong ones came from there."""
+        now, place = _now(), place_of(request.remote)
+        wait_s = math.ceil(self._attempts.wait_s(place, now))
+        if wait_s > 0:
+            text = f"too many wrong tokens came from {place}: none is looked at for {wait_s} seconds; try again then"
+            raise web.HTTPTooManyRequests(reason=text, text=text + "\n", headers={"Retry-After": str(wait_s)})
+        may_act = self._tokens.may_act(token)
+        if may_act is None:
+            self._attempts.wrong(place, now)
+        return may_act
 
     def _is_for_data(self, request: web.Request) -> bool:
-        return request.path.startswith(self._kind.data)
+        return request.path.startswith(self._kind.data) or request.path in ("/logout", "/session")
 
-    def _refused(self, request: web.Request, status: int, text: str) -> web.StreamResponse:
+    def _refused(self, request: web.Request, status: int, text: str) -> web.Response:
         """An answer that says why not."""
         headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
         if self._is_for_data(request):
             return answers.refused(status, text, headers)
         return web.Response(text=text + "\n", status=status, headers=headers)
 
-    def _has_cookie(self, request: web.Request) -> bool:
+    def _cookies(self, request: web.Request) -> Iterator[str]:
         """Browsers send those of all paths above, under one name: an old one may be among them."""
         cookies = (each.strip().partition("=") for each in ";".join(request.headers.getall("Cookie", ())).split(";"))
-        return any(name == self._tokens.cookie_name and self._tokens.is_cookie(value) for name, _, value in cookies)
+        return (value for name, _, value in cookies if name == self._sessions.cookie_name)
 
-    def _logged_in(self, response: web.Response) -> web.Response:
-        """The same, with the cookie."""
+    def _find_session(self, request: web.Request) -> Session | None:
+        found = (self._sessions.find(cookie, _now()) for cookie in self._cookies(request))
+        return next((session for session in found if session is not None), None)
+
+    def _logged_in(self, response: web.Response, may_act: bool) -> web.Response:
+        """The same, with the cookie of a new session."""
+        return self._with_cookie(response, self._sessions.open(may_act, _now()), SESSION_S)
+
+    def _with_cookie(self, response: web.Response, cookie: str, max_age_s: int) -> web.Response:
         response.set_cookie(
-            self._tokens.cookie_name,
-            self._tokens.cookie,
+            self._sessions.cookie_name,
+            cookie,
+            max_age=max_age_s,
             path="",  # that of the page, as the browser knows it
             httponly=True,
             samesite="Strict",
@@ -159,19 +213,27 @@ class Guard:
         )
         return response
 
-    async def login(self, request: web.Request) -> web.StreamResponse:
+    async def _login(self, request: web.Request) -> web.StreamResponse:
         """POST /login."""
         try:
-            async with asyncio.timeout(LOGIN_S):
-                body = await request.read()
+            body = await answers.read(request, LOGIN_BYTES_MAX)
             form = parse_qs(body.decode(errors="replace"), max_num_fields=10)
-        except TimeoutError:
-            raise web.HTTPRequestTimeout from None
         except (ValueError, RequestPayloadError):
             form = {}
-        if self._tokens.is_token(form.get("token", [""])[0].strip()):
-            return self._logged_in(go_to(TOP))
-        return go_to("login?wrong")
+        may_act = self._may_act(request, form.get("token", [""])[0].strip())
+        return go_to("login?wrong") if may_act is None else self._logged_in(go_to(TOP), may_act)
+
+    async def _logout(self, request: web.Request) -> web.StreamResponse:
+        """POST /logout: the sessions of the cookies that came along are over, and what they look at ends."""
+        for cookie in self._cookies(request):
+            self._sessions.close(cookie)
+        return self._with_cookie(answers.answer({"ok": True}), "", 0)
+
+    async def _session(self, request: web.Request) -> web.StreamResponse:
+        """GET /session: what who asks may do."""
+        session, bearer = self._find_session(request), _bearer(request)
+        may_act = session is not None and session.may_act if bearer is None else self._tokens.may_act(bearer)
+        return answers.answer({"may_act": bool(may_act)})
 
     def _is_own_host(self, host: str, request: web.Request) -> bool:
         """A name that a stranger has pointed here (DNS rebinding) is none of these."""
@@ -201,12 +263,33 @@ def go_to(path: str) -> web.Response:
     return web.Response(status=303, headers={"Location": path})
 
 
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _bearer(request: web.Request) -> str | None:
+    """The token that a program sends with each request."""
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else None
+
+
 def _is_own_page(request: web.Request) -> bool:
     """Whether the browser says that the page is of the origin that it asks, which a page cannot make it say.
 
     That holds behind another server, too, whatever Host header that sends.  It is said to HTTPS and localhost only.
     """
     return request.headers.get("Sec-Fetch-Site") == "same-origin"
+
+
+def _is_foreign(request: web.Request) -> bool:
+    """Whether the browser says that a page of another site asks this, and does not lead its user here.
+
+    Such a page could keep others at this address from logging in, by wrong tokens.
+    """
+    if request.headers.get("Sec-Fetch-Site") not in ("cross-site", "same-site"):
+        return False
+    mode, kind = (request.headers.get(name) for name in ("Sec-Fetch-Mode", "Sec-Fetch-Dest"))
+    return request.method not in SAFE or mode not in (None, "navigate") or kind not in (None, "document")
 
 
 def _go_on(request: web.Request) -> web.Response:

@@ -11,8 +11,10 @@ class Kind:
 
     name: a noun: the login page asks for the "token of this dashboard".
     port: the first that is tried where none is given; 0: any free one.
-    port_option, hosts_option: what a user writes to give another port, or one more name of the machine.
-    token_variable: the environment variable with a token, where none is given; "": there is none.
+    port_option, hosts_option, certificate_option, insecure_option: what a user writes to give another port, one more
+        name of the machine, a certificate, or to do without that.
+    token_variable, view_token_variable: environment variables with the tokens, where none are given; "": there are
+        none.
     data: beginnings of the paths that programs ask: there, refusals are JSON.
     """
 
@@ -20,7 +22,10 @@ class Kind:
     port: int = 0
     port_option: str = "port=9000"
     hosts_option: str = "hosts=[...]"
+    certificate_option: str = "certfile=..."
+    insecure_option: str = "insecure=True"
     token_variable: str = ""
+    view_token_variable: str = ""
     data: tuple[str, ...] = ("/api",)
 
 

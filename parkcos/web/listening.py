@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import logging
 import os
 import socket
@@ -74,6 +75,11 @@ def listen(host: str, port: int, kind: Kind) -> list[socket.socket]:
             raise _not_bound(host, port, kind, failure) from failure
         stack.pop_all()
     return sockets
+
+
+def is_loopback(sock: socket.socket) -> bool:
+    """Whether it is for this machine alone."""
+    return ipaddress.ip_address(sock.getsockname()[0].partition("%")[0]).is_loopback
 
 
 def _not_bound(host: str, port: int, kind: Kind, error: OSError) -> ConfigError:

@@ -26,10 +26,12 @@ from parkcos.net.iothread import IOThread
 from parkcos.web.entrance import Entrance
 from parkcos.web.guard import Guard
 from parkcos.web.kind import Kind
-from parkcos.web.listening import listen, listen_at_default, tls_context
+from parkcos.web.listening import is_loopback, listen, listen_at_default, tls_context
 from parkcos.web.pages import Pages
 from parkcos.web.stream import Stream
 from parkcos.web.tokens import Tokens
+
+logger = logging.getLogger("parkcos")
 
 BODY_BYTES_MAX = 1024 * 1024
 LOOPBACK = "127.0.0.1"
@@ -45,6 +47,8 @@ class SiteOptions:
 
     host: an address or name of this machine; "": all its addresses; None: for this machine alone.
     port: 0 for any free one; None: the first free one from that of the site's kind on.
+    token, view_token: of who may look and act, and of who may look only.
+    insecure: it may speak plain HTTP to other machines.
     """
 
     host: str | None = None
@@ -54,6 +58,8 @@ class SiteOptions:
     certfile: str | os.PathLike[str] | None = None
     token: str | None = None
     hosts: Sequence[str] = ()
+    view_token: str | None = None
+    insecure: bool = False
 
 
 class Part(Protocol):
@@ -99,10 +105,19 @@ class Site:
             sockets = listen(self._host, options.port or 0, kind)
         try:
             self.port = int(sockets[0].getsockname()[1])
-            token = options.token if options.token is not None else os.environ.get(kind.token_variable) or None
-            self.tokens = Tokens(token, self.port, kind)
             self.scheme = "http" if context is None else "https"
-            guard = Guard(self.tokens, context is not None, hosts, kind)
+            exposed = context is None and not all(map(is_loopback, sockets))
+            if exposed and not options.insecure:
+                raise ConfigError(
+                    f"host={options.host!r}: the {kind.name} would speak plain HTTP to other machines, and whoever "
+                    f"listens in the network would get its token; give a certificate ({kind.certificate_option}; "
+                    "parkcos.py --make_cert makes one), or give no host, and reach it through SSH (ssh -L); "
+                    f"to take the risk: {kind.insecure_option}"
+                )
+            self.tokens = Tokens(
+                _given(options.token, kind.token_variable), _given(options.view_token, kind.view_token_variable), kind
+            )
+            guard = Guard(self.tokens, self.port, context is not None, hosts, kind)
             self._entrance = Entrance(io.loop, context)
             self._runner = web.AppRunner(
                 make_app(guard, *parts, *streams, pages, entrance=self._entrance),
@@ -117,6 +132,9 @@ class Site:
             for each in sockets:
                 each.close()
             raise
+        if exposed:
+            text = "the %s at %s speaks plain HTTP to other machines: whoever listens in the network gets its token"
+            logger.warning(text, kind.name, self.address)
 
     async def _start(self, sockets: list[socket.socket]) -> None:
         await self._runner.setup()
@@ -140,6 +158,12 @@ class Site:
         return f"{self.address}?token={quote(self.tokens.token, safe='')}"
 
     @property
+    def view_url(self) -> str | None:
+        """The same, for who may look only; None if nobody may."""
+        token = self.tokens.view_token
+        return None if token is None else f"{self.address}?token={quote(token, safe='')}"
+
+    @property
     def loggable_url(self) -> str:
         """The same, without a token that was given: its user knows it, and others may read the log."""
         return f"{self.address}?token=..." if self.tokens.given else self.url
@@ -149,6 +173,11 @@ class Site:
         await asyncio.gather(*(stream.close(wait_s) for stream in self._streams))
         await self._entrance.close()
         await self._runner.cleanup()
+
+
+def _given(value: str | None, variable: str) -> str | None:
+    """A token that was given, or that of the environment."""
+    return value if value is not None else os.environ.get(variable) or None
 
 
 def _log() -> logging.Logger:
@@ -169,7 +198,6 @@ def make_app(guard: Guard, *parts: Part, entrance: Entrance | None = None) -> we
     guard.install(app)
     for part in parts:
         part.add_routes(app)
-    app.router.add_post("/login", guard.login)
     app.router.add_get("/healthz", _healthz)
     return app
 

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from parkcos.web.answers import refused
 from parkcos.web.board import Board
+from parkcos.web.openapi import EVENTS, Operation, add_routes
 
 logger = logging.getLogger("parkcos")
 
@@ -87,9 +88,14 @@ class Stream:
         self._soon: asyncio.TimerHandle | None = None
         self._closed = False
 
+    @property
+    def operations(self) -> list[Operation]:
+        """What can be asked."""
+        return [Operation("GET", self._path, self._stream, "Everything, and then what changes, as events.", EVENTS)]
+
     def add_routes(self, app: web.Application) -> None:
         """Serve it."""
-        app.router.add_get(self._path, self._stream, allow_head=False)
+        add_routes(app, self.operations)
 
     def start(self) -> None:
         """Begin to tick."""

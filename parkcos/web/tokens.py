@@ -1,47 +1,48 @@
-"""Who may look: the token, and the cookie that stands for it.  No comparison tells by its time how much is right."""
+"""Who may look, and who may act: the two tokens of a site.  No comparison tells by its time how much is right."""
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import secrets
 
 from parkcos.errors import ConfigError
 from parkcos.web.kind import PLAIN, Kind
 
-TOKEN_MIN = 8
+TOKEN_MIN = 16
 """Characters of a token that is given."""
 
 
 class Tokens:
-    """The token of one site.
+    """The tokens of one site.
 
     Args:
-        token: None: a new one.
-        port: makes the cookie's name; browsers send the cookies of a host to all its ports.
+        token: of who may look and act; None: a new one.
+        view_token: of who may look only; None: nobody has one.
         kind: of the site.
 
     Raises: ConfigError.
     """
 
-    def __init__(self, token: str | None, port: int, kind: Kind = PLAIN) -> None:
-        if token is not None and not (isinstance(token, str) and len(token) >= TOKEN_MIN and token.isprintable()):
-            raise ConfigError(
-                f"the {kind.name}'s token must be a text of at least {TOKEN_MIN} printable characters; "
-                "leave it out, and one is made and written to the log"
-            )
+    def __init__(self, token: str | None, view_token: str | None = None, kind: Kind = PLAIN) -> None:
+        _check(token, f"the {kind.name}'s token", "leave it out, and one is made and written to the log")
+        _check(view_token, f"the {kind.name}'s view_token", "leave it out, and nobody may look without acting")
+        if token is not None and token == view_token:
+            raise ConfigError(f"the {kind.name}'s token and view_token are the same: who has it, may he act? Give two")
         self.given = token is not None
         self.token = token or secrets.token_urlsafe(32)
-        self.cookie_name = f"parkcos_{port}"
-        self.cookie = hmac.new(_bytes(self.token), b"parkcos cookie", hashlib.sha256).hexdigest()
+        self.view_token = view_token
 
-    def is_token(self, text: str) -> bool:
-        """Whether it is the token."""
-        return hmac.compare_digest(_bytes(text), _bytes(self.token))
+    def may_act(self, text: str) -> bool | None:
+        """Whether who has this token may act, and not look only; None: it is no token."""
+        given = _bytes(text)
+        acts = hmac.compare_digest(given, _bytes(self.token))
+        looks = self.view_token is not None and hmac.compare_digest(given, _bytes(self.view_token))
+        return acts if acts or looks else None
 
-    def is_cookie(self, text: str) -> bool:
-        """Whether it is the cookie's value."""
-        return hmac.compare_digest(_bytes(text), _bytes(self.cookie))
+
+def _check(token: object, name: str, otherwise: str) -> None:
+    if token is not None and not (isinstance(token, str) and len(token) >= TOKEN_MIN and token.isprintable()):
+        raise ConfigError(f"{name} must be a text of at least {TOKEN_MIN} printable characters; {otherwise}")
 
 
 def _bytes(text: str) -> bytes:

@@ -352,6 +352,9 @@ def running_client(kernel: VirtualKernel, **options: Any) -> Client:
     shell.kernel = kernel
     shell.network = SimpleNamespace(hub=FakeHub(), io=FakeIO(), options=SimpleNamespace(pulse_s=5.0))  # type: ignore[assignment]
     shell.side = SimpleNamespace(box=Box(), wants_servers=set(), contacts={}, clients={})  # type: ignore[assignment]
+    shell.circle = SimpleNamespace(  # type: ignore[assignment]
+        grant_at=lambda node: b"", lives_at=lambda *_: None, keep_only=lambda _: None
+    )
     shell.timer = SimpleNamespace(set=lambda deadline: None)  # type: ignore[assignment]
     shell.bundle_digests, shell.state = {}, RUNNING
     client._nodes.bundle, client._nodes.encoded_bundle = Bundle([], [], None, []), b""

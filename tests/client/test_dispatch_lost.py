@@ -10,6 +10,7 @@ from parkcos.client.dispatch_events import (
     Granted,
     NodeHasClosed,
     NodeHasFailed,
+    NodeIsLeaving,
     NodeIsReady,
     Offered,
     ProcessLost,
@@ -158,6 +159,31 @@ def test_a_server_that_leaves_is_not_asked_to() -> None:
     assert c(submitted(2, False)) == [], "nothing is sent to a server that leaves"
     c(ProcessLost(N + 1, "it has ended"))
     assert c(TimePassed(), END_WAIT_S) == [], "it knows itself whether another one takes its place"
+
+
+def test_what_a_node_that_leaves_has_cut_is_not_run_at_its_next_server() -> None:
+    c = Driven(servers=2, nodes=2)
+    for number in range(1, 5):
+        c(submitted(number, False, retries=1))
+    first, second = (number for number in (1, 2, 3, 4) if c.machine.servers[c.machine.tasks[number].server].node == N)
+    at = c.machine.tasks[first].server
+    for number in (1, 2, 3, 4):
+        c(Started(number))
+    assert c(NodeIsLeaving(N, 1)) == []
+    assert c(NodeIsLeaving(77, 1)) == []
+    c(Ended(first, 0.1, cut=True))
+    c(ServerIsDown(at, "its node was told to end", restarts=False, asked=True))
+    assert not [e for e in c(ProcessLost(at, "it has ended")) if isinstance(e, Run)], "a server of that node is there"
+    elsewhere = next(n for n in (1, 2, 3, 4) if n not in (first, second))
+    free = c.machine.tasks[elsewhere].server
+    assert c(Ended(elsewhere, 0.1)) == [Run(first, free, False)]
+
+
+def test_what_was_said_of_an_earlier_setup_closes_no_server() -> None:
+    c = Driven(servers=1)
+    assert c.machine.nodes[N].setup_id == 1
+    c(NodeIsLeaving(N, 0))
+    assert c(submitted(1, False)) == [Run(1, N + 1, False)]
 
 
 def test_what_a_server_says_of_a_task_that_is_elsewhere_is_not_heard() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 
 from parkcos.client import dispatch_events as d
 from parkcos.client.shell import ClientShell
-from parkcos.cluster.timer import DeadlineTimer
+from parkcos.cluster.timer import AGAIN_S, DeadlineTimer
 from parkcos.net.iothread import IOThread
 from parkcos.node import executor as ex
 from parkcos.node.server import Server
@@ -90,10 +91,10 @@ class Guarded:
         self.passed = threading.Event()
         self.running = 0
 
-    def handle(self, event: Any, now: float) -> list[Any]:
+    def steps(self, event: Any, now: float) -> Iterator[Any]:
         if type(event) in (ex.TimePassed, d.TimePassed):
             self.passed.set()
-        return []
+        return iter(())
 
     def next_deadline(self) -> float | None:
         self.asked.append(self.lock._is_owned())
@@ -120,3 +121,20 @@ def test_a_client_asks_its_machine_under_its_lock(io: IOThread) -> None:
     assert machine.passed.wait(WAIT_S)
     until_idle(io)
     assert machine.asked == [True, True]
+
+
+def test_a_machine_that_refuses_to_hear_of_time_is_not_asked_without_end(io: IOThread) -> None:
+    """Its deadline stays as it is."""
+    passed: list[float] = []
+    twice = threading.Event()
+
+    def time_passed() -> None:
+        passed.append(time.monotonic())
+        if len(passed) == 3:
+            twice.set()
+        timer.set(0.0 if len(passed) < 3 else None)
+
+    timer = DeadlineTimer(io, time_passed)
+    timer.set(0.0)
+    assert twice.wait(WAIT_S)
+    assert [late - early >= 0.9 * AGAIN_S for early, late in itertools.pairwise(passed)] == [True, True]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.lib import SECRET, Ports, Program
+from tests.live.lib import Ports, Program
+from tests.secret import secret_file
 
 BEGINNING = """
 import sys, time, random, os
@@ -41,7 +42,7 @@ class Programs:
         """Start a program.  options: of the command, before the program's name."""
         (self.folder / name).write_text(source)
         if self._ports is not None:
-            options = ("-i", "127.0.0.1", "-u", str(self._ports.udp - 1), "-s", SECRET, *options)
+            options = ("-i", "127.0.0.1", "-u", str(self._ports.udp - 1), "--secret_file", secret_file(), *options)
         command = ["-m", "parkcos.compat", *options, name, *args]
         return self.stack.enter_context(Program(*command, cwd=self.folder))
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.compat.conftest import BEGINNING, CLUSTER, Programs
-from tests.live.lib import SECRET, Ports, Program
+from tests.live.lib import Ports, Program
+from tests.secret import secret_file
 
 pytestmark = pytest.mark.live
 
@@ -625,7 +626,7 @@ def status_proc(task=None):
     while 1:
         msg = yield task.receive()
         if isinstance(msg, DispycosStatus) and msg.status == Scheduler.ServerInitialized:
-            initialized.append(msg.info)
+            main_task.send(msg.info)
 
 def fetch(url):
     with urllib.request.urlopen(url) as page:
@@ -642,20 +643,21 @@ def main(task=None):
     http_server = pycos.httpd.HTTPServer(client, host="127.0.0.1", port=0, poll_sec=1)
     print(isinstance(http_server.status_task, pycos.Task))
     yield client.schedule()
-    print((yield (yield client.rtask(compute, 0.01))()), initialized != [])
+    initialized = {(yield task.receive()), (yield task.receive())}
+    print((yield (yield client.rtask(compute, 0.01))()), len(initialized))
     print((yield pycos.AsyncThreadPool(1).async_task(fetch, http_server.url)))
     print((yield pycos.AsyncThreadPool(1).async_task(status, http_server.url)))
     yield client.close()
     http_server.shutdown()
 
-initialized = []
 client = Client([compute], status_task=pycos.Task(status_proc), pulse_interval=pycos.dispycos.MinPulseInterval)
-pycos.Task(main).value()
+main_task = pycos.Task(main)
+main_task.value()
 """,
         "dashboard of",
     )
     status = "('127.0.0.1', 2, 1, 1, ['cpu', 'disk', 'memory', 'swap'])"
-    assert lines == ["True", "0.01 True", "(200, True)", status]
+    assert lines == ["True", "0.01 2", "(200, True)", status]
 
 
 def test_changed_import_lines_do_at_servers_too(local: Programs) -> None:
@@ -739,7 +741,7 @@ def main(task=None):
 client = Client([compute])
 pycos.Task(main).value()
 """
-    options = ("-i", "127.0.0.1", "--no_discovery", "-s", SECRET, "--node", f"127.0.0.1:{port}")
+    options = ("-i", "127.0.0.1", "--no_discovery", "--secret_file", secret_file(), "--node", f"127.0.0.1:{port}")
     lines = local.run(CLUSTER + body, options=options)
     assert any(line.startswith("port ") for line in lines)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.compat.conftest import NETWORKED, Programs
-from tests.live.lib import SECRET, Ports, free_ports
+from tests.live.lib import Ports, free_ports
+from tests.secret import secret_file
 
 pytestmark = pytest.mark.live
 
@@ -252,7 +253,7 @@ def test_a_host_is_asked_who_is_there(peers: Programs, ports: Ports) -> None:
         f"p = pycos.Pycos(name='there', udp_port={ports.udp})\nprint('ready', flush=True)\nsys.stdin.read()\n"
     )
     lone = Programs(peers.folder, peers.stack)
-    options = ("-i", "127.0.0.1", "-s", SECRET)
+    options = ("-i", "127.0.0.1", "--secret_file", secret_file())
     lone.start(server, options=options).wait_for("ready")
     other = free_ports(1)[0]
     source = NETWORKED + (
@@ -277,28 +278,19 @@ def test_importing_netpycos_gives_tasks_a_location(peers: Programs) -> None:
     assert lines == ["True 127.0.0.1 True"]
 
 
-def test_short_secrets_are_lengthened_and_said_to_be_short(local: Programs, ports: object) -> None:
-    udp = str(ports.udp - 1)  # type: ignore[attr-defined]
-    first = (
-        "import sys\nimport pycos.netpycos as pycos\n"
-        "pycos.Pycos(node='127.0.0.1', secret='test', name='a')\n"
-        "def proc(task=None):\n    task.register('it')\n    print('ready', flush=True)\n"
-        "    while (yield task.receive()): pass\n"
-        "pycos.Task(proc).value()\n"
-    )
-    program = local.start(first, options=("-u", udp))
-    program.wait_for("ready")
-    program.wait_for("--secret pycos-secret-test")
-    second = (
-        "import pycos.netpycos as pycos\npycos.Pycos(host='127.0.0.1', secret='test', name='b')\n"
-        "def main(task=None):\n    it = yield pycos.Task.locate('it', timeout=10)\n    print(it.name, it.send(0))\n"
+def test_a_short_secret_is_refused_and_said_how_to_make_one(peers: Programs, local: Programs) -> None:
+    source = (
+        "import pycos.netpycos as pycos\npycos.Pycos(node='127.0.0.1', secret='test', name='a')\n"
+        "def main(task=None):\n    yield\n    print('runs')\n"
         "pycos.Task(main).value()\n"
     )
-    third = second.replace("secret='test'", "secret='replaced'")
-    options = ("-u", udp, "-s", "test")
-    assert "proc 0" in local.run(third.replace("send(0)", "send(1)"), name="third.py", options=options)
-    assert "proc 0" in local.run(second, name="second.py", options=("-u", udp))
-    assert program.wait() == 0
+    program = local.start(source)
+    assert program.wait() == 1
+    assert "runs" not in program.lines
+    program.wait_for("ConfigError: the secret that this program gives to Pycos.* is too short: .* 16 characters")
+    program.wait_for(r"python -m parkcos[.]compat --secret_file FILE")
+    program.wait_for("parkcos.py --make_secret$")
+    assert "runs" in peers.run(source, name="second.py"), "the command line's takes the place of the program's"
 
 
 def test_tasks_run_while_a_dead_name_server_is_asked(peers: Programs) -> None:

@@ -177,7 +177,7 @@ def test_a_foreign_event_loop_waits_for_all_nodes() -> None:
 
 def test_what_program_and_node_say_survives_the_way() -> None:
     keys = ClusterKeys(b"\0" * 32, b"\xff" * 32, name="k")
-    begin = Begin("127.0.0.1", True, "local\n", 2, keys, Certificate(b"\n", b"\0", 1.5), False)
+    begin = Begin("local\n", 2, keys, 7, Certificate(b"\n", b"\0", 1.5), False, 1 << 30)
     for message, read in ((begin, read_begin), (Ready(9706), read_news), (Failed("a\nb \u2028"), read_news)):
         sent = line(message)  # type: ignore[arg-type]
         assert sent.endswith(b"\n") and sent.count(b"\n") == 1

@@ -28,8 +28,7 @@ from parkcos.net.trust.secret import ClusterKeys, fingerprint
 from parkcos.net.trust.tls import TlsIdentity
 from tests.net.cluster_of_networks import KEYS, OTHER_KEYS, Cluster, Log, Place
 from tests.ports import free_ports
-
-SECRET = "a secret of the tests"
+from tests.secret import OTHER_SECRET, SECRET
 
 
 def levels(findings: list[dr.Finding]) -> list[str]:
@@ -463,10 +462,11 @@ def test_a_name_that_means_nothing() -> None:
 
 
 def test_fingerprint() -> None:
-    assert fingerprint(SECRET) == fingerprint(f" {SECRET}\n") != fingerprint("another secret of theirs")
-    assert fingerprint(SECRET).count("-") == 2
     keys = ClusterKeys.derive(SECRET)
-    digits = fingerprint(SECRET).replace("-", "")
+    assert fingerprint(keys) == fingerprint(ClusterKeys.derive(f" {SECRET}\n"))
+    assert fingerprint(keys) != fingerprint(ClusterKeys.derive(OTHER_SECRET))
+    assert fingerprint(keys).count("-") == 2
+    digits = fingerprint(keys).replace("-", "")
     assert digits not in keys.ca_seed.hex() + keys.mac_key.hex()
 
 
@@ -480,9 +480,10 @@ def test_the_secret_is_looked_for_and_never_made(tmp_path: Path) -> None:
     assert facts.state == "unusable" and "chmod 600" in facts.error and keys is None
     path.chmod(0o600)
     facts, keys = probes.look_for_secret(None, path)
-    assert facts.state == "found" and "mode 0600" in facts.where and facts.fingerprint == fingerprint(SECRET)
-    assert keys == ClusterKeys.derive(SECRET)
-    assert probes.look_for_secret(SECRET, None)[0].fingerprint == fingerprint(SECRET)
+    assert facts.state == "found" and "mode 0600" in facts.where and keys == ClusterKeys.derive(SECRET)
+    assert facts.fingerprint == fingerprint(keys)
+    assert probes.look_for_secret(SECRET, None)[0].fingerprint == fingerprint(keys)
+    assert probes.look_for_secret(SECRET, None, "lab")[0].fingerprint != fingerprint(keys)
     assert probes.look_for_secret(None, None, no_secret=True)[0].state == "none"
 
 
@@ -501,7 +502,7 @@ def run_json(capsys: pytest.CaptureFixture[str], main: Any, *args: str) -> tuple
 def test_command_with_a_host(
     capsys: pytest.CaptureFixture[str], node: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, main: Any
 ) -> None:
-    monkeypatch.setattr(ClusterKeys, "derive", classmethod(lambda cls, secret: KEYS))
+    monkeypatch.setattr(ClusterKeys, "derive", classmethod(lambda cls, secret, cluster: KEYS))
     secret = tmp_path / "secret"
     secret.write_text(SECRET)
     secret.chmod(0o600)
@@ -525,7 +526,7 @@ def test_command_without_a_host(
     out = capsys.readouterr().out
     assert out.count("(loopback, given;") == out.count(f"TCP port {ports[-1]}: free") == 2
     assert SECRET not in out
-    assert fingerprint(SECRET) in out
+    assert fingerprint(ClusterKeys.derive(SECRET)) in out
     assert code == int("problem " in out)
     lines = out.splitlines()
     assert all(line.startswith(("ok ", "hint ", "problem ")) for line in lines)

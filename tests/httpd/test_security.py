@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psutil
 import pytest
@@ -19,6 +20,7 @@ from parkcos.httpd.board import Board
 from parkcos.httpd.metrics import Metrics
 from parkcos.httpd.server import new_model
 from parkcos.httpd.shared import NoActions
+from parkcos.web import attempts
 from parkcos.web.guard import Guard
 from parkcos.web.pages import Pages
 from parkcos.web.site import make_app
@@ -30,6 +32,7 @@ from tests.httpd.asking import Answer, Browser, Viewer
 pytestmark = pytest.mark.live
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+VIEW_TOKEN = "a token to look only"
 SECRET_FILE = "the content of a file that nobody may see"
 
 
@@ -53,8 +56,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def http(folder: Path, shared_pids: set[int]) -> Iterator[HTTPServer]:
-    with no_leaks("the dashboard of this module", set()):
-        server = HTTPServer(Client(), "127.0.0.1", 0, DocumentRoot=folder, hosts=["dash.example.org"])
+    options: dict[str, Any] = {"DocumentRoot": folder, "hosts": ["dash.example.org"], "view_token": VIEW_TOKEN}
+    with no_leaks("the dashboard of this module", set()), pytest.MonkeyPatch.context() as patched:
+        patched.setattr(attempts, "WRONG_MAX", 10**6)
+        server = HTTPServer(Client(), "127.0.0.1", 0, **options)
         assert Browser(server.url).ask("GET", "/healthz").status == 200  # libuv's spare descriptor comes and stays
         yield server
         server.shutdown()
@@ -70,7 +75,7 @@ def paths() -> list[tuple[str, str]]:
     """A path of every route, and how the route is written."""
     board = Board(new_model("client", "test", 10.0, True, 1))
     stream = Stream(board, None)  # type: ignore[arg-type]
-    guard = Guard(Tokens(None, 1), False, [])
+    guard = Guard(Tokens(None), 1, False, [])
     app = make_app(guard, Api(board, stream, NoActions(), lambda: None), stream, Metrics(board), Pages())
     written = {route.resource.canonical for route in app.router.routes() if route.resource}
     found = []
@@ -81,9 +86,9 @@ def paths() -> list[tuple[str, str]]:
     return [*found, ("/static/style.css", ""), ("/nowhere", ""), ("/api/nowhere", "")]
 
 
-def login(browser: Browser) -> str:
+def login(browser: Browser, token: str = "") -> str:
     """The cookie, as a browser sends it."""
-    answer = browser.ask("GET", f"/?token={browser.token}", {"Authorization": ""})
+    answer = browser.ask("GET", f"/?token={quote(token or browser.token)}", {"Authorization": ""})
     assert (answer.status, answer.headers["Location"]) == (303, "./")
     return answer.headers["Set-Cookie"].partition(";")[0]
 
@@ -113,9 +118,9 @@ ROUTES = paths()
 @pytest.mark.parametrize(("path", "route"), ROUTES)
 def test_every_route_and_method(browser: Browser, path: str, route: str, method: str) -> None:
     """Route x method x token x Origin x Host: what is let through is exactly what may be."""
-    reads = method in ("GET", "HEAD")
+    reads, logout = method in ("GET", "HEAD"), (path, method) == ("/logout", "POST")
     login_route = route == "/login" and (reads or method == "POST")
-    cookie = login(browser)
+    cookie, viewing = login(browser), login(browser, VIEW_TOKEN)
     wrong_cookie = cookie[:-1] + ("0" if cookie[-1] != "0" else "1")
     tokens: list[tuple[str, dict[str, str]]] = [
         ("none", {}),
@@ -128,13 +133,18 @@ def test_every_route_and_method(browser: Browser, path: str, route: str, method:
         ("none", {"Cookie": f"{cookie.partition('=')[0]}="}),
         ("bearer", {"Authorization": f"Bearer {browser.token}"}),
         ("cookie", {"Cookie": cookie}),
+        ("view bearer", {"Authorization": f"Bearer {VIEW_TOKEN}"}),
+        ("view cookie", {"Cookie": viewing}),
     ]
     origins = [None, browser.origin, "http://evil.example", "null", f"https://{browser.host}", "http://127.0.0.1:1"]
     hosts = [browser.host, f"evil.example:{browser.port}"]
     for kind, headers in tokens:
+        by_page = kind in ("none", "cookie", "view cookie")
         for origin in origins:
             for host in hosts if origin == browser.origin else hosts[:1]:
                 given: dict[str, Any] = {**headers, "Origin": origin, "Host": host}
+                if logout and "cookie" in kind:
+                    given["Cookie"] = login(browser, VIEW_TOKEN if "view" in kind else "")  # it ends with that
                 answer = ask(browser, method, path, **given)
                 note = (kind, origin, host, answer)
                 if host != browser.host:
@@ -143,15 +153,17 @@ def test_every_route_and_method(browser: Browser, path: str, route: str, method:
                     assert answer.status == 200, note
                 elif kind == "wrong" and not login_route:
                     assert answer.status == 401, note
-                elif kind in ("none", "cookie") and origin not in (None, browser.origin):
+                elif by_page and origin not in (None, browser.origin):
                     own = login_route and origin == "null"
                     assert (answer.status != 403) if own else (answer.status == 403), note
-                elif kind in ("none", "cookie") and origin is None and not reads:
+                elif by_page and origin is None and not reads:
                     assert (answer.status != 403) if login_route else (answer.status == 403), note
                 elif login_route:
                     assert answer.status in (200, 303, 404, 405), note
+                elif kind.startswith("view") and not reads and not logout:
+                    assert (answer.status, b"to look only" in answer.body) == (403, True), note
                 elif kind == "none":
-                    if path.startswith(("/api", "/metrics", "/cluster_status")):
+                    if path.startswith(("/api", "/metrics", "/cluster_status", "/session", "/logout")):
                         assert answer.status == 401, note
                         assert method == "HEAD" or "token" in answer.json["error"], note
                     elif path.startswith("/static/"):
@@ -234,30 +246,13 @@ def test_logging_in(browser: Browser) -> None:
         assert (answer.status, answer.headers["Location"]) == (303, "./")
         cookie = answer.headers["Set-Cookie"].partition(";")[0]
         assert ask(browser, "GET", "/api/state", Cookie=cookie).status == 200
-    for data in (b"token=wrong", b"", b"token", b"x" * 100_000, b"\xff\xfe=%ff"):
+    for data in (b"token=wrong", b"", b"token", b"x" * 4096, b"\xff\xfe=%ff"):
         answer = post(data)
         assert (answer.status, answer.headers["Location"]) == (303, "login?wrong")
         assert "Set-Cookie" not in answer.headers
     assert post(right, Origin="http://evil.example").status == 403
     assert post(b"x" * 2_000_000).status == 413
     assert b'name="token"' in ask(browser, "GET", "/login?wrong").body
-
-
-def test_tokens() -> None:
-    one, two = Tokens(None, 1), Tokens(None, 1)
-    assert one.token != two.token
-    assert len(one.token) >= 43
-    assert not one.given
-    assert one.is_token(one.token)
-    assert not one.is_token(two.token)
-    assert not one.is_token("")
-    assert not one.is_token("\ud800é")
-    assert one.is_cookie(one.cookie)
-    assert not one.is_cookie(one.token)
-    assert Tokens("a good token", 1).cookie == Tokens("a good token", 2).cookie
-    for bad in ("", "short", "1234567\n8", b"bytes bytes", 12345678):
-        with pytest.raises(ConfigError, match="at least 8"):
-            Tokens(bad, 1)  # type: ignore[arg-type]
 
 
 # -- Host
@@ -435,6 +430,8 @@ def test_what_tasks_are_asked_for_must_exist(browser: Browser) -> None:
         ("server=kiln/1", "server: give an id"),
         ("node=kiln", "node: give an id"),
         ("node=%00", "node: give an id"),
+        ("sate=failed", "'sate' chooses nothing; give state, name, server, node, limit, offset"),
+        ("%0d%0a=1", "chooses nothing"),
     ):
         answer = browser.ask("GET", f"/api/tasks?{query}")
         assert answer.status == 400, query
@@ -471,7 +468,9 @@ def test_more_viewers_than_there_may_be(browser: Browser, monkeypatch: pytest.Mo
         ({"keyfile": "key.pem"}, "certfile, too"),
         ({"certfile": "none.pem"}, "is no file"),
         ({"certfile": __file__}, "cannot be used"),
-        ({"token": "short"}, "at least 8"),
+        ({"token": "fifteen letters"}, "token must be .* at least 16"),
+        ({"view_token": "fifteen letters"}, "view_token must be .* at least 16"),
+        ({"host": "0.0.0.0"}, "certfile=..., --httpd_certfile.*insecure=True, --httpd_insecure"),
         ({"hosts": [1]}, "hosts="),
         ({"tasks_max": 0}, "tasks_max=0"),
     ],
@@ -489,7 +488,7 @@ def test_a_port_that_is_taken(http: HTTPServer) -> None:
     with pytest.raises(ConfigError, match=f"port {port} of 127.0.0.1: another program does.*give another port"):
         HTTPServer(Client(), "127.0.0.1", port)
     with pytest.raises(ConfigError, match=f"port {port}: another"):
-        HTTPServer(Client(), "", port)
+        HTTPServer(Client(), "", port, insecure=True)
 
 
 def test_a_token_that_was_given_is_not_logged(
@@ -498,14 +497,19 @@ def test_a_token_that_was_given_is_not_logged(
     made = HTTPServer(Client(), "127.0.0.1", 0)
     assert made.url in caplog.text
     made.shutdown()
-    given = HTTPServer(Client(), "127.0.0.1", 0, token="a token of mine")
+    given = HTTPServer(Client(), "127.0.0.1", 0, token="a token of my own", view_token="a token for my guests")
     monkeypatch.setenv("PARKCOS_HTTPD_TOKEN", "a token of the environment")
+    monkeypatch.setenv("PARKCOS_HTTPD_VIEW_TOKEN", "for guests, of the environment")
     from_there = HTTPServer(Client(), "127.0.0.1", 0)
     try:
-        assert given.url.endswith("?token=a%20token%20of%20mine")
+        assert given.url.endswith("?token=a%20token%20of%20my%20own")
+        assert given.view_url is not None and given.view_url.endswith("?token=a%20token%20for%20my%20guests")
+        assert made.view_url is None
         assert Browser(given.url).get("/api/state")["state"] == "new"
         assert Browser(from_there.url).token == "a token of the environment"
-        assert "mine" not in caplog.text
+        assert Browser(from_there.view_url or "").token == "for guests, of the environment"
+        assert "my%20own" not in caplog.text
+        assert "guests" not in caplog.text
         assert "environment" not in caplog.text
     finally:
         given.shutdown()
@@ -530,7 +534,7 @@ def test_it_is_for_this_machine_alone(http: HTTPServer) -> None:
 
 
 def test_all_addresses(http: HTTPServer) -> None:
-    server = HTTPServer(Client(), "", 0)
+    server = HTTPServer(Client(), "", 0, insecure=True)
     try:
         assert "0.0.0.0" in listens_at(server)
         local = re.sub(r"//[^/]*:", "//127.0.0.1:", server.url)

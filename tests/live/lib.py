@@ -19,9 +19,11 @@ import psutil
 from parkcos import Client, Task, cur_task
 from tests import logs
 from tests.ports import free_ports
+from tests.secret import OTHER_SECRET as OTHER_SECRET
+from tests.secret import SECRET as SECRET
+from tests.secret import secret_file
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SECRET = "a secret of the tests"
 LIMIT_S = 20.0
 """Nothing here takes so long, on however busy a machine; what does, hangs."""
 
@@ -68,6 +70,14 @@ class Program:
         with self._news:
             self._ended = True
             self._news.notify_all()
+
+    def stop(self) -> None:
+        """SIGSTOP, and wait until it stands still: on a busy machine its threads run on for a while."""
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
+
+    def go_on(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
 
     @property
     def text(self) -> str:
@@ -204,7 +214,7 @@ class Ports:
 
     def __init__(self) -> None:
         self.udp = free_ports(2)[1]
-        self.options = ["-i", "127.0.0.1", "-s", SECRET, "--daemon"]
+        self.options = ["-i", "127.0.0.1", "--secret_file", secret_file(), "--daemon"]
 
     def node(
         self, cpus: int = 2, *options: str, command: Sequence[str] = (), program: Callable[..., Program] = Program
@@ -221,15 +231,17 @@ class Ports:
         command = ["-m", "parkcos.commands.scheduler", "-t", str(port), "-u", str(self.udp - 1)]
         return Program(*command, *self.options, *options), port
 
-    def client(self, folder: Path, source: str, name: str = "client.py", secret: str = SECRET) -> Program:
-        """Start a client program.  source: what follows the usual beginning."""
+    def client(
+        self, folder: Path, source: str, name: str = "client.py", secret: str = SECRET, options: str = ""
+    ) -> Program:
+        """Start a client program.  source: what follows the usual beginning; options: more of Parkcos."""
         path = folder / name
         text = (
             "import logging, os, signal, sys, time\n"
             "import parkcos\n"
             "from parkcos import *\n"
             "logging.basicConfig(level=logging.INFO, format='%(levelname)s %(message)s')\n"
-            f"parkcos.Parkcos(host='127.0.0.1', udp_port={self.udp - 1}, secret={secret!r})\n" + source
+            f"parkcos.Parkcos(host='127.0.0.1', udp_port={self.udp - 1}, secret={secret!r}{options})\n" + source
         )
         if not path.exists() or path.read_text() != text:  # else one may be about to read it
             path.write_text(text)

@@ -69,7 +69,7 @@ def answers(network: Network, port: int) -> None:
                 return 0
         return -1
 
-    assert run(asks) == 0
+    assert run(asks) == 0, f"the process at {port} does not answer"
 
 
 def say_strange_things(network: Network, port: int, seed: int) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from parkcos.net.trust.certificates import make_certificate
+from parkcos.net.trust.secret_text import make_secret
 from tests.live.lib import LIMIT_S, SECRET, Ports, Program
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
@@ -81,7 +82,7 @@ def test_made_by_the_command_and_used_by_node_and_client(tmp_path: Path, stack: 
 
 
 def test_a_certificate_is_enough(tmp_path: Path, stack: contextlib.ExitStack) -> None:
-    """Without a secret only the datagrams are unprotected."""
+    """Without a secret its datagrams are signed."""
     certificate, key = make_certificate(tmp_path / "certificate")
     ports = Ports()
     ports.options = [
@@ -96,14 +97,14 @@ def test_a_certificate_is_enough(tmp_path: Path, stack: contextlib.ExitStack) ->
     ]
     node, _ = ports.node(1)
     stack.enter_context(node)
-    node.wait_for("anybody can make up datagrams")
     node.wait_for("uses address")
     options = f"udp_port={ports.udp - 1}, no_secret=True"
     with client(tmp_path, f"{options}, certfile={str(certificate)!r}, keyfile={str(key)!r}") as user:
         assert user.wait() == 0
     assert user.find("RAN True")
     with client(tmp_path, options) as stranger:
-        node.wait_for("refused a connection from 127.0.0.1.* does not speak TLS")
+        node.wait_for("a datagram from 127.0.0.1 is not signed with a certificate that this process trusts")
+        stranger.wait_for("a datagram from 127.0.0.1 comes from a program with certificates and no secret")
         stranger.end()
     assert not stranger.find("RAN")
     assert node.end() == 0
@@ -130,7 +131,7 @@ def test_what_cannot_be_used_is_said_at_the_start(tmp_path: Path, program: str) 
 
 def test_the_secret_is_replaced_while_a_node_runs(tmp_path: Path, stack: contextlib.ExitStack) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
-    for path, text in ((old, "the secret of yesterday"), (new, "the secret of tomorrow")):
+    for path, text in ((old, make_secret()), (new, "a text of the user's own")):
         path.write_text(text)
         path.chmod(0o600)
     ports = Ports()

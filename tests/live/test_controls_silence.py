@@ -82,7 +82,7 @@ def test_a_node_process_that_is_stopped_and_goes_on(shared_node: tuple[Program, 
         first, _ = yield both(client, watch)
         running = yield client.rtask_at(first, waits, me())
         _, there = yield me().receive(LIMIT_S)
-        os.kill(node.pid, signal.SIGSTOP)
+        node.stop()
         try:
             yield watch.until(Scheduler.NodeDisconnected)
             assert (yield client.servers()) == []
@@ -92,7 +92,7 @@ def test_a_node_process_that_is_stopped_and_goes_on(shared_node: tuple[Program, 
             yield me().sleep(0.1)
             assert pending.is_alive()
         finally:
-            os.kill(node.pid, signal.SIGCONT)
+            node.go_on()
         yield watch.until(Scheduler.NodeResumed)
         assert isinstance((yield pending.finish()), int)
         assert psutil.pid_exists(there)
@@ -114,13 +114,13 @@ def test_a_node_process_that_is_stopped_is_given_up_and_used_again() -> None:
         running = yield client.rtask_at(first, waits, me())
         _, there = yield me().receive(LIMIT_S)
         old = psutil.Process(there)
-        os.kill(node.pid, signal.SIGSTOP)
+        node.stop()
         try:
             with pytest.raises(TaskAbandoned, match="given up"):
                 yield running.result()
             yield watch.until(Scheduler.NodeAbandoned)
         finally:
-            os.kill(node.pid, signal.SIGCONT)
+            node.go_on()
         new = yield (yield client.rtask(pid)).result()
         assert new != there
         assert gone([old]) == []

@@ -375,7 +375,7 @@ local.START_TIMEOUT_S = local.END_WAIT_S = 0.1
 local.family.command = lambda *_: ["sleep", "600"]
 with LocalCluster(cpus=1) as cluster:
     print("told:", cluster.nodes[0].ended.result(), flush=True)
-    print("left:", cluster.nodes, flush=True)
+    print(f"left: {cluster.nodes}", flush=True)
 """
 
 

@@ -94,6 +94,7 @@ async def raises_as_a_coroutine(n: int) -> int:
 
 def test_functions_of_all_kinds_in_order() -> None:
     def body(client: Client) -> Gen:
+        yield client.wait_for_servers(2, LIMIT_S)
         for fn in (double, square, lambda n: n + 1):
             for chunksize in (1, 7):
                 expected = [n * n if fn is square else fn(n) for n in range(50)]

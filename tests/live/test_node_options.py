@@ -277,7 +277,14 @@ def test_at_the_end_of_service_the_servers_end(ports: Ports, tmp_path: Path, lef
     """The node's clock is put forward under it, as clocks are: to after the end, then to the next start."""
     program = tmp_path / "clock.py"
     hand = tmp_path / "hand"
-    hand.write_text("0")
+
+    def put_forward(hours: int) -> None:
+        """At once: the node looks at it all the time."""
+        beside = tmp_path / "hand.new"
+        beside.write_text(str(hours))
+        beside.rename(hand)
+
+    put_forward(0)
     program.write_text(
         "import datetime, sys\n"
         "from types import SimpleNamespace\n"
@@ -297,17 +304,17 @@ def test_at_the_end_of_service_the_servers_end(ports: Ports, tmp_path: Path, lef
     node, _ = ports.node(1, *hours, command=[str(program)])
     with node, ports.client(tmp_path, WATCHES) as client:
         client.wait_for("runs at")
-        hand.write_text("3")
+        put_forward(3)
         node.wait_for(f"not in service until {start}")
         node.say("status\n")
         node.wait_for("server 1, pid .*: 1 task$")
-        hand.write_text("5")
+        put_forward(5)
         client.wait_for("interrupted")
         client.wait_for(f"was closed: its node's hours of service ended at {end}; the node serves again from {start}")
         with ports.client(tmp_path, SQUARES, "next.py") as after:
             after.wait_for(f"is not used: not in service until {start}")
             client.end(signal.SIGKILL)  # it would get the node again
-            hand.write_text("24")
+            put_forward(24)
             after.wait_for("total 285")
             assert after.wait() == 0
         assert node.end() == 0
@@ -351,6 +358,7 @@ def test_debug_messages(ports: Ports, tmp_path: Path, left_behind: Path, option:
 
 def test_a_configuration_is_saved_and_used(ports: Ports, tmp_path: Path, left_behind: Path) -> None:
     file = tmp_path / "node.json"
+    ports.options[2:4] = ["-s", SECRET]
     with ports.node(3, "--serve", "1", "-n", "mine", "--save_config", str(file))[0] as saver:
         assert saver.wait() == 0
         assert "--secret is not saved: others could read it there; use --secret_file" in saver.text

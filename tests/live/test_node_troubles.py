@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from parkcos.net.files.disk import own_folder
+from parkcos.net.files.own import own_folder
 from tests.live.lib import LIMIT_S, Ports, Program, free_ports
 from tests.live.test_programs import SQUARES
 

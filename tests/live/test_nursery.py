@@ -25,6 +25,7 @@ from parkcos.node.birth import spawn
 from parkcos.node.client_folders import BUNDLE
 from parkcos.node.nursery import ORDERS_MAX, Nursery
 from parkcos.node.output import OutputThread, Printed
+from parkcos.node.server_config import ServerConfig
 from tests.live.lib import LIMIT_S
 
 pytestmark = pytest.mark.live
@@ -53,7 +54,7 @@ class Place:
         cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
         (folder / BUNDLE).write_bytes(encode_bundle(Bundle([], [], call)))
         self.nursery.directory = folder
-        config = family.ServerConfig(["127.0.0.1"], [], "n", 1, 2, [], None, None, 5.0, debug=False)
+        config = ServerConfig(["127.0.0.1"], [], "n", 1, 2, [], b"", 5.0, debug=False)
         self.nursery.order(family.Open(config, str(folder)))
 
     async def hear(self, wanted: Callable[[Any], bool]) -> Any:

@@ -241,6 +241,7 @@ def footprint(client: Client, cluster: LocalCluster) -> dict[str, int]:
         "records": sum(map(len, tables)),
         "processes": len(family),
         "descriptors": sum(process.num_fds() for process in family),
+        # A pool begins a thread whenever all that it has are busy, up to a few.
         "threads": sum(process.num_threads() for process in family),
         "objects here": len(gc.get_objects()),
         "pages elsewhere": sum(process.memory_full_info().uss for process in family[1:]) // mmap.PAGESIZE,
@@ -258,6 +259,7 @@ def test_a_thousand_one_after_another(client: Client, cluster: LocalCluster, mon
         until(lambda: not processes(client) and len(client._shell.machine.servers) == 2)
         found.append(footprint(client, cluster))
     early, late = found
-    assert {key: late[key] for key in list(late)[:4]} == {key: early[key] for key in list(late)[:4]}
+    assert {key: late[key] for key in list(late)[:3]} == {key: early[key] for key in list(late)[:3]}
+    assert late["threads"] < early["threads"] + 90
     assert late["objects here"] < early["objects here"] + 900
     assert late["pages elsewhere"] < early["pages elsewhere"] + 900

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from parkcos import Location, Parkcos
+from parkcos.client.circle import Circle
 from parkcos.cluster import messages as m
 from parkcos.cluster import server_messages as sm
 from parkcos.cluster.bundle import Bundle, encode_bundle
@@ -48,7 +49,9 @@ class ByHand:
         at = self.network.location
         self.tell(m.ReserveNode(A, at.addr, at.port, self.network.incarnation))
         assert self.hear(m.NodeAnswer).ok
-        self.tell(m.SetupNode(A, 1, pulse_s=1.0), encode_bundle(Bundle([], [])))
+        self.circle = Circle(self.network.hub)
+        setup = m.SetupNode(A, 1, pulse_s=1.0, grant=self.circle.grant_at(self.node))
+        self.tell(setup, encode_bundle(Bundle([], [])))
         self.hear(m.NodeReady)
         self.server = self.hear(m.ServerUp)
         assert self.server.own == 0
@@ -76,7 +79,9 @@ class ByHand:
         return up
 
     def open(self, up: m.ServerUp) -> None:
-        self.network.hub.peer_at(Location("127.0.0.1", up.port), up.incarnation)
+        at = Location("127.0.0.1", up.port)
+        self.circle.lives_at(up.incarnation, self.node, [at])
+        self.network.hub.peer_at(at, up.incarnation)
         self.box.send(up.incarnation, "server", sm.OpenServer(A, False))
         self.hear(sm.ServerReady)
 

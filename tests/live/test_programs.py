@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.live.lib import SECRET, Ports, Program, free_ports, gone
+from tests.live.lib import OTHER_SECRET, SECRET, Ports, Program, free_ports, gone
 
 pytestmark = pytest.mark.live
 
@@ -429,7 +429,7 @@ def test_servers_that_cannot_be_forked_are_forked_later(ports: Ports, tmp_path: 
 def test_wrong_secret_is_said_on_both_sides(ports: Ports, tmp_path: Path) -> None:
     node, port = ports.node()
     source = SQUARES.replace('name="squares"', f"name='squares', nodes=[NodeAllocate('127.0.0.1', {port})]")
-    with node, ports.client(tmp_path, source, secret="another secret") as client:
+    with node, ports.client(tmp_path, source, secret=OTHER_SECRET) as client:
         client.wait_for(r"127\.0\.0\.1.*secret")
         node.wait_for(r"127\.0\.0\.1.*secret")
         client.wait_for("has no node yet")

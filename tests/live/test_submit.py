@@ -36,6 +36,7 @@ from parkcos import (
 )
 from parkcos.client.facts import NodeFacts, ServerFacts
 from tests.live.lib import LIMIT_S, me
+from tests.resolver import NOBODY, Resolver
 
 Gen = Generator[Any, Any, Any]
 
@@ -238,10 +239,13 @@ def test_a_place_of_its_own(client: Client) -> None:
         nowhere.result(LIMIT_S)
 
 
-def test_cancelled_while_its_place_is_looked_up(client: Client) -> None:
-    handle = client.submit(double, 1, where="no-such-host.invalid")
+def test_cancelled_while_its_place_is_looked_up(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolver = Resolver(monkeypatch)
+    handle = client.submit(double, 1, where=NOBODY)
+    assert resolver.asked.wait(LIMIT_S)
     assert handle.cancel("enough")
     assert cancelled(handle), "whatever the name server says, and whenever"
+    resolver.answers.set()
 
 
 def waits_for_word(task: Any = None) -> Gen:

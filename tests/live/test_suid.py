@@ -21,7 +21,7 @@ import pytest
 
 from parkcos.node.as_client import FAMILY
 from parkcos.node.processes import FILE
-from tests.live.lib import LIMIT_S, Ports, Program, gone
+from tests.live.lib import LIMIT_S, SECRET, Ports, Program, gone
 from tests.live.suid import CLIENT_GID, CLIENT_UID, NODE_GID, NODE_UID, SuidPython, suid_python
 
 pytestmark = [pytest.mark.live, pytest.mark.root]
@@ -126,6 +126,7 @@ class Place:
     def __init__(self, python: SuidPython, ports: Ports, tmp_path: Path) -> None:
         self.python = python
         self.ports = ports
+        ports.options = ["-i", "127.0.0.1", "-s", SECRET, "--daemon"]  # no file of another user
         self.tmp_path = tmp_path
         self.dest = python.work / "dest"
         self.port = 0
@@ -315,6 +316,51 @@ def test_no_task_runs_as_the_nodes_user_when_the_bits_are_taken_away(place: Plac
             assert_isolated(place, client)
             client.wait_for("^closed")
         assert node.end() == 0
+
+
+USES_MUCH = """
+import subprocess
+
+def files():
+    for number in range(12):
+        with open(f"file-{number}", "wb") as file:
+            file.write(os.urandom(1 << 20))
+    time.sleep(600)
+
+def processes():
+    yield
+    return len([subprocess.Popen(["sleep", "600"]) for _ in range(100)])
+
+def main(task=None):
+    client = Client(name="uses much")
+    yield client.schedule()
+    try:
+        print("got", (yield client.submit(WHAT)), flush=True)
+    except BaseException as error:
+        print("heard:", type(error).__name__, " ".join(str(error).split()), flush=True)
+    yield client.close(terminate=True)
+
+Task(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "options", "words"),
+    [
+        ("files", ("--max_disk", "8M"), r"its files take up .* and may take up 8 MiB \(--max_disk\)"),
+        ("processes", ("--max_processes", "60"), "heard: .*(BlockingIOError|--max_processes)"),
+    ],
+)
+def test_what_tasks_use_is_bounded_also_as_another_user(
+    place: Place, what: str, options: tuple[str, str], words: str
+) -> None:
+    with place.node(*options) as node:
+        with place.ports.client(place.tmp_path, USES_MUCH.replace("WHAT", what)) as client:
+            client.wait_for(words)
+            assert client.wait() == 0, client.text
+        node.wait_for("-> free")
+        assert node.end() == 0
+    assert "Traceback" not in node.text
 
 
 ENVIRONMENT = """

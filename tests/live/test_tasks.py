@@ -71,6 +71,7 @@ def talks(to: Any = None, task: Any = None) -> Gen:
 
 def test_cpu_tasks_run_one_at_a_time_at_a_server() -> None:
     def body(client: Client) -> Gen:
+        yield client.wait_for_servers(2, LIMIT_S)
         rtasks = []
         for _ in range(12):
             rtasks.append((yield client.rtask(interval, 0.02)))

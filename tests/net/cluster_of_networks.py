@@ -122,7 +122,13 @@ class HubPlace:
             [lambda peer: self.happened.add(("up", peer, ""))],
             [lambda peer, reason: self.happened.add(("gone", peer, reason))],
         )
-        self.hub = Hub(self.io, own, TlsIdentity(keys, own.name) if keys else None, callbacks, pulse_s)
+        self.hub = Hub(
+            self.io,
+            own,
+            TlsIdentity(keys, own.name, roles=own.roles, incarnation=own.incarnation) if keys else None,
+            callbacks,
+            pulse_s,
+        )
         self.port = self.hub.listen([addr, *addrs] if listens_at is None else listens_at, [port])
         self.location = _location(addr, self.port)
         self.closed = False
@@ -275,8 +281,12 @@ async def _silently(network: Network) -> None:
             transport.abort()
         discovery._private = None
         discovery.close()
-    hub._say_goodbye = lambda: None  # type: ignore[method-assign]
+    hub.goodbye.say = _nothing  # type: ignore[method-assign]
     await hub.close()
+
+
+async def _nothing() -> None:
+    pass
 
 
 class Cluster:

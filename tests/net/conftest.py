@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -26,6 +27,15 @@ def cluster() -> Iterator[Cluster]:
 def log() -> Iterator[Log]:
     with Log() as made:
         yield made
+
+
+@pytest.fixture
+def often() -> Iterator[None]:
+    """Threads take turns as often as in a server process, and more."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
 
 
 @pytest.fixture

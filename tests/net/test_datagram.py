@@ -26,7 +26,7 @@ from parkcos.net.finding.datagram import (
 
 KEY = b"k" * 32
 NOW = 1_800_000_000.0
-HERE = Announce("10.0.0.5", 9706, 2**64 - 1, "node one", ("node", "peer"), 1, True)
+HERE = Announce("10.0.0.5", 9706, 2**63 - 1, "node one", ("node", "peer"), 1, True)
 GONE = Leaving("fd00::5", 9706, 7)
 
 
@@ -210,6 +210,7 @@ def test_a_rejected_datagram_is_not_remembered() -> None:
         {"port": 0},
         {"port": 65536},
         {"incarnation": -1},
+        {"incarnation": 2**63},
         {"incarnation": True},
         {"name": "x" * 129},
         {"roles": ("Node",)},
@@ -220,6 +221,8 @@ def test_a_rejected_datagram_is_not_remembered() -> None:
         {"version": -1},
         {"version": 65536},
         {"reply": 1},
+        {"answers": -1},
+        {"answers": 2**63},
     ],
 )
 def test_fields_out_of_range(change: dict[str, Any]) -> None:
@@ -292,11 +295,12 @@ def test_any_body_with_the_right_mac(tag: object, fields: list[object]) -> None:
         Announce,
         addr=st.ip_addresses().map(str).filter(lambda a: "ffff:" not in a),
         port=st.integers(1, 65535),
-        incarnation=st.integers(0, 2**64 - 1),
+        incarnation=st.integers(0, 2**63 - 1),
         name=st.text(st.characters(codec="utf-8"), max_size=128),
         roles=st.lists(st.from_regex(r"\A[a-z0-9_-]{1,32}\Z"), max_size=8).map(tuple),
         version=st.integers(0, 65535),
         reply=st.booleans(),
+        answers=st.integers(0, 2**63 - 1),
     )
 )
 def test_every_announcement_arrives(message: Announce) -> None:

@@ -39,6 +39,7 @@ from tests.net.sending import (
     wait_until,
     wait_until_idle,
 )
+from tests.secret import SECRET
 
 pytestmark = pytest.mark.live
 
@@ -440,7 +441,7 @@ def test_source_begins_anew_when_the_part_was_of_no_use(tmp_path: Path) -> None:
 RECEIVER = """
 import sys
 from parkcos import Parkcos, Task
-runtime = Parkcos(host="127.0.0.1", discover_peers=False, secret="a secret of tests", dest_path=sys.argv[1])
+runtime = Parkcos(host="127.0.0.1", discover_peers=False, secret=SECRET, dest_path=sys.argv[1])
 
 def main(task=None):
     assert str(runtime.dest_path) == sys.argv[1]
@@ -448,13 +449,13 @@ def main(task=None):
     yield task.receive()
 
 Task(main)
-"""
+""".replace("SECRET", repr(SECRET))
 
 SENDER = """
 import logging, sys
 from parkcos import Location, Parkcos, Task
 logging.basicConfig(format="%(message)s")
-runtime = Parkcos(host="127.0.0.1", discover_peers=False, secret="a secret of tests")
+runtime = Parkcos(host="127.0.0.1", discover_peers=False, secret=SECRET)
 
 def main(task=None):
     location = Location("127.0.0.1", int(sys.argv[1]))
@@ -463,7 +464,7 @@ def main(task=None):
         print("deleted", (yield runtime.del_file(location, sys.argv[2], dir="in")), flush=True)
 
 Task(main)  # and the main thread ends
-"""
+""".replace("SECRET", repr(SECRET))
 
 
 class Programs:
@@ -530,7 +531,7 @@ def test_one_gibibyte_with_constant_memory(programs: Programs, cluster: Cluster,
     file = sparse_file(tmp_path / "large", 1024 * MIB)
     receiver, port = programs.receiver(dest)
     process = psutil.Process(receiver.pid)
-    a = cluster.place("a", keys=ClusterKeys.derive("a secret of tests"))
+    a = cluster.place("a", keys=ClusterKeys.derive(SECRET))
     counter = Counter(a)
     small = made_file(tmp_path / "small", 8 * MIB)
     assert result(send(a, Location("127.0.0.1", port), small)) == 0

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from parkcos.errors import UsageError
-from parkcos.net.files import disk, service
+from parkcos.net.files import disk, own, service
 from parkcos.net.files import messages as m
-from parkcos.net.files.disk import Folder, default_dest_path
+from parkcos.net.files.disk import Folder
+from parkcos.net.files.own import default_dest_path
 from parkcos.net.files.rules import STALE_S, Refused, partial_name
 from tests.net.cluster_of_networks import Cluster, Log, Place
 from tests.net.sending import (
@@ -309,7 +310,7 @@ def test_a_partial_file_that_is_a_link(two: tuple[Place, Place], source: Path, d
 def test_default_folder_is_the_users_own(
     cluster: Cluster, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(disk.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(own.tempfile, "tempdir", str(tmp_path))
     a, b = cluster.place("a"), cluster.place("b")
     folder = default_dest_path()
     assert folder.parent.parent == tmp_path
@@ -323,7 +324,7 @@ def test_default_folder_is_the_users_own(
 def test_default_folder_that_others_can_write_to(
     cluster: Cluster, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, log: Log
 ) -> None:
-    monkeypatch.setattr(disk.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(own.tempfile, "tempdir", str(tmp_path))
     a, b = cluster.place("a"), cluster.place("b")
     folder = default_dest_path().parent
     folder.mkdir()

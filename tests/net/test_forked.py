@@ -9,6 +9,8 @@ import textwrap
 
 import pytest
 
+from tests.secret import SECRET
+
 pytestmark = [
     pytest.mark.live,
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork"),
@@ -24,8 +26,8 @@ def code_of(pid):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 def loopback():
-    return Parkcos(host="127.0.0.1", secret="a secret of tests", discover_peers=False)
-"""
+    return Parkcos(host="127.0.0.1", secret=SECRET, discover_peers=False)
+""".replace("SECRET", repr(SECRET))
 
 
 def run(body: str) -> tuple[list[str], str]:

@@ -179,11 +179,12 @@ def test_after_a_release_nothing_is_kept() -> None:
     assert reader._big is None and reader._buffer == b""
 
 
-def test_the_largest_payload(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frames, "BIG_BYTES_MAX", 5)
-    assert trusting().feed(frame(BIG, BIG_SIZE.pack(5), 1) + frame(PART, b"12345", 2), 0)[-1].body == b"12345"
-    with pytest.raises(ProtocolError, match="a payload of 6 bytes is not accepted"):
-        trusting().feed(frame(BIG, BIG_SIZE.pack(6), 1), 0)
+def test_the_largest_payload() -> None:
+    reader = FrameReader(payload_bytes_max=5)
+    reader.trusted = True
+    assert reader.feed(frame(BIG, BIG_SIZE.pack(5), 1) + frame(PART, b"12345", 2), 0)[-1].body == b"12345"
+    with pytest.raises(ProtocolError, match="a payload of 6 bytes is not accepted: max_payload is 5 here"):
+        reader.feed(frame(BIG, BIG_SIZE.pack(6), 3), 2)
 
 
 def test_a_large_payload_gets_its_memory_as_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,7 +254,7 @@ def test_parts_that_came_whole_are_kept_over_a_redial_and_half_a_part_comes_agai
         (frame(PART, b"x", 5), "missing"),
         (frame(BIG, b"short", 1), "malformed"),
         (frame(BIG, BIG_SIZE.pack(0), 1), "not accepted"),
-        (frame(BIG, BIG_SIZE.pack(frames.BIG_BYTES_MAX + 1), 1), "not accepted"),
+        (frame(BIG, BIG_SIZE.pack(frames.PAYLOAD_BYTES_MAX + 1), 1), "not accepted"),
         (frame(BIG, BIG_SIZE.pack(5), 1) + frame(PART, b"123456", 2), "not announced"),
         (frame(BIG, BIG_SIZE.pack(5), 1) + frame(PART, b"", 2), "not announced"),
         (frame(BIG, BIG_SIZE.pack(5), 1) + frame(PART, b"123", 2) + frame(PART, b"456", 3), "not announced"),

@@ -1,12 +1,11 @@
 """Bytes that nobody sane sends: the parsers of frames, sessions, messages and datagrams refuse them, and do no more.
 
-For a longer run: ``PARKCOS_FUZZ_EXAMPLES=100000 python -m pytest tests/net/test_fuzz.py``.
+For a longer run: ``make fuzz SECONDS=600``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 from typing import Any
 
 import msgspec
@@ -22,9 +21,10 @@ from parkcos.net.finding.datagram import DATAGRAM_BYTES_MAX, Announce, DatagramG
 from parkcos.net.session import session
 from parkcos.net.session.frames import BIG, DATA, HEADER, HELLO, PART, FrameReader, header
 from parkcos.net.session.session import PROTOCOL, Hello, Session
+from tests.security.fuzzing import SECONDS, examples
 
-EXAMPLES = int(os.environ.get("PARKCOS_FUZZ_EXAMPLES", "500"))
-fuzz = settings(max_examples=EXAMPLES, deadline=None)
+fuzz = settings(max_examples=examples(500), deadline=None)
+pytestmark = pytest.mark.timeout(0 if SECONDS else 60)
 KEY = b"k" * 32
 NOW = 1_800_000_000.0
 

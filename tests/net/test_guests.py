@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from parkcos.net.location import Location
+from parkcos.net.trust.guests import Guests
 from parkcos.net.trust.secret import ClusterKeys
+from parkcos.net.trust.tls import Context, TlsIdentity
 from tests.net.cluster_of_networks import KEYS, OTHER_KEYS, Cluster, Log, Place
 
 
@@ -66,18 +69,34 @@ def test_a_stranger_does_not_get_to_the_host(cluster: Cluster, pretend: Callable
         assert peers(cluster.place("stranger", keys=pretend(keys)), host) == -1
 
 
-def test_neighbours_of_a_guest_and_who_is_dismissed(cluster: Cluster) -> None:
+def test_a_guest_that_has_moved_is_known_by_its_keys() -> None:
+    keys, elsewhere = ClusterKeys.random(), Location("10.0.0.9", 5)
+    guests = Guests(own := TlsIdentity(KEYS), 7)
+    guests.welcome(keys)
+    assert guests.to_dial(elsewhere) == (own.client_context(), "")
+    context, name = guests.to_dial(elsewhere, keys.name)
+    assert name == keys.name
+    assert isinstance(context, Context)
+    assert context.circle == keys.name
+    guests.live_at([elsewhere], keys.name)
+    assert guests.to_dial(elsewhere) == (context, keys.name)
+    assert guests.to_dial(elsewhere, "") == (own.client_context(), ""), "another is there now"
+
+
+def test_guests_that_leave_and_who_is_dismissed(cluster: Cluster) -> None:
     keys = ClusterKeys.random()
     host = cluster.place("host")
     first, second, third = (cluster.place(name, keys=keys) for name in ("first", "second", "third"))
     guests = host.network.hub.guests
     guests.welcome(keys)
     guests.live_at([first.location], keys.name)
-    guests.neighbours([second.location], of=first.location)
-    guests.neighbours([third.location], of=host.location)
+    guests.live_at([second.location, third.location], keys.name)
+    guests.left([third.location], keys.name)
+    assert guests.circle_at(second.location) == keys.name
+    assert guests.circle_at(third.location) == ""
     assert peers(host, second) == 0
     with Log():
-        assert peers(host, third) == -1, "nothing is known of it"
+        assert peers(host, third) == -1, "it is there no more"
         guests.dismiss(keys.name)
         assert peers(third, host) == -1
     assert peers(host, second) == 0, "a session that is there goes on"

@@ -522,9 +522,10 @@ def dialled_raw(place: HubPlace) -> socket.socket:
     return sock
 
 
-def dialled_tls(place: HubPlace, keys: Any = KEYS) -> ssl.SSLSocket:
+def dialled_tls(place: HubPlace, keys: Any = KEYS, incarnation: int = 424242) -> ssl.SSLSocket:
     """A connection of somebody who knows the secret, after its handshake."""
-    return TlsIdentity(keys, "stranger").client_context().wrap_socket(dialled_raw(place))
+    identity = TlsIdentity(keys, "stranger", incarnation=incarnation)
+    return identity.client_context().wrap_socket(dialled_raw(place))
 
 
 def read_frame(sock: socket.socket) -> tuple[int, bytes]:
@@ -548,7 +549,7 @@ def read_to_end(sock: socket.socket) -> bytes:
 
 def greeted(place: HubPlace, incarnation: int = 424242, own_port: int = 1, **changes: Any) -> ssl.SSLSocket:
     """A stranger in the middle of a good session."""
-    sock = dialled_tls(place)
+    sock = dialled_tls(place, incarnation=incarnation)
     read_frame(sock)
     own = sessions.msgspec.structs.replace(
         place.hub.own, incarnation=incarnation, name="stranger", port=own_port, session=9, **changes

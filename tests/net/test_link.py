@@ -13,12 +13,13 @@ import pytest
 from parkcos.net.session import link as links
 from parkcos.net.trust.secret import ClusterKeys
 from parkcos.net.trust.tls import TlsIdentity
+from tests.secret import SECRET
 
 
 @pytest.mark.parametrize("dialed", [True, False])
 def test_the_other_side_is_gone_before_the_handshake(dialed: bool) -> None:
     """It has reset the connection: nothing is left open."""
-    identity = TlsIdentity(ClusterKeys.derive("a secret of tests"), "here")
+    identity = TlsIdentity(ClusterKeys.derive(SECRET), "here")
     context = identity.client_context() if dialed else identity.server_context()
     with socket.create_server(("127.0.0.1", 0)) as listener, warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -13,7 +13,7 @@ from parkcos.kernel import Channel, MonitorStatus, Task
 from parkcos.net.finding.peer_status import PeerStatus
 from parkcos.net.location import Location
 from parkcos.net.options import told_addresses
-from parkcos.net.session import hub
+from parkcos.net.session import goodbye
 from parkcos.net.session import peer as peers_module
 from parkcos.net.tasks.remote_channel import RemoteChannel
 from parkcos.net.tasks.remote_task import RemoteTask
@@ -1010,7 +1010,7 @@ def test_a_service_that_this_process_is_not(two: tuple[Place, Place], log: Log) 
     peer = a.peer_of(b)
     assert peer is not None
     assert a.network.post_service(peer, "oracle", b"?")
-    log.wait_for("for a oracle", "this process is not")
+    log.wait_for("for a 'oracle'", "this process is not")
     assert a.is_connected_to(b)
 
 
@@ -1127,15 +1127,15 @@ def test_a_kernel_thread_that_ends_the_network_hears_the_others_close(
 ) -> None:
     """It kept the lookout, and reads no more: the I/O thread does, until the last has gone, and not for a time."""
     one, other = two
-    monkeypatch.setattr(hub, "LINGER_S", 0.0)
-    monkeypatch.setattr(hub, "GOODBYE_S", 10 * WAIT_S)
+    monkeypatch.setattr(goodbye, "LINGER_S", 0.0)
+    monkeypatch.setattr(goodbye, "GOODBYE_S", 10 * WAIT_S)
     one.connect(other)
-    say_goodbye = one.network.hub._say_goodbye
+    say = one.network.hub.goodbye.say
 
-    def as_if_it_had_just_been_back() -> None:
+    async def as_if_it_had_just_been_back() -> None:
         one.network.hub.lookout._times_left += 1
-        say_goodbye()
+        await say()
 
-    monkeypatch.setattr(one.network.hub, "_say_goodbye", as_if_it_had_just_been_back)
+    monkeypatch.setattr(one.network.hub.goodbye, "say", as_if_it_had_just_been_back)
     one.call(one.network.close)
     assert one.network.hub.closed

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import random
 import socket
-import sys
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -33,21 +31,6 @@ def one_loop_before() -> None:
     """uvloop makes a pipe with the first loop of a process and keeps it: no leak of a test's."""
     with Cluster() as cluster:
         cluster.hub()
-
-
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    with Cluster() as made:
-        yield made
-
-
-@pytest.fixture
-def often() -> Iterator[None]:
-    """Threads take turns as often as in a server process."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(0.0001)
-    yield
-    sys.setswitchinterval(before)
 
 
 def gone(place: HubPlace) -> list[tuple[Any, str]]:
@@ -125,7 +108,11 @@ def test_who_is_dialled_at_a_second_address_dials_in_meanwhile(cluster: Cluster)
         a.send(to_b, 0)
         sock, _ = second.accept()
         sock.settimeout(WAIT_S)
-        with TlsIdentity(KEYS, "stranger").server_context().wrap_socket(sock, server_side=True) as dialled:
+        with (
+            TlsIdentity(KEYS, "stranger", incarnation=424242)
+            .server_context()
+            .wrap_socket(sock, server_side=True) as dialled
+        ):
             own = msgspec.structs.replace(
                 a.hub.own, incarnation=424242, name="stranger", addr="127.0.0.1", port=1, addrs=("127.0.0.9",)
             )

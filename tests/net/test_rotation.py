@@ -16,8 +16,9 @@ from parkcos.net.finding.datagram import Announce, DatagramGate, DatagramRejecte
 from parkcos.net.trust.secret import ClusterKeys, cluster_keys
 from parkcos.net.trust.tls import TlsIdentity
 from tests.net.cluster_of_networks import Cluster, Log
-from tests.net.test_tls import Wire, shake
+from tests.net.test_tls import Wire, authorities, shake
 from tests.ports import free_ports
+from tests.secret import OTHER_SECRET, SECRET
 
 OLD = ClusterKeys(b"o" * 32, b"p" * 32)
 NEW = ClusterKeys(b"n" * 32, b"m" * 32)
@@ -58,9 +59,9 @@ def test_what_was_shown_during_the_change_is_worth_nothing_to_the_old_secret() -
     assert wire.shake() == (None, None)
     chain = TlsIdentity(OLD).client_context()  # all that a holder of the old secret can show
     assert "another secret" in shake(chain, TlsIdentity(NEW).server_context())[1]
-    trusted = both.server_context().get_ca_certs(binary_form=True)
-    assert sorted(trusted) == sorted([TlsIdentity(OLD).ca_certificate(), TlsIdentity(NEW).ca_certificate()])
-    assert TlsIdentity(NEW).server_context().get_ca_certs(binary_form=True) == [TlsIdentity(NEW).ca_certificate()]
+    old, new = authorities(TlsIdentity(OLD)), authorities(TlsIdentity(NEW))
+    assert len(old) == len(new) == 1
+    assert sorted(authorities(both)) == sorted(old + new)
 
 
 # Datagrams
@@ -148,23 +149,26 @@ def secret_file(path: Path, text: str) -> Path:
 
 
 def test_from_files(tmp_path: Path) -> None:
-    new, old = secret_file(tmp_path / "new", "the new secret"), secret_file(tmp_path / "old", "the old secret")
+    new, old = (
+        secret_file(tmp_path / "new", SECRET),
+        secret_file(tmp_path / "old", OTHER_SECRET),
+    )
     keys = cluster_keys(None, new, old)
-    assert keys.old == ClusterKeys.derive("the old secret")
+    assert keys.old == ClusterKeys.derive(OTHER_SECRET)
     assert (keys.ca_seed, keys.mac_key) == (cluster_keys(None, new).ca_seed, cluster_keys(None, new).mac_key)
-    assert cluster_keys("the new secret", None, old) == keys
+    assert cluster_keys(SECRET, None, old) == keys
     assert repr(keys) == "ClusterKeys()"
 
 
 def test_no_old_secret_is_made(tmp_path: Path) -> None:
-    new = secret_file(tmp_path / "new", "the new secret")
+    new = secret_file(tmp_path / "new", SECRET)
     with pytest.raises(ConfigError, match="old is not there"):
         cluster_keys(None, new, tmp_path / "old")
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
 
 
 def test_the_same_twice(tmp_path: Path) -> None:
-    new, old = secret_file(tmp_path / "new", "one and the same"), secret_file(tmp_path / "old", "one and the same\n")
+    new, old = secret_file(tmp_path / "new", SECRET), secret_file(tmp_path / "old", f"{SECRET}\n")
     with pytest.raises(ConfigError, match="is the same as the new one"):
         cluster_keys(None, new, old)
 

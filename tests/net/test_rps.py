@@ -29,6 +29,7 @@ from parkcos.net.tasks import rps as rps_module
 from parkcos.net.tasks.remote_task import RemoteTask
 from parkcos.net.tasks.rps import RPS, LocatedRPS
 from tests.net.cluster_of_networks import WAIT_S, Changes, Cluster, Log, Place
+from tests.secret import SECRET
 
 pytestmark = pytest.mark.live
 
@@ -550,7 +551,7 @@ def work(first, second=2, task=None):
         yield task.receive()
     return first * second
 
-Parkcos(host="127.0.0.1", secret="a secret of tests", discover_peers=False)
+Parkcos(host="127.0.0.1", secret=SECRET, discover_peers=False)
 
 def main(task=None):
     RPS(work).register()
@@ -558,13 +559,13 @@ def main(task=None):
     yield task.receive()
 
 Task(main)
-"""
+""".replace("SECRET", repr(SECRET))
 
 CALLER = """
 import parkcos, sys
 from parkcos import RPS, Location, Parkcos, Task
 
-Parkcos(host="127.0.0.1", secret="a secret of tests", discover_peers=False)
+Parkcos(host="127.0.0.1", secret=SECRET, discover_peers=False)
 
 def main(task=None):
     where = Location.parse(sys.argv[1])
@@ -585,7 +586,7 @@ def main(task=None):
         print(error)
 
 Task(main)
-"""
+""".replace("SECRET", repr(SECRET))
 
 
 def test_two_processes_and_the_server_is_killed() -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.secret import SECRET
+
 pytestmark = pytest.mark.live
 
 HEAD = """
@@ -20,12 +22,14 @@ logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s
 import parkcos
 from parkcos import *
 
+GIVEN = SECRET
+
 def loopback(**options):
     options.setdefault("host", "127.0.0.1")
-    options.setdefault("secret", "a secret of tests")
+    options.setdefault("secret", GIVEN)
     options.setdefault("discover_peers", False)
     return Parkcos(**options)
-"""
+""".replace("SECRET", repr(SECRET))
 
 
 def program(body: str) -> list[str]:
@@ -75,6 +79,24 @@ def test_no_network_without_need() -> None:
     assert "uses address" not in log
 
 
+@pytest.mark.parametrize("cut_short", [False, True])
+def test_no_loop_outlives_the_interpreter(cut_short: bool) -> None:
+    """uvloop would be a segmentation fault: in a program without any task, and in one whose end was cut short."""
+    out, _ = run(
+        """
+        import atexit
+        atexit.register(lambda: print([t.name for t in threading.enumerate() if t.name == "parkcos-io"]))
+        runtime = loopback()
+        print(runtime.location.port > 0)
+        if sys.argv[1:]:
+            runtime.start()
+            runtime.kernel.terminate = lambda: None
+        """,
+        *["cut short"] * cut_short,
+    )
+    assert out == "True\n[]\n"
+
+
 def test_files_names_and_threads_when_the_main_part_has_ended(tmp_path: Path) -> None:
     """On Python 3.12 no thread starts then."""
     file = tmp_path / "sent.txt"
@@ -105,7 +127,7 @@ def test_files_names_and_threads_when_the_main_part_has_ended(tmp_path: Path) ->
             there.kernel.terminate()
 
         there = Network(Kernel(), IOThread(), NetworkOptions(
-            host="127.0.0.1", version="1", discover=False, keys=cluster_keys("a secret of tests", None)))
+            host="127.0.0.1", version="1", discover=False, keys=cluster_keys(GIVEN, None)))
         there.kernel.start()
         there.io.start()
         there.start()
@@ -259,7 +281,10 @@ def test_without_a_secret_it_is_loopback(tmp_path: Path) -> None:
     ("options", "words"),
     [
         ("secret=''", "empty secret"),
-        ("secret='short'", "8"),
+        ("secret='short'", "at least 16 characters"),
+        ("secret='abcabcabcabcabcabc'", "too easy to guess"),
+        ("no_secret=True, cluster='lab'", "cluster='lab' goes with a secret"),
+        ("cluster='two\\nlines'", "cannot be called"),
         ("secret='long enough', no_secret=True", "either a secret or no_secret"),
         ("host='no.such.host.invalid'", "no.such.host.invalid"),
         ("host='127.0.0.1', tcp_port={port}", "{port}"),
@@ -276,7 +301,7 @@ def test_without_a_secret_it_is_loopback(tmp_path: Path) -> None:
 def test_options_that_cannot_be_used_are_said_at_once(options: str, words: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        given = "secret='a secret of tests', " * ("secret" not in options) + options.format(port=port)
+        given = f"secret={SECRET!r}, " * ("secret" not in options) + options.format(port=port)
         out, _ = run(
             f"""
             try:

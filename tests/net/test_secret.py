@@ -13,7 +13,9 @@ import pytest
 
 from parkcos.errors import ConfigError
 from parkcos.net.trust import secret as module
-from parkcos.net.trust.secret import ClusterKeys, default_secret_path, load_secret
+from parkcos.net.trust.secret import ClusterKeys, default_secret_path, fingerprint, load_secret
+from parkcos.net.trust.secret_text import flaw_of, make_secret
+from tests.secret import OTHER_SECRET, SECRET
 
 
 def test_default_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -28,7 +30,7 @@ def test_default_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_made_on_first_use(tmp_path: Path) -> None:
     path = tmp_path / "config" / "parkcos" / "secret"
     made = load_secret(path)
-    assert len(made) >= 43  # 256 bits
+    assert flaw_of(made) == "" and made.startswith("parkcos-1-")
     assert load_secret(path) == made
     assert path.read_text().strip() == made
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -57,12 +59,12 @@ def write(path: Path, content: bytes, mode: int = 0o600) -> Path:
 
 
 def test_white_space_does_not_count(tmp_path: Path) -> None:
-    assert load_secret(write(tmp_path / "s", b"  correct horse\r\n\n")) == "correct horse"
+    assert load_secret(write(tmp_path / "s", b"  correct horse battery\r\n\n")) == "correct horse battery"
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o660, 0o620])
 def test_refuses_a_file_open_to_others(tmp_path: Path, mode: int) -> None:
-    path = write(tmp_path / "s", b"correct horse", mode)
+    path = write(tmp_path / "s", b"correct horse battery", mode)
     with pytest.raises(ConfigError, match=f"chmod 600 {path}"):
         load_secret(path)
 
@@ -72,7 +74,9 @@ def test_refuses_a_file_open_to_others(tmp_path: Path, mode: int) -> None:
     [
         (b"", "empty: remove it"),
         (b" \n", "empty: remove it"),
-        (b"short", "too short"),
+        (b"tiny", "too short.*at least 16"),
+        (b"abcabcabcabcabcabc", "too easy to guess"),
+        pytest.param(f"{make_secret()[:-1]}\n".encode(), "not copied well", id="one character lost"),
         (b"\xff" * 20, "not text"),
         (b"x" * 5000, "larger than"),
     ],
@@ -83,6 +87,8 @@ def test_refuses_bad_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, co
     with pytest.raises(ConfigError, match=words) as caught:
         load_secret(path)
     assert str(path) in str(caught.value)
+    text = content.decode(errors="ignore").strip()
+    assert not text or text not in str(caught.value).replace(str(path), "")
 
 
 def test_refuses_what_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +101,7 @@ def test_refuses_what_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     with pytest.raises(ConfigError, match="leads nowhere"):
         load_secret(tmp_path / "link")
-    write(tmp_path / "file", b"correct horse")
+    write(tmp_path / "file", b"correct horse battery")
     with pytest.raises(ConfigError, match=r"file/secret cannot be"):
         load_secret(tmp_path / "file" / "secret")
 
@@ -104,7 +110,7 @@ def test_unreadable_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def refuse(*_: object, **__: object) -> int:  # root could read any file, so the refusal is acted
         raise PermissionError(13, "Permission denied")
 
-    path = write(tmp_path / "s", b"correct horse")
+    path = write(tmp_path / "s", b"correct horse battery")
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(ConfigError, match=r"cannot be read \(Permission denied\)") as caught:
         load_secret(path)
@@ -169,21 +175,38 @@ def test_programs_that_start_at_once_agree(tmp_path: Path, links: str) -> None:
     got = [racer.communicate(timeout=30)[0].strip() for racer in racers]
     assert [racer.returncode for racer in racers] == [0] * len(racers)
     assert len(set(got)) == 1
-    assert len(got[0]) >= 43
+    assert flaw_of(got[0]) == ""
     assert os.listdir(path.parent) == ["secret"]
 
 
 def test_keys_are_part_of_the_protocol() -> None:
-    keys = ClusterKeys.derive("correct horse battery staple")
     # Changing these locks out every process of the older version.
-    assert keys.ca_seed.hex() == "1e07002c88e71123359a1469854581b463e52058c4ab2154482bf5a347857d7a"
-    assert keys.mac_key.hex() == "a3b45350a18d4324cfc71b44b86e34dc1646cf63e62b57c8224c4559412c1bd1"
-    assert keys != ClusterKeys.derive("correct horse battery stapler")
-    assert keys.ca_seed != keys.mac_key
+    own = ClusterKeys.derive("correct horse battery staple")
+    assert own.ca_seed.hex() == "5a141713937eb8a440a2bdf33931961f114c06eadb3d01eecbcc289a13809040"
+    assert own.mac_key.hex() == "2e83adca88d6fdf96e72cc6edd94394fd17b0d5257b4259c68c75d42cecef751"
+    made = ClusterKeys.derive(SECRET)
+    assert made.ca_seed.hex() == "12d90c86cb11523a7ef1e7c8847d0161535ac12ea76adb65019cd3b399ec40d8"
+    assert made.mac_key.hex() == "ef21d7b21494a7910db6cddcd248e07f74064e172436e95805bcd2b981d10b7e"
+    assert fingerprint(made) == "e743-e1d8-65fc"
+
+
+@pytest.mark.parametrize("secret", [SECRET, "correct horse battery staple"])
+def test_clusters_of_other_names_have_other_keys(secret: str) -> None:
+    keys = [ClusterKeys.derive(secret), ClusterKeys.derive(secret, "lab"), ClusterKeys.derive(OTHER_SECRET, "lab")]
+    found = [key for each in keys for key in (each.ca_seed, each.mac_key)]
+    assert len(set(found)) == 6
+    assert ClusterKeys.derive(secret, " lab\n") == keys[1], "white space around a name does not count"
+    assert len({fingerprint(each) for each in keys}) == 3
+
+
+@pytest.mark.parametrize("name", ["", " ", "two\nlines", "n" * 65])
+def test_what_cannot_be_a_cluster_s_name(name: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be called"):
+        ClusterKeys.derive(SECRET, name)
 
 
 def test_one_text_one_secret() -> None:
-    assert ClusterKeys.derive(" Zürich-Genève\n") == ClusterKeys.derive("Zu\u0308rich-Gene\u0300ve")
+    assert ClusterKeys.derive(" Zürich und Genève\n") == ClusterKeys.derive("Zu\u0308rich und Gene\u0300ve")
 
 
 def test_keys_are_never_shown() -> None:
@@ -193,7 +216,7 @@ def test_keys_are_never_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("", "empty"), ("  \n ", "empty"), ("1234567", "too short"), ("\udc80" * 9, "text")]
+    ("text", "words"), [("", "empty"), ("  \n ", "empty"), ("123456789012345", "too short"), ("\udc80" * 19, "text")]
 )
 def test_bad_secret(text: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):

@@ -23,6 +23,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from parkcos.kernel import Task
 from parkcos.net import wire
 from parkcos.net.finding.datagram import _MAGIC, _MAGIC_OPEN, _TIME, _mac
 from parkcos.net.payload import PICKLE, loads
@@ -64,6 +65,11 @@ def pickled(crater: Path) -> bytes:
 def test_the_bomb_works(crater: Path) -> None:
     loads(PICKLE, pickled(crater))
     assert crater.exists()
+
+
+def number(place: Place, task: Task) -> int:
+    """By which others know it, who have a reference to it."""
+    return place.call(lambda: place.network.exposed.number_of(task)[0])
 
 
 def receiver(victim: Place) -> tuple[Any, list[Any]]:
@@ -155,7 +161,7 @@ FORMS: dict[str, Callable[[bytes, int], bytes]] = {
 @pytest.mark.parametrize("form", FORMS)
 def test_over_tcp(victim: Place, log: Log, crater: Path, form: str) -> None:
     task, got = receiver(victim)
-    port = attack(victim, None, FORMS[form](pickled(crater), task.id))
+    port = attack(victim, None, FORMS[form](pickled(crater), number(victim, task)))
     log.wait_for("refused a connection", f"127.0.0.1:{port}", "does not speak TLS")
     no_crater(victim, crater)
     assert got == []
@@ -208,7 +214,7 @@ CLIENTS: dict[str, tuple[Callable[[Path], ssl.SSLContext], str]] = {
 def test_over_tls(victim: Place, log: Log, crater: Path, tmp_path: Path, client: str, form: str) -> None:
     task, got = receiver(victim)
     make, words = CLIENTS[client]
-    port = attack(victim, make(tmp_path), FORMS[form](pickled(crater), task.id))
+    port = attack(victim, make(tmp_path), FORMS[form](pickled(crater), number(victim, task)))
     log.wait_for("refused a connection", f"127.0.0.1:{port}", words)
     no_crater(victim, crater)
     assert got == []
@@ -219,7 +225,11 @@ def test_over_tls(victim: Place, log: Log, crater: Path, tmp_path: Path, client:
 @pytest.mark.parametrize("form", ["raw", "in a greeting", "in a frame"])
 def test_with_the_secret_and_no_greeting(victim: Place, log: Log, crater: Path, form: str) -> None:
     task, got = receiver(victim)
-    port = attack(victim, TlsIdentity(KEYS, "m").client_context(), FORMS[form](pickled(crater), task.id))
+    port = attack(
+        victim,
+        TlsIdentity(KEYS, "m", incarnation=666).client_context(),
+        FORMS[form](pickled(crater), number(victim, task)),
+    )
     log.wait_for("refused a connection", f"127.0.0.1:{port}")
     no_crater(victim, crater)
     assert got == []
@@ -232,7 +242,7 @@ def test_control_messages_are_never_unpickled(victim: Place, log: Log, crater: P
     hello = Hello(PROTOCOL, "0.1.0", "3.11", 666, "mallory", "127.0.0.1", 1, ("peer",), session=1)
     attack(
         victim,
-        TlsIdentity(KEYS, "m").client_context(),
+        TlsIdentity(KEYS, "m", incarnation=666).client_context(),
         sessions.encode_hello(hello) + header(DATA, len(payload), 1) + payload,
     )
     log.wait_for("mallory at 127.0.0.1:1", "no known kind")
@@ -242,9 +252,9 @@ def test_control_messages_are_never_unpickled(victim: Place, log: Log, crater: P
 def test_the_proof_itself_a_member_may_send_pickles(victim: Place, crater: Path) -> None:
     """The same bytes as in the tests above, through a true session: they are opened.  So those tests test something."""
     task, _ = receiver(victim)
-    context = TlsIdentity(KEYS, "m").client_context()
+    context = TlsIdentity(KEYS, "m", incarnation=666).client_context()
     with dial(victim, context) as sock:
-        sock.sendall(well_formed(pickled(crater), task.id))
+        sock.sendall(well_formed(pickled(crater), number(victim, task)))
         for _ in range(2000):
             if crater.exists():
                 break

@@ -624,7 +624,7 @@ def test_greetings_at_the_bounds() -> None:
     most = hello(1, addrs=addrs[:-1])
     for good in (most, hello(1, port=0), hello(1, port=65535)):
         assert session.decode_hello(session.encode_hello(good)[HEADER.size :]) == good
-    with pytest.raises(ProtocolError, match=f"it has {session.ADDRS_MAX + 1} more addresses"):
+    with pytest.raises(ProtocolError, match=rf"malformed greeting: .* of length <= {session.ADDRS_MAX}"):
         session.decode_hello(session.encode_hello(hello(1, addrs=addrs))[HEADER.size :])
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from parkcos.net.trust.issuing import LEAF_RENEW_S, certify
 from parkcos.net.trust.secret import ClusterKeys
-from parkcos.net.trust.tls import LEAF_RENEW_S, TlsIdentity, certify, explain_tls_error
+from parkcos.net.trust.tls import TlsIdentity, explain_tls_error
 
 OURS = ClusterKeys(b"a" * 32, b"m" * 32)
 THEIRS = ClusterKeys(b"b" * 32, b"m" * 32)
@@ -79,10 +80,15 @@ def peer_certificate(client: TlsIdentity, server: TlsIdentity) -> bytes:
     return der
 
 
+def authorities(identity: TlsIdentity) -> list[bytes]:
+    """The certificates that it trusts, DER."""
+    return identity.server_context().get_ca_certs(binary_form=True)
+
+
 def test_the_authority_is_the_same_everywhere() -> None:
     one, two = TlsIdentity(OURS, "one"), TlsIdentity(OURS, "two", clock=lambda: 1e9)
-    assert one.ca_certificate() == two.ca_certificate() != TlsIdentity(THEIRS).ca_certificate()
-    ca = x509.load_der_x509_certificate(one.ca_certificate())
+    assert authorities(one) == authorities(two) != authorities(TlsIdentity(THEIRS))
+    ca = x509.load_der_x509_certificate(authorities(one)[0])
     leaf = x509.load_der_x509_certificate(peer_certificate(one, one))
     leaf.verify_directly_issued_by(ca)
     now = datetime.datetime.now(datetime.UTC)
@@ -207,7 +213,7 @@ def test_other_errors() -> None:
 def test_contexts_trust_nothing_else() -> None:
     identity = TlsIdentity(OURS)
     for context in (identity.client_context(), identity.server_context()):
-        assert context.get_ca_certs(binary_form=True) == [identity.ca_certificate()]
+        assert context.get_ca_certs(binary_form=True) == authorities(identity)
         assert context.verify_mode is ssl.CERT_REQUIRED
         assert not context.check_hostname
         assert context.minimum_version is context.maximum_version is ssl.TLSVersion.TLSv1_3

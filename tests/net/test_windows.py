@@ -97,7 +97,7 @@ def test_who_yields_its_sends_waits_for_a_task_that_does_not_read(
             assert (yield remote.send(i)) == 0
 
     sender = a.spawn(send)
-    wait_until(a, lambda: peer.slow.get(remote.id))  # it waits
+    wait_until(a, lambda: peer.slow.get(remote._number))  # it waits
     wait_until(b, lambda: there.unread >= 500)
     assert there.unread < total // 2
     other = reader(b, go, 1)
@@ -123,7 +123,7 @@ def test_few_large_messages_make_a_task_slow_too(two: tuple[Place, Place], monke
             yield task.sleep(0.001)  # so that what is under way is not all of it
 
     sender = a.spawn(send)
-    wait_until(a, lambda: peer.slow.get(remote.id))
+    wait_until(a, lambda: peer.slow.get(remote._number))
     assert there.unread < total
     go.set()
     assert [m[0] for m in there.future().result(WAIT_S)] == list(range(total))
@@ -145,7 +145,7 @@ def test_who_waits_for_a_slow_task_learns_that_its_process_is_gone(
         return result
 
     sender = a.spawn(send)
-    wait_until(a, lambda: peer.slow.get(remote.id))
+    wait_until(a, lambda: peer.slow.get(remote._number))
     b.kill()
     assert sender.future().result(WAIT_S) == -1
 
@@ -288,15 +288,20 @@ def test_a_delivery_that_was_made_all_the_same_is_said(log: Log) -> None:
         def __repr__(self) -> str:
             return "somebody"
 
+        @property
+        def itself(self) -> There:
+            return self
+
     requests = Requests()
     answers: list[Any] = []
-    first, second = (requests.add(There(), answers.append) for _ in range(2))  # type: ignore[arg-type]
+    there: Any = There()
+    first, second = (requests.add(there, answers.append) for _ in range(2))
     requests.withdraw(first)
     requests.withdraw(second)
     assert [message.request for message in posted] == [first, second]
-    requests.answered(wire.Answer(wire.EMPTY, 0, False, first, -1))
+    requests.answered(there, wire.Answer(wire.EMPTY, 0, False, first, -1))
     assert log.lines == []
-    requests.answered(wire.Answer(wire.EMPTY, 0, False, second, 1))
+    requests.answered(there, wire.Answer(wire.EMPTY, 0, False, second, 1))
     assert "somebody was delivered after all" in log.lines[0]
     assert answers == []
 

@@ -14,6 +14,7 @@ import pytest
 
 from tests import logs
 from tests.lab import Host, HostProcess
+from tests.secret import SECRET
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 20.0
@@ -25,7 +26,7 @@ class Site:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.secret = folder / "secret"
-        self.secret.write_text("the secret of these hosts\n")
+        self.secret.write_text(f"{SECRET}\n")
         self.secret.chmod(0o600)
         self.started: list[tuple[str, HostProcess]] = []
 

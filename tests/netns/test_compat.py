@@ -8,6 +8,7 @@ import pytest
 
 from tests.lab import Host, HostProcess, Lab
 from tests.netns.conftest import Site
+from tests.secret import SECRET
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow]
 
@@ -25,10 +26,10 @@ def main(task=None):
     print("result", (yield rtask()), flush=True)
     yield client.close()
 
-pycos.Pycos(secret="test")
+pycos.Pycos(secret=SECRET)
 client = Client([compute]{options})
 pycos.Task(main).value()
-"""
+""".replace("SECRET", repr(SECRET))
 SERVER = """
 import sys, time
 import pycos.netpycos as pycos
@@ -39,9 +40,9 @@ def echo(task=None):
     message, sender = yield task.receive()
     sender.send(message)
 
-pycos.Pycos(name="server", secret="test")
+pycos.Pycos(name="server", secret=SECRET)
 pycos.Task(echo).value()
-"""
+""".replace("SECRET", repr(SECRET))
 ASKING = """
 import pycos.netpycos as pycos
 
@@ -51,9 +52,9 @@ def main(task=None):
     echo = yield pycos.Task.locate("echo", timeout=15)
     print(echo.send(("hello", task)), (yield task.receive(timeout=15)))
 
-pycos.Pycos(name="client", secret="test")
+pycos.Pycos(name="client", secret=SECRET)
 pycos.Task(main).value()
-"""
+""".replace("SECRET", repr(SECRET))
 
 
 def start(site: Site, host: Host, source: str) -> HostProcess:
@@ -63,10 +64,10 @@ def start(site: Site, host: Host, source: str) -> HostProcess:
 
 
 def own(site: Site, host: Host, program: str, *options: str) -> HostProcess:
-    """One of pycos's own programs, with the short secret and options of which parkcos's know nothing."""
+    """One of pycos's own programs, with a secret and options of which parkcos's know nothing."""
     folder = str(site.folder / f"dest-{host.name}")
     process = site.start(
-        host, "-m", "parkcos.compat", program, "--daemon", "--secret", "test", "--dest_path", folder, *options
+        host, "-m", "parkcos.compat", program, "--daemon", "--secret", SECRET, "--dest_path", folder, *options
     )
     site.wait_for(process, "uses address")
     return process
@@ -75,7 +76,7 @@ def own(site: Site, host: Host, program: str, *options: str) -> HostProcess:
 def test_node_and_scheduler_with_the_secret_that_the_program_has(lab: Callable[..., Lab], site: Site) -> None:
     net = lab({"a": ["client", "sched", "node"]})
     node = own(site, net["node"], "dispycosnode.py", "-c", "1", "--msg_timeout", "20", "--ping_interval", "60")
-    assert "--secret pycos-secret-test" in site.said(node)
+    assert "list of processes" in site.said(node)
     said = site.finish(start(site, net["client"], CLIENT.format(where="", options="")))
     assert "scheduled 0\nresult 49" in said
     scheduler = own(site, net["sched"], "/usr/bin/dispycos.py", "--relay_nodes", "--ping_interval", "60")

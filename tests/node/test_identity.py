@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from parkcos.errors import ConfigError
 from parkcos.node import as_client
+from parkcos.node.family import new_mark
 from parkcos.node.identity import ClientUser, choose, remove_folder, settle
 
 SUID = stat.S_IFREG | 0o6755
@@ -67,13 +69,53 @@ def test_as_its_own_user_the_script_does_what_it_is_told(tmp_path: Path) -> None
         assert process.wait() == -9
     assert user.kill(9, [process.pid]) == []
     folder = tmp_path / "a folder"
-    user.make_folder(folder)
+    folder.mkdir(mode=0o700)
+    user.let_in(folder)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o770
     (folder / "deep").mkdir()
     user.remove(folder)
     assert not folder.exists()
     with pytest.raises(ConfigError, match=r"could change what is in"):
         user.check_folder(tmp_path)
+
+
+FORKS = """
+import os, signal, sys
+if not os.fork():  # the first zygote
+    if not os.fork():  # a process of the client
+        signal.pause()
+    os._exit(0)
+os.wait()  # so the client's process has nobody of its own any more
+pid = os.fork()
+if not pid:  # on its way to become the next zygote
+    signal.pause()
+print(pid, flush=True)
+print(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="the system does not show environments")
+def test_what_a_node_is_about_to_start_is_not_taken_for_its_clients() -> None:
+    """The end of a zygote killed the next one, which had the node's environment for a moment."""
+    mark = new_mark()
+    command = [sys.executable, "-c", FORKS]
+    with subprocess.Popen(
+        command, env=os.environ | {as_client.FAMILY: mark}, stdout=subprocess.PIPE, text=True
+    ) as node:
+        assert node.stdout is not None
+        starting = int(node.stdout.readline())
+        of_client = set(as_client._of_family([mark])) - {node.pid, starting}
+        assert len(of_client) == 1
+        assert as_client.end_family([mark], node.pid)
+        assert set(as_client._of_family([mark])) == {node.pid, starting}
+        os.kill(starting, signal.SIGTERM)
+        assert node.communicate()[0] == f"{-signal.SIGTERM}\n"
+    with subprocess.Popen(
+        command, env=os.environ | {as_client.FAMILY: mark}, stdout=subprocess.PIPE, text=True
+    ) as node:
+        assert node.stdout is not None and node.stdout.readline()
+        assert as_client.end_family([mark]), "nobody is spared whom the caller does not name"
+        assert node.wait() == -signal.SIGKILL
 
 
 def test_what_cannot_be_removed_is_said(tmp_path: Path) -> None:

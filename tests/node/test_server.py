@@ -13,6 +13,7 @@ from parkcos.cluster import namespace
 from parkcos.cluster import server_messages as sm
 from parkcos.kernel import Kernel, Task, spaces
 from parkcos.net.payload import PICKLE
+from parkcos.net.tasks.exposed import Exposed
 from parkcos.node import executor as ex
 from parkcos.node.run_record import Running
 from parkcos.node.server import Server
@@ -78,7 +79,7 @@ def test_a_task_whose_code_is_of_no_space_is_in_the_one_it_was_asked_for_in() ->
     server.kernel, server.quick = Kernel("server"), {}
     server.config = SimpleNamespace(client=1, client_process=2)  # type: ignore[assignment]
     server.box = SimpleNamespace(post=lambda *_: None)  # type: ignore[assignment]
-    server.network = SimpleNamespace(hub=SimpleNamespace(flush_dirty=lambda: None))  # type: ignore[assignment]
+    server.network = SimpleNamespace(hub=SimpleNamespace(flush_dirty=lambda: None), exposed=Exposed())  # type: ignore[assignment]
     call = pickle.dumps((len, ([],), {}))
     try:
         for number in (0, 5):

@@ -28,7 +28,7 @@ from parkcos.node.state_events import (
     ToClient,
     ZygoteExited,
 )
-from tests.node.test_state import FREED, PA, PB, A, Driven, down, serving
+from tests.node.test_state import FREED, LEAVES, PA, PB, A, Driven, down, serving
 from tests.node.test_state_own import X, Y, up, with_room
 
 Q, R = 31, 32  # spaces
@@ -137,9 +137,9 @@ def test_the_clients_own_zygote_dies() -> None:
     """All that is the client's ends, and the node is free when the last is gone."""
     node = with_space()
     effects = node(ZygoteExited("killed"))
-    assert effects[:2] == [down(100), down(700)]
+    assert effects[:3] == [LEAVES, down(100), down(700)]
     assert effects[-1] == CloseZygote(Q)
-    assert isinstance(effects[2].message, m.NodeFailed)
+    assert isinstance(effects[3].message, m.NodeFailed)
     assert node.phase == WIPING
     assert node(ZygoteExited("closed", Q)) == FREED
 

@@ -28,6 +28,7 @@ from parkcos.node.state_events import (
     ReleaseAsked,
     ReserveAsked,
     SchedulerSeen,
+    ServerExceeded,
     ServerExited,
     ServerListening,
     SetupAsked,
@@ -43,6 +44,7 @@ from parkcos.node.state_events import (
 )
 
 S, A, PA, B, PB = 1, 10, 11, 20, 21  # a scheduler; clients and their processes
+LEAVES = ToClient(PA, m.NodeLeaves(A, 0))
 FREED = [ToClient(PA, m.NodeClosed(A)), ToScheduler(S, None)]
 
 
@@ -75,6 +77,18 @@ def serving(cpus: int = 2, restart_servers: bool = False, zombie_period_s: float
     return node
 
 
+def test_a_server_that_uses_too_much_is_killed_and_its_client_hears_why() -> None:
+    node = serving()
+    assert node(ServerExceeded(1, "it uses too much")) == [KillServer(1, "it uses too much")]
+    assert node(ServerExceeded(1, "it uses even more")) == [], "it is being killed"
+    assert node(ServerExceeded(7, "there is none")) == []
+    effects = node(ServerExited(1, "it was killed by signal 9"))
+    assert effects == [down(101, "its node ended it: it uses too much", restarts=True), ForkServer(1)]
+    node(ServerListening(1, 9708, 201))
+    next_one = node(ServerExited(1, "a crash"), 200.0)
+    assert next_one[0] == down(201, "a crash", restarts=True), "the next one has its own end"
+
+
 def test_from_free_to_serving_and_back() -> None:
     node = Driven()
     assert node(SchedulerSeen(S)) == [ToScheduler(S, None)]
@@ -103,7 +117,13 @@ def test_a_node_that_is_free_again_is_as_it_was() -> None:
     for index in range(2):
         node(ServerExited(index, "exit code 0"), 11.0)
     node(ZygoteExited("closed"), 11.1)
-    left = {"schedulers", "clients_served", "cpus", "active_at"}  # what is overwritten, or for longer than a client
+    left = {
+        "schedulers",
+        "reserved_by",
+        "clients_served",
+        "cpus",
+        "active_at",
+    }  # what is overwritten, or for longer than a client
     left |= {"servers", "node"}  # the two parts themselves
     both = [{**vars(it), **vars(it.servers)} for it in (NodeMachine(), node.machine)]
     fresh, used = ({k: v for k, v in each.items() if k not in left} for each in both)
@@ -117,13 +137,34 @@ def test_a_server_begins_once() -> None:
     assert node.machine.servers.by_index[0].incarnation == 100
 
 
+def test_whose_word_counts_for_the_client_that_is_served() -> None:
+    node = Driven(SchedulerSeen(S), SchedulerSeen(77), ReserveAsked(S, A, PA))
+    (refusal,) = node(ReserveAsked(S, A, PB))
+    assert not refusal.message.ok, "another process as the client"
+    assert node.machine.client_process == PA
+    (refusal,) = node(ReserveAsked(77, A, PA))
+    assert not refusal.message.ok, "another scheduler"
+    assert node(ReleaseAsked(A, 77)) == []
+    assert node.phase == RESERVED
+    node(ProcessLost(S, "it was killed"))
+    assert node(ReserveAsked(77, A, PA)) == [ToScheduler(77, m.NodeAnswer(A, True))], (
+        "which follows the one that is gone"
+    )
+    assert node(ReleaseAsked(A, 77))[0] == ToClient(PA, m.NodeClosed(A))
+
+
 def test_one_client_at_a_time() -> None:
     node = serving()
     assert node(ReserveAsked(S, A, PA)) == [ToScheduler(S, m.NodeAnswer(A, True))], "asked again"
     (refusal,) = node(ReserveAsked(S, B, PB))
     assert not refusal.message.ok
     assert "another client" in refusal.message.reason
-    for event in (SetupAsked(B, 1, False), CloseAsked(B, True), ReleaseAsked(B), CloseServerAsked(B, 100, True, False)):
+    for event in (
+        SetupAsked(B, 1, False),
+        CloseAsked(B, True),
+        ReleaseAsked(B, S),
+        CloseServerAsked(B, 100, True, False),
+    ):
         assert node(event) == []
     node(CloseAsked(A, True))
     (refusal,) = node(ReserveAsked(S, A, PA))
@@ -148,12 +189,12 @@ def test_a_reservation_lapses() -> None:
 
 def test_release() -> None:
     node = Driven(SchedulerSeen(S), ReserveAsked(S, A, PA))
-    assert node(ReleaseAsked(A)) == FREED
-    assert node(ReleaseAsked(A)) == [ToScheduler(S, None)], "said again, for a scheduler that waits for it"
+    assert node(ReleaseAsked(A, S)) == FREED
+    assert node(ReleaseAsked(A, S)) == [ToScheduler(S, None)], "said again, for a scheduler that waits for it"
     node = serving(1)
-    assert node(ReleaseAsked(A)) == [EndServer(0, GRACE_S)]
+    assert node(ReleaseAsked(A, S)) == [EndServer(0, GRACE_S)]
     node = Driven(ReserveAsked(S, A, PA), SetupAsked(A, 1, False))
-    assert node(ReleaseAsked(A)) == [CloseZygote()]
+    assert node(ReleaseAsked(A, S)) == [CloseZygote()]
     assert node(SetupDone()) == [], "too late"
     assert node(ZygoteExited("closed")) == [ToClient(PA, m.NodeClosed(A))]
 
@@ -183,14 +224,17 @@ def test_a_node_that_lacks_what_the_client_requires_has_served_nobody() -> None:
 
 def test_a_zygote_that_dies() -> None:
     node = serving()
-    assert node(ZygoteExited("killed")) == [down(100), down(101), ToClient(PA, m.NodeFailed(A, "killed")), *FREED]
+    failed = ToClient(PA, m.NodeFailed(A, "killed"))
+    assert node(ZygoteExited("killed")) == [LEAVES, down(100), down(101), failed, *FREED]
     assert node(ServerExited(0, "killed")) == []
     node = Driven(SchedulerSeen(S), ReserveAsked(S, A, PA), SetupAsked(A, 1, False), SetupDone())
-    assert node(ZygoteExited("killed")) == [ToClient(PA, m.NodeFailed(A, "killed")), *FREED], "no server listened yet"
+    assert node(ZygoteExited("killed")) == [LEAVES, failed, *FREED], "no server listened yet"
     node = Driven(SchedulerSeen(S), ReserveAsked(S, A, PA), SetupAsked(A, 2, False))
-    failed, *freed = node(ZygoteExited("killed"))
-    assert failed.message.setup, "what waits for a server does not wait for ever"
-    assert failed.message.error.startswith("killed, while it opened the client's components or ran its node_setup")
+    setup_failed, *freed = node(ZygoteExited("killed"))
+    assert setup_failed.message.setup, "what waits for a server does not wait for ever"
+    assert setup_failed.message.error.startswith(
+        "killed, while it opened the client's components or ran its node_setup"
+    )
     assert freed == FREED
     node = serving(1)
     node(CloseAsked(A, True))
@@ -203,7 +247,7 @@ def test_a_zygote_that_dies() -> None:
     for event in (ServerExited(0, "killed"), ServerListening(0, 9707, 101), ServerExited(0, "killed")):
         node(event)
     assert node.machine.next_deadline() is not None, "there is none now, and that has been said"
-    assert node(ZygoteExited("killed")) == [ToClient(PA, m.NodeFailed(A, "killed")), *FREED]
+    assert node(ZygoteExited("killed")) == [LEAVES, ToClient(PA, m.NodeFailed(A, "killed")), *FREED]
 
 
 def test_a_lost_client_is_closed_soon_and_told_nothing_at_the_end() -> None:
@@ -220,7 +264,7 @@ def test_a_lost_client_is_closed_soon_and_told_nothing_at_the_end() -> None:
     assert node.machine.lost == A, "as the scheduler is told"
     assert node(ReserveAsked(S, B, PB)) == [ToScheduler(S, m.NodeAnswer(B, True))]
     assert node.machine.lost == 0
-    assert node(ReleaseAsked(B)) == [ToClient(PB, m.NodeClosed(B)), ToScheduler(S, None)], "another client"
+    assert node(ReleaseAsked(B, S)) == [ToClient(PB, m.NodeClosed(B)), ToScheduler(S, None)], "another client"
 
 
 def test_a_lost_scheduler_changes_nothing_but_who_is_told() -> None:
@@ -370,7 +414,7 @@ def test_at_the_stop_a_client_stays_and_at_the_end_it_goes() -> None:
     assert node(HoursChanged(night)) == []
     assert node(ReserveAsked(S, A, PA)) == [ToScheduler(S, m.NodeAnswer(A, True))], "whom it serves it goes on to serve"
     assert node(ReserveAsked(S, B, PB)) == [ToScheduler(S, m.NodeAnswer(B, False, night))]
-    assert node(HoursChanged(night, why), 9.0) == [EndServer(0, GRACE_S)]
+    assert node(HoursChanged(night, why), 9.0) == [LEAVES, EndServer(0, GRACE_S)]
     assert node.machine.next_deadline() == 9.0 + GRACE_S
     assert node(TimePassed(), 9.0 + GRACE_S) == [KillServer(0)]
     assert node(ServerExited(0, "killed")) == [down(100, why, asked=True), CloseZygote()]
@@ -388,13 +432,22 @@ def test_the_end_hurries_a_patient_close() -> None:
     assert node(HoursChanged("later", "it is late"), 3.0) == [EndServer(0, GRACE_S)]
 
 
+def test_a_client_hears_that_all_servers_end_before_the_first_has_ended() -> None:
+    """What it loses with that would be run again at the next, and be lost again."""
+    node = serving(2)
+    assert node(CloseAsked(A, True, "its node was told to end"))[0] == LEAVES
+    for asked in (CloseAsked(A, True), CloseAsked(A, False), ReleaseAsked(A, S), ProcessLost(PA, "killed")):
+        node = serving(2)
+        assert LEAVES not in node(asked), "nobody has to be told"
+
+
 def test_it_serves_so_many_clients() -> None:
     node = serving(0)
     node.machine.serve = 2
     node(CloseAsked(A, True))
     assert node(ZygoteExited("closed")) == FREED
     node(ReserveAsked(S, B, PB))
-    assert node(ReleaseAsked(B))[-1] == ToScheduler(S, None), "one that never came does not count"
+    assert node(ReleaseAsked(B, S))[-1] == ToScheduler(S, None), "one that never came does not count"
     for event in (ReserveAsked(S, B, PB), SetupAsked(B, 1, False), SetupFailed("no")):
         node(event)
     assert node(ZygoteExited("closed")) == [ToClient(PB, m.NodeClosed(B)), Stop()], "one that came does"
@@ -414,7 +467,7 @@ def test_a_client_that_runs_nothing_is_closed() -> None:
     node(TasksSeen(0, 90.0), 140.0)
     assert node(TimePassed(), 140.0) == []
     node(TasksSeen(0, 90.0), 150.0)
-    assert node(TimePassed(), 150.0) == [EndServer(0, GRACE_S)]
+    assert node(TimePassed(), 150.0) == [LEAVES, EndServer(0, GRACE_S)]
     assert node.machine.next_deadline() == 150.0 + GRACE_S
     why = "its node closed it: none of its tasks has run there for 60 s"
     assert node(ServerExited(0, "it ended"))[0] == down(100, why, asked=True)
@@ -435,7 +488,7 @@ def test_the_shorter_of_two_idle_limits_counts() -> None:
     for theirs, limit in ((0.0, 60.0), (100.0, 60.0), (20.0, 20.0)):
         node(ReserveAsked(S, A, PA, theirs))
         assert node.machine.idle_max_s == limit
-        node(ReleaseAsked(A))
+        node(ReleaseAsked(A, S))
     assert node.machine.idle_max_s == 0
 
 
@@ -455,7 +508,7 @@ def test_a_node_that_is_set_up_anew_stays_with_its_client() -> None:
     "instead",
     [
         [CloseAsked(A, True)],
-        [ReleaseAsked(A)],
+        [ReleaseAsked(A, S)],
         [StopAsked(True)],
         [StopAsked(False)],
         [HoursChanged("not in service until 17:00")],
@@ -481,11 +534,12 @@ def test_who_closes_a_node_that_serves_nobody_changes_nothing_for_the_next_clien
 
 def test_closed_by_its_operator() -> None:
     node = serving(1)
-    assert node(CloseAsked(A, True, "closed by hand")) == [EndServer(0, GRACE_S)]
+    assert node(CloseAsked(A, True, "closed by hand")) == [LEAVES, EndServer(0, GRACE_S)]
+    assert node(CloseAsked(A, True, "closed again")) == [], "it is said once"
     assert node(ServerExited(0, "it ended"))[0] == down(100, "closed by hand", asked=True)
     assert node(ZygoteExited("closed")) == [ToClient(PA, m.NodeClosed(A, "closed by hand")), ToScheduler(S, None)]
     node(ReserveAsked(S, A, PA))
-    assert node(ReleaseAsked(A)) == FREED, "the reason is not kept for the next"
+    assert node(ReleaseAsked(A, S)) == FREED, "the reason is not kept for the next"
     node = serving(0)
     node(CloseAsked(A, True, "closed by hand"))
     for why in ("", "it is late"):
@@ -548,7 +602,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(client=clients, what=st.sampled_from(["close", "patient", "release", "lost"]))
     def close(self, client: tuple[int, int], what: str) -> None:
         events = {"close": CloseAsked(client[0], True), "patient": CloseAsked(client[0], False)}
-        events |= {"release": ReleaseAsked(client[0]), "lost": ProcessLost(client[1], "killed")}
+        events |= {"release": ReleaseAsked(client[0], S), "lost": ProcessLost(client[1], "killed")}
         self.tell(events[what])
 
     @rule(closed=st.sampled_from(["", "later"]), ends=st.booleans())
@@ -617,7 +671,7 @@ class AnyOrder(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Everything that must end does, in bounded time."""
         if self.machine.client:
-            self.tell(ReleaseAsked(self.machine.client))
+            self.tell(ReleaseAsked(self.machine.client, S))
         for _ in range(20):
             self.now += 10
             self.tell(TimePassed())
@@ -652,21 +706,22 @@ def test_each_word_to_a_client_carries_the_number_of_its_setup() -> None:
     setup = SetupAsked(A, 1, False, PA, 7)
     node = Driven(ReserveAsked(S, A, PA), setup)
     assert node(SetupDone())[0] == ToClient(PA, m.NodeReady(A, 7))
-    failed, closed = node(ZygoteExited("killed"))
+    leaves, failed, closed = node(ZygoteExited("killed"))
+    assert leaves == ToClient(PA, m.NodeLeaves(A, 7))
     assert failed == ToClient(PA, m.NodeFailed(A, "killed", setup_id=7))
     assert closed == ToClient(PA, m.NodeClosed(A, setup_id=7))
     node = Driven(ReserveAsked(S, A, PA), setup)
     assert node(SetupFailed("no"))[0] == ToClient(PA, m.NodeFailed(A, "no", setup=True, setup_id=7))
     node = Driven(ReserveAsked(S, A, PA), setup, CloseAsked(A, True, keep=True))
     assert node(ZygoteExited("closed")) == [ToClient(PA, m.NodeClosed(A, kept=True, setup_id=7))]
-    assert node(ReleaseAsked(A)) == [ToClient(PA, m.NodeClosed(A))], "there was no other yet"
+    assert node(ReleaseAsked(A, S)) == [ToClient(PA, m.NodeClosed(A))], "there was no other yet"
 
 
 def test_the_next_client_hears_nothing_of_the_setup_of_the_one_before() -> None:
     node = Driven(ReserveAsked(S, A, PA), SetupAsked(A, 1, False, PA, 7))
     node(ZygoteExited("killed"))
     node(ReserveAsked(S, B, PB))
-    assert node(ReleaseAsked(B))[0] == ToClient(PB, m.NodeClosed(B, setup_id=0))
+    assert node(ReleaseAsked(B, S))[0] == ToClient(PB, m.NodeClosed(B, setup_id=0))
 
 
 def test_the_zygote_of_the_next_client_is_not_killed_in_the_place_of_the_last() -> None:

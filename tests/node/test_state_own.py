@@ -30,7 +30,7 @@ from parkcos.node.state_events import (
     ToClient,
     ZygoteExited,
 )
-from tests.node.test_state import FREED, PA, PB, A, B, Driven, S, down, serving
+from tests.node.test_state import FREED, LEAVES, PA, PB, A, B, Driven, S, down, serving
 
 X, Y = 7, 8
 """Numbers that the client has given to such processes."""
@@ -171,6 +171,7 @@ def test_they_end_with_the_zygote() -> None:
     node(ask(Y))
     node(ServerListening(1, 9000, 700))
     assert node(ZygoteExited("killed")) == [
+        LEAVES,
         down(100),
         down(700),
         refused(Y, "killed"),
@@ -191,4 +192,4 @@ def test_one_counts_as_a_task_from_its_start_to_its_end() -> None:
     node(ServerExited(1, "it ended"), 200.0)
     assert node.machine.next_deadline() == 260.0
     assert node(TimePassed(), 259.0) == []
-    assert node(TimePassed(), 260.0) == [EndServer(0, GRACE_S)]
+    assert node(TimePassed(), 260.0) == [LEAVES, EndServer(0, GRACE_S)]

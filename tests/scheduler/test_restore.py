@@ -26,7 +26,6 @@ from parkcos.scheduler.state import (
     NodeAnswered,
     NodeReported,
     TimePassed,
-    ToClient,
     ToNode,
 )
 from tests.scheduler.test_state import A, B, C, Driven, M, N, asked, held, info, reserve, to
@@ -56,8 +55,17 @@ def test_clients_come_back_to_their_places() -> None:
 
 def test_a_client_comes_back_from_another_address() -> None:
     s = restored(A)
-    s(asked(A, process=77))
-    assert s(NodeReported(info(N), 0)) == [ToClient(77, m.NodeOffer(A, info(N)))]
+    s(asked(A, addr="10.9.9.9"))
+    s(NodeReported(info(N), 0))
+    (reserve,) = s(ClientWanted(A, N, 1))
+    assert reserve.message.client_addr == "10.9.9.9"
+
+
+def test_another_process_cannot_come_back_in_the_place_of_a_client() -> None:
+    s = restored(A)
+    assert s(asked(A, process=77)) == []
+    assert s(NodeReported(info(N), 0)) == []
+    assert s(asked(A))[-1] == to(A, m.NodeOffer(A, info(N)))
 
 
 def test_a_node_that_is_free_again_before_its_client_has_come_back_is_offered_to_it() -> None:
@@ -180,7 +188,7 @@ def test_a_journal_that_is_none(tmp_path: Path, content: bytes, caplog: Any) -> 
     journal = Journal(tmp_path)
     journal.path.write_bytes(content)
     assert journal.read() == Entries()
-    assert "cannot be read, and is begun anew" in caplog.text
+    assert "cannot be read, and a new one is begun" in caplog.text
 
 
 def test_a_journal_that_cannot_be(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from parkcos.cluster import messages as m
 from parkcos.cluster.message import Message
 from parkcos.net.location import Location
 from parkcos.scheduler import service as services
+from parkcos.scheduler import state as st
 from parkcos.scheduler.journal import Entries, Journal
 from parkcos.scheduler.service import SchedulerService
 from tests.net.cluster_of_networks import WAIT_S, Changes, Place
@@ -28,9 +30,10 @@ class Noted(Journal):
         super().__init__(folder)
         self.given = Changes()
 
-    def write(self, entries: Entries) -> None:
-        super().write(entries)
+    def write(self, entries: Entries) -> bool:
+        written = super().write(entries)
         self.given.add(entries)
+        return written
 
 
 class Driven:
@@ -128,13 +131,98 @@ def test_what_a_client_names_is_dialled_while_it_is_there(scheduler: Driven, mon
 
 def test_a_journal_that_cannot_be_written_is_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     journal = Journal(tmp_path / "j")
-    blocking = journal.path.with_suffix(".new")
-    blocking.mkdir()
+    occupied(journal)
     journal.write(Entries(nodes=["10.0.0.1:9706"]))
     assert "cannot be written" in caplog.text
-    blocking.rmdir()
+    shutil.rmtree(journal.path)
     journal.write(Entries(nodes=["10.0.0.1:9706"]))
     assert journal.read().locations() == [Location("10.0.0.1", 9706)]
     journal.write(Entries(nodes=["10.0.0.1:9706", "no place", "10.0.0.1:70000"]))
     assert Journal(tmp_path / "j").read().locations() == [Location("10.0.0.1", 9706)]
     assert "cannot be looked for" in caplog.text
+
+
+def occupied(journal: Journal) -> None:
+    """Something else has its name, and does not give way."""
+    journal.path.unlink(missing_ok=True)
+    journal.path.mkdir()
+    (journal.path / "full").touch()
+
+
+def folder_removed(journal: Journal) -> None:
+    shutil.rmtree(journal.path.parent)
+
+
+def folder_replaced(journal: Journal) -> None:
+    shutil.rmtree(journal.path.parent)
+    journal.path.parent.write_text("something else")
+
+
+@pytest.mark.parametrize("trouble", [occupied, folder_removed, folder_replaced])
+def test_a_scheduler_without_its_journal_serves_and_writes_it_when_it_can(
+    scheduler: Driven,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    trouble: Callable[[Journal], None],
+) -> None:
+    monkeypatch.setattr(services, "NOTE_AGAIN_S", 0.01)
+    caplog.set_level(logging.INFO, "parkcos")
+    journal = scheduler.journal
+    scheduler.says(scheduler.own, m.Enqueue(7, "seven", "3.11"))
+    trouble(journal)
+    scheduler.says(scheduler.own, m.Enqueue(8, "eight", "3.11"))
+    assert list(scheduler.service.machine.queue) == [7, 8]
+    if trouble is not folder_removed:  # which is made again
+        count = len(journal.given.items)
+        journal.given.wait(lambda all: len(all) >= count + 3)
+        assert len([line for line in caplog.messages if "cannot be written, which is tried again" in line]) == 1
+        if trouble is folder_replaced:
+            journal.path.parent.unlink()
+        else:
+            shutil.rmtree(journal.path)
+        journal.given.wait(lambda _: "is written again" in caplog.text)
+    assert [client.client for client in journal.read().clients] == [7, 8]
+    assert scheduler.service._noting is None or trouble is not folder_removed
+
+
+def test_a_process_has_so_many_clients_in_the_queue(scheduler: Driven, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "CLIENTS_MAX", 2)
+    heard: list[Any] = []
+    scheduler.service.box.serve("client", lambda process, message, form, payload: heard.append(message))
+    scheduler.says(scheduler.own, *(m.Enqueue(number, "x", "3.11") for number in (1, 2, 3, 2)))
+    scheduler.says(scheduler.own)
+    assert list(scheduler.service.machine.queue) == [1, 2]
+    assert [message.client for message in heard if isinstance(message, m.Dismissed)] == [3]
+    scheduler.says(scheduler.own, m.ClientLeaves(1), m.Enqueue(3, "x", "3.11"))
+    assert list(scheduler.service.machine.queue) == [2, 3]
+
+
+def test_a_message_that_the_machine_refuses_harms_no_other(
+    scheduler: Driven, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the machine had ordered by then is carried out, its timer is set, and the log says so once."""
+    machine, service, own = scheduler.service.machine, scheduler.service, scheduler.own
+    heard = Changes()
+    service.box.serve("client", lambda process, message, form, payload: heard.add(message))
+
+    def breaks(machine: Any, event: st.ClientWantsAgain, now: float) -> Iterator[st.Effect]:
+        machine.queue[event.client].absent_until = now + 3600.0
+        machine._absent += 1
+        yield st.ToClient(own, m.Scheduled(event.client))
+        raise RuntimeError("this cannot be")
+
+    monkeypatch.setitem(st.SchedulerMachine._HANDLERS, st.ClientWantsAgain, breaks)
+    scheduler.says(own, m.Enqueue(7, "seven", "3.11"))
+    heard.wait(lambda all: m.Scheduled(7) in all)
+    before = len(heard.items)
+    for message in (m.OfferAgain(7), m.OfferAgain(7), m.Enqueue(8, "eight", "3.11")):
+        service.box.send(own, "scheduler", message)
+    said = heard.wait(lambda all: any(isinstance(each, m.Queued) and each.client == 8 for each in all))
+    assert said[before:][:2] == [m.Scheduled(7), m.Scheduled(7)]
+    assert list(machine.queue) == [7, 8]
+    assert service._timer._deadline == machine.next_deadline() is not None
+    refused = [record for record in caplog.records if "cannot be handled, and is refused" in record.getMessage()]
+    assert [record.getMessage() for record in refused] == [
+        "a OfferAgain of this process for the scheduler cannot be handled, and is refused (not logged again)"
+    ]
+    assert refused[0].exc_info is not None

@@ -22,6 +22,7 @@ from parkcos.scheduler.state import (
     RESERVING,
     RETRY_S,
     TAKEN,
+    UNKNOWN_MAX,
     UNWANTED,
     ClientAsked,
     ClientLeft,
@@ -44,8 +45,8 @@ def info(node: int, python: str = "3.11", closed: str = "") -> NodeInfo:
     return NodeInfo(node, f"n{node}", f"10.0.{node // 256}.{node % 256}", 9706, 4, "Linux", python, "0", closed=closed)
 
 
-def asked(client: int, process: int = 0) -> ClientAsked:
-    return ClientAsked(client, process or client * 10, "10.0.1.1", 5000, "c", "3.11")
+def asked(client: int, process: int = 0, addr: str = "10.0.1.1") -> ClientAsked:
+    return ClientAsked(client, process or client * 10, addr, 5000, "c", "3.11")
 
 
 def to(client: int, message: Message) -> ToClient:
@@ -403,6 +404,44 @@ def test_a_node_that_had_lost_its_client_is_offered_to_it_again() -> None:
     s(ClientWanted(A, N, 1))
     s(NodeAnswered(N, A, True, ""))
     assert s(NodeReported(info(N), 0)) == [], "what it wanted before was fulfilled"
+
+
+def test_a_node_that_was_wanted_before_it_was_known_is_had_when_it_is_free() -> None:
+    """The client knows it from a scheduler that ended; it serves the client, and has just given it up."""
+    s = Driven(asked(A), asked(B))
+    assert s(ClientWanted(A, N, 1)) == []
+    assert s(NodeReported(info(N), A)) == [], "sent before it was free"
+    assert s(NodeReported(info(N), 0)) == [reserve(N, A)]
+    s = Driven(asked(A), asked(B))
+    s(ClientWanted(A, N, 1))
+    assert s(NodeReported(info(N), 0)) == [to(A, m.NodeOffer(A, info(N)))], "it is free already"
+    s = Driven(asked(A), asked(B))
+    s(ClientWanted(A, N, 1))
+    s(ClientLeft(A))
+    assert not s.machine.unknown, "the next client has not asked for it"
+    s = Driven(asked(A), asked(B))
+    s(ClientWanted(A, N, 1))
+    s(NodeReported(info(N), 999))
+    s(ClientLeft(A))
+    s(ClientLeft(B))
+    assert s(ProcessLost(N, "killed")) == [], "it was another's, and nobody is there who wants it"
+
+
+def test_a_wish_for_a_node_is_over_when_that_serves_another_client() -> None:
+    """Kept, it was answered when the client had left: to nobody."""
+    s = held(ClientWanted(A, N, 1))
+    assert s.machine.nodes[N].again
+    s(NodeReported(info(N), 999))
+    assert not s.machine.nodes[N].again
+    s(ClientLeft(A))
+    assert s(ProcessLost(N, "killed")) == []
+
+
+def test_who_wants_ever_more_nodes_that_are_not_there_fills_nothing() -> None:
+    s = Driven(asked(A))
+    for node in range(UNKNOWN_MAX + 5):
+        s(ClientWanted(A, node + 1000, 1))
+    assert len(s.machine.unknown) == UNKNOWN_MAX
 
 
 def test_the_next_client_does_not_hear_of_what_was_lost_in_the_turn_before() -> None:

@@ -77,6 +77,8 @@ class Client:
         self.back_until = 0.0
         self.failures: dict[int, list[float]] = {}
         """When each node failed."""
+        self.leaving: set[int] = set()
+        """The nodes that have said that their servers are about to end."""
         self.choices = Choices(self)
         program.clients[self.number] = self
         world.clients.append(self)
@@ -131,7 +133,13 @@ class Client:
                 untrue = isinstance(server, Server) and server.killed_by_node and reason == KILLED
                 assert not untrue, f"{server} was ended by its node, and its client is told that it was {reason}"
                 self.handle(d.ServerIsDown(incarnation, reason, restarts, asked))
+            case m.NodeLeaves(_, setup_id):
+                self.world.happened["node that said that it leaves"] += 1
+                self.handle(d.NodeIsLeaving(sender, setup_id))
+                if self.machine.members.is_of_now(sender, setup_id):
+                    self.leaving.add(sender)
             case m.NodeReady(_, setup_id):
+                self.leaving.discard(sender)
                 self.handle(d.NodeIsReady(sender, setup_id))
             case m.NodeFailed(_, error, setup, setup_id):
                 self.note_failure(sender)
@@ -288,6 +296,8 @@ class Client:
         match effect:
             case d.Run(task, server, io):
                 record = self.machine.tasks[task]
+                at = self.machine.servers[server].node
+                assert at not in self.leaving, f"task {task} of {self} is sent to {self.world.nodes[at]}, which leaves"
                 if record.choice:
                     self.choices.check_place(record, server)
                 send(server, sm.RunTask(client, task, "task", io, self.world.tasks[client, task].timeout_s))

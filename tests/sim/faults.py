@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 FAULTS = ["server"] * 5 + ["node", "node", "client", "zygote", "stop", "close", "close", "close_node"]
-FAULTS += ["crash_node", "crash_server", "crash_client", "crash_scheduler"]
+FAULTS += ["end_node", "crash_node", "crash_server", "crash_client", "crash_scheduler"]
 FAVOURED_SHARE = 0.7
 CUTS = ["client", "client", "scheduler", "scheduler client", "node", "any"]
 
@@ -44,6 +44,11 @@ def fault(world: World) -> None:
             rng.choice(zygotes).end(KILLED)
     elif kind == "stop" and nodes:
         rng.choice(nodes).handle(ev.StopAsked(rng.random() < 0.5))
+    elif kind == "end_node" and nodes:  # by Ctrl-C
+        node = rng.choice(nodes)
+        node.handle(ev.StopAsked(False))
+        if node.alive and node.machine.client:
+            node.handle(ev.CloseAsked(node.machine.client, True, "its node was told to end"))
     elif kind == "close" and servers:  # a task there calls close_server()
         server = rng.choice(servers)
         if server.opened:

@@ -86,7 +86,7 @@ class Node(Process):
                 self.world.wire.connect(self, process, anew=True)
                 self.handle(ev.ReserveAsked(sender, client, process, zombie_period_s))
             case m.ReleaseNode(client):
-                self.handle(ev.ReleaseAsked(client))
+                self.handle(ev.ReleaseAsked(client, sender))
             case m.SetupNode(client, cpus, restart, setup_id=setup_id):
                 if sender == self.machine.client_process:
                     self.world.wire.be_patient(self, sender)

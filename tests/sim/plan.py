@@ -78,7 +78,7 @@ def plan_of(seed: int) -> Plan:
         patience_s=rng.choice([75.0, 75.0, 250.0]),
         short_tasks=rng.choice([0.0, 0.2, 0.5]),
         faults=rng.choice([0, 2, 4, 8, 16, 32]),
-        favoured=rng.choice([""] * 6 + ["server", "node", "zygote", "zygote"]),
+        favoured=rng.choice([""] * 6 + ["server", "node", "zygote", "zygote", "end_node"]),
         fault_span_s=span_s,
         pace_s=max(1.0, span_s / 30),
         scheduler_dies=rng.choice([0.0, 0.3, 1.0]),

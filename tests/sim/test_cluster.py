@@ -68,6 +68,7 @@ WHAT_HAPPENS = [
     "task placed by a function",
     "server accepted that has ended",
     "server accepted twice",
+    "node that said that it leaves",
 ]
 
 
@@ -84,7 +85,7 @@ def test_a_thousand_nodes(only_seed: int | None) -> None:
     plan = Plan(
         nodes=1000, clients=2, tasks_max=4000, faults=300, clients_die=False, scheduler_dies=0.0, check_every=99
     )
-    world = World(10, plan)
+    world = World(14, plan)
     try:
         world.run(world.plan.fault_span_s)
         world.heal()

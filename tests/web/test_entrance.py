@@ -44,12 +44,6 @@ def browser(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Browser]
         Parkcos.instance().terminate()
 
 
-@pytest.fixture
-def stack() -> Iterator[contextlib.ExitStack]:
-    with contextlib.ExitStack() as stack:
-        yield stack
-
-
 def silent(browser: Browser, stack: contextlib.ExitStack, said: bytes = b"") -> socket.socket:
     """Somebody who connects and says nothing, or not enough."""
     sock = stack.enter_context(socket.create_connection(("127.0.0.1", browser.port), LIMIT_S))

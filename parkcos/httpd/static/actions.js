@@ -21,9 +21,12 @@ async function actNow(place, record, action) {
   try { await act(place, record, action); } catch (error) { toast(error.message, "error"); }
 }
 
-/** The buttons of a node or server.  place: "nodes" or "servers".  show(record, offline) sets what can be done now. */
+/**
+ * The buttons of a node or server.  place: "nodes" or "servers".  mayAct: whether there are any.
+ * show(record, offline) sets what can be done now.
+ */
 export class Actions {
-  constructor(place) {
+  constructor(place, mayAct) {
     this.place = place;
     this.buttons = {};
     const make = (action, label, tone = "") => {
@@ -31,7 +34,7 @@ export class Actions {
       this.buttons[action] = h("button", { type: "button", class: tone, on }, label);
       return this.buttons[action];
     };
-    this.element = h("div", { class: "actions", role: "group", "aria-label": "Actions" },
+    this.element = h("div", { class: "actions", role: "group", "aria-label": "Actions", hidden: !mayAct },
       make("suspend", "Suspend"), make("resume", "Resume"), make("restart", "Restart…"),
       make("close", "Close…", "danger-text"));
   }

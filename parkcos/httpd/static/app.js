@@ -1,5 +1,6 @@
 // The page as a whole: the connection, the header, and which page is shown.
 
+import { get, post } from "./api.js";
 import { announce, h, icon, setText, toast } from "./dom.js";
 import { clock, count, duration, moment } from "./format.js";
 import { ClusterPage } from "./page_cluster.js";
@@ -109,6 +110,19 @@ gear.title = "Settings";
 gear.setAttribute("aria-label", "Settings");
 gear.addEventListener("click", () => store.ready && settings(store));
 
+const leave = h("button", { type: "button", class: "quiet icon", title: "Log out", "aria-label": "Log out",
+  on: { click: logOut } }, icon("leave"));
+gear.after(leave);
+
+async function logOut() {
+  try {
+    await post("logout", {});
+  } catch (error) {
+    if (error.status !== 401) { toast(error.message, "error"); return; } // it has ended already
+  }
+  location.assign("login");
+}
+
 function showHeader() {
   setText(document.getElementById("program"), store.name);
   setText(nav.tasks.lastChild, store.ready ? count(store.tasks.size) : "");
@@ -155,7 +169,8 @@ function bannerWords() {
     return ["over", `${closed} Its program does not answer any more (${from}); ${shown}.`];
   }
   if (kind === "stranger") {
-    return ["broken", `The program wants its token again: it was started anew, perhaps.${old}`, "login"];
+    const perhaps = "it was started again, or this login has ended";
+    return ["broken", `The program wants its token again: ${perhaps}.${old}`, "login"];
   }
   const who = store.kind === "scheduler" ? "The scheduler" : "The program";
   if (kind === "gone") {
@@ -215,6 +230,24 @@ function changed() {
   });
 }
 
+// -- what may be done here
+
+let learning = false;
+
+/** Asks, until it is known, whether who looks here may act: the page has the buttons for that, or has not. */
+async function learn() {
+  if (learning) return;
+  learning = true;
+  try {
+    const { may_act: mayAct } = await get("session");
+    if (mayAct === store.mayAct) return;
+    store.mayAct = mayAct;
+    if (store.ready) { route = null; changed(); }
+  } catch {
+    learning = false; // with what comes next
+  }
+}
+
 let wasClosed = false;
 
 const stream = new Stream({
@@ -233,6 +266,7 @@ const stream = new Stream({
   onLink({ kind }) {
     store.live = kind === "live";
     if (SPOKEN[kind]) announce(SPOKEN[kind]);
+    if (kind === "stranger") learning = false; // it may be another one who logs in
     showLink();
     if (store.ready) page?.tick();
   },
@@ -241,6 +275,7 @@ const stream = new Stream({
 function heard() {
   if (store.closed && !wasClosed) announce("The client was closed. Its last state is shown.");
   wasClosed = store.closed;
+  learn();
   changed();
 }
 
@@ -253,3 +288,4 @@ setInterval(() => {
 main.append(h("p", { class: "empty loading" }, "Waiting for the program…"));
 showLink();
 showHeader();
+learn();

@@ -19,7 +19,7 @@ export class NodePage {
     this.title = node.name || address(node);
     this.heading = h("h1", { tabindex: "-1" }, this.title);
     this.pill = h("span");
-    this.actions = new Actions("nodes");
+    this.actions = new Actions("nodes", store.mayAct);
     this.facts = new Facts("Address", "Platform", "CPUs", "CPU free", "Memory free", "Disk free", "Swap free",
       "Last sign of life", "Serves", "Tasks", "State");
     this.charts = [

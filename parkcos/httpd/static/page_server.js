@@ -18,14 +18,13 @@ export class ServerPage {
     const node = store.node(server.node);
     this.heading = h("h1", { tabindex: "-1" }, this.title);
     this.pill = h("span");
-    this.actions = new Actions("servers");
+    this.actions = new Actions("servers", store.mayAct);
     this.facts = new Facts("Node", "Address", "Tasks", "State", "In its place");
-    this.selection = new Selection(store, () => this.running);
+    this.selection = new Selection(store, offline, () => this.running);
     this.running = new Table({ name: "Running tasks", kind: "tasks",
       columns: taskColumns(store, { error: false, args: "m" }), sort: { key: "started", down: true },
       empty: "No task runs here now.", href: (task) => `#/tasks/${task.id}`,
-      select: { can: (task) => LIVES.has(task.state) && !this.offline(),
-        name: (task) => `${task.name}, number ${task.id}`, changed: (ids) => this.selection.show(ids) } });
+      select: this.selection.boxes });
     this.ended = new Table({ name: "Ended tasks", kind: "tasks", columns: taskColumns(store),
       sort: { key: "started", down: true },
       empty: "No task has ended here yet.", href: (task) => `#/tasks/${task.id}`,

@@ -48,7 +48,7 @@ export class TaskPage {
 
   tick() {
     const { task, store, facts } = this;
-    this.stop.hidden = !task || !LIVES.has(task.state);
+    this.stop.hidden = !store.mayAct || !task || !LIVES.has(task.state);
     facts.element.hidden = !task;
     if (!task) return;
     this.stop.disabled = Boolean(this.offline());

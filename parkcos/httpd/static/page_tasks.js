@@ -4,7 +4,7 @@ import { announce, h, icon, setText } from "./dom.js";
 import { count, plural } from "./format.js";
 import { taskColumns } from "./parts.js";
 import { Selection } from "./selection.js";
-import { FAILED, LIVES, state } from "./states.js";
+import { FAILED, state } from "./states.js";
 import { Table } from "./table.js";
 import { Timeline } from "./timeline.js";
 
@@ -34,12 +34,11 @@ export class TasksPage {
     this.views = h("div", { class: "segments", role: "group", "aria-label": "View" },
       [["list", "List"], ["timeline", "Timeline"]].map(([view, label]) =>
       h("button", { type: "button", data: { view }, on: { click: () => this.#set("view", view) } }, label)));
-    this.selection = new Selection(store, () => this.table);
+    this.selection = new Selection(store, offline, () => this.table);
     this.table = new Table({ name: "Tasks", kind: "tasks all", columns: taskColumns(store, { server: true }),
       sort: { key: "started", down: true },
       empty: "", href: (task) => `#/tasks/${task.id}`, mark: (task) => (FAILED.has(task.state) ? "failed" : ""),
-      select: { can: (task) => LIVES.has(task.state) && !this.offline(),
-        name: (task) => `${task.name}, number ${task.id}`, changed: (ids) => this.selection.show(ids) } });
+      select: this.selection.boxes });
     this.timeline = new Timeline(store);
     this.list = h("section", { class: "card" }, this.selection.element, this.table.element);
     this.overTime = h("section", { class: "card" }, this.timeline.element, h("p", { class: "note" },

@@ -13,20 +13,21 @@ export function settings(store) {
     .map(([value, label]) => h("label", {},
       h("input", { type: "radio", name: "theme", value, checked: window.parkcosTheme.choice === value,
         on: { change: () => window.parkcosTheme.choose(value) } }), label));
-  const over = store.closed;
-  interval.disabled = args.disabled = over;
+  const fixed = store.closed ? "The client is closed: these cannot be changed any more."
+    : store.mayAct ? "" : "You may look only: who may act can change these.";
+  interval.disabled = args.disabled = Boolean(fixed);
   ask({
     title: "Settings", action: "Save",
     body: [
       h("fieldset", {}, h("legend", {}, "For all who look at this dashboard"),
         h("div", { class: "setting" }, h("label", { for: "poll" }, "Seconds between two updates"), interval),
         h("div", { class: "setting" }, h("label", { for: "args" }, "Show the arguments of tasks"), args),
-        h("p", { class: "note" }, over ? "The client is closed: these cannot be changed any more."
-          : "Do not show arguments that are large: each is turned into text and sent.")),
+        h("p", { class: "note" }, 
+          fixed || "Do not show arguments that are large: each is turned into text and sent.")),
       h("fieldset", {}, h("legend", {}, "In this browser"), h("div", { class: "segments" }, themes)),
     ],
     submit: async () => {
-      if (over || (Number(interval.value) === poll && args.checked === shows)) return;
+      if (fixed || (Number(interval.value) === poll && args.checked === shows)) return;
       await post("api/settings", { poll_s: Number(interval.value), show_args: args.checked });
       toast("The settings are changed.");
     },

@@ -8,6 +8,7 @@ export class Store {
   constructor() {
     this.ready = false;
     this.live = false; // whether the connection is there
+    this.mayAct = false; // whether who looks may act, as the program says
     this.version = 0; // grows with each event
     this.taskVersion = 0; // grows when a task changed
     this.skew = 0; // the program's clock minus this browser's, in seconds

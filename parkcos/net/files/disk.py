@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import getpass
 import hashlib
 import os
+import secrets
 import stat
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from parkcos.net.files import rules
 from parkcos.net.files.rules import Existing, Refused
@@ -27,47 +26,13 @@ if sys.platform != "win32":
     import fcntl
 
 HASH_BYTES = 1024 * 1024
+RESERVE_BYTES = 64 * 1024 * 1024
+"""Bytes of a disk that stay free when files come, at most: for what programs note of themselves, as their queues."""
 _BY_FD = os.open in os.supports_dir_fd and os.listdir in os.supports_fd
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _PLAIN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _SEEKING = threading.Lock()
 """Where there is no pread: descriptors of one open file share their place in it."""
-
-
-def own_folder() -> Path:
-    """Where all that this user's programs keep for a while lies, if not told otherwise."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        user = str(os.geteuid())
-    return Path(tempfile.gettempdir()) / f"parkcos-{user}"
-
-
-def default_dest_path() -> Path:
-    """Where received files go if nothing else was said; made by `make_default`."""
-    return own_folder() / "files"
-
-
-def make_default(path: Path) -> None:
-    """Make the default folder, for this user alone.  Raises: Refused if others could write there; OSError."""
-    for folder in (path.parent, path):
-        make_own(folder)
-
-
-def make_own(folder: Path, mode: int = 0o700) -> None:
-    """Make a folder, in one that all users may share, if it is not there.
-
-    mode: what others may do there at least.
-
-    Raises: Refused if it is a link, another user's, or others could write there; OSError.
-    """
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(folder, 0o700)
-    if hasattr(os, "geteuid"):
-        status = os.lstat(folder)
-        rules.check_own_folder(str(folder), status, os.geteuid())
-        if mode & ~status.st_mode:  # it is this user's, so nobody has put another in its place
-            os.chmod(folder, stat.S_IMODE(status.st_mode) | mode)
 
 
 def in_words(error: BaseException) -> str:
@@ -260,6 +225,27 @@ class Folder:
             with contextlib.suppress(OSError):  # not all file systems can
                 os.fsync(self.fd)
 
+    def write_whole(self, name: str, data: bytes, *, lasting: bool = False) -> None:
+        """Make a file, for this user alone, in place of what has its name; nobody ever sees half of it.
+
+        It grows under a name that nobody can know, so that nothing is there which somebody has put there.
+
+        lasting: it is on the disk when this returns, as far as the system can tell.
+        """
+        draft = f".{name}.{secrets.token_hex(8)}"
+        fd = self.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with open(fd, "wb") as file:
+                file.write(data)
+                if lasting:
+                    file.flush()
+                    os.fsync(fd)
+            self.rename(draft, name, lasting)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self.remove(draft)
+            raise
+
     def files(self) -> Iterator[tuple[str, float]]:
         """Name and time of last change of the partial files here."""
         for name in os.listdir(self.fd if self.fd >= 0 else self.path):
@@ -279,18 +265,35 @@ class Folder:
                 finally:
                     os.close(fd)
 
-    def free_bytes(self) -> int | None:
-        """How much this user may still write here; None if the system does not say."""
-        if self.fd < 0 or not hasattr(os, "fstatvfs"):
-            return None
-        status = os.fstatvfs(self.fd)
-        return status.f_bavail * status.f_frsize if status.f_blocks else None
+    def free_bytes(self, reserve: int | None) -> int | None:
+        """As that of the module; None if the system does not say."""
+        return free_bytes(self.fd, reserve) if self.fd >= 0 else None
 
     def close(self) -> None:
         """Close it."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def free_bytes(place: int | Path, reserve: int | None) -> int | None:
+    """How much this user may still write on a disk; None if the system does not say.
+
+    reserve: in bytes, stays free beside that; None: a hundredth of the disk, and at most RESERVE_BYTES.
+    """
+    if not hasattr(os, "statvfs"):
+        return None
+    status = os.statvfs(place)
+    if not status.f_blocks:
+        return None
+    kept = min(RESERVE_BYTES, status.f_blocks * status.f_frsize // 100) if reserve is None else reserve
+    return max(0, status.f_bavail * status.f_frsize - kept)
 
 
 def lock(fd: int) -> bool:
@@ -308,11 +311,22 @@ class Target:
 
     Args:
         lasting: its folders are made if need be, and it is on the disk before it has its name.
+        reserve: bytes that stay free on the disk; see `free_bytes`.
     Raises: OSError, Refused.
     """
 
-    def __init__(self, base: Path, folders: Sequence[str], name: str, partial: str, *, lasting: bool = True) -> None:
+    def __init__(
+        self,
+        base: Path,
+        folders: Sequence[str],
+        name: str,
+        partial: str,
+        *,
+        lasting: bool = True,
+        reserve: int | None = None,
+    ) -> None:
         self.stop = Stop()
+        self._reserve = reserve
         self.name, self.partial = name, partial
         self._lasting = lasting
         self._fd = -1
@@ -378,9 +392,12 @@ class Target:
             self._digest, self._at = hashlib.sha256(), 0
         assert offset == self._at
         os.ftruncate(self._fd, offset)
-        free = self.folder.free_bytes()
+        free = self.folder.free_bytes(self._reserve)
         if free is not None and size - offset > free:
-            raise Refused(f"the disk is too full: {size - offset} bytes are needed and {free} are free", keep=False)
+            raise Refused(
+                f"the disk is too full: {size - offset} bytes are needed and {free} are free, beside what is reserved",
+                keep=False,
+            )
         os.lseek(self._fd, offset, os.SEEK_SET)
 
     def write(self, data: bytes | bytearray | memoryview) -> int:

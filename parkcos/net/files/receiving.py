@@ -122,8 +122,8 @@ class Incoming:
     def _look(self, folders: tuple[str, ...], name: str, partial_name: str) -> Target:
         """Worker thread."""
         if self._place is not None:
-            return Target(self._place, folders, name, partial_name, lasting=False)
-        target = Target(self.files.prepared(), folders, name, partial_name)
+            return Target(self._place, folders, name, partial_name, lasting=False, reserve=self.files.disk_reserve)
+        target = Target(self.files.prepared(), folders, name, partial_name, reserve=self.files.disk_reserve)
         self.files.sweep(target.folder)
         return target
 

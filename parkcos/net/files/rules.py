@@ -131,6 +131,10 @@ def kept_mode(mode: int) -> int:
     return mode & MODE_BITS
 
 
+OTHERS_WRITE = 0o022
+"""The bits of a mode by which others than its owner can change a folder."""
+
+
 def check_own_folder(path: str, status: os.stat_result, user: int) -> None:
     """Whether a folder below the shared temp folder is this user's own, and nobody else can write there.
 
@@ -140,8 +144,18 @@ def check_own_folder(path: str, status: os.stat_result, user: int) -> None:
         raise Refused(f"{path} is no folder (perhaps a link): remove it, or give dest_path")
     if status.st_uid != user:
         raise Refused(f"{path} belongs to another user: give dest_path")
-    if status.st_mode & 0o022:
+    if status.st_mode & OTHERS_WRITE:
         raise Refused(f"others can write into {path}: take that right away, or give dest_path")
+
+
+def check_names_last(path: str, status: os.stat_result, user: int) -> None:
+    """Whether nobody else can give what this user makes in a folder to another name.  Raises: Refused."""
+    if status.st_uid not in (0, user):
+        raise Refused(f"{path} belongs to another user, who could change what is in it: give dest_path, of your own")
+    if status.st_mode & OTHERS_WRITE and not status.st_mode & stat.S_ISVTX:
+        raise Refused(
+            f"others can change all that is in {path}: set its sticky bit (chmod +t), or give dest_path, of your own"
+        )
 
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}

@@ -22,7 +22,8 @@ from parkcos.kernel.wait import Completion, seconds
 from parkcos.net import wire
 from parkcos.net.files import messages as m
 from parkcos.net.files import transfer as ft
-from parkcos.net.files.disk import Folder, default_dest_path, delete, in_words, make_default
+from parkcos.net.files.disk import Folder, delete, in_words
+from parkcos.net.files.own import OwnFolder, default_dest_path
 from parkcos.net.files.receiving import Incoming
 from parkcos.net.files.rules import check_name, folders_of
 from parkcos.net.files.sending import Deleting, Outgoing, now_known_as
@@ -57,7 +58,7 @@ class Files:
     """The files that one network sends and receives.
 
     Args:
-        dest_path: received files lie below it; None: the user's own folder below the temp folder.
+        dest_path: received files lie below it; None: a folder of the user's own.
         max_file_size: of received files, in bytes; None or 0: no bound.
     """
 
@@ -66,6 +67,8 @@ class Files:
         self.io = network.io
         self._dest_path = dest_path.absolute() if dest_path is not None else None
         self.max_file_size = max_file_size
+        self.disk_reserve: int | None = None
+        """Bytes that stay free on the disk when files come; None: see `disk.free_bytes`."""
         self.workers = Workers(network.io, WORKERS, "parkcos-files")
         self.outgoing: dict[int, Outgoing | Deleting] = {}
         self.incoming: dict[tuple[int, int], Incoming] = {}
@@ -158,7 +161,7 @@ class Files:
         try:
             message = m.decode(service.body)
         except msgspec.MsgspecError as error:
-            logger.warning("%r sent what is no message about a file: %s", peer, error)
+            self.network.hub.refusals.message(peer, "sent what is no message about a file", error)
             return
         self.io.call(self._handle, peer, message, service.payload)  # in the I/O thread, too: the order is kept so
 
@@ -289,9 +292,11 @@ class Files:
 
     def prepared(self) -> Path:
         """Worker thread: dest_path, and if it is the default, it is there.  Raises: Refused, OSError."""
-        if self._dest_path is None:
-            make_default(self.dest_path)
-        return self.dest_path
+        if self._dest_path is not None:
+            return self._dest_path
+        folder = default_dest_path()
+        OwnFolder(folder.parent.parent, folder.parent.name, folder.name).close()
+        return folder
 
     def end_incoming(self, folder: str, reason: str) -> None:
         """Receive no more of the files for this folder, of which nobody will have any use."""

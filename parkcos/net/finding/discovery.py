@@ -25,7 +25,7 @@ import msgspec
 
 from parkcos.errors import ConfigError
 from parkcos.net.finding.addresses import GROUP_V4, GROUP_V6, OwnAddress, broadcast_targets
-from parkcos.net.finding.datagram import Announce, DatagramGate, DatagramRejected, Leaving, encode
+from parkcos.net.finding.datagram import Announce, DatagramGate, DatagramRejected, Key, Leaving, encode
 from parkcos.net.forked import own
 from parkcos.net.location import is_loopback
 
@@ -76,7 +76,7 @@ class Discovery:
         announce: gives what to announce, each time; its ``reply`` doesn't matter.
         heard: called with each announcement of another process, and the address that it came from.
         left: called when another process says that it ends.
-        mac_key: the key to seal with, that of *gate*.
+        mac_key: what to seal with, that of *gate*.
         clock: gives seconds since the epoch.
         multicast: announce by IPv4 multicast instead of broadcast; with an IPv6 address it is always multicast.
         enabled: when false nothing is sent, and nothing is heard.
@@ -93,7 +93,7 @@ class Discovery:
         announce: Callable[[], Announce],
         heard: Callable[[Announce, tuple[str, int]], None],
         left: Callable[[Leaving], None],
-        mac_key: bytes | None,
+        mac_key: Key,
         clock: Callable[[], float] = time.time,
         enabled: bool = True,
         multicast: bool = False,
@@ -248,7 +248,7 @@ class Discovery:
     def _sealed(self, message: Announce | Leaving) -> list[bytes]:
         """The datagram, for each secret that somebody may have: one, but while a secret is being replaced."""
         now = self._clock()
-        keys = [self._mac_key] if self._old_mac_key is None else [self._mac_key, self._old_mac_key]
+        keys: list[Key] = [self._mac_key] if self._old_mac_key is None else [self._mac_key, self._old_mac_key]
         return [encode(message, key, now) for key in keys]
 
     def _send(self, datagram: bytes, target: tuple[str, int]) -> None:
@@ -279,6 +279,8 @@ class Discovery:
             message = self._gate.open(data, self._clock())
         except DatagramRejected as exc:
             self._complain(source[0], exc)
+            if exc.message is not None and exc.message.incarnation != self._incarnation:
+                self._answer(exc.message, source, reply=True)
             return
         if message.incarnation == self._incarnation:
             return
@@ -288,14 +290,18 @@ class Discovery:
             self._left(message)
             return
         if message.reply:
-            answer = msgspec.structs.replace(self._announce(), reply=False)
-            for datagram in self._sealed(answer):
-                self._send(datagram, source)
+            self._answer(message, source, reply=False)
         self._heard(message, source)
 
+    def _answer(self, message: Announce, source: tuple[str, int], *, reply: bool) -> None:
+        """reply: ask for an answer, too."""
+        answer = msgspec.structs.replace(self._announce(), reply=reply, answers=message.incarnation)
+        for datagram in self._sealed(answer):
+            self._send(datagram, source)
+
     def _complain(self, addr: str, rejected: DatagramRejected) -> None:
-        if rejected.reason == "replay":
-            # Two networks on one cable, or the network itself, may double a datagram: no news.
+        if rejected.reason in ("replay", "unproven"):
+            # Two networks on one cable, or the network itself, may double a datagram; others began earlier: no news.
             _logger.debug("a datagram from %s %s", addr, rejected.words)
         elif self._first(addr, rejected.reason):
             _logger.warning("a datagram from %s %s (not logged again for this address)", addr, rejected.words)

@@ -7,9 +7,8 @@ node of each remote network is enough" of chapter 6.3.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -20,8 +19,6 @@ from parkcos.net.session.peer import GONE, Peer
 
 if TYPE_CHECKING:
     from parkcos.net.network import Network
-
-logger = logging.getLogger("parkcos")
 
 SERVICE = "relay"
 FRESH_S = 30.0
@@ -40,7 +37,7 @@ class Ask(msgspec.Struct, array_like=True, tag=1):
 class Heard(msgspec.Struct, array_like=True, tag=2):
     """These processes were heard here."""
 
-    announces: list[Announce]
+    announces: Annotated[list[Announce], msgspec.Meta(max_length=BATCH_MAX)]
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -105,7 +102,7 @@ class Relay:
         try:
             content = _decode(message.body)
         except (ValueError, RecursionError) as error:
-            logger.warning("%r sent the relay something that is no message for it: %s", peer, error)
+            self._network.hub.refusals.message(peer, "sent the relay something that is no message for it", error)
             return
         self._network.io.call(self._handle, peer, content)
 

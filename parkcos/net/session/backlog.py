@@ -66,10 +66,10 @@ class Backlog:
             queue.large_bytes += size
         if peer not in queue.told and queue.weight() >= 1.0:
             queue.told[peer] = None
-            peer.post(wire.Slow(task.id, True))
+            peer.post(wire.Slow(task._number, True))
             if not self._slow:
                 self._later(LOOK_AGAIN_S, self._look)
-            self._slow[task.id] = queue
+            self._slow[task._number] = queue
         if len(self._queues) > self._clear_at:  # those that have emptied since
             self._queues = {number: queue for number, queue in self._queues.items() if queue.task.unread}
             self._clear_at = 2 * len(self._queues) + CLEAR_MIN
@@ -80,6 +80,6 @@ class Backlog:
                 for peer in queue.told:
                     peer.post(wire.Slow(number, False))
                 del self._slow[number]
-                self._queues.pop(number, None)
+                self._queues.pop(queue.task.id, None)
         if self._slow:
             self._later(LOOK_AGAIN_S, self._look)

@@ -49,16 +49,17 @@ class Book:
         self, location: Location, incarnation: int, addresses: Sequence[Location], anew: bool = False
     ) -> tuple[Peer | None, bool]:
         """As `Hub.peer_at`.  Returns: the process, None if it is known to be gone, and whether it is new here."""
+        # It is remembered that a process has gone; at its location there may be another one.
+        lasting = bool(incarnation) and not anew
         peer = self.by_incarnation.get(incarnation) if incarnation else self.by_location.get(location)
-        if peer is not None and not (anew and peer.state is GONE):
-            return _there(peer), False
+        if peer is not None and ((there := _there(peer)) is not None or lasting):
+            return there, False
         with self._lock:
             peer = self.by_incarnation.get(incarnation) if incarnation else None
-            if peer is not None and not (anew and peer.state is GONE):  # it came in meanwhile
-                return _there(peer), False
-            there = self.by_location.get(location)
-            if there is not None and there.state is GONE:
-                there = None
+            if peer is not None and ((there := _there(peer)) is not None or lasting):  # it came in meanwhile
+                return there, False
+            peer = self.by_location.get(location)
+            there = _there(peer) if peer is not None else None
             # Another one may have been there before, be there since, or have this address in a network behind NAT: who
             # is there is seen when it is dialled.
             if there is not None and (not incarnation or there.incarnation in (0, incarnation)):
@@ -135,4 +136,6 @@ class Book:
 
 
 def _there(peer: Peer) -> Peer | None:
+    """The process that this is, or has turned out to be just now; None if that has gone."""
+    peer = peer.itself
     return None if peer.state is GONE else peer

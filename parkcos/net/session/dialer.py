@@ -15,9 +15,10 @@ import contextlib
 import random
 import ssl
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from parkcos.errors import PeerError
+from parkcos.errors import PeerError, ProtocolError
 from parkcos.net.location import Location
 from parkcos.net.session import link as links
 from parkcos.net.session import session as sessions
@@ -44,6 +45,8 @@ class Dialer:
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
         self.tasks: set[asyncio.Task[None]] = set()
+        self.ended: Callable[[], object] = lambda: None
+        """Called when somebody is dialled no longer, whatever came of it."""
 
     def dial(self, peer: Peer, wait_s: float = 0.0) -> None:
         """Connect to `peer`, after `wait_s` seconds; in place of the connection that it has, if it has one.
@@ -55,7 +58,12 @@ class Dialer:
         peer.dialing = True
         task = self.hub.io.loop.create_task(self._dial(peer, peer.link, wait_s))
         self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        if not self.hub.closing:
+            self.ended()
 
     async def _dial(self, peer: Peer, stale: Link | None, wait_s: float) -> None:
         attempts: dict[asyncio.Task[None], Location] = {}
@@ -117,7 +125,7 @@ class Dialer:
     async def _attempt(self, peer: Peer, address: Location, stale: Link | None) -> None:
         """Connect, greet, and hand the connection over; raises what went wrong."""
         hub = self.hub
-        context, asks_for = hub.guests.to_dial(address)
+        context, asks_for = hub.guests.to_dial(address, peer.circle if peer.session.peer is not None else None)
         loopback = hub.own.addr.startswith("127.") and address.addr.startswith("127.")
         async with asyncio.timeout(DIAL_TIMEOUT_S):
             source = hub.own.addr if loopback else None
@@ -133,7 +141,7 @@ class Dialer:
         """Exchange greetings.  Closes `link` if it turns out that it is not needed."""
         hub = self.hub
         hello = await read_hello(link)
-        reason = sessions.refusal(hub.own, hello)
+        reason = sessions.refusal(hub.own, hello) or hub.proof.doubt(link, hello)
         if hello.incarnation == hub.own.incarnation:
             reason = "this is the own process"
         if reason:
@@ -162,7 +170,9 @@ class Dialer:
         peer.greeting = True
         try:
             link.send([peer.session.greeting()])
-            hello = await read_hello(link)
+            first, hello = hello, await read_hello(link)
+            if (hello.incarnation, hello.roles) != (first.incarnation, first.roles):
+                raise ProtocolError("it says that it is somebody else than a moment ago")
         finally:
             peer.greeting = False
         if peer.state is GONE or not (peer.link is None or peer.link is stale):

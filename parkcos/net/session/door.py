@@ -160,7 +160,12 @@ class Door:
                 link = await links.accepted(sock, context, text)
                 link.send([sessions.encode_hello(hub.own)])
                 hello = await read_hello(link)
-                reason = sessions.refusal(hub.own, hello) or self._crossed(hello) or self._given_up(hello)
+                reason = (
+                    sessions.refusal(hub.own, hello)
+                    or hub.proof.doubt(link, hello)
+                    or self._crossed(hello)
+                    or self._given_up(hello)
+                )
                 if hello.incarnation in hub.shut_out:
                     reason = "this side has closed the connection"
                 if reason:
@@ -208,7 +213,7 @@ class Door:
             hub.end(peer, "it gave up the connection to this process")
         if peer is None or peer.state is GONE:
             at_home = [Location(addr, hello.port) for addr in (hello.addr, *hello.addrs) if addr == link.peer_addr]
-            peer = hub.by_location.get(at_home[0]) if at_home else None
+            peer = hub.book.by_location.get(at_home[0]) if at_home else None
             if peer is None or peer.incarnation not in (0, hello.incarnation):
                 peer = hub.book.new_peer(Location(hello.addr, hello.port), hello.incarnation)
         return peer

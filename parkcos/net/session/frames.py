@@ -13,6 +13,7 @@ import struct
 from typing import NamedTuple
 
 from parkcos.errors import ProtocolError
+from parkcos.net.bounds import FRAME_BYTES_MAX, PAYLOAD_BYTES_MAX
 
 HEADER = struct.Struct("<IBQ")
 BIG_SIZE = struct.Struct("<Q")
@@ -23,14 +24,8 @@ RELIABLE = frozenset((DATA, BIG, PART))
 PART_BYTES = 128 * 1024
 """How much of a large payload goes out between two chances for an urgent frame: under a millisecond on 1 Gbit/s."""
 
-FRAME_BYTES_MAX = 512 * 1024
-"""No honest peer sends a larger body: batches are cut at a quarter of it, parts at PART_BYTES."""
-
 HELLO_BYTES_MAX = 4096
 """Until the peer has said who it is, nothing longer is accepted."""
-
-BIG_BYTES_MAX = 1 << 40
-"""A payload beyond this is not a payload but a broken or hostile length."""
 
 BUFFER_BYTES = FRAME_BYTES_MAX + 64 * 1024
 
@@ -64,9 +59,13 @@ class FrameReader:
     """Cuts a stream into frames.  One reader serves one session; :meth:`reset` starts it on a new connection.
 
     `get_buffer` says where the next bytes should be read to, `received` that so many were; `feed` does both.
+
+    Args:
+        payload_bytes_max: of a large payload; one that is announced as larger gets no memory.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, payload_bytes_max: int = PAYLOAD_BYTES_MAX) -> None:
+        self._payload_bytes_max = payload_bytes_max
         self._buffer = _memory(BUFFER_BYTES)
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
@@ -173,8 +172,9 @@ class FrameReader:
         if len(body) != BIG_SIZE.size:
             raise ProtocolError("a malformed announcement of a large payload")
         (size,) = BIG_SIZE.unpack(body)
-        if not 0 < size <= BIG_BYTES_MAX:
-            raise ProtocolError(f"a payload of {size} bytes is not accepted")
+        if not 0 < size <= self._payload_bytes_max:
+            most = self._payload_bytes_max
+            raise ProtocolError(f"a payload of {size} bytes is not accepted: max_payload is {most} here")
         try:
             self._big = bytearray(size) if size <= PROMPT_BYTES else _memory(size)
         except (MemoryError, OSError, OverflowError, ValueError):

@@ -11,9 +11,7 @@ known here: they go to `callbacks.messages` as they came, in order.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -21,36 +19,35 @@ from dataclasses import dataclass, field
 
 from parkcos.errors import ProtocolError
 from parkcos.net import wire
+from parkcos.net.audit import Audit
 from parkcos.net.iothread import IOThread
-from parkcos.net.location import Location
+from parkcos.net.location import Location, is_loopback
+from parkcos.net.payload import PICKLE
 from parkcos.net.session import session as sessions
 from parkcos.net.session.book import Book
 from parkcos.net.session.dialer import Dialer
 from parkcos.net.session.door import Door, in_words, with_port
 from parkcos.net.session.frames import BYE, DATA, PART, Memory
+from parkcos.net.session.goodbye import Goodbye
 from parkcos.net.session.keepalive import KeepAlive
 from parkcos.net.session.link import Link
-from parkcos.net.session.lookout import NOBODY, Lookout
+from parkcos.net.session.lookout import Lookout
 from parkcos.net.session.peer import CONNECTING, DOWN, GONE, UP, Peer
+from parkcos.net.session.proof import Proof
 from parkcos.net.session.refusals import Refusals
 from parkcos.net.session.session import Hello, Session
+from parkcos.net.session.ticker import Ticker
 from parkcos.net.trust.guests import Guests
 from parkcos.net.trust.tls import Identity
 
 logger = logging.getLogger("parkcos")
 
-TICK_S = 0.005
-TICKS_IDLE = 10
 READS_MAX = 32
 """After so many reads from one connection in a row the others have their turn."""
 ACCEPTOR_WAITS_S = 0.2
 """When a connection breaks, the side that had accepted it gives the other so much time to dial first."""
 BACK_WITHIN_S = 10.0
 """A process that this one cannot dial, and whose connection was closed, is gone if it has not dialled again by then."""
-LINGER_S = 5.0
-"""A process that ends waits so long for the others to acknowledge what it has sent."""
-GOODBYE_S = 0.5
-"""And then so long for them to close their connections: all has arrived, and nothing is lost that is not said."""
 
 
 @dataclass
@@ -85,29 +82,25 @@ class Hub:
         self.callbacks = callbacks
         self.pulse_s = pulse_s
         self.book = Book(self._make_peer)
-        self.by_location = self.book.by_location
         self.by_incarnation = self.book.by_incarnation
         self.peers = self.book.peers
-        self.lingering = False
-        """This process ends, and waits for others to take what was sent; that some end too is no news now."""
+        self.goodbye = Goodbye(self)
         self.closing = False
         self.closed = False
         """Nothing is read any more."""
-        self._progress = asyncio.Event()
         self.door = Door(self)
         self.dialer = Dialer(self)
-        self._dirty: deque[Peer] = deque()
-        self._ticking = False
-        self._tick_lock = threading.Lock()
-        self._idle_ticks = 0
-        self._unacknowledged: deque[Peer] = deque()
-        """Who has sent something since the last tick."""
-        self.lookout = Lookout(io, self.keep_ticking)
+        self.dirty: deque[Peer] = deque()
+        """Peers to which something was posted that is to be written."""
+        self.ticker = Ticker(self)
+        self.lookout = Lookout(io, self.ticker.keep)
         self.keep_alive = KeepAlive(self)
-        self.refusals = Refusals(identity)
+        self.audit = Audit()
+        self.refusals = Refusals(identity, self.audit)
         self.shut_out: dict[int, Location] = {}
         """Processes that this one has closed, by incarnation, and where they are."""
-        self.guests = Guests(identity)
+        self.guests = Guests(identity, own.incarnation, own.roles)
+        self.proof = Proof(self)
 
     # -- starting and stopping
 
@@ -127,15 +120,11 @@ class Hub:
 
     async def close(self) -> None:
         """Wait, for a while, until what was sent has arrived; say goodbye to everybody; close all sockets."""
-        self.lingering = True
-        self.flush_dirty()
-        await self._until(lambda: not any(p.owes for p in self.peers()), LINGER_S)
+        await self.goodbye.linger()
         self.closing = True
         self.keep_alive.stop()
         self.door.close()
-        self._say_goodbye()
-        # Who hears it closes the connection.  To close before that loses what is on its way, if anything comes in.
-        await self._until(lambda: not any(p.link and not p.dismissed for p in self.peers()), GOODBYE_S)
+        await self.goodbye.say()
         tasks = [*self.dialer.tasks, *self.door.greetings]
         for task in tasks:
             task.cancel()
@@ -146,26 +135,6 @@ class Hub:
                     peer.link.close()
         self.closed = True
         self.lookout.close()
-
-    async def _until(self, done: Callable[[], bool], limit_s: float) -> None:
-        """Wait until `done()`, which is asked again whenever something has come in or somebody is gone."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(limit_s):
-                while not done():
-                    self._progress.clear()
-                    await self._progress.wait()
-
-    def _progressed(self) -> None:
-        if self.lingering:
-            self._in_io(self._progress.set)
-
-    def _say_goodbye(self) -> None:
-        for peer in self.peers():
-            with contextlib.suppress(OSError):
-                peer.flush()
-                peer.session.bye("closed")
-                if peer.write() and peer.link:
-                    peer.link.arm_writer(lambda p=peer: self._writable(p))  # type: ignore[misc]
 
     # -- who is there
 
@@ -205,7 +174,7 @@ class Hub:
     # -- writing
 
     def _mark_dirty(self, peer: Peer, lazy: bool = False) -> None:
-        self._dirty.append(peer)
+        self.dirty.append(peer)
         self.on_dirty(lazy)
 
     def on_dirty(self, lazy: bool) -> None:
@@ -214,15 +183,16 @@ class Hub:
 
     def flush_dirty(self) -> None:
         """Write what has been posted; any thread."""
-        dirty = self._dirty
+        dirty = self.dirty
         while dirty:  # only atomic steps: other threads append meanwhile
             try:
                 peer = dirty.popleft()
             except IndexError:
                 return
-            self._flush(peer)
+            self.flush(peer)
 
-    def _flush(self, peer: Peer) -> None:
+    def flush(self, peer: Peer) -> None:
+        """Write what has been posted to it; any thread."""
         if peer.merged is not None:
             peer.hand_over()
             peer = peer.itself
@@ -231,8 +201,23 @@ class Hub:
                 self._in_io(self._arm_writer, peer)
         except OSError as error:
             self._in_io(self._lost, peer, peer.link, f"writing failed: {error}")
+        if peer.refused:
+            self._tell_refused(peer)
         if peer.waiters and not peer.behind:
             self._release(peer, True)
+
+    def _tell_refused(self, peer: Peer) -> None:
+        """Messages were posted before `peer` said what it takes, and are too large for it: who asks is answered."""
+        with peer.lock:
+            refused, peer.refused = peer.refused, []
+        for message in refused:
+            what, most = type(message).__name__, peer.max_payload
+            logger.error("a %s was not sent: its payload is too large for %r (max_payload %d)", what, peer, most)
+            if number := getattr(message, "request", 0):
+                why = f"it is too large for {peer!r}, whose max_payload is {most}"
+                self.callbacks.messages(peer, [wire.Answer(wire.EMPTY, PICKLE, False, number, -1, why)], [])
+            elif isinstance(message, wire.Service):  # what is said next would make no sense there
+                self._in_io(self.end, peer, f"a message for its {message.service} was too large for it")
 
     def _in_io(self, fn: Callable[..., object], *args: object) -> None:
         """Call `fn(*args)` in the I/O thread: now if this is it, else soon."""
@@ -240,42 +225,6 @@ class Hub:
             fn(*args)
         else:
             self.io.call(fn, *args)
-
-    def keep_ticking(self) -> None:
-        """Make the I/O thread look every few milliseconds for what a busy kernel thread leaves undone; any thread."""
-        if not self._ticking:
-            with self._tick_lock:
-                if self._ticking:
-                    return
-                self._ticking = True
-            self.io.call(self._tick)
-
-    def _tick(self) -> None:
-        busy = self.lookout.patrol() or bool(self._dirty)
-        self.flush_dirty()
-        for _ in range(len(self._unacknowledged)):
-            peer = self._unacknowledged.popleft()
-            if peer.swamped and peer.state is UP:
-                self._unacknowledged.append(peer)
-                busy = True
-                continue
-            peer.heard = False
-            if peer.state is UP:
-                with peer.lock:
-                    due = peer.session.acknowledge()
-                if due:
-                    busy = True
-                    self.write(peer)
-        self._idle_ticks = 0 if busy else self._idle_ticks + 1
-        if self._idle_ticks <= TICKS_IDLE and not self.closed:
-            self.io.loop.call_later(TICK_S, self._tick)
-            return
-        self._ticking = False
-        self._idle_ticks = 0
-        # Another thread makes work and then asks whether this ticks; here it is the other way round, so one of the
-        # two always sees the other.
-        if (self.lookout.turn is NOBODY or self._dirty or self._unacknowledged) and not self.closed:
-            self.keep_ticking()
 
     def write(self, peer: Peer) -> None:
         """Write what its session has for it.  The thread that has the lookout, or the I/O thread."""
@@ -324,10 +273,13 @@ class Hub:
         fresh = peer.state is CONNECTING
         peer.state = UP
         logger.debug("%s: connected %r%s", self.own.name, peer, "" if fresh else " again")
-        self._flush(peer)
+        self.flush(peer)
         if fresh:
             for callback in self.callbacks.up:
-                callback(peer)
+                try:
+                    callback(peer)
+                except Exception:
+                    logger.exception("the coming of %r could not be handled", peer)
         with self.lookout.lock:
             if link.closed:
                 return
@@ -337,7 +289,11 @@ class Hub:
     def _take_place(self, hello: Hello, peer: Peer, link: Link, reached_at: Location | None) -> None:
         """Enter `peer` as the process that says `hello`."""
         announced = [Location(addr, hello.port) for addr in (hello.addr, *hello.addrs)]
-        proven_at = reached_at or next((at for at in announced if at.addr == link.peer_addr), None)
+        # A process that connects from this machine's own address is found at the loopback, too, if it says so.
+        is_here = link.peer_addr == link.own_addr and not is_loopback(link.peer_addr)
+        proven_at = reached_at or next(
+            (at for at in announced if at.addr == link.peer_addr or (is_here and is_loopback(at.addr))), None
+        )
         if reached_at is not None or peer.state is CONNECTING:
             # What comes from an address that is not its own comes from behind NAT, or through a tunnel.
             peer.dialable = proven_at is not None
@@ -345,7 +301,8 @@ class Hub:
             peer.addresses = tuple(dict.fromkeys(announced if proven_at is None else (proven_at, *announced)))
         elif proven_at is not None and proven_at not in peer.addresses:  # it has moved, and comes from its new address
             peer.proven_at, peer.addresses = proven_at, tuple(announced)
-        peer.name, peer.roles = hello.name, hello.roles
+        peer.standing, peer.circle = link.standing, link.circle
+        peer.name, peer.roles, peer.max_payload = hello.name, hello.roles, hello.max_payload
         peer.location = announced[0]
         same, replaced = self.book.enter(peer, hello.incarnation, announced, proven_at)
         for there in same:
@@ -378,7 +335,7 @@ class Hub:
         """Under the lookout's lock, in either thread: read what has come and hand it out."""
         session = peer.session
         lost: str | None = None
-        broken = False
+        broken: ProtocolError | None = None
         events: list[sessions.Event] = []
         try:
             with peer.lock:
@@ -399,20 +356,16 @@ class Hub:
                 while link.has_more:  # the rest of one TLS record, which no selector knows of
                     if n := link.read_into(session.get_buffer()):
                         events += session.received(n, time.monotonic())
-        except (OSError, ProtocolError) as error:
+        except OSError as error:
             lost = in_words(error)
-            broken = isinstance(error, ProtocolError)
-            if broken:
-                self.refusals.accepted(link.peer_text, error)
+        except ProtocolError as error:
+            broken = error
         if events:
             self._deliver(peer, events)
-        if session.owes_ack and not peer.heard:
-            peer.heard = True
-            self._unacknowledged.append(peer)
-            self.keep_ticking()
-        if broken:  # what it says next time would be no better
-            self._stop_reading(peer)
-            self._in_io(self.end, peer, f"it sent what no parkcos sends: {lost}")
+        if session.owes_ack:
+            self.ticker.acknowledge(peer)
+        if broken is not None:
+            self._refuse(peer, broken)
             return
         if lost is not None:
             self._stop_reading(peer)
@@ -422,7 +375,13 @@ class Hub:
             self._release(peer, True)
         if session.wants_write and not link.blocked:
             self.write(peer)
-        self._progressed()
+        self.goodbye.progressed()
+
+    def _refuse(self, peer: Peer, error: ProtocolError) -> None:
+        """It sent what no parkcos sends, and what it says next would be no better."""
+        self.refusals.accepted(str(peer), error)
+        self._stop_reading(peer)
+        self._in_io(self.end, peer, f"it sent what no parkcos sends: {error}")
 
     def _stop_reading(self, peer: Peer) -> None:
         """Nothing more is wanted from this connection; the I/O thread closes it soon."""
@@ -437,9 +396,7 @@ class Hub:
                 try:
                     messages += wire.decode(body)  # type: ignore[arg-type]
                 except (ValueError, RecursionError) as error:  # msgspec's own are ValueErrors
-                    self.refusals.accepted(str(peer), ProtocolError(f"a message of no known kind: {error}"))
-                    self._stop_reading(peer)
-                    self._in_io(self.end, peer, "it sent a message of no known kind")
+                    self._refuse(peer, ProtocolError(f"a message of no known kind: {error}"))
                     return
             elif kind == PART:
                 peer.bigs.append(body)  # type: ignore[arg-type]
@@ -451,10 +408,7 @@ class Hub:
         self._hand_out(peer, messages)
         if len(peer.bigs) > 1:  # each message follows its payload at once
             peer.bigs.clear()
-            why = "a large payload without a message"
-            self.refusals.accepted(str(peer), ProtocolError(why))
-            self._stop_reading(peer)
-            self._in_io(self.end, peer, f"it sent what no parkcos sends: {why}")
+            self._refuse(peer, ProtocolError("a large payload without a message"))
 
     def _hand_out(self, peer: Peer, messages: list[wire.Message]) -> None:
         if not messages:
@@ -462,9 +416,7 @@ class Hub:
         try:
             self.callbacks.messages(peer, messages, peer.bigs)
         except ProtocolError as error:
-            self.refusals.accepted(str(peer), error)
-            self._stop_reading(peer)
-            self._in_io(self.end, peer, f"it sent what no parkcos sends: {error}")
+            self._refuse(peer, error)
 
     def when_caught_up(self, peer: Peer, tell: Callable[[bool], None]) -> None:
         """Call `tell(True)` when `peer` is not behind any more, `tell(False)` when it is gone.  Any thread."""
@@ -492,7 +444,7 @@ class Hub:
             peer.link = None
             link.close()
             peer.session.detach()
-        self._progressed()
+        self.goodbye.progressed()
         if peer.state is not UP or self.closing:
             return
         if peer.no_more:
@@ -525,13 +477,16 @@ class Hub:
                 peer.link.close()
                 peer.link = None
             lost = peer.drop_queue() + peer.session.release()
-        self._progressed()
+        self.goodbye.progressed()
         self._release(peer, False)
         self.book.strike(peer)
         if self.closing:
             return
-        logger.log(logging.DEBUG if clean or was is CONNECTING else logging.INFO, "%r is gone: %s", peer, reason)
-        if lost and not (clean or peer.dismissed or self.lingering):
+        if clean or was is CONNECTING:
+            logger.debug("%r is gone: %s", peer, reason)
+        else:
+            self.audit.note(logging.INFO, "%r is gone: %s", peer, reason)
+        if lost and not (clean or peer.dismissed or self.goodbye.lingering):
             what = "a message (or batch)" if lost == 1 else f"{lost} messages (or batches)"
             logger.warning("%s to %r could not be delivered: %s", what, peer, reason)
         self.io.call(self._tell_gone, peer, reason)
@@ -539,4 +494,7 @@ class Hub:
     def _tell_gone(self, peer: Peer, reason: str) -> None:
         """After what came of it before has been handled, which may have been passed on to the I/O thread too."""
         for callback in self.callbacks.gone:
-            callback(peer, reason)
+            try:
+                callback(peer, reason)
+            except Exception:  # the others hear of it all the same
+                logger.exception("the end of %r could not be handled", peer)

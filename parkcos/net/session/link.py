@@ -23,7 +23,8 @@ from parkcos.errors import PeerError
 from parkcos.net.forked import own
 from parkcos.net.location import Location
 from parkcos.net.session.session import Buffer
-from parkcos.net.trust.tls import CLOSED
+from parkcos.net.trust.standing import Standing, read_standing
+from parkcos.net.trust.tls import CLOSED, Context
 
 if TYPE_CHECKING:
     from parkcos.net.session.lookout import Lookout
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
 LEFT = "it closed the connection during the greeting"
 
 _JOIN_BYTES = 16 * 1024
-_RECORD_BYTES = 16 * 1024
-"""TLS never puts more into a record, and a read gives one record at most."""
+_SEVERAL_BYTES = 512
+"""A TLS record, which is what one read gives, of so many bytes holds several messages: who sends so much has sent more
+by then, perhaps, and whoever reads it all at once answers it all at once."""
 _TCP_INFO = struct.Struct("2xB5xI12xI")
 """The part of Linux's tcp_info that matters: retransmissions in vain, their time-out (microseconds), unacknowledged
 segments."""
@@ -70,6 +72,14 @@ class Link:
         self.closed = False
         self.opened_at = loop.time()
         self._tls = isinstance(sock, ssl.SSLSocket)
+        self.circle = ""
+        """The name of the keys with which the handshake was made; "": the own cluster's.  See guests.py."""
+        self.standing: Standing | None = None
+        """What the certificate at the other end says of its holder, if it says that."""
+        if isinstance(sock, ssl.SSLSocket):
+            self.standing = read_standing(sock.getpeercert())
+            if isinstance(sock.context, Context):
+                self.circle = sock.context.circle
         self._lookout: Lookout | None = None
         self._pending: deque[memoryview] = deque()
         self._writer_armed = False
@@ -117,8 +127,8 @@ class Link:
             return None
 
     def emptied(self, n: int, space: int) -> bool:
-        """Whether a read of `n` bytes into `space` has left nothing: asking the socket would only raise."""
-        return n < (_RECORD_BYTES if self._tls else space)
+        """Whether a read of `n` bytes into `space` has left nothing, probably: to ask the socket would only raise."""
+        return n < (_SEVERAL_BYTES if self._tls else space)
 
     @property
     def has_more(self) -> bool:

@@ -15,14 +15,17 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from parkcos.errors import ShippingError
 from parkcos.net import wire
+from parkcos.net.bounds import FRAME_BYTES_MAX
 from parkcos.net.payload import join
-from parkcos.net.session.frames import DATA, FRAME_BYTES_MAX, Memory
+from parkcos.net.session.frames import DATA, Memory
 from parkcos.net.session.session import Buffer, Session
 
 if TYPE_CHECKING:
     from parkcos.net.location import Location
     from parkcos.net.session.link import Link
+    from parkcos.net.trust.standing import Standing
 
 logger = logging.getLogger("parkcos")
 
@@ -53,6 +56,12 @@ class Peer:
         self.incarnation = incarnation
         self.name = ""
         self.roles: tuple[str, ...] = ()
+        self.standing: Standing | None = None
+        """What its certificate proves of it; None where certificates say nothing of that."""
+        self.has_tasks = False
+        """It runs users' tasks, or may have been given references to such."""
+        self.circle = ""
+        """The name of the keys that it shares with this process; "": the cluster's.  See guests.py."""
         self.session = session
         self.link: Link | None = None
         self.state = CONNECTING
@@ -78,6 +87,10 @@ class Peer:
         """When it counts as gone, while its connection is broken."""
         self.down_since = time.monotonic()
         self.lock = threading.Lock()
+        self.max_payload = session.own.max_payload
+        """What it takes at most, in bytes; until it has said so, as much as this process."""
+        self.refused: list[wire.Message] = []
+        """What was not sent, since it takes no payload of that size; told by the hub.  Under the lock."""
         self._dirty = dirty
         self._posting = threading.Lock()
         """Covers the next three; held for a few steps only, also by who holds `lock`."""
@@ -149,11 +162,16 @@ class Peer:
             return False
 
     def post_payload(self, message: wire.WithPayload, buffers: Sequence[Buffer], *, lazy: bool = False) -> bool:
-        """Queue a message whose payload is the concatenation of `buffers`.  lazy: as in `post`."""
+        """Queue a message whose payload is the concatenation of `buffers`.  lazy: as in `post`.
+
+        Raises: ShippingError if that is more than the process takes.
+        """
         size = len(buffers[0]) if len(buffers) == 1 else sum(map(len, buffers))
         if size < BIG_PAYLOAD_BYTES:
             message.payload = join(buffers)  # type: ignore[assignment]
             return self.post(message, size + 64, lazy=lazy)
+        if size > (most := self.itself.max_payload):
+            raise ShippingError(too_large(size, most, self))
         message.big = True
         views: list[Buffer] = [memoryview(b).cast("B") for b in buffers]
         return self.post((views, message), size)
@@ -213,7 +231,9 @@ class Peer:
             if type(item) is tuple:
                 self._queue_batch(batch)
                 batch = []
-                if self._encode([item[1]]):
+                if sum(map(len, item[0])) > self.max_payload:  # since it was posted, the process has said so
+                    self.refused.append(item[1])
+                elif self._encode([item[1]]):
                     self.session.queue_big(item[0])
                     batch = [item[1]]
             else:
@@ -253,3 +273,11 @@ class Peer:
         while session.wants_write and not link.blocked:
             link.send(session.data_to_send(WRITE_BYTES, time.monotonic()))
         return link.blocked
+
+
+def too_large(size: int, most: int, whom: object) -> str:
+    """Of a payload: why it is not sent."""
+    return (
+        f"{size} bytes are too many for {whom}, which takes {most} at most: send them in pieces, as a file, or in a "
+        "shared object (client.share); or start the programs there with a larger max_payload"
+    )

@@ -15,17 +15,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 
 from parkcos.errors import ProtocolError
-from parkcos.net.bounds import Addr, Name, Number
-from parkcos.net.location import numeric_address
+from parkcos.net.bounds import PAYLOAD_BYTES_MAX, Addr, Name, Number, Roles
+from parkcos.net.location import PORT_MAX, numeric_address
 from parkcos.net.session import frames
 from parkcos.net.session.frames import ACK, BIG, BYE, DATA, HELLO, PART, PULSE, Frame, FrameReader, Memory, header
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Counted up with every change of the wire; two processes talk only if it is equal."""
 
 ACK_BYTES = 1024 * 1024
@@ -46,15 +46,17 @@ class Hello(msgspec.Struct, array_like=True, frozen=True):
     incarnation: Number
     name: Name
     addr: Addr
-    port: int
-    roles: tuple[str, ...]
+    port: Annotated[int, msgspec.Meta(ge=0, le=PORT_MAX)]
+    roles: Roles
     session: Number = 0
     """My end of the session that this connection is to carry; 0: I do not know yet who you are."""
     to_session: Number = 0
     """The session of yours that mine belongs to, and that `received` is about; 0: mine is new."""
     received: Number = 0
-    addrs: tuple[str, ...] = ()
+    addrs: Annotated[tuple[Addr, ...], msgspec.Meta(max_length=ADDRS_MAX)] = ()
     """More addresses that this process has, with the same port."""
+    max_payload: Number = PAYLOAD_BYTES_MAX
+    """Of a user's object as bytes: what is larger is not to be sent to this process, which would end the session."""
 
 
 class Event(NamedTuple):
@@ -93,7 +95,7 @@ class Session:
         self.unacked_bytes = 0
         self.last_heard = 0.0
         self.last_sent = 0.0
-        self._reader = FrameReader()
+        self._reader = FrameReader(own.max_payload)
         self._urgent: deque[bytes] = deque()
         self._unsent: deque[_Out] = deque()
         self._unacked: deque[_Out] = deque()
@@ -303,10 +305,12 @@ def decode_hello(body: bytes | Memory) -> Hello:
     except (ValueError, RecursionError) as error:  # msgspec's own are ValueErrors, as is UnicodeDecodeError
         raise ProtocolError(f"a malformed greeting: {error}") from None
     for addr in (hello.addr, *hello.addrs):
-        if numeric_address(addr) != addr or not 0 <= hello.port <= 65535:
-            raise ProtocolError(f"a malformed greeting: {addr!r} port {hello.port} is no address")
-    if len(hello.addrs) > ADDRS_MAX:
-        raise ProtocolError(f"a malformed greeting: it has {len(hello.addrs)} more addresses")
+        if numeric_address(addr) != addr:
+            raise ProtocolError(f"a malformed greeting: {addr!r} is no address")
+    if not (hello.name.isprintable() and hello.version.isprintable() and hello.python.isprintable()):
+        raise ProtocolError("a malformed greeting: its name, or its version, is not printable")
+    if not all(role.isalpha() and role.isascii() for role in hello.roles):
+        raise ProtocolError("a malformed greeting: a role is a word")
     return hello
 
 

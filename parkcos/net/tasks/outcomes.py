@@ -23,7 +23,7 @@ def pack(outcome: Outcome) -> tuple[str, int, list[Buffer]]:
         try:
             return FINISHED, *dumps(outcome.value)
         except ShippingError as error:
-            return pack(Outcome("failed", None, error, f"ShippingError: the task's result: {error}"))
+            return pack_unsendable(error)
     exception, why, packed = outcome.exception, "", None
     if exception is not None:
         try:
@@ -34,6 +34,11 @@ def pack(outcome: Outcome) -> tuple[str, int, list[Buffer]]:
             packed = None
     # What it says of itself can be opened wherever the exception cannot.
     return outcome.kind, *dumps((packed, why, _type_name(exception), outcome.traceback))
+
+
+def pack_unsendable(error: ShippingError) -> tuple[str, int, list[Buffer]]:
+    """As `pack`, of a task whose result cannot travel, and why."""
+    return pack(Outcome("failed", None, error, f"ShippingError: the task's result: {error}"))
 
 
 def unpack(kind: str, form: int, payload: Buffer, where: str) -> Outcome:

@@ -11,7 +11,7 @@ from parkcos.kernel.registry import current_kernel
 from parkcos.kernel.task_waits import Act
 from parkcos.kernel.wait import Wait, seconds
 from parkcos.net import wire
-from parkcos.net.bounds import SECONDS_MAX
+from parkcos.net.bounds import SECONDS_MAX, must_be_name
 from parkcos.net.location import Location
 from parkcos.net.payload import Buffer, dumps
 from parkcos.net.tasks.requests import delivered
@@ -106,8 +106,9 @@ class RemoteChannel(Channel):
 def reduce_channel(network: Network, channel: Channel) -> tuple[Any, ...]:
     """A reference to a channel of this process, which is registered for it: references go by name.
 
-    Raises: ShippingError if another channel is registered under its name.
+    Raises: ShippingError if another channel is registered under its name, or that is too long.
     """
+    must_be_name(channel.name, channel)
     known = network.kernel.names.channels.get(channel.name)
     if known is not channel and (known is not None or channel.register() < 0):
         raise ShippingError(

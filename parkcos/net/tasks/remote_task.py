@@ -17,6 +17,7 @@ from parkcos.net.location import Location
 from parkcos.net.payload import dumps
 from parkcos.net.session.peer import GONE
 from parkcos.net.tasks import outcomes
+from parkcos.net.tasks.exposed import id_of
 from parkcos.net.tasks.requests import delivered
 
 if TYPE_CHECKING:
@@ -37,14 +38,14 @@ class Behind(int, Waitable):
 
 
 class RemoteTask(Task):
-    """A reference to a task in another process, named by that process's incarnation and the task's id there.
+    """A reference to a task in another process, named by that process's incarnation and the task's number there.
 
     `send` puts a message on its way and returns 0, or -1 if its process is gone; ``yield rtask.send(m)`` waits while
     the far side is behind.  Everything else is as in :class:`Task`; ``throw``, ``resume`` and the like work only
     where the task runs.
     """
 
-    __slots__ = ("_end", "_location", "_outcome", "_peer", "_unheard", "_watched", "incarnation", "network")
+    __slots__ = ("_end", "_location", "_number", "_outcome", "_peer", "_unheard", "_watched", "incarnation", "network")
 
     is_local = False
 
@@ -53,7 +54,8 @@ class RemoteTask(Task):
         self.network = network
         self._location = location
         self.incarnation = incarnation
-        self.id = number
+        self._number = number
+        self.id = id_of(number)
         self.name = name
         self._outcome: Outcome | None = None
         self._unheard = False
@@ -87,16 +89,16 @@ class RemoteTask(Task):
         raise UsageError(f"{self!r} is in another process: only there is it known whether it is a daemon")
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, RemoteTask) and (self.incarnation, self.id) == (other.incarnation, other.id)
+        return isinstance(other, RemoteTask) and (self.incarnation, self._number) == (other.incarnation, other._number)
 
     def __hash__(self) -> int:
-        return hash((self.incarnation, self.id))
+        return hash((self.incarnation, self._number))
 
     def __repr__(self) -> str:
         return f"{self.name}/{self.id}@{self._location}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return restore_task, (self._location.addr, self._location.port, self.incarnation, self.id, self.name)
+        return restore_task, (self._location.addr, self._location.port, self.incarnation, self._number, self.name)
 
     def is_alive(self) -> bool:
         """False once its end is known here."""
@@ -124,9 +126,9 @@ class RemoteTask(Task):
             if peer is None:
                 return -1
         form, buffers = dumps(message)
-        if not peer.post_payload(wire.ToTask(wire.EMPTY, form, False, self.id), buffers):
+        if not peer.post_payload(wire.ToTask(wire.EMPTY, form, False, self._number), buffers):
             return -1
-        if peer.behind or (peer.slow and self.id in peer.slow):
+        if peer.behind or (peer.slow and self._number in peer.slow):
             behind = Behind(0)
             behind.peer, behind.task = peer, self
             return behind
@@ -143,7 +145,7 @@ class RemoteTask(Task):
             return Act("deliver", lambda: -1)
 
         def ask(request: int) -> tuple[wire.Message, Any]:
-            return wire.DeliverToTask(wire.EMPTY, form, False, self.id, request), buffers
+            return wire.DeliverToTask(wire.EMPTY, form, False, self._number, request), buffers
 
         return self.network.request("deliver", self._reach, ask, limit, 0, -1, delivered, withdraws=True)
 
@@ -153,7 +155,7 @@ class RemoteTask(Task):
         if self._end is not None:
             self._end()
             return 0
-        return 0 if peer.post(wire.End(self.id)) else -1
+        return 0 if peer.post(wire.End(self._number)) else -1
 
     def throw(self, *exception: Any) -> int:
         raise UsageError(f"{self!r} is in another process: only terminate() reaches it there; send it a message")
@@ -254,12 +256,13 @@ class RetriedTask(RemoteTask):
 
     def runs_at(self, location: Location, incarnation: int, number: int) -> None:
         """From now on it is this task."""
-        self._location, self.incarnation, self.id, self._peer = location, incarnation, number, None
+        self._location, self.incarnation, self._peer = location, incarnation, None
+        self._number, self.id = number, id_of(number)
 
     def __eq__(self, other: object) -> bool:
         first = other._first if isinstance(other, RetriedTask) else None
         if first is None and isinstance(other, RemoteTask):
-            first = other.incarnation, other.id
+            first = other.incarnation, other._number
         return first == self._first
 
     def __hash__(self) -> int:
@@ -270,7 +273,7 @@ def restore_task(addr: str, port: int, incarnation: int, number: int, name: str)
     """Unpickles a reference: the very task if it has come home, else a RemoteTask."""
     network: Any = current_kernel().ensure_network()
     if incarnation == network.incarnation:
-        task = network.kernel.live.get(number) or network.exposed.get(number)
+        task = network.exposed.find(number)
         return task if task is not None else _ended_task(network, number, name)
     return RemoteTask(network, Location(addr, port), incarnation, number, name)
 

@@ -40,14 +40,18 @@ class Requests:
         if entry is not None and entry[0].post(wire.Withdraw(number)):
             self._withdrawn[number] = entry[0]
 
-    def answered(self, answer: wire.Answer) -> None:
-        """An answer came in."""
-        entry = self._open.pop(answer.request, None)
-        if entry is not None:
+    def answered(self, peer: Peer, answer: wire.Answer) -> None:
+        """`peer` has answered; what it was not asked counts for nothing."""
+        entry = self._open.get(answer.request)
+        if entry is not None and entry[0].itself is peer.itself:
+            del self._open[answer.request]
             entry[1](answer)
             return
-        peer = self._withdrawn.pop(answer.request, None)
-        if peer is not None and answer.value > 0:
+        asked = self._withdrawn.get(answer.request)
+        if asked is None or asked.itself is not peer.itself:
+            return
+        del self._withdrawn[answer.request]
+        if answer.value > 0:
             logger.warning("a message to %r was delivered after all, when deliver() had already returned", peer)
 
     def gone(self, peer: Peer) -> None:
@@ -66,8 +70,8 @@ def delivered(answer: wire.Answer) -> int:
 
 
 def must_be_encodable(question: wire.Message) -> None:
-    """Raises: ShippingError if `question` cannot leave, and so would never be answered."""
+    """Raises: ShippingError if `question` cannot leave, or would be refused, and so would never be answered."""
     try:
-        wire.encode([question])
+        wire.decode(wire.encode([question]))
     except (TypeError, ValueError, OverflowError) as error:
         raise ShippingError(f"a {type(question).__name__} cannot be sent: {error}") from error

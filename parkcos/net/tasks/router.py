@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from parkcos.errors import ShippingError
 from parkcos.kernel import Kernel, Task, failures, spaces
 from parkcos.net import wire
-from parkcos.net.payload import PICKLE, dumps, loads
+from parkcos.net.bounds import clipped
+from parkcos.net.payload import PICKLE, Buffer, dumps, loads
 from parkcos.net.session.backlog import LARGE_BYTES, LOOK_EVERY, Backlog
 from parkcos.net.session.peer import Peer
 from parkcos.net.tasks import outcomes
+from parkcos.net.tasks.exposed import Exposed
 from parkcos.net.tasks.kept_outcomes import KeptOutcomes
 
 if TYPE_CHECKING:
@@ -26,13 +28,15 @@ class Router:
 
     Args:
         kernel: whose tasks they are.
+        exposed: those among them that others may reach.
         requests: what this process has asked others.
         name: of this process.
         backlog: of its tasks.
     """
 
-    def __init__(self, kernel: Kernel, requests: Requests, name: str, backlog: Backlog) -> None:
+    def __init__(self, kernel: Kernel, exposed: Exposed, requests: Requests, name: str, backlog: Backlog) -> None:
         self.kernel = kernel
+        self.exposed = exposed
         self.requests = requests
         self.name = name
         self.kept = KeptOutcomes()
@@ -53,7 +57,7 @@ class Router:
             peer.handled_bytes += size
 
     def _handle(self, peer: Peer, messages: list[wire.Message]) -> None:
-        live = self.kernel.live
+        live = self.exposed.live
         for message in messages:
             if type(message) is wire.ToTask:
                 task = live.get(message.dst)
@@ -93,7 +97,7 @@ class Router:
         return text
 
     def _answer(self, peer: Peer, request: int, value: int, obj: Any = None, error: str = "") -> None:
-        answer = wire.Answer(wire.EMPTY, PICKLE, False, request, value, error)
+        answer = wire.Answer(wire.EMPTY, PICKLE, False, request, value, clipped(error) if error else "")
         if obj is None:
             peer.post(answer)
             return
@@ -101,7 +105,7 @@ class Router:
         peer.post_payload(answer, buffers)
 
     def _deliver_to_task(self, peer: Peer, message: wire.DeliverToTask) -> None:
-        task = self.kernel.live.get(message.dst)
+        task = self.exposed.live.get(message.dst)
         if task is None or (peer, message.request) in self._withdrawn:
             self._answer(peer, message.request, -1)
             return
@@ -161,35 +165,32 @@ class Router:
         return Task(daemon)
 
     def _answered(self, peer: Peer, message: wire.Answer) -> None:
-        self.requests.answered(message)
+        self.requests.answered(peer, message)
 
     def _locate(self, peer: Peer, message: wire.Locate) -> None:
         found = self.kernel.names.get(message.kind, message.name)
         self._answer(peer, message.request, 1 if found is not None else 0, found)
 
     def _observe(self, peer: Peer, message: wire.Observe) -> None:
-        task = self.kernel.live.get(message.dst)
+        task = self.exposed.live.get(message.dst)
         if task is None:
             ended = self.kept.get(message.dst)
             if ended is None or ended.payload is None:
                 why = "and its result is not known any more" if ended is None else "with a result too large to keep"
                 self._answer(peer, message.request, -1, error=why)
                 return
-            answer = wire.Answer(wire.EMPTY, ended.form, False, message.request, 1, ended.kind)
-            peer.post_payload(answer, [ended.payload])
+            _tell_end(peer, message.request, ended.kind, ended.form, [ended.payload])
             return
 
         def tell(_: Task) -> None:
             outcome = task.outcome
             assert outcome is not None
-            kind, form, buffers = outcomes.pack(outcome)
-            answer = wire.Answer(wire.EMPTY, form, False, message.request, 1, kind)
-            peer.post_payload(answer, buffers)
+            _tell_end(peer, message.request, *outcomes.pack(outcome))
 
         task.add_end_callback(tell)
 
     def _end(self, peer: Peer, message: wire.End) -> None:
-        task = self.kernel.live.get(message.dst)
+        task = self.exposed.live.get(message.dst)
         if task is not None:
             task.terminate()
 
@@ -226,13 +227,12 @@ class Router:
         self._answer(peer, message.request, wire.RPS_RUNS, task)
 
         def tell(task: Task) -> None:
-            kept = self.kept.get(task.id)  # its reference has left, so it was packed already
+            kept = self.kept.get(task._number)  # its reference has left, so it was packed already
             if kept is None or kept.payload is None:
                 assert task.outcome is not None
-                kind, form, buffers = outcomes.pack(task.outcome)
+                _tell_end(peer, message.watch, *outcomes.pack(task.outcome))
             else:
-                kind, form, buffers = kept.kind, kept.form, [kept.payload]
-            peer.post_payload(wire.Answer(wire.EMPTY, form, False, message.watch, 1, kind), buffers)
+                _tell_end(peer, message.watch, kept.kind, kept.form, [kept.payload])
 
         task.add_end_callback(tell)
 
@@ -253,6 +253,15 @@ class Router:
         wire.Slow: _slow,
         wire.RunRps: _run_rps,
     }
+
+
+def _tell_end(peer: Peer, request: int, kind: str, form: int, buffers: list[Buffer]) -> None:
+    """Answer how a task has ended.  With a result that is too large for who asks, it has failed."""
+    try:
+        peer.post_payload(wire.Answer(wire.EMPTY, form, False, request, 1, kind), buffers)
+    except ShippingError as error:
+        kind, form, buffers = outcomes.pack_unsendable(error)
+        peer.post_payload(wire.Answer(wire.EMPTY, form, False, request, 1, kind), buffers)
 
 
 def _opened(task: Task, message: wire.WithPayload) -> Any:

@@ -13,12 +13,13 @@ import logging
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
-from parkcos.errors import PeerError, RemoteError, UsageError
+from parkcos.errors import PeerError, RemoteError, ShippingError, UsageError
 from parkcos.kernel import Completion, Task, operation, spaces
 from parkcos.kernel.registry import current_kernel
 from parkcos.kernel.target import check
 from parkcos.kernel.wait import seconds
 from parkcos.net import wire
+from parkcos.net.bounds import must_be_name
 from parkcos.net.location import Location
 from parkcos.net.payload import Buffer, dumps, loads
 
@@ -80,6 +81,7 @@ class RPS:
         return f"<RPS {self.name}>" if location is None else f"<RPS {self.name}@{location}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
+        must_be_name(self.name, self)
         network: Any = self.kernel.ensure_network()
         return restore_rps, (network.location.addr, network.location.port, network.incarnation, self.name)
 
@@ -313,10 +315,14 @@ class _Run:
         request = requests.add(peer, self._started)
         self._watch = requests.add(peer, self._ended)
         message = wire.RunRps(wire.EMPTY, form, False, self.rps.name, request, self._watch)
-        if not peer.post_payload(message, buffers):
+        try:
+            if not peer.post_payload(message, buffers):
+                self.error = self._gone()
+        except ShippingError as error:
+            self.error = error
+        if self.error is not None:
             requests.drop(request)
             requests.drop(self._watch)
-            self.error = self._gone()
 
     def _gone(self) -> PeerError:
         reason = self._peer.reason if self._peer is not None else ""

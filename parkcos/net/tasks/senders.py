@@ -40,8 +40,8 @@ class WaitingSenders:
             if not self._waiting:
                 self._kernel.call_later(WAITING_LOG_S, self._look)
             self._waiting[completion] = task
-            if task.id in peer.slow:
-                peer.slow[task.id].append(wait_for_process)
+            if task._number in peer.slow:
+                peer.slow[task._number].append(wait_for_process)
             else:
                 wait_for_process(True)
 

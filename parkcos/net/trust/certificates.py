@@ -36,6 +36,8 @@ __all__ = [
     "certificate_summary",
     "load_certificates",
     "make_certificate",
+    "read_private",
+    "write_new",
 ]
 
 DAYS_DEFAULT: Final = 5 * 365
@@ -86,6 +88,11 @@ class Certificates:
     def authority(self) -> str:
         """The file that says who is trusted."""
         return self.cafile or self.certfile
+
+    @property
+    def key_block(self) -> bytes:
+        """The private key, PEM, without what else is in the file."""
+        return _key_block(self.key)
 
 
 def load_certificates(
@@ -143,12 +150,18 @@ class CertificateIdentity:
     """
 
     asks_for = ""
+    tells_standing = False
 
     def __init__(self, loaded: Certificates, clock: Callable[[], float] = time.time) -> None:
         self._loaded = loaded
         self._clock = clock
         self._seen = loaded.marks
         self._contexts: tuple[ssl.SSLContext, ssl.SSLContext] | None = None
+
+    def current(self) -> Certificates:
+        """Return what the files hold now, or held when they were last in order."""
+        self._current()
+        return self._loaded
 
     def server_context(self) -> ssl.SSLContext:
         """Return the context for the connections that this process accepts."""
@@ -249,8 +262,8 @@ def make_certificate(folder: Path, days: int = DAYS_DEFAULT, name: str = "parkco
     key_pem = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write_new(key_path, key_pem, 0o600)
-        _write_new(certificate_path, certificate.public_bytes(encoding), 0o644)
+        write_new(key_path, key_pem, 0o600)
+        write_new(certificate_path, certificate.public_bytes(encoding), 0o644)
     except OSError as exc:
         raise ConfigError(f"the certificate cannot be written into {folder} ({exc.strerror}): give another") from exc
     return certificate_path, key_path
@@ -267,10 +280,16 @@ def certificate_summary(loaded: Certificates) -> tuple[str, str, datetime.dateti
     return own.subject.rfc4514_string(), digest, own.not_valid_after_utc
 
 
-def _write_new(path: Path, content: bytes, mode: int) -> None:
+def write_new(path: Path, content: bytes, mode: int) -> None:
+    """Make a file that was not there.  Raises: OSError."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), mode)
     with open(fd, "wb") as file:
         file.write(content)
+
+
+def read_private(path: Path, what: str) -> str:
+    """The ASCII text of a file that nobody but its owner may read.  what: it holds.  Raises: ConfigError."""
+    return _read(path, what, private=True)
 
 
 def _read(path: Path, what: str, *, private: bool) -> str:

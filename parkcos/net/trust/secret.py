@@ -1,9 +1,9 @@
 """The cluster's secret: where its file lies, how it is made on first use, and the two keys derived from it.
 
-The secret is the only thing that the processes of a cluster must share.  From it come the seed of the certificate
-authority (``tls.py``) and the key of the datagrams' MAC (``datagram.py``).  The derivation is slow on purpose
-(scrypt), so that a short secret typed by hand cannot be guessed quickly from a recorded datagram: derive once per
-program and hand the :class:`ClusterKeys` down.
+The secret is the only thing that the processes of a cluster must share, beside the cluster's name.  From it come the
+seed of the certificate authority (``tls.py``) and the key of the datagrams' MAC (``datagram.py``).  Where it is a text
+of the user's own, the derivation is slow on purpose (``secret_text.py``): derive once per program and hand the
+:class:`ClusterKeys` down.
 
 What must not live here: certificates, sockets, and anything that prints a secret or a key.
 """
@@ -11,39 +11,30 @@ What must not live here: certificates, sockets, and anything that prints a secre
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import hmac
 import logging
 import os
 import secrets
 import stat
 import time
-import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from parkcos.errors import ConfigError
+from parkcos.net.trust.secret_text import CLUSTER, flaw_of, key_material, make_secret
 
 logger = logging.getLogger("parkcos")
 
-__all__ = ["SECRET_CHARS_MIN", "ClusterKeys", "cluster_keys", "default_secret_path", "fingerprint", "load_secret"]
-
-SECRET_CHARS_MIN: Final = 8
-"""A shorter secret is refused: it could be guessed even through scrypt."""
+__all__ = ["ClusterKeys", "cluster_keys", "default_secret_path", "fingerprint", "load_secret", "make_secret_file"]
 
 _FILE_BYTES_MAX: Final = 4096  # somebody named the wrong file
 _HALF_WRITTEN_WAIT_S: Final = 1.0  # how long an empty file may be one that another program is just writing
 
-# Part of the protocol: two processes that differ in any of these do not understand each other.  The salt is fixed
-# because the processes have nothing else in common; what makes the keys of two clusters differ is the secret.
-_SALT: Final = b"parkcos cluster secret, version 1"
-_SCRYPT_N: Final = 2**14
-_SCRYPT_R: Final = 8
-_SCRYPT_P: Final = 1
+# Part of the protocol: two processes that differ in any of these do not understand each other.
 _CA_INFO: Final = b"parkcos certificate authority, Ed25519 seed, version 1"
 _MAC_INFO: Final = b"parkcos discovery datagrams, HMAC-SHA256 key, version 1"
-_FINGERPRINT_INFO: Final = b"parkcos fingerprint of the secret, to be shown, version 1"
+_FINGERPRINT_INFO: Final = b"parkcos fingerprint of the secret, to be shown, version 2"
 _FINGERPRINT_BYTES: Final = 6  # enough to tell two secrets apart by eye
 
 
@@ -70,34 +61,36 @@ class ClusterKeys:
         return cls(secrets.token_bytes(32), secrets.token_bytes(32), name=f"parkcos-{secrets.token_hex(8)}")
 
     @classmethod
-    def derive(cls, secret: str) -> ClusterKeys:
-        """Derive the keys from *secret*: scrypt (about 50 ms and 16 MiB), then HKDF's expand step (RFC 5869) for each.
+    def derive(cls, secret: str, cluster: str = CLUSTER) -> ClusterKeys:
+        """Derive the keys from a secret and the name of its cluster, with HKDF's expand step (RFC 5869) for each.
 
         White space around the secret does not count, and two Unicode spellings of one text are one secret.
 
         Raises:
-            ConfigError: the secret is empty or shorter than :data:`SECRET_CHARS_MIN` characters.
+            ConfigError: the secret is one that can be guessed, or was copied badly; or the name cannot be one.
         """
-        prk = _stretched(secret)
+        prk = key_material(secret, cluster)
         return cls(ca_seed=_expand(prk, _CA_INFO), mac_key=_expand(prk, _MAC_INFO))
 
 
-def cluster_keys(secret: str | None, secret_file: Path | None, old_secret_file: Path | None = None) -> ClusterKeys:
+def cluster_keys(
+    secret: str | None, secret_file: Path | None, old_secret_file: Path | None = None, cluster: str = CLUSTER
+) -> ClusterKeys:
     """Return the keys that a program's options mean.
 
     Args:
         secret: None: the one in *secret_file*.
         secret_file: None: the user's own, made on first use.
         old_secret_file: of the secret that is being replaced; it must be there.
+        cluster: its name.
 
     Raises:
         ConfigError: see :func:`load_secret`; or the two secrets are the same.
     """
-    chosen = secret or load_secret(secret_file)
-    keys = ClusterKeys.derive(chosen)
+    keys = ClusterKeys.derive(secret or load_secret(secret_file), cluster)
     if old_secret_file is None:
         return keys
-    old = ClusterKeys.derive(load_secret(old_secret_file, make=False))
+    old = ClusterKeys.derive(load_secret(old_secret_file, make=False), cluster)
     if old == keys:
         raise ConfigError(
             f"the old secret in {old_secret_file} is the same as the new one: put a new secret into the secret file "
@@ -106,31 +99,13 @@ def cluster_keys(secret: str | None, secret_file: Path | None, old_secret_file: 
     return ClusterKeys(keys.ca_seed, keys.mac_key, old)
 
 
-def fingerprint(secret: str) -> str:
-    """Return twelve digits that people compare: the same for the same secret, and of no use for finding it.
+def fingerprint(keys: ClusterKeys) -> str:
+    """Return twelve digits that people compare: the same for the same secret and cluster, and no help in finding one.
 
-    They come out of scrypt, as the keys do, with a label of their own, so that nothing else follows from them.
-
-    Raises:
-        ConfigError: as :meth:`ClusterKeys.derive`.
+    They are a hash of the keys, with a label of its own, so that nothing else follows from them.
     """
-    digits = _expand(_stretched(secret), _FINGERPRINT_INFO)[:_FINGERPRINT_BYTES].hex()
+    digits = _expand(keys.ca_seed, _FINGERPRINT_INFO)[:_FINGERPRINT_BYTES].hex()
     return "-".join(digits[i : i + 4] for i in range(0, len(digits), 4))
-
-
-def _stretched(secret: str) -> bytes:
-    """What scrypt makes of the secret; see :meth:`ClusterKeys.derive`."""
-    secret = unicodedata.normalize("NFC", secret.strip())
-    if len(secret) < SECRET_CHARS_MIN:
-        raise ConfigError(
-            f"the secret is {'empty' if not secret else 'too short'}: it needs at least {SECRET_CHARS_MIN} "
-            'characters; make one with: python -c "import secrets; print(secrets.token_urlsafe(32))"'
-        )
-    try:
-        encoded = secret.encode()
-    except UnicodeEncodeError as exc:  # a command line that wasn't UTF-8
-        raise ConfigError("the secret isn't valid text: use characters that can be written as UTF-8") from exc
-    return hashlib.scrypt(encoded, salt=_SALT, n=_SCRYPT_N, r=_SCRYPT_R, p=_SCRYPT_P, dklen=32)
 
 
 def _expand(prk: bytes, info: bytes) -> bytes:
@@ -165,10 +140,11 @@ def load_secret(path: Path | None = None, *, make: bool = True) -> str:
     not at all.
 
     Raises:
-        ConfigError: the file can be read by others than its owner, is empty or too short, cannot be read, or cannot
-            be made; the message names the file and the remedy.
+        ConfigError: others than its owner can read the file, or put another one in its place; it is empty or can be
+            guessed, cannot be read, or cannot be made; the message names the file and the remedy.
     """
     path = default_secret_path() if path is None else path
+    _check_folders(path)
     text = _read(path)
     if text is None and not make:
         raise ConfigError(f"the secret file {path} is not there: give the path of one that is")
@@ -185,12 +161,51 @@ def load_secret(path: Path | None = None, *, make: bool = True) -> str:
         raise ConfigError(f"the secret file {path} is a link that leads nowhere: remove it, and a new secret is made")
     if not text:
         raise ConfigError(f"the secret file {path} is empty: remove it, and a new one is made; or copy the cluster's")
-    if len(text) < SECRET_CHARS_MIN:
-        raise ConfigError(
-            f"the secret in {path} is too short: it needs at least {SECRET_CHARS_MIN} characters; remove the file, "
-            "and a new one is made, or copy the cluster's"
-        )
+    if flaw := flaw_of(text):
+        raise ConfigError(f"the secret in {path} {flaw}; remove the file, and a new one is made, or copy the cluster's")
     return text
+
+
+def make_secret_file(path: Path) -> str:
+    """Make the file *path* with a new secret in it, and return that.
+
+    Raises:
+        ConfigError: there is one already, or it cannot be made; the message names the file and the remedy.
+    """
+    _check_folders(path)
+    if os.path.lexists(path) or not _make(path):
+        raise ConfigError(f"the secret file {path} is there already: move it away first, or use it as it is")
+    return load_secret(path, make=False)
+
+
+def _check_folders(path: Path) -> None:
+    """Nobody else may put another file in the place of this one, or of the one that it is a link to.
+
+    Raises: ConfigError with the remedy.
+    """
+    if not hasattr(os, "geteuid"):
+        return
+    trusted = {0, os.geteuid()}
+    for place in dict.fromkeys((path, path.resolve())):
+        folder = place.parent
+        try:
+            mode, owner = (status := os.stat(folder)).st_mode, status.st_uid
+        except OSError:
+            continue  # it is not there yet, or the file cannot be reached, which is said then
+        if owner not in trusted and os.geteuid():  # root reads whose file it likes
+            raise ConfigError(
+                f"the folder {folder} of the secret file belongs to another user, who could put another secret there: "
+                "copy the file into a folder of your own"
+            )
+        if not mode & 0o022:
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            if mode & stat.S_ISVTX and os.lstat(place).st_uid in trusted:  # only their owners replace files there
+                continue
+        raise ConfigError(
+            f"other users can write to the folder {folder} of the secret file (mode {stat.S_IMODE(mode):04o}), and put "
+            f"another secret there: run  chmod go-w {folder}  or give a file in a folder of its own"
+        )
 
 
 def _read(path: Path) -> str | None:
@@ -227,21 +242,21 @@ def _read(path: Path) -> str | None:
         raise ConfigError(f"the secret file {path} is not text (UTF-8): is it the right file?") from exc
 
 
-def _make(path: Path) -> None:
-    """Put a new secret at *path*, unless another program was faster.
+def _make(path: Path) -> bool:
+    """Put a new secret at *path*, unless another program was faster; whether this one's is there.
 
     It is written to a file of its own, and then linked: ``link`` fails when the path exists, so the first one wins,
     and nobody can read half a secret.  Where the file system has no links, the path is made exclusively and written
     at once; a reader that comes between sees an empty file and tries again.
     """
-    content = (secrets.token_urlsafe(32) + "\n").encode()
+    content = f"{make_secret()}\n".encode()
     draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(8)}")
     try:
         path.parent.parent.mkdir(parents=True, exist_ok=True)
         path.parent.mkdir(mode=0o700, exist_ok=True)
         try:
             _write_new(draft, content)
-            _publish(draft, path, content)
+            return _publish(draft, path, content)
         finally:
             draft.unlink(missing_ok=True)
     except OSError as exc:
@@ -251,15 +266,18 @@ def _make(path: Path) -> None:
         ) from exc
 
 
-def _publish(draft: Path, path: Path, content: bytes) -> None:
-    """Let *draft* appear as *path* too; when there is a *path* already, leave it: its secret is the secret."""
+def _publish(draft: Path, path: Path, content: bytes) -> bool:
+    """Let *draft* appear as *path* too, unless there is one: its secret is the secret.  Returns: whether it does."""
     try:
         os.link(draft, path)
     except FileExistsError:
-        pass
+        return False
     except (OSError, AttributeError, NotImplementedError):  # no links on this file system or platform
-        with contextlib.suppress(FileExistsError):
+        try:
             _write_new(path, content)
+        except FileExistsError:
+            return False
+    return True
 
 
 def _write_new(path: Path, content: bytes) -> None:

@@ -2,7 +2,7 @@
 
 A :class:`TlsIdentity` makes the authority's certificate from ``ClusterKeys`` (equal in every process), signs itself a
 certificate that lives a week, and gives the two ``ssl`` contexts that sessions use: TLS 1.3, both sides verified,
-nothing trusted but this authority.  Names are not checked: whoever knows the secret belongs.
+nothing trusted but this authority.  Names are not checked; what a process is stands in its certificate (standing.py).
 :func:`explain_tls_error` says in words why a handshake failed.
 
 While a secret is being replaced (``ClusterKeys.old``), a process trusts the authorities of both.  Its certificate is
@@ -22,54 +22,37 @@ the rest together, so it is imported at the first certificate; a program that fo
 from __future__ import annotations
 
 import contextlib
-import datetime
 import os
 import ssl
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final, Protocol
 
-if TYPE_CHECKING:
-    from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from parkcos.net.trust.issuing import Certificate, Grant, certify, make_grant
 
+if TYPE_CHECKING:
     from parkcos.net.trust.secret import ClusterKeys
 
 __all__ = [
-    "LEAF_RENEW_S",
-    "LEAF_VALID_S",
-    "Certificate",
+    "Context",
     "Identity",
     "TlsIdentity",
     "as_file",
-    "certify",
     "explain_tls_error",
     "preload",
     "tls_context",
 ]
-
-LEAF_VALID_S: Final = 7 * 86400.0
-"""How long a process's certificate is valid after it is made.  It is valid a day before, for clocks that are behind."""
-LEAF_RENEW_S: Final = 86400.0
-"""A certificate older than this is replaced when a context is asked for next."""
-
-_LEAF_BACKDATED_S: Final = 86400.0
-_CA_NAME: Final = "parkcos cluster"
-_CA_SERIAL: Final = 1
-# The authority ends when the secret is changed, not on a date: the second is RFC 5280's "no well-defined end".
-_CA_FROM: Final = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
-_CA_UNTIL: Final = datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.UTC)
-_NAME_BYTES_MAX: Final = 64  # X.509's bound for a common name
 
 
 class Identity(Protocol):
     """What sessions need of whatever a process proves itself with.
 
     asks_for: the name for which it asks whoever it dials, "" for none: see guests.py.
+    tells_standing: the certificates say what their holders are.
     """
 
     asks_for: str
+    tells_standing: bool
 
     def server_context(self) -> ssl.SSLContext:
         """Return the context for the connections that this process accepts."""
@@ -81,42 +64,6 @@ class Identity(Protocol):
         """Return in plain words why the handshake that ended with *exc* failed."""
 
 
-@dataclass(frozen=True)
-class Certificate:
-    """What a process proves itself with.
-
-    trusted: the authorities' certificates, DER.
-    shown: the process's key and its certificates, PEM.
-    made_at: seconds since the epoch.
-    """
-
-    trusted: bytes
-    shown: bytes
-    made_at: float
-
-    def is_fresh(self, now: float) -> bool:
-        """Whether it need not be replaced yet.  A clock that was set back may show a time at which it is not valid."""
-        return 0 <= now - self.made_at < LEAF_RENEW_S
-
-
-def certify(keys: ClusterKeys, name: str, now: float) -> Certificate:
-    """Return a new certificate for a process that holds *keys*.
-
-    Args:
-        name: goes into the certificate, for whoever looks into it; nothing is decided by it.
-        now: seconds since the epoch.
-    """
-    ca_key = _ca_key(keys)
-    trusted = _ca_certificate(ca_key)
-    name = "".join(c for c in name if c.isprintable()).encode()[:_NAME_BYTES_MAX].decode(errors="ignore")
-    shown = _leaf_pem(ca_key, name, now)
-    if keys.old is not None:
-        old_key = _ca_key(keys.old)
-        trusted += _ca_certificate(old_key)
-        shown += _link_pem(ca_key, old_key, now)
-    return Certificate(trusted, shown, now)
-
-
 class TlsIdentity:
     """A process's certificate and the contexts that present it.  Not to be used by two threads at once.
 
@@ -124,22 +71,32 @@ class TlsIdentity:
     connections that use it; ask again for each new one, for the certificate is renewed daily.
 
     Args:
-        keys: the cluster's keys.
-        name: as of :func:`certify`.
+        source: the cluster's keys, or a grant.
+        name, roles, incarnation: as of :func:`certify`.
         clock: gives the time in seconds since the epoch.
         certificate: the first one, if somebody else has made it, as a parent for its child.
+        circle: as of :class:`Context`.
     """
+
+    tells_standing = True
 
     def __init__(
         self,
-        keys: ClusterKeys,
+        source: ClusterKeys | Grant,
         name: str = "parkcos",
         clock: Callable[[], float] = time.time,
         certificate: Certificate | None = None,
+        *,
+        roles: Iterable[str] = ("peer",),
+        incarnation: int = 0,
+        circle: str = "",
     ) -> None:
-        self.asks_for = keys.name
-        self._keys = keys
+        self.asks_for = source.name
+        self.circle = circle
+        self._source = source
         self._name = name
+        self._roles = tuple(roles)
+        self._incarnation = incarnation
         self._clock = clock
         self._certificate = certificate
         self._contexts: tuple[ssl.SSLContext, ssl.SSLContext] | None = None
@@ -156,21 +113,17 @@ class TlsIdentity:
         """Return in plain words why the handshake that ended with *exc* failed."""
         return explain_tls_error(exc)
 
-    def ca_certificate(self) -> bytes:
-        """Return the authority's certificate (DER): the same bytes in every process of the cluster."""
-        return _ca_certificate(_ca_key(self._keys))
-
     def _current(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
         now = self._clock()
         certificate = self._certificate
         if certificate is None or not certificate.is_fresh(now):
-            certificate, self._contexts = certify(self._keys, self._name, now), None
+            certificate, self._contexts = certify(self._source, self._name, now, self._roles, self._incarnation), None
             self._certificate = certificate
         if self._contexts is None:
             with as_file(certificate.shown) as path:
                 self._contexts = (
-                    tls_context(ssl.PROTOCOL_TLS_SERVER, certificate.trusted, path),
-                    tls_context(ssl.PROTOCOL_TLS_CLIENT, certificate.trusted, path),
+                    tls_context(ssl.PROTOCOL_TLS_SERVER, certificate.trusted, path, self.circle),
+                    tls_context(ssl.PROTOCOL_TLS_CLIENT, certificate.trusted, path, self.circle),
                 )
         return self._contexts
 
@@ -182,128 +135,27 @@ def preload() -> None:
     """
     from parkcos.net.trust.secret import ClusterKeys
 
-    TlsIdentity(ClusterKeys(os.urandom(32), b""), "").server_context()
+    keys = ClusterKeys(os.urandom(32), b"")
+    TlsIdentity(make_grant(keys, "server"), "").server_context()
 
 
-def _ca_key(keys: ClusterKeys) -> Ed25519PrivateKey:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+class Context(ssl.SSLContext):
+    """circle: to whose processes it leads, as this one calls them; see guests.py."""
 
-    return Ed25519PrivateKey.from_private_bytes(keys.ca_seed)
-
-
-def _ca_certificate(ca_key: Ed25519PrivateKey) -> bytes:
-    """The authority's certificate, DER: nothing in it is chosen, and Ed25519 signatures have no randomness."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    extensions = [(x509.BasicConstraints(ca=True, path_length=0), True), (_usage(certificates=True), True)]
-    builder = _builder(_CA_NAME, ca_key.public_key(), _CA_SERIAL, _CA_FROM, _CA_UNTIL, extensions)
-    return builder.sign(ca_key, None).public_bytes(Encoding.DER)
+    circle: str = ""
 
 
-def _link_pem(ca_key: Ed25519PrivateKey, old_key: Ed25519PrivateKey, now: float) -> bytes:
-    """The old authority's word for the key of the new one, PEM; it lives as long as a process's certificate.
-
-    Both authorities have the same name, so this certificate counts as issued by itself, and the bound on the length
-    of the chain (none between authority and process) still holds: RFC 5280, 4.2.1.9.
-    """
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    extensions: list[tuple[x509.ExtensionType, bool]] = [
-        (x509.BasicConstraints(ca=True, path_length=0), True),
-        (_usage(certificates=True), True),
-        (x509.AuthorityKeyIdentifier.from_issuer_public_key(old_key.public_key()), False),
-    ]
-    start, end = _lifetime(now)
-    builder = _builder(_CA_NAME, ca_key.public_key(), x509.random_serial_number(), start, end, extensions)
-    return builder.sign(old_key, None).public_bytes(Encoding.PEM)
-
-
-def _lifetime(now: float) -> tuple[datetime.datetime, datetime.datetime]:
-    start, end = (
-        datetime.datetime.fromtimestamp(int(at), datetime.UTC) for at in (now - _LEAF_BACKDATED_S, now + LEAF_VALID_S)
-    )
-    return start, end
-
-
-def _leaf_pem(ca_key: Ed25519PrivateKey, name: str, now: float) -> bytes:
-    """A new key and a certificate for it, PEM, one after the other."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.x509.oid import ExtendedKeyUsageOID
-
-    key = Ed25519PrivateKey.generate()
-    extensions: list[tuple[x509.ExtensionType, bool]] = [
-        (x509.BasicConstraints(ca=False, path_length=None), True),
-        (_usage(certificates=False), True),
-        (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), False),
-        (x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), False),
-    ]
-    start, end = _lifetime(now)
-    builder = _builder(name, key.public_key(), x509.random_serial_number(), start, end, extensions)
-    key_pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return key_pem + builder.sign(ca_key, None).public_bytes(serialization.Encoding.PEM)
-
-
-def _usage(*, certificates: bool) -> x509.KeyUsage:
-    """What a key may sign: certificates (and nothing else), or handshakes."""
-    from cryptography import x509
-
-    return x509.KeyUsage(
-        digital_signature=not certificates,
-        key_cert_sign=certificates,
-        crl_sign=False,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _builder(
-    subject: str,
-    public_key: Ed25519PublicKey,
-    serial: int,
-    start: datetime.datetime,
-    end: datetime.datetime,
-    extensions: list[tuple[x509.ExtensionType, bool]],
-) -> x509.CertificateBuilder:
-    """A certificate to be signed by the authority; each extension goes with whether it is critical."""
-    from cryptography import x509
-
-    def named(common_name: str) -> x509.Name:
-        return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
-
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(named(subject or "parkcos"))
-        .issuer_name(named(_CA_NAME))
-        .public_key(public_key)
-        .serial_number(serial)
-        .not_valid_before(start)
-        .not_valid_after(end)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
-    )
-    for extension, critical in extensions:
-        builder = builder.add_extension(extension, critical=critical)
-    return builder
-
-
-def tls_context(side: ssl._SSLMethod, trusted_der: bytes, chain_path: str) -> ssl.SSLContext:
+def tls_context(side: ssl._SSLMethod, trusted_der: bytes, chain_path: str, circle: str = "") -> Context:
     """Return a context that speaks TLS 1.3, demands a certificate, and trusts only *trusted_der*.
 
     Args:
         side: ``ssl.PROTOCOL_TLS_SERVER`` or ``ssl.PROTOCOL_TLS_CLIENT``.
         trusted_der: one or more certificates, DER, one after the other.
         chain_path: a PEM file with the own key and certificate.
+        circle: as of :class:`Context`.
     """
-    context = ssl.SSLContext(side)
+    context = Context(side)
+    context.circle = circle
     context.check_hostname = False  # addresses change, and whoever knows the secret belongs
     context.verify_mode = ssl.CERT_REQUIRED
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
