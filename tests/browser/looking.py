@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, Protocol
@@ -24,7 +25,7 @@ class Looker:
 
     problems: what the browser complained about: errors of scripts, violations of the Content-Security-Policy, dialogs
     that no page of ours opens, answers that are no success.
-    outages: that the program does not answer is no problem.
+    outages: that the program does not answer is no problem, nor that its next run wants its token again.
     """
 
     def __init__(self, context: Any, outages: bool = False) -> None:
@@ -38,7 +39,9 @@ class Looker:
         self.page.on("dialog", self._asked)
 
     def _said(self, message: Any) -> None:
-        if message.type in ("error", "warning") and not (self._outages and "net::ERR_" in message.text):
+        if message.type in ("error", "warning") and not (
+            self._outages and re.search("net::ERR_|status of 401", message.text)
+        ):
             self.problems.append(f"{message.type}: {message.text} at {message.location}")
 
     def _asked(self, dialog: Any) -> None:
@@ -100,10 +103,12 @@ class Open(Protocol):
 
 
 class Watched:
-    """A client with its dashboard; statuses: what its status_task was told."""
+    """A client with its dashboard."""
 
-    def __init__(self, client: Client, http: HTTPServer, statuses: list[Any]) -> None:
-        self.client, self.http, self.statuses = client, http, statuses
+    def __init__(self, client: Client, http: HTTPServer) -> None:
+        self.client, self.http = client, http
+        self._statuses: list[Status] = []
+        self._told = threading.Condition()
         self.api = Browser(http.url)
         self.closed = False
 
@@ -120,9 +125,23 @@ class Watched:
         task: Task = run(body)
         return task
 
-    def told(self, status: int) -> list[Status]:
-        """What the client's status_task was told of this kind."""
-        return [each for each in list(self.statuses) if isinstance(each, Status) and each.status == status]
+    def tell(self, status: Status) -> None:
+        with self._told:
+            self._statuses.append(status)
+            self._told.notify_all()
+
+    def told(self, kind: int) -> list[Status]:
+        """What the client's status_task was told of this kind: one at least, for which it waits.
+
+        The dashboard and that task hear of the same thing at the same time, and neither waits for the other.
+        """
+
+        def those() -> list[Status]:
+            return [each for each in self._statuses if each.status == kind]
+
+        with self._told:
+            assert self._told.wait_for(those, LIMIT_S), self._statuses
+            return those()
 
     def close(self) -> None:
         def body() -> Gen:
@@ -143,20 +162,23 @@ def end_of(task: Task) -> Any:
 
 
 @contextlib.contextmanager
-def watched(*ports: int, components: Any = (), poll_sec: float = 0.5, **options: Any) -> Iterator[Watched]:
+def watched(
+    *ports: int, components: Any = (), poll_sec: float = 0.5, view_token: str | None = None, **options: Any
+) -> Iterator[Watched]:
     """A client of the nodes at these ports, and its dashboard.  options: of the client."""
-    statuses: list[Any] = []
 
     def listen(task: Any = None) -> Gen:
         task.set_daemon()
         while True:
-            statuses.append((yield task.receive()))
+            message = yield task.receive()
+            if isinstance(message, Status):
+                it.tell(message)
 
     listener = Task(listen)
     nodes = [NodeAllocate("127.0.0.1", port) for port in ports]
     client = Client(components, nodes=nodes, status_task=listener, pulse_interval=0.5, **options)
-    http = HTTPServer(client, "127.0.0.1", 0, poll_sec=poll_sec)
-    it = Watched(client, http, statuses)
+    http = HTTPServer(client, "127.0.0.1", 0, poll_sec=poll_sec, view_token=view_token)
+    it = Watched(client, http)
     try:
 
         def body() -> Gen:
