@@ -50,6 +50,7 @@ FILES: Final = (
     "parkcos/client/own.py",
     "parkcos/client/holds.py",
     "parkcos/client/membership.py",
+    "parkcos/client/ends.py",
     "parkcos/client/controls.py",
     "parkcos/client/dispatch.py",
     "parkcos/httpd/model.py",

@@ -84,7 +84,7 @@ class Controls:
             if at is not None and self._abandons(at):
                 end = server.ending()
                 end.node_says = end.session_says = reason
-                self.members.end_server(number, now)
+                self.members.ends.end_server(number, now)
                 self.order(d.Dismiss(number, reason))
 
     def _abandons(self, node: Node) -> bool:

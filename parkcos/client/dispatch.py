@@ -5,8 +5,9 @@ submitted ends exactly once: with what the server said of it, or as abandoned wi
 
 The machine is made of parts, each of which knows those before it: `Places` (the nodes and servers), `Placing` (which
 task goes where; `Processes` and `Exclusive` have those beside the servers), `Tasks` (their life), `Own` (what becomes
-of processes beside the servers), `Holds` (why a place is given nothing), `Membership` (from an offer to the end),
-`Controls` (what the program asks for).  Orders are appended to one list, in the order in which they are to be executed.
+of processes beside the servers), `Holds` (why a place is given nothing), `Membership` (from an offer to the end, with
+the `Ends` of servers), `Controls` (what the program asks for).  Orders are appended to one list, in the order in which
+they are to be executed.
 
 A server that runs short tasks is sent a few ahead, so that it need not wait for the network between two of them; when
 another server has nothing to do, or the one that runs is slow, the others are recalled.
@@ -79,9 +80,9 @@ class Dispatch:
             d.ServerIsUp: members.server_is_up,
             d.ServerIsReady: members.server_is_ready,
             d.NodeIsLeaving: members.node_is_leaving,
-            d.ServerIsLeaving: members.server_is_leaving,
-            d.ServerSetupFailed: members.server_setup_failed,
-            d.ServerIsDown: members.server_is_down,
+            d.ServerIsLeaving: members.ends.server_is_leaving,
+            d.ServerSetupFailed: members.ends.server_setup_failed,
+            d.ServerIsDown: members.ends.server_is_down,
             d.OwnIsRefused: own.refused,
             d.ProcessLost: members.process_lost,
             d.SchedulerLost: members.scheduler_lost,
@@ -124,8 +125,8 @@ class Dispatch:
     def next_deadline(self) -> float | None:
         """When the machine next wants TimePassed."""
         first = self.life.next_deadline()
-        if self.members.ending or self.queue.processes.again_at:
-            for at in (self.members.next_deadline(), self.queue.processes.next_deadline()):
+        if self.members.ends.awaited or self.queue.processes.again_at:
+            for at in (self.members.ends.next_deadline(), self.queue.processes.next_deadline()):
                 if at is not None and (first is None or at < first):
                     first = at
         return first
@@ -160,7 +161,7 @@ class Dispatch:
     # -- time and end
 
     def _time_passed(self, event: d.TimePassed, now: float) -> None:
-        self.members.time_passed(now)
+        self.members.ends.time_passed(now)
         self.queue.processes.time_passed(now)
         self.life.time_passed(now)
 

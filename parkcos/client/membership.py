@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from parkcos.client import dispatch_events as d
+from parkcos.client.ends import Ends
 from parkcos.client.holds import Holds
 from parkcos.client.own import Own
 from parkcos.client.places import Places
@@ -21,18 +22,11 @@ from parkcos.client.records import (
     SETUP,
     SILENT,
     WANTED,
-    End,
     Node,
     Server,
     Stage,
 )
 from parkcos.client.tasks import Tasks
-
-END_WAIT_S = 1.0
-"""Seconds between the first word of a server's end, from its node or its session, and the latest second one."""
-
-EARLY_ENDS_MAX = 3
-"""When so many servers have ended in server_setup, one after the other, the next one would, too."""
 
 FAILURES_MAX = 3
 """Failures of a node, one soon after the other, after each of which it is wanted again."""
@@ -60,13 +54,7 @@ class Membership:
         self.order = order
         self.disable_nodes = False
         self.disable_servers = False
-        self.ending: dict[int, None] = {}
-        """Servers, in the order of their ``end.by_s``."""
-        self._followers: dict[int, d.ServerIsUp] = {}
-        """Server that is ending -> the one that has taken its address, which stays unsaid before that end."""
-        self._unsaid: dict[int, tuple[int, bool]] = {}
-        """Servers that have ended here, while their node has yet to say whether another one takes the place: the
-        node, and whether that place counts in its `left`."""
+        self.ends = Ends(places, tasks, own, stage, order, self.server_is_up)
         self._parting: dict[int, d.Offered] = {}
         """Nodes that were given up, and whose sessions have yet to end: they are wanted again after that."""
         self._missed: dict[int, d.Offered] = {}
@@ -214,21 +202,12 @@ class Membership:
     def _part_from_servers(self, number: int, node: Node, reason: str, now: float) -> None:
         """They have ended.  Their sessions have the last word: what they sent last may still be on its way."""
         servers = node.all_servers
-        for server in servers:
-            record = self.servers[server]
-            end = record.ending()
-            end.node_says = end.node_says or reason
-            self.places.retire(server)
-            record.node = 0
+        self.ends.lose_node(number, servers, reason)
         node.servers.clear()
         node.own_servers.clear()
         node.spaces.clear()
-        for server in [s for s, (at, _) in self._unsaid.items() if at == number]:
-            del self._unsaid[server]
-        for server in [s for s, follower in self._followers.items() if follower.node == number]:
-            del self._followers[server]
         for server in servers:
-            self._await_end(server, now)
+            self.ends.await_end(server, now)
         self.own.lose_node(number, node, reason, now)
 
     def drop_node(self, number: int, status: str, reason: str, now: float) -> None:
@@ -281,11 +260,7 @@ class Membership:
         beside = self.tasks.placing.processes.is_up(event) if event.own else None
         if node is None or node.state != READY or event.server in self.servers or (event.own and beside is None):
             return
-        for ending in self.ending:
-            if (self.servers[ending].addr, self.servers[ending].port) == (event.addr, event.port):
-                self._followers[ending] = event
-                return
-        if event.index in node.given_up and not event.own:
+        if self.ends.has_to_wait(event) or (event.index in node.given_up and not event.own):
             return
         space = beside.space if beside is not None else 0
         server = Server(event.node, event.addr, event.port, event.index, own=event.own, space=space)
@@ -330,53 +305,7 @@ class Membership:
         node = self.nodes.get(event.node)
         if node is not None and self.is_of_now(event.node, event.setup_id):
             for server in node.all_servers:
-                self.server_is_leaving(d.ServerIsLeaving(server), now)
-
-    def server_is_leaving(self, event: d.ServerIsLeaving, now: float) -> None:
-        if (server := self.servers.get(event.server)) is not None:
-            server.ending().leaving = True
-            self.places.retire(event.server)
-
-    def server_setup_failed(self, event: d.ServerSetupFailed, now: float) -> None:
-        server = self.servers.get(event.server)
-        if server is not None:
-            end = server.ending()
-            end.node_says = event.error or "server_setup failed"
-            if not server.own:
-                self.stage.setup_error = end.node_says
-            end.useless = True
-            self.end_server(event.server, now)
-
-    def server_is_down(self, event: d.ServerIsDown, now: float) -> None:
-        for ending, follower in list(self._followers.items()):
-            if follower.server == event.server:  # it has had that address, too: the session with the other is long over
-                self.end_server(ending, now)
-        server = self.servers.get(event.server)
-        self.own.has_ended(event, server, now)
-        if server is not None:
-            end = server.ending()
-            end.node_says, end.asked, end.successor = event.reason or "it ended", event.asked, event.restarts
-            node = self.nodes.get(server.node)
-            if server.own:
-                pass
-            elif node is not None and node.state == READY and not (event.restarts or event.asked):
-                node.restart = True  # it is about to say that it has failed
-            elif node is not None and (end.early or server.state == OPENING):
-                self._count_early_end(node, server.index, end)
-            self._await_end(event.server, now)
-            return
-        at, counts = self._unsaid.pop(event.server, (0, False))
-        if (node := self.nodes.get(at)) is not None:
-            node.left += event.restarts - counts
-            self._abandon_at(node, event.reason)
-
-    def _count_early_end(self, node: Node, index: int, end: End) -> None:
-        """A server ended before it was ready, most likely by what server_setup did.  The next one is not up yet."""
-        node.early_ends += 1
-        if node.early_ends >= EARLY_ENDS_MAX:
-            self.stage.setup_error = f"a server ended before it was ready: {end.node_says}"
-            end.successor = False
-            node.given_up.add(index)
+                self.ends.server_is_leaving(d.ServerIsLeaving(server), now)
 
     def process_lost(self, event: d.ProcessLost, now: float) -> None:
         node, offer = self.nodes.get(event.process), self._parting.pop(event.process, None)
@@ -389,89 +318,11 @@ class Membership:
             # It may be there, and have let go of this client; only its scheduler knows.
             self._missed[event.process] = offer
             self.order(d.Want(event.process, offer.cpus))
-        server = self.servers.get(event.process)
-        if server is not None:
-            server.ending().session_says = event.reason or "it ended"
-            self._await_end(event.process, now)
-
-    def _await_end(self, number: int, now: float) -> None:
-        """Its node and its session both have a word to say; what it sent last may still be on its way."""
-        server = self.servers[number]
-        end = server.ending()
-        end.early = server.state == OPENING
-        self.places.retire(number)
-        if end.node_says and end.session_says:
-            self.end_server(number, now)
-        elif end.by_s is None:
-            end.by_s = now + END_WAIT_S
-            self.ending[number] = None
-
-    def end_server(self, number: int, now: float) -> None:
-        """It is no more, whoever has said so, or is given up."""
-        self.places.retire(number)
-        self.ending.pop(number, None)
-        server = self.servers[number]
-        end = server.ending()
-        why = end.node_says or end.session_says
-        reason = f"its server {server.addr}:{server.port} ended: {why}"
-        back = self.tasks.server_has_ended(number, server, reason)
-        node = self.nodes.get(server.node)
-        del self.servers[number]
-        if node is not None:
-            node.own_servers.pop(number, None)
-        self.order(d.ReportStatus(self._status_of(server, end), number, why, bool(server.own)))
-        self.tasks.put_back(back, reason, now)
-        self.tasks.placing.exclusive.has_ended(server, now)
-        if node is not None and server.own:
-            if end.successor is None:  # its process may be there
-                self.own.is_given_up(server, reason, now)
-        elif node is not None:
-            node.servers.pop(number, None)
-            self.places.weigh(server.node, node)
-            counts = not end.useless if end.successor is None else end.successor
-            if end.successor is None:
-                self._unsaid[number] = server.node, counts
-                if not (end.useless or end.leaving):  # its process may be there, and hang
-                    self.order(d.CloseServer(server.node, number, True, end.replace))
-            if not counts:
-                node.left -= 1
-                self._abandon_at(node, why)
-        if (follower := self._followers.pop(number, None)) is not None:
-            self.server_is_up(follower, now)
-
-    def _status_of(self, server: Server, end: End) -> str:
-        if end.asked:
-            return "ServerClosed"
-        if SILENT in server.holds:
-            return "ServerAbandoned"
-        return "ServerClosed" if self.stage.closing else "ServerDisconnected"
-
-    def _abandon_at(self, node: Node, reason: str) -> None:
-        """What waits for the servers of a node that has none, and gets none."""
-        if not node.has_servers:
-            why = f"no server is left at that node: {reason}"
-            self.tasks.abandon_waiting(node, why)
-            self.tasks.abandon_each(self.tasks.placing.exclusive.forget_node(node.info.incarnation), why)
-
-    # -- time
-
-    def next_deadline(self) -> float | None:
-        """When it next wants to hear that time has passed."""
-        for number in self.ending:
-            return self.servers[number].ending().by_s
-        return None
-
-    def time_passed(self, now: float) -> None:
-        for number in list(self.ending):
-            by_s = self.servers[number].ending().by_s
-            if by_s is None or by_s > now:
-                break
-            self.end_server(number, now)
+        self.ends.session_ended(event.process, event.reason, now)
 
     def spoken_of(self) -> set[int]:
         """The nodes and servers that effects may be about."""
-        followers = (follower.server for follower in self._followers.values())
-        return {*self.nodes, *self._missed, *self._parting, *self.servers, *followers}
+        return {*self.nodes, *self._missed, *self._parting, *self.servers, *self.ends.spoken_of()}
 
     def check(self) -> None:
         """The invariants; for tests and simulation."""
@@ -499,6 +350,4 @@ class Membership:
             assert not (node.idle and node.queue), f"tasks wait at node {number} beside idle servers"
             idle += len(node.idle)
         assert idle == self.places.idle
-        for ending, follower in self._followers.items():
-            assert ending in self.ending, f"server {follower.server} waits for the end of one that has ended"
-            assert follower.server not in self.servers, f"server {follower.server} is known before its time"
+        self.ends.check()

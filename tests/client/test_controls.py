@@ -41,7 +41,7 @@ from parkcos.client.dispatch_events import (
     TimePassed,
     Want,
 )
-from parkcos.client.membership import END_WAIT_S
+from parkcos.client.ends import END_WAIT_S
 from tests.client.driven import Driven, M, N, abandoned, info, submitted
 
 

@@ -43,7 +43,7 @@ from parkcos.client.dispatch_events import (
     TurnBegun,
     Want,
 )
-from parkcos.client.membership import EARLY_ENDS_MAX, END_WAIT_S
+from parkcos.client.ends import EARLY_ENDS_MAX, END_WAIT_S
 from parkcos.client.tasks import HANGS_S
 from tests.client.driven import Driven, M, N, abandoned, info, submitted
 
@@ -390,6 +390,6 @@ def test_what_a_node_has_yet_to_say_is_forgotten_with_it() -> None:
     c = Driven(servers=1)
     c(ProcessLost(N + 1, "closed"))
     c(TimePassed(), END_WAIT_S)
-    assert c.machine.members._unsaid
+    assert c.machine.members.ends.unsaid
     c(ProcessLost(N, "closed"))
-    assert not c.machine.members._unsaid
+    assert not c.machine.members.ends.unsaid

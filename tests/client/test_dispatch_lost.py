@@ -30,7 +30,7 @@ from parkcos.client.dispatch_events import (
     TimePassed,
     Want,
 )
-from parkcos.client.membership import END_WAIT_S
+from parkcos.client.ends import END_WAIT_S
 from parkcos.client.records import READY, SETUP
 from tests.client.driven import Driven, N, abandoned, info, submitted
 

@@ -45,8 +45,8 @@ from parkcos.client.dispatch_events import (
     TimePassed,
     Want,
 )
+from parkcos.client.ends import END_WAIT_S
 from parkcos.client.estimates import UNKNOWN_S
-from parkcos.client.membership import END_WAIT_S
 from parkcos.client.processes import AGAIN_S
 from parkcos.client.room import room, wants
 from parkcos.client.tasks import HANGS_S

@@ -23,7 +23,7 @@ from parkcos.client.dispatch_events import (
     SuspendAsked,
     TimePassed,
 )
-from parkcos.client.membership import END_WAIT_S
+from parkcos.client.ends import END_WAIT_S
 from parkcos.client.tasks import HANGS_S
 from tests.client.driven import Driven, M, N, abandoned, submitted
 

@@ -122,7 +122,7 @@ def check_abandoned(client: Client, effect: d.ReportAbandoned) -> None:
         closing = node is not None and machine.nodes[node.number].state == CLOSING
         assert closing or setup or not truth.tries, f"task {task} of {client} may have another process: {reason}"
         return
-    if any(at == truth.want_node and not counts for at, counts in machine.members._unsaid.values()):
+    if any(at == truth.want_node and not counts for at, counts in machine.members.ends.unsaid.values()):
         return  # the setup of its server has failed, and another one that may be there by now is not known yet
     if node is None:
         assert setup or not truth.tries, f"task {task} of {client} may be run again, and is abandoned: {reason}"
