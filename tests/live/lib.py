@@ -24,6 +24,8 @@ from tests.secret import SECRET as SECRET
 from tests.secret import secret_file
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+PYTHON_PATH = [str(ROOT), str(ROOT / "tests" / "whole_lines")]
+"""Of the programs that tests start."""
 LIMIT_S = 20.0
 """Nothing here takes so long, on however busy a machine; what does, hangs."""
 
@@ -53,7 +55,7 @@ class Program:
             stderr=subprocess.STDOUT,
             text=True,
             cwd=cwd,
-            **{"env": {**os.environ, "PYTHONPATH": str(ROOT)}, **options},
+            **{"env": {**os.environ, "PYTHONPATH": os.pathsep.join(PYTHON_PATH)}, **options},
         )
         self.pid = self.process.pid
         self._reader = threading.Thread(target=self._read, daemon=True)
