@@ -14,6 +14,7 @@ from parkcos.cluster import server_messages as sm
 from parkcos.cluster.message import PLACES_MAX, Message, WithReason
 from parkcos.cluster.node_info import Bytes, NodeInfo
 from parkcos.net.bounds import Addr, Count, Name, Number, Port, Seconds, Text, must_be_numeric
+from parkcos.net.trust.claims import Claim
 from parkcos.net.trust.issuing import GRANT_BYTES_MAX
 
 Percent = Annotated[float, msgspec.Meta(ge=-1, le=101)]
@@ -54,11 +55,16 @@ class NodeAnswer(WithReason):
 
 
 class Enqueue(Message):
-    """A client wants the nodes when it is its turn."""
+    """A client wants the nodes when it is its turn.
+
+    claim: of one that may return; orphan_s: how long its place is to be kept after its program was lost.
+    """
 
     client: Number
     name: Name
     python: Name
+    claim: Claim | None = None
+    orphan_s: Seconds = 0.0
 
 
 class WantNode(Message):
@@ -135,6 +141,23 @@ class SetupNode(Message):
     """Of this setup, for the client to tell what is said of it from what was said of an earlier one."""
     grant: ServerGrant = b""
     """Of these servers, and of no others."""
+    claim: Claim | None = None
+    """Of a client that may return."""
+    orphan_s: Seconds = 0.0
+    """How long its servers are to go on after its program was lost."""
+
+
+class ReturnToNode(Message):
+    """From a client whose earlier program has set this node up and was lost: serve this one in its place.
+
+    pulse_s, alive_s, forward_output: as in SetupNode.
+    """
+
+    client: Number
+    claim: Claim
+    pulse_s: Seconds = 0.0
+    alive_s: Seconds = 0.0
+    forward_output: bool = False
 
 
 class ForwardOutput(Message):
@@ -231,6 +254,7 @@ class AskState(Message):
 SchedulerToNode = ReserveNode | ReleaseNode | AskState
 ClientToNode = (
     SetupNode
+    | ReturnToNode
     | ForwardOutput
     | AskAvail
     | CloseNode
@@ -244,6 +268,14 @@ ClientToNode = (
 ToNode = SchedulerToNode | ClientToNode
 
 # -- to a client
+
+
+class ResumedServer(msgspec.Struct, array_like=True, frozen=True):
+    """own: as in StartOwn; space: as in OpenSpace, if it is a process of one."""
+
+    incarnation: Number
+    own: Number = 0
+    space: Number = 0
 
 
 class Queued(Message):
@@ -292,6 +324,21 @@ class NodeReady(Message):
 
     client: Number
     setup_id: Number = 0
+
+
+class NodeResumed(Message):
+    """From the node, the answer to ReturnToNode: it serves you as it did.  ServerUp follows for each of `servers`.
+
+    setup_id: of the setup; ready: node_setup is done; cpus: how many servers were asked for; left: how many it has or
+    will have.
+    """
+
+    client: Number
+    setup_id: Number
+    ready: bool
+    cpus: Count
+    left: Count
+    servers: Annotated[list[ResumedServer], msgspec.Meta(max_length=PLACES_MAX)]
 
 
 class NodeLeaves(Message):
@@ -400,7 +447,16 @@ class Output(Message):
 
 SchedulerToClient = Queued | Scheduled | NodeOffer | NodeUnusable | NodeGranted | Dismissed
 NodeToClient = (
-    NodeReady | NodeLeaves | NodeFailed | ServerUp | ServerDown | OwnRefused | NodeClosed | NodeAvail | Output
+    NodeReady
+    | NodeResumed
+    | NodeLeaves
+    | NodeFailed
+    | ServerUp
+    | ServerDown
+    | OwnRefused
+    | NodeClosed
+    | NodeAvail
+    | Output
 )
 ServerToClient = (
     sm.ServerReady
@@ -411,12 +467,24 @@ ServerToClient = (
     | sm.TaskRecalled
     | sm.AskServers
     | sm.ServerLeaves
+    | sm.ServerResumed
 )
 ToClient = SchedulerToClient | NodeToClient | ServerToClient
 
 # -- to a server
 
-ToServer = sm.Servers | sm.Define | sm.OpenServer | sm.RunTask | sm.RecallTask | sm.EndTask | DropShared | DropSpaces
+ToServer = (
+    sm.Servers
+    | sm.Define
+    | sm.OpenServer
+    | sm.RunTask
+    | sm.RecallTask
+    | sm.EndTask
+    | sm.ReturnToServer
+    | sm.ReleaseTasks
+    | DropShared
+    | DropSpaces
+)
 
 # -- who says it
 

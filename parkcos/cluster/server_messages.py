@@ -11,8 +11,12 @@ import msgspec
 
 from parkcos.cluster.message import PLACES_MAX, Message, WithReason
 from parkcos.net.bounds import Addr, Name, Number, Port, Seconds, Text, must_be_numeric
+from parkcos.net.trust.claims import Claim
 
 SEED_BITS_MAX = 1024
+RESUMED_NAME_MAX = 200
+RESUMED_MAX = 100
+"""Tasks in one message, with their names."""
 Seed = Annotated[list[Number], msgspec.Meta(max_length=1 + SEED_BITS_MAX // 32)]
 
 # -- to a client
@@ -76,6 +80,29 @@ class ServerLeaves(Message):
     client: Number
 
 
+class ResumedTask(msgspec.Struct, array_like=True, frozen=True):
+    """io: as in RunTask; name: the beginning of it."""
+
+    task: Number
+    io: bool
+    name: Annotated[str, msgspec.Meta(max_length=RESUMED_NAME_MAX)]
+
+
+class ServerResumed(Message):
+    """From a server, the answer to ReturnToServer: it serves you as it did.
+
+    opened: OpenServer has come; else it has yet to.  tasks: what runs or waits there, or has ended and was not
+    released; more: another such message follows, with more of them.
+    After the last, what is known of each follows, as if it happened now: ServerReady or ServerFailed, TaskStarted,
+    TaskEnded, TaskRefused.
+    """
+
+    client: Number
+    opened: bool
+    tasks: Annotated[list[ResumedTask], msgspec.Meta(max_length=RESUMED_MAX)]
+    more: bool = False
+
+
 class AskServers(Message):
     """From a server: which servers does this client have?  A task there looks for another."""
 
@@ -119,6 +146,20 @@ class RunTask(Message):
     seed: Seed = msgspec.field(default_factory=list)
     plain: bool = False
     space: Number = 0
+
+
+class ReturnToServer(Message):
+    """From a client whose earlier program was lost: serve this one in its place."""
+
+    client: Number
+    claim: Claim
+
+
+class ReleaseTasks(Message):
+    """From a client that may return: what has come of these tasks is safe, and need not be kept."""
+
+    client: Number
+    tasks: Annotated[list[Number], msgspec.Meta(max_length=PLACES_MAX)]
 
 
 class RecallTask(Message):

@@ -25,7 +25,7 @@ from parkcos.program.options import add_network_options, network_options, parse_
 from parkcos.program.signals import Signals
 from parkcos.scheduler.console import SchedulerConsole
 from parkcos.scheduler.journal import Journal
-from parkcos.scheduler.service import SchedulerService
+from parkcos.scheduler.service import ORPHAN_MAX_S, SchedulerService
 
 DEFAULT_PORT = 9705
 NODE_PORT = 9706
@@ -54,6 +54,14 @@ def _parser() -> argparse.ArgumentParser:
         default=10 * MAX_PULSE_INTERVAL_S,
         metavar="S",
         help="a client that has run nothing for S seconds loses its nodes and its turn; 0: never (default: 1000)",
+    )
+    parser.add_argument(
+        "--orphan_max",
+        type=float,
+        default=ORPHAN_MAX_S,
+        metavar="S",
+        help="keep the place of a client that may return (Client(identity=)) for at most S seconds after its program "
+        f"was lost (default: {ORPHAN_MAX_S:g}); 0: give it to the next one at once",
     )
     parser.add_argument(
         "--max_file_size",
@@ -180,6 +188,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             options.max_payload = MAX_PAYLOAD_LEAST
         if not 0 <= args.zombie_period < math.inf:
             raise ConfigError(f"--zombie_period {args.zombie_period:g}: give seconds, or 0 for no bound")
+        if not 0 <= args.orphan_max < math.inf:
+            raise ConfigError(f"--orphan_max {args.orphan_max:g}: give seconds, or 0 for none")
         options.max_file_size = parse_size(args.max_file_size) if args.max_file_size else None
         options.dest_path = args.dest_path / "files" if args.dest_path else None
         nodes = parse_nodes(args)
@@ -190,7 +200,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise_open_files()
         signals = Signals()
         service = runtime.start_network(
-            options, lambda network: SchedulerService(network, nodes, args.zombie_period, journal)
+            options, lambda network: SchedulerService(network, nodes, args.zombie_period, journal, args.orphan_max)
         )
         try:
             dashboard = _open_dashboard(service, args)

@@ -20,13 +20,15 @@ from parkcos.net.location import Location
 from parkcos.net.network import Network
 from parkcos.net.payload import Buffer
 from parkcos.net.session.peer import CONNECTING, Peer
-from parkcos.scheduler import state as st
+from parkcos.scheduler import state_events as st
 from parkcos.scheduler.journal import Entries, Journal
+from parkcos.scheduler.state import ClientRecord, SchedulerMachine
 
 logger = logging.getLogger("parkcos")
 
 CONTACT_AGAIN_S = 2.0
 """Nodes that were named and are not there are dialled again after this time: they may start later."""
+ORPHAN_MAX_S = 3600.0
 CLIENTS_MAX = 1_000
 """Of one program, in the queue."""
 CONTACTS_MAX = 1_000
@@ -44,6 +46,7 @@ class SchedulerService:
         contacts: nodes to dial, beside those found by broadcast; they tell whom they hear in their networks.
         zombie_period_s: a client whose tasks do not run for so long loses its nodes and its turn; 0: it does not.
         journal: of a shared scheduler; what an earlier run has left there is taken up.
+        orphan_max: seconds for which the place of a client that may return is kept at most.
     """
 
     def __init__(
@@ -52,9 +55,11 @@ class SchedulerService:
         contacts: Iterable[Location] = (),
         zombie_period_s: float = 0.0,
         journal: Journal | None = None,
+        orphan_max: float = ORPHAN_MAX_S,
     ) -> None:
         self.network = network
-        self.machine = st.SchedulerMachine(zombie_period_s)
+        self.machine = SchedulerMachine(zombie_period_s)
+        self.orphan_max = orphan_max
         self.observer: Callable[[], object] | None = None
         """Called when the machine has been told something, by whoever shows it."""
         self._journal = journal
@@ -70,7 +75,7 @@ class SchedulerService:
         self._named: dict[int, dict[Location, None]] = {}
         """The contacts that clients' programs have named, which go with them."""
         self._timer = DeadlineTimer(network.io, lambda: self.handle(st.TimePassed()))
-        self._turn: st.ClientRecord | None = None
+        self._turn: ClientRecord | None = None
         self._turn_began = time.monotonic()
         self._contacting = False
         self._failures: dict[Location, str] = {}
@@ -165,14 +170,19 @@ class SchedulerService:
                     self.handle(st.NodeReported(info, client, idle, lost))
             case m.NodeAnswer(client, ok, reason):
                 self.handle(st.NodeAnswered(process, client, ok, reason))
-            case m.Enqueue(client, name, python):
+            case m.Enqueue(client, name, python, claim) if claim is not None and not claim.holds(client, process):
+                why = "it claims to be a client that may return, and cannot prove it"
+                self.box.send(process, "client", m.Dismissed(client, why))
+            case m.Enqueue(client, name, python, claim, orphan_s):
+                run, orphan_s = (claim.run, min(orphan_s, self.orphan_max)) if claim is not None else (0, 0.0)
                 location = self._location_of(process)
                 of_process = [each.client for each in self.machine.queue.values() if each.process == process]
                 if len(of_process) >= CLIENTS_MAX and client not in of_process:
                     why = f"its program has {len(of_process)} clients in the queue, and may have no more"
                     self.box.send(process, "client", m.Dismissed(client, why))
                 elif location is not None:
-                    self.handle(st.ClientAsked(client, process, location.addr, location.port, name, python))
+                    addr, port = location.addr, location.port
+                    self.handle(st.ClientAsked(client, process, addr, port, name, python, run, orphan_s))
             case m.Contact(addr, port):
                 self._named_by(process, Location(addr, port))
             case m.WantNode() | m.ClientLeaves() | m.OfferAgain():
@@ -213,8 +223,8 @@ class SchedulerService:
         for effect in effects:
             match effect:
                 case st.ToClient(process, m.Queued(client, position)) if position:
-                    held_s, holder = time.monotonic() - self._turn_began, self._turn.shown if self._turn else ""
-                    message = m.Queued(client, position, len(self.machine.queue) - 1, holder, held_s)
+                    held_s = time.monotonic() - self._turn_began
+                    message = m.Queued(client, position, len(self.machine.queue) - 1, self._holder(), held_s)
                     self.box.send(process, "client", message)
                 case st.ToClient(process, message):
                     self.box.send(process, "client", message)
@@ -228,6 +238,14 @@ class SchedulerService:
         self._timer.set(self.machine.next_deadline())
         if error is not None:
             raise error
+
+    def _holder(self) -> str:
+        """Whose turn it is, for those who wait."""
+        turn = self._turn
+        if turn is None or turn.absent_until is None:
+            return turn.shown if turn is not None else ""
+        left_s = max(0.0, turn.absent_until - time.monotonic())
+        return f"{turn.shown}, whose program is gone and has {left_s:.0f} s to come back,"
 
     def _look_whose_turn(self) -> None:
         turn = self.machine.queue.get(self.machine.current)

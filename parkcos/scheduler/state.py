@@ -20,9 +20,23 @@ from typing import ClassVar
 import msgspec
 
 from parkcos.cluster import messages as m
-from parkcos.cluster.message import Message
 from parkcos.cluster.node_info import NodeInfo
 from parkcos.net.files.rules import printable
+from parkcos.scheduler.state_events import (
+    ClientAsked,
+    ClientLeft,
+    ClientWanted,
+    ClientWantsAgain,
+    Effect,
+    Event,
+    NodeAnswered,
+    NodeLost,
+    NodeReported,
+    ProcessLost,
+    TimePassed,
+    ToClient,
+    ToNode,
+)
 
 RETRY_S = 1.0
 """A node that did not answer a reservation is asked again after this time."""
@@ -39,97 +53,9 @@ UNKNOWN_MAX = 10_000
 
 TAKEN = "it serves another client; it is offered again as soon as it is free"
 LOST = "it is gone"
+SUPERSEDED = "a later run of its program has come back in its place"
+SECOND = "another program with its identity is there"
 
-
-# -- events
-
-
-class NodeReported(msgspec.Struct, frozen=True):
-    """idle: the client that the node has closed because none of its tasks ran there, 0 for none; lost: or because
-    nothing was heard of it."""
-
-    info: NodeInfo
-    client: int
-    idle: int = 0
-    lost: int = 0
-
-
-class NodeLost(msgspec.Struct, frozen=True):
-    node: int
-    reason: str
-
-
-class NodeAnswered(msgspec.Struct, frozen=True):
-    node: int
-    client: int
-    ok: bool
-    reason: str
-
-
-class ClientAsked(msgspec.Struct, frozen=True):
-    client: int
-    process: int
-    addr: str
-    port: int
-    name: str
-    python: str
-
-
-class ClientWanted(msgspec.Struct, frozen=True):
-    client: int
-    node: int
-    cpus: int
-
-
-class ClientLeft(msgspec.Struct, frozen=True):
-    client: int
-
-
-class ClientWantsAgain(msgspec.Struct, frozen=True):
-    """Its allocations have changed: what it did not want is to be offered to it again."""
-
-    client: int
-
-
-class ProcessLost(msgspec.Struct, frozen=True):
-    """A process that may be running clients is gone."""
-
-    process: int
-    reason: str
-
-
-class TimePassed(msgspec.Struct, frozen=True):
-    """The deadline that the machine asked for has come."""
-
-
-Event = (
-    NodeReported
-    | NodeLost
-    | NodeAnswered
-    | ClientAsked
-    | ClientWanted
-    | ClientLeft
-    | ClientWantsAgain
-    | ProcessLost
-    | TimePassed
-)
-
-# -- effects
-
-
-class ToClient(msgspec.Struct, frozen=True):
-    process: int
-    message: Message
-
-
-class ToNode(msgspec.Struct, frozen=True):
-    node: int
-    message: Message
-
-
-Effect = ToClient | ToNode
-
-# -- state
 
 FREE, OFFERED, RESERVING, HELD, UNWANTED, RELEASING = "free", "offered", "reserving", "held", "unwanted", "releasing"
 
@@ -147,7 +73,11 @@ class NodeRecord(msgspec.Struct):
 
 
 class ClientRecord(msgspec.Struct):
-    """absent_until: it was in the queue in an earlier run of this scheduler, and has not come back yet."""
+    """absent_until: its place is kept until then: it was in the queue in an earlier run of this scheduler, or its
+    program was lost, and has not come back yet.
+
+    run, orphan_s: as in ClientAsked.
+    """
 
     client: int
     process: int
@@ -156,6 +86,8 @@ class ClientRecord(msgspec.Struct):
     name: str
     python: str
     absent_until: float | None = None
+    run: int = 0
+    orphan_s: float = 0.0
 
     @property
     def shown(self) -> str:
@@ -199,7 +131,7 @@ class SchedulerMachine:
     def restore(self, clients: Iterable[ClientRecord], now: float) -> None:
         """Before anything else: this was the queue when an earlier run of this scheduler ended."""
         for client in clients:
-            client.absent_until = now + ABSENT_S
+            client.absent_until = now + max(ABSENT_S, client.orphan_s)
             self.queue[client.client] = client
             self._absent += 1
         self.current = next(iter(self.queue), 0)
@@ -369,11 +301,21 @@ class SchedulerMachine:
     def _client_asked(self, event: ClientAsked, now: float) -> Iterator[Effect]:
         known = self.queue.get(event.client)
         if known is not None:
-            yield from self._came_back(known, event)
+            if event.process != known.process and event.run and known.run:
+                yield from self._returned(known, event)
+            else:
+                yield from self._came_back(known, event)
             return
         self._left.pop(event.client, None)
         self.queue[event.client] = ClientRecord(
-            event.client, event.process, event.addr, event.port, event.name, event.python
+            event.client,
+            event.process,
+            event.addr,
+            event.port,
+            event.name,
+            event.python,
+            run=event.run,
+            orphan_s=event.orphan_s,
         )
         self.queue_changes += 1
         yield ToClient(event.process, m.Queued(event.client, len(self.queue) - 1))
@@ -381,15 +323,62 @@ class SchedulerMachine:
 
     def _came_back(self, client: ClientRecord, event: ClientAsked) -> Iterator[Effect]:
         """Or asks twice; or is another process that says so."""
-        if client.absent_until is None or client.process != event.process:
+        if client.absent_until is not None and client.process == event.process:
+            yield from self._is_there(client, event)
+
+    def _returned(self, client: ClientRecord, event: ClientAsked) -> Iterator[Effect]:
+        """Another program takes its place: a later run, or the same one elsewhere, if this one was lost."""
+        absent = client.absent_until is not None
+        if event.run < client.run or (event.run == client.run and not absent):
+            yield ToClient(event.process, m.Dismissed(client.client, SECOND))
             return
+        if not absent:
+            yield ToClient(client.process, m.Dismissed(client.client, SUPERSEDED))
+            yield from self._take_offers_back(client.client)
+        client.process, client.name, client.python = event.process, event.name, event.python
+        client.run, client.orphan_s = event.run, event.orphan_s
+        yield from self._is_there(client, event)
+
+    def _is_there(self, client: ClientRecord, event: ClientAsked) -> Iterator[Effect]:
+        """It has its place again."""
+        self._absent -= client.absent_until is not None
         client.absent_until = None
-        self._absent -= 1
         self.queue_changes += 1
         client.addr, client.port = event.addr, event.port
         yield ToClient(client.process, m.Queued(client.client, list(self.queue).index(client.client)))
         if client.client == self.current:
             yield from self._begin()
+            if client.run:
+                yield from self._tell_waiting()
+
+    def _lost(self, client: ClientRecord, now: float) -> Iterator[Effect]:
+        """Its program is gone, and may come back."""
+        if client.absent_until is not None:
+            return
+        client.absent_until = now + client.orphan_s
+        self._absent += 1
+        self.queue_changes += 1
+        if client.client == self.current:
+            yield from self._take_offers_back(client.client)
+            yield from self._tell_waiting()
+
+    def _take_offers_back(self, client: int) -> Iterator[Effect]:
+        """Nodes that the program that is gone has not set up."""
+        for node in self.nodes.values():
+            if node.client != client:
+                continue
+            node.again = False
+            if node.state in (OFFERED, UNWANTED):
+                node.state, node.client = FREE, 0
+            elif node.state == RESERVING:
+                node.state, node.retry_at = RELEASING, None
+                yield ToNode(node.info.incarnation, m.ReleaseNode(client))
+
+    def _tell_waiting(self, first: int = 1) -> Iterator[Effect]:
+        """Who waits hears how many are before it, and who runs.  first: the first place that is told."""
+        for position, waiting in enumerate(self.queue.values()):
+            if position >= max(1, first) and waiting.absent_until is None:
+                yield ToClient(waiting.process, m.Queued(waiting.client, position))
 
     def _client_wants_again(self, event: ClientWantsAgain, now: float) -> Iterator[Effect]:
         if event.client == self.current:
@@ -420,16 +409,17 @@ class SchedulerMachine:
                 node.state = RELEASING
                 yield ToNode(node.info.incarnation, m.ReleaseNode(event.client))
         yield from self._next()
-        for position, waiting in enumerate(self.queue.values()):
-            if position and position >= place and waiting.absent_until is None:
-                yield ToClient(waiting.process, m.Queued(waiting.client, position))
+        yield from self._tell_waiting(place)
 
     def _process_lost(self, event: ProcessLost, now: float) -> Iterator[Effect]:
         if event.process in self.nodes:
             yield from self._node_lost(NodeLost(event.process, event.reason), now)
         # The last first: none of them is to get its turn in between.
-        for client in [c.client for c in reversed(self.queue.values()) if c.process == event.process]:
-            yield from self._client_left(ClientLeft(client), now)
+        for client in [c for c in reversed(self.queue.values()) if c.process == event.process]:
+            if client.orphan_s:
+                yield from self._lost(client, now)
+            else:
+                yield from self._client_left(ClientLeft(client.client), now)
 
     def _next(self) -> Iterator[Effect]:
         if self.current or not self.queue:

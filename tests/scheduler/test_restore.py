@@ -13,14 +13,9 @@ from parkcos.cluster import messages as m
 from parkcos.errors import ConfigError
 from parkcos.scheduler.console import status_text
 from parkcos.scheduler.journal import Entries, Journal
-from parkcos.scheduler.state import (
-    ABSENT_S,
-    HELD,
-    RESERVING,
-    TAKEN,
-    UNWANTED,
+from parkcos.scheduler.state import ABSENT_S, HELD, RESERVING, TAKEN, UNWANTED, ClientRecord
+from parkcos.scheduler.state_events import (
     ClientLeft,
-    ClientRecord,
     ClientWanted,
     ClientWantsAgain,
     NodeAnswered,

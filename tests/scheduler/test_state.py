@@ -24,6 +24,9 @@ from parkcos.scheduler.state import (
     TAKEN,
     UNKNOWN_MAX,
     UNWANTED,
+    SchedulerMachine,
+)
+from parkcos.scheduler.state_events import (
     ClientAsked,
     ClientLeft,
     ClientWanted,
@@ -31,7 +34,6 @@ from parkcos.scheduler.state import (
     NodeLost,
     NodeReported,
     ProcessLost,
-    SchedulerMachine,
     TimePassed,
     ToClient,
     ToNode,

@@ -22,7 +22,7 @@ EXPECTED = {
         m.SCHEDULER: {"Queued", "Scheduled", "NodeOffer", "NodeUnusable", "NodeGranted", "Dismissed"},
         m.SERVER: {
             "ServerReady", "ServerFailed", "TaskStarted", "TaskRefused", "TaskEnded", "TaskRecalled", "AskServers",
-            "ServerLeaves",
+            "ServerLeaves", "ServerResumed",
         },
         m.CLIENT: set(),
     },
@@ -51,7 +51,7 @@ def _example(info: Any) -> Any:
         case msgspec.inspect.StrType():
             return "0" * 40 if info.pattern else "127.0.0.1"
         case msgspec.inspect.BytesType():
-            return b""
+            return b"0" * (info.min_length or 0)
         case msgspec.inspect.BoolType():
             return True
         case msgspec.inspect.ListType():

@@ -62,8 +62,9 @@ class Scheduler(Process):
                 self.handle(ss.NodeReported(info, client, idle, lost))
             case m.NodeAnswer(client, ok, reason):
                 self.handle(ss.NodeAnswered(sender, client, ok, reason))
-            case m.Enqueue(client, name, python):
-                self.handle(ss.ClientAsked(client, sender, "10.9.9.9", 9705, name, python))
+            case m.Enqueue(client, name, python, claim, orphan_s):
+                run = claim.run if claim is not None else 0
+                self.handle(ss.ClientAsked(client, sender, "10.9.9.9", 9705, name, python, run, orphan_s))
             case m.WantNode(client, node, cpus):
                 self.handle(ss.ClientWanted(client, node, cpus))
             case m.ClientLeaves(client):
