@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from parkcos.deploy.local import LocalCluster
     from parkcos.descriptors.pipes import AsyncFile, AsyncPipe
     from parkcos.descriptors.sockets import AsyncSocket
-    from parkcos.node.server import close_node, close_server
+    from parkcos.node.serving import close_node, close_server
 
 _HOMES = {
     "parkcos.client.allocate": ("NodeAllocate",),
@@ -74,7 +74,7 @@ _HOMES = {
     "parkcos.deploy.local": ("LocalCluster",),
     "parkcos.descriptors.pipes": ("AsyncFile", "AsyncPipe"),
     "parkcos.descriptors.sockets": ("AsyncSocket",),
-    "parkcos.node.server": ("close_node", "close_server"),
+    "parkcos.node.serving": ("close_node", "close_server"),
 }
 """Names that are imported when they are first asked for.  A node and its servers import this package too, and have no
 client: each of these processes starts a quarter faster without it."""

@@ -74,6 +74,14 @@ def _parser() -> argparse.ArgumentParser:
         help="close a client none of whose tasks has run for S seconds (default: 0, never)",
     )
     add(
+        "--orphan_max",
+        type=float,
+        default=3600.0,
+        metavar="S",
+        help="keep the servers of a client that may return (Client(identity=)) for at most S seconds after its program "
+        "was lost (default: 3600); 0: end them at once",
+    )
+    add(
         "--own_max",
         type=int,
         metavar="N",
@@ -173,7 +181,7 @@ def _service(args: argparse.Namespace) -> dict[str, Any]:
     """The fields of NodeOptions that say whom it serves, when, and with how much.  Raises: ConfigError."""
     if args.serve == 0 or args.serve < -1:
         raise ConfigError(f"--serve {args.serve}: give the number of clients to serve, or -1 for no bound")
-    for name in ("zombie_period", "min_pulse_interval", "max_pulse_interval"):
+    for name in ("zombie_period", "orphan_max", "min_pulse_interval", "max_pulse_interval"):
         if not 0 <= getattr(args, name) < math.inf:
             raise ConfigError(f"--{name} {getattr(args, name):g}: give seconds")
     least, most = args.min_pulse_interval, args.max_pulse_interval
@@ -186,6 +194,7 @@ def _service(args: argparse.Namespace) -> dict[str, Any]:
         "hours": parse_hours(args.service_start, args.service_stop, args.service_end, dt.datetime.now()),
         "serve": max(0, args.serve),
         "zombie_period_s": args.zombie_period,
+        "orphan_max_s": args.orphan_max,
         "pulse_intervals": (least, most),
         "resources": parse_resources(args.resource),
         "env": _variables(args.env),

@@ -98,7 +98,7 @@ class _AtServer:
 def names_for_servers() -> Callable[[], Any]:
     """A component that brings into a server's `__main__` the names that dispycos promises there, and does it first."""
     from parkcos.compat import netpycos
-    from parkcos.node.server import close_node, close_server
+    from parkcos.node.serving import close_node, close_server
 
     names = Globals("__main__")
     names.update(__name__="__main__", __builtins__=__builtins__)

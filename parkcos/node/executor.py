@@ -18,6 +18,10 @@ INTERRUPT_GRACE_S = 5.0
 """A task that is to end gets KeyboardInterrupt and so much time to say what it has to say (chapter 6.4)."""
 
 
+RELEASE_S = 5.0
+"""A server that ends in peace waits so long for its client to say that the last outcomes are safe."""
+
+
 class Asked(msgspec.Struct, frozen=True):
     """The client wants a task run."""
 
@@ -45,6 +49,12 @@ class EndAsked(msgspec.Struct, frozen=True):
     task: int
 
 
+class Released(msgspec.Struct, frozen=True):
+    """What has come of these tasks need not be kept any more."""
+
+    tasks: list[int]
+
+
 class CloseAsked(msgspec.Struct, frozen=True):
     """The server is to end: when its CPU tasks have (grace_s < 0), else after interrupting everything.
 
@@ -59,7 +69,7 @@ class TimePassed(msgspec.Struct, frozen=True):
     pass
 
 
-Event = Asked | Recalled | Ended | EndAsked | CloseAsked | TimePassed
+Event = Asked | Recalled | Ended | EndAsked | Released | CloseAsked | TimePassed
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -118,9 +128,19 @@ CLOSE_GRACE_S = 1.0
 
 @dataclass
 class Executor:
-    """The one door is :meth:`handle`.  client: the number that answers carry."""
+    """The one door is :meth:`handle`.
+
+    client: the number that answers carry.
+    keeps: what has come of a task is kept until the client releases it; a server that ends in peace waits a little
+    for that.
+    """
 
     client: int
+    keeps: bool = False
+    kept: dict[int, None] = field(default_factory=dict)
+    """The tasks that have ended and were not released."""
+    leave_by: float | None = None
+    """When a server that ends in peace waits no longer for that."""
     cpu_task: int = 0
     waiting: dict[int, None] = field(default_factory=dict)
     io_tasks: dict[int, None] = field(default_factory=dict)
@@ -169,6 +189,11 @@ class Executor:
                 yield from self._ended(task, now)
             case EndAsked(task):
                 yield from self._end(task, now)
+            case Released(tasks):
+                for task in tasks:
+                    self.kept.pop(task, None)
+                if self.closing:
+                    yield from self._exit_if_done(now)
             case CloseAsked(grace_s, by):
                 yield from self._close(grace_s, by, now)
             case TimePassed():
@@ -176,10 +201,10 @@ class Executor:
 
     def next_deadline(self) -> float | None:
         """When the machine next wants TimePassed."""
-        if not self.limits:
+        if not (self.limits or self.leave_by):
             return self.terminate_at
-        first = min(at for at, _ in self.limits.values())
-        return first if self.terminate_at is None else min(first, self.terminate_at)
+        waits = (self.terminate_at, None if self.exited else self.leave_by)
+        return min([*(at for at, _ in self.limits.values()), *(at for at in waits if at is not None)], default=None)
 
     def _asked(self, task: int, io: bool, now: float) -> Iterator[Effect]:
         if self.closing:
@@ -202,6 +227,8 @@ class Executor:
     def _ended(self, task: int, now: float) -> Iterator[Effect]:
         self.io_tasks.pop(task, None)
         self.limits.pop(task, None)
+        if self.keeps:
+            self.kept[task] = None
         if task == self.cpu_task:
             self.cpu_task = 0
             if self.waiting:
@@ -254,6 +281,10 @@ class Executor:
             if not self.interrupted:  # CPU tasks are done; those that only wait are told, and get their grace
                 yield from self._interrupt(now, INTERRUPT_GRACE_S)
             return
+        if self.kept and not self.interrupted:
+            self.leave_by = self.leave_by or now + RELEASE_S
+            if now < self.leave_by:
+                return
         self.exited, self.terminate_at = True, None
         yield Exit()
 
@@ -272,6 +303,8 @@ class Executor:
                 del self.limits[task]
                 yield from self._begin_to_close()
                 yield GiveUp(task)
+        if self.leave_by is not None and self.leave_by <= now:
+            yield from self._exit_if_done(now)
         if self.terminate_at is not None and self.terminate_at <= now:
             self.terminate_at = None
             for task in self._running():

@@ -38,6 +38,7 @@ class NodeOptions:
     commands: whether they are read from standard input.
     client_user: as whom clients' tasks run; None: as the node.
     env: names of variables of the environment that clients' tasks have in any case.
+    orphan_max_s: for which the servers of a client that may return go on at most after its program was lost.
     own_max: how many processes of single tasks a client may have here at once; None: by the number of servers.
     first: a zygote that has begun already, if so.
     limits: of what a client may use.
@@ -55,6 +56,7 @@ class NodeOptions:
     hours: Hours | None = None
     serve: int = 0
     zombie_period_s: float = 0.0
+    orphan_max_s: float = 3600.0
     pulse_intervals: tuple[float, float] = (10.0, 100.0)
     resources: dict[str, float] = field(default_factory=dict)
     processes: ProcessFile | None = None

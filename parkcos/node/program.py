@@ -46,6 +46,7 @@ from parkcos.node.shared_files import SharedFiles
 from parkcos.node.state import NodeMachine
 from parkcos.node.tally import ServerTally
 from parkcos.node.watch import Watch
+from parkcos.node.wishes import Wishes, may_return
 from parkcos.program.options import enough_ports, ports_to_try
 
 logger = logging.getLogger("parkcos")
@@ -55,8 +56,6 @@ HATCH_AGAIN_S = 1.0
 """What made a process fail that no client has used yet will most likely be there for a while."""
 SPARE_S = 0.2
 """Until a zygote for the next client begins, while this one's first tasks, or this node's end, have the processors."""
-CLIENT_PULSES = 5
-"""A client may be silent for so many of its pulse intervals."""
 CLOCK_S = 30.0
 """So often is the clock looked at, which may be set, or have stood still while the machine slept."""
 WIPE_S = EXIT_S + 3.0
@@ -87,8 +86,6 @@ class NodeProgram:
         self._client = ""  # its name and place, for the log
         self._bundles: dict[int, tuple[Buffer, bytes]] = {}
         """Of the client and its spaces, each with its grant, until they are opened."""
-        self._patience_s = self._alive_s = 0.0
-        self._forward_output = False
         self._output = OutputThread()
         self.recurring = Recurring()
         self._shared: dict[int, str] = {}
@@ -97,6 +94,7 @@ class NodeProgram:
         if options.hours is not None and options.hours.at(dt.datetime.now()).service is not Service.OPEN:
             self.machine.closed = options.hours.closed_text
         self._pulses = Pulses(self)
+        self._wishes = Wishes(network, self.box, self._pulses, self._nurseries)
         self._watch = Watch(self)
         self._sent = SentFiles(network.files)
         self._shared_files = SharedFiles(network.files, self._folder_of)
@@ -274,6 +272,8 @@ class NodeProgram:
                 self.handle(ev.ReserveAsked(process, message.client, client, message.zombie_period_s))
             case m.ReleaseNode():
                 self.handle(ev.ReleaseAsked(message.client, process))
+            case m.ReturnToNode():
+                self._client_returned(process, message)
             case _ if message.client == self.machine.client and process != self.machine.client_process:
                 peer = self.network.hub.by_incarnation.get(process)
                 what = f"the message {type(message).__name__} for a client that is another program's"
@@ -281,23 +281,17 @@ class NodeProgram:
                     self.network.hub.refusals.said(peer, what)
             case m.SetupNode():
                 if message.client == self.machine.client:
-                    self._bundles[0], self._forward_output = (payload, message.grant), message.forward_output
+                    self._bundles[0] = payload, message.grant
                     cpus = max(1, min(message.cpus, self.options.cpus))
-                    self._pulses.serve(message.client, process, message.pulse_s)
-                    self._patience_s = CLIENT_PULSES * message.pulse_s
-                    if (peer := self.network.hub.by_incarnation.get(process)) is not None:
-                        peer.patience_s = self._patience_s
-                        if message.alive_s:
-                            self.network.hub.keep_alive.pulse_for(peer, message.alive_s)
-                    self._alive_s = message.alive_s
-                    self.handle(ev.SetupAsked(message.client, cpus, message.restart_servers, process, message.setup_id))
+                    self._wishes.take(process, message)
+                    run, orphan_s = may_return(process, message, self.options.orphan_max_s)
+                    again, number = message.restart_servers, message.setup_id
+                    self.handle(ev.SetupAsked(message.client, cpus, again, process, number, run, orphan_s))
                 else:
                     self.handle(ev.SetupAsked(message.client, 0, False, process, message.setup_id))
             case m.ForwardOutput():
                 if message.client == self.machine.client:
-                    self._forward_output = True
-                    for nursery in self._nurseries.values():
-                        nursery.printed.send_to(Forwarding(self.box, message.client, process))
+                    self._wishes.ask_for_output(message.client, process)
             case m.AskAvail():
                 if message.client == self.machine.client:
                     self._pulses.tell(message.client, process, asked=True)
@@ -321,27 +315,44 @@ class NodeProgram:
             case m.EndOwn():
                 self.handle(ev.EndOwnAsked(message.client, message.own, message.terminate))
 
+    def _client_returned(self, process: int, message: m.ReturnToNode) -> None:
+        peer = self.network.hub.by_incarnation.get(process)
+        if not message.claim.holds(message.client, process):
+            if peer is not None:
+                self.network.hub.refusals.said(peer, "a claim to a client that it cannot prove")
+            return
+        self.handle(ev.ClientReturned(message.client, process, message.claim.run))
+        if message.client == self.machine.client and process == self.machine.client_process:
+            logger.info("node %s: %s has come back: a later run of its program", self.network.name, self._client)
+            self._wishes.take(process, message)
+
     def _folder_of(self, process: int) -> Path | None:
         """Where the files of the client lie that this process is, if it is served now."""
         serves = self.machine.phase == SERVING and process == self.machine.client_process
         return self._nurseries[0].directory if serves and 0 in self._nurseries else None
 
     def _peer_gone(self, peer: Peer, reason: str) -> None:
-        if peer.incarnation == self.machine.client_process and self.machine.client:
-            logger.info("%s is gone (%s): its servers are ended", self._client, reason)
         self._shared.pop(peer.incarnation, None)
         self._sent.gone(peer.incarnation)
+        was_its_own, client = peer.incarnation == self.machine.client_process and self.machine.client, self._client
         self.handle(ev.ProcessLost(peer.incarnation, reason))
+        if was_its_own and self.machine.orphaned_until is not None:
+            what = f"its servers go on, for {self.machine.orphan_s:g} s, in which it may come back"
+            logger.warning("%s is gone (%s): %s", client, reason, what)
+        elif was_its_own:
+            logger.info("%s is gone (%s): its servers are ended", client, reason)
 
     def handle(self, event: ev.Event) -> None:
         """Tell the machine a fact and do what it says.  Raises: what the machine raises, after that."""
-        before = self.machine.phase
+        before, orphaned = self.machine.phase, self.machine.orphaned_until is not None
         effects, error = told(self.machine, event, time.monotonic())
         if self.machine.phase != before:
             whose = self._client or "no client"
             logger.info("node %s: %s -> %s (%s)", self.network.name, before, self.machine.phase, whose)
             if before == SERVING:
                 self._shared_files.end()
+        if orphaned and self.machine.client_lost:
+            logger.warning("%s did not come back in time: its servers are ended", self._client)
         for effect in effects:
             try:
                 self._execute(effect)
@@ -435,11 +446,13 @@ class NodeProgram:
         nursery, self._warm = self._warm, None
         self._nurseries[space] = nursery
         nursery.opens(directory, space, self.options.groups)
-        if self._forward_output:
+        if self._wishes.forward_output:
             nursery.printed.send_to(Forwarding(self.box, client, self.machine.client_process))
         shared = "" if not space else str(self._nurseries[0].directory)
-        process, silence_s = self.machine.client_process, (self._patience_s, self._alive_s)
-        config = server_config(self.network, self.options, client, process, grant, silence_s)
+        process, silence_s = self.machine.client_process, self._wishes.silence_s
+        config = server_config(
+            self.network, self.options, client, process, grant, silence_s, self.machine.run, self.machine.orphan_s
+        )
         nursery.order(family.Open(config, str(directory), shared))
 
     def _stopped(self) -> None:

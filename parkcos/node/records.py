@@ -24,6 +24,7 @@ class ServerRecord(msgspec.Struct):
     started_at: float
     incarnation: int = 0
     """0 until it listens."""
+    port: int = 0
     alive: bool = True
     asked: bool = False
     """Somebody wanted it to end."""

@@ -7,17 +7,14 @@ and from the kernel thread (a task has ended), under one lock.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import gc
 import logging
 import math
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Generator, Sequence
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -29,45 +26,31 @@ from parkcos.cluster.machine import told
 from parkcos.cluster.message import Message
 from parkcos.cluster.postbox import Postbox
 from parkcos.cluster.timer import DeadlineTimer
-from parkcos.errors import ParkcosError, ShippingError
+from parkcos.errors import ShippingError
 from parkcos.kernel import Completion, MonitorStatus, Outcome, Task, operation
 from parkcos.kernel.target import plain_call
 from parkcos.net.location import Location
-from parkcos.net.options import NetworkOptions
 from parkcos.net.payload import Buffer, loads
 from parkcos.net.runtime import Parkcos
 from parkcos.net.session.peer import CONNECTING, Peer
 from parkcos.net.tasks import outcomes
-from parkcos.node import ending, family, randomness
 from parkcos.node import executor as ex
-from parkcos.node.client_folders import server_folder
+from parkcos.node import family, randomness
+from parkcos.node.owed import Owed, described, resumptions
 from parkcos.node.run_record import Running, explained, whose_code
 from parkcos.node.server_config import ServerConfig
 from parkcos.node.tally import Tally
-from parkcos.program.signals import handle
 
 logger = logging.getLogger("parkcos")
-
-SWITCH_INTERVAL_S = 0.0005
-"""How long a computing task may keep the I/O thread waiting; the default of 5 ms would delay every message by that."""
 
 INTERRUPT_AGAIN_S = 0.001
 
 QUICK_S = 0.005
 QUICK_MAX = 1000
 
-CLIENT_COMES_S = 2.0
-"""A client dials its servers; if it cannot, because they are behind NAT, they dial it after this time."""
-
-_EXIT = -999
-"""The priority of what is done at the end of any program: last, but before the network closes, for a client waits for
-servers that it has a session with."""
-
 MEET_S = 2.0
 MEET_AGAIN_S = 0.005
 """A task that looks for another waits so long for the other servers to be there."""
-
-_server: Server | None = None
 
 
 class Server:
@@ -82,7 +65,11 @@ class Server:
         self.reports = reports
         self.tally = tally
         self.lock = threading.RLock()
-        self.executor = ex.Executor(config.client)
+        self.executor = ex.Executor(config.client, keeps=bool(config.run))
+        self.client_process = config.client_process
+        self.run = config.run
+        """Of the client's program, if the client may return: no earlier one is heard any more."""
+        self.owed = Owed() if config.run else None
         self.box = Postbox.of(self.network)
         self.box.serve("server", self._received, any_thread=True)
         self.network.hub.callbacks.up.append(self._peer_up)
@@ -99,6 +86,8 @@ class Server:
         """It has given its tasks up."""
         self.opened = False
         """The client has spoken with this server."""
+        self.setup_word: Message | None = None
+        """How server_setup has ended."""
         self.seekers: list[Completion[Any]] = []
         """Who wants to know which other servers the client has."""
         self.network.meet_neighbours = self.meet_neighbours
@@ -106,7 +95,10 @@ class Server:
     # -- from the client
 
     def _received(self, process: int, message: Any, form: int, payload: Buffer) -> None:
-        if process != self.config.client_process or message.client != self.config.client:
+        if isinstance(message, sm.ReturnToServer) and message.client == self.config.client:
+            self._client_returned(process, message)
+            return
+        if process != self.client_process or message.client != self.config.client:
             logger.warning("server %d was sent a message by a process that is not its client", self.index + 1)
             return
         match message:
@@ -120,6 +112,11 @@ class Server:
                 if running is not None:
                     running.to_end = True
                     self.handle(ex.EndAsked(message.task))
+            case sm.ReleaseTasks(_, tasks):
+                with self.lock:
+                    if self.owed is not None:
+                        self.owed.release(tasks)
+                self.handle(ex.Released(tasks))
             case sm.OpenServer():
                 self.kernel.post(self._open, message, form, payload)
             case sm.Define():
@@ -131,14 +128,38 @@ class Server:
             case sm.Servers():
                 self.kernel.post(self._told_of, message)
 
+    def _client_returned(self, process: int, message: sm.ReturnToServer) -> None:
+        """A later run of the client's program takes the place of the lost one, and hears what is to be told."""
+        claim, client = message.claim, self.config.client
+        with self.lock:  # whatever ends meanwhile is told to one of the two
+            if not self.run or claim.run < self.run or not claim.holds(client, process):
+                logger.warning("server %d was claimed by a process that is not its client", self.index + 1)
+                return
+            self.run, self.client_process = claim.run, process
+            if (peer := self.network.hub.by_incarnation.get(process)) is not None:
+                self._peer_up(peer)
+            running = list(self.running.values())
+            assert self.owed is not None
+            tasks = [*(described(each.asked) for each in running), *self.owed.described()]
+            for resumed in resumptions(client, self.opened, tasks):
+                self.to_client(resumed)
+            if self.setup_word is not None:
+                self.to_client(self.setup_word)
+            if self.executor.closing:
+                self.to_client(sm.ServerLeaves(client))
+            for each in running:
+                if each.task is not None:
+                    self.to_client(sm.TaskStarted(client, each.asked.task, each.task._number))
+            self.owed.tell(self.to_client)
+
     def _peer_up(self, peer: Peer) -> None:
-        if peer.incarnation == self.config.client_process:
+        if peer.incarnation == self.client_process:
             peer.patience_s = self.config.patience_s
             if self.config.alive_s:
                 self.network.hub.keep_alive.pulse_for(peer, self.config.alive_s)
 
     def _peer_gone(self, peer: Peer, reason: str) -> None:
-        if peer.incarnation == self.config.client_process:
+        if peer.incarnation == self.client_process and not self.config.orphan_s:
             # The node sees the same and ends this process; this is for a node that does not.
             self.handle(ex.CloseAsked(0.5))
 
@@ -173,7 +194,7 @@ class Server:
 
     def to_client(self, message: Message, form: int = 0, buffers: Any = ()) -> None:
         """Send a message to the client."""
-        self.box.send(self.config.client_process, "client", message, form, buffers)
+        self.box.send(self.client_process, "client", message, form, buffers)
 
     def handle(self, event: ex.Event) -> None:
         """Tell the executor a fact and do what it says; any thread.  Raises: what the executor raises, after that."""
@@ -224,12 +245,12 @@ class Server:
         self.opened = True
         try:
             if not message.has_setup:
-                self.to_client(sm.ServerReady(self.config.client))
+                self._setup_ended(sm.ServerReady(self.config.client))
                 return
             fn, args, kwargs = loads(form, payload)
             task = self.kernel.spawn(fn, *args, **kwargs)
         except BaseException as error:  # of the client's code
-            self.to_client(sm.ServerFailed(self.config.client, explained("server_setup cannot be run", error)))
+            self._setup_ended(sm.ServerFailed(self.config.client, explained("server_setup cannot be run", error)))
             return
 
         def ended(_: Task) -> None:
@@ -240,12 +261,17 @@ class Server:
             elif value != 0 or value is False:
                 error = f"server_setup returned {value!r}; it must return 0 when the server is ready"
             else:
-                self.to_client(sm.ServerReady(self.config.client))
+                self._setup_ended(sm.ServerReady(self.config.client))
                 return
-            self.to_client(sm.ServerFailed(self.config.client, error))
+            self._setup_ended(sm.ServerFailed(self.config.client, error))
 
         task.add_end_callback(ended)
         self.tally.note(self.index, 1)
+
+    def _setup_ended(self, word: Message) -> None:
+        with self.lock:
+            self.setup_word = word
+            self.to_client(word)
 
     def _start(self, number: int) -> None:
         running = self.running[number]
@@ -272,18 +298,22 @@ class Server:
                 randomness.seed(message.seed)
         running.task, running.started_at = task, time.monotonic()
         started = sm.TaskStarted(client, number, self.network.exposed.begin(task))
-        running.told = self.box.post(self.config.client_process, "client", started)
+        running.told = self.box.post(self.client_process, "client", started)
         if message.timeout_s or not self.quick.get(message.name):
             self.network.hub.flush_dirty()  # now: code that holds the interpreter may never let it go
         task.add_end_callback(lambda _: self._ended(number, task))
 
     def _refuse(self, number: int, reason: str) -> None:
-        del self.running[number]
-        self.to_client(sm.TaskRefused(self.config.client, number, reason))
+        refused = sm.TaskRefused(self.config.client, number, reason)
+        with self.lock:
+            running = self.running.pop(number)
+            if self.owed is not None:
+                self.owed.keep(running.asked, refused, 0, ())
+            self.to_client(refused)
         self.handle(ex.Ended(number))
 
     def _ended(self, number: int, task: Task) -> None:
-        running = self.running.pop(number, None)
+        running = self.running.get(number) if self.owed is not None else self.running.pop(number, None)
         if running is None:  # it was given up
             return
         self.to_interrupt.discard(task)
@@ -299,14 +329,33 @@ class Server:
         if running.told is not None:
             running.told.retract()  # its end says all
         ended = sm.TaskEnded(self.config.client, number, kind, seconds, exposed, cut)
-        try:
-            self.box.send(self.config.client_process, "client", ended, form, buffers, lazy=True)
-        except ShippingError as error:
-            kind, form, buffers = outcomes.pack_unsendable(error)
-            ended.kind = kind
-            self.box.send(self.config.client_process, "client", ended, form, buffers, lazy=True)
+        if self.owed is not None:
+            if not self._tell_owed(self.owed, running, ended, form, buffers):
+                return
+        else:
+            try:
+                self.box.send(self.client_process, "client", ended, form, buffers, lazy=True)
+            except ShippingError as error:
+                kind, form, buffers = outcomes.pack_unsendable(error)
+                ended.kind = kind
+                self.box.send(self.client_process, "client", ended, form, buffers, lazy=True)
         self.network.keep_outcome(exposed, kind, form, buffers)
         self.handle(ex.Ended(number))
+
+    def _tell_owed(
+        self, owed: Owed, running: Running, ended: sm.TaskEnded, form: int, buffers: Sequence[Buffer]
+    ) -> bool:
+        """It is kept, and told to whoever the client is now.  Returns: whether it was not given up meanwhile."""
+        with self.lock:
+            if self.running.pop(ended.task, None) is None:
+                return False
+            try:
+                self.to_client(ended, form, buffers)
+            except ShippingError as error:
+                ended.kind, form, buffers = outcomes.pack_unsendable(error)
+                self.to_client(ended, form, buffers)
+            owed.keep(running.asked, ended, form, buffers)
+        return True
 
     def _is_cut(self) -> bool:
         """Whether tasks that end now are interrupted by the end of this server, for which none of them has asked."""
@@ -409,78 +458,3 @@ def _drop_spaces(numbers: list[int]) -> None:
     shared.drop(numbers=numbers)
     namespace.drop(numbers)
     gc.collect()  # now: modules and their functions refer to each other, and may hold much
-
-
-def main(
-    config: ServerConfig,
-    options: NetworkOptions,
-    index: int,
-    ports: list[int],
-    reports: int,
-    lifeline: int,
-    directory: Path,
-    tally: Tally,
-) -> int:
-    """Be server number `index`; returns the exit code."""
-    global _server
-    tally.begin(index)
-    home = server_folder(directory, index)
-    home.mkdir(exist_ok=True)
-    os.chdir(home)
-    sys.path.insert(0, str(home))
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
-    handle(signal.SIGINT, signal.SIG_IGN)
-    runtime = Parkcos.instance()
-    runtime.configure(
-        dataclasses.replace(options, name=f"{config.node_name}/{index + 1}", tcp_ports=ports, dest_path=Path.cwd())
-    )
-    server = _server = Server(config, index, runtime, reports, tally)
-    if (port := server.network.location.port) != ports[0] != 0:
-        logger.warning("TCP port %d is taken by another process: this server has port %d", ports[0], port)
-    runtime.atexit(_EXIT, ending.finish)
-    runtime.kernel.post(namespace.HOME.install_rest)
-    handle(signal.SIGUSR1, server.interrupted)
-    handle(signal.SIGTERM, server.asked_to_end)
-    handle(signal.SIGUSR2, server.asked_to_end)
-    runtime.io.call(runtime.io.loop.add_reader, lifeline, lambda: os.killpg(0, signal.SIGKILL))
-    runtime.io.call(runtime.io.loop.call_later, CLIENT_COMES_S, server.meet_client)
-    server.report(family.LISTENING)
-    runtime.kernel.run()
-    return 0
-
-
-def close_server(terminate: bool = False, restart: bool = False) -> None:
-    """In a task at a server: end this server once its CPU tasks have ended.
-
-    Args:
-        terminate: at once: its other tasks get KeyboardInterrupt, and they and this one five seconds.
-        restart: start a fresh server in its place.
-
-    Raises: ParkcosError if this process is not a server.  Do not yield it.  Source: chapter 6.4.
-    """
-    server = _this_server("close_server")
-    current = server.kernel.current
-    by = next((number for number, each in list(server.running.items()) if each.task is current is not None), 0)
-    server.ends_itself = True
-    # Now, so that nothing more begins here; and before its node is told, which asks it to end without sparing anybody.
-    server.handle(ex.CloseAsked(ex.INTERRUPT_GRACE_S if terminate else -1.0, by))
-    server.report(family.RESTARTS if restart else family.CLOSES, terminate)
-
-
-def close_node(terminate: bool = False) -> None:
-    """In a task at a server: end all servers of its node once their CPU tasks have ended.
-
-    Args:
-        terminate: at once: their tasks, this one too, get KeyboardInterrupt and five seconds.
-
-    Raises: ParkcosError if this process is not a server.  Do not yield it.  Source: chapter 6.4.
-    """
-    server = _this_server("close_node")
-    server.ends_itself = True
-    server.report(family.CLOSE_NODE, terminate)
-
-
-def _this_server(what: str) -> Server:
-    if _server is None:
-        raise ParkcosError(f"{what}() works in a task at a server, and this process is none")
-    return _server

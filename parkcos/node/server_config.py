@@ -28,6 +28,8 @@ class ServerConfig(msgspec.Struct, array_like=True, frozen=True):
     patience_s: how long the client may be silent before it counts as gone, if longer than others.
     alive_s: after so many seconds of silence the client wants a sign of life; 0: as others.
     limits: of what the client may use.
+    run: of the client's program, if the client may return; 0: it may not.
+    orphan_s: how long its servers go on after that was lost.
     """
 
     hosts: list[str]
@@ -45,10 +47,19 @@ class ServerConfig(msgspec.Struct, array_like=True, frozen=True):
     automatic: bool = False
     limits: Limits = Limits()
     max_payload: int = PAYLOAD_BYTES_MAX
+    run: int = 0
+    orphan_s: float = 0.0
 
 
 def server_config(
-    network: Network, node: NodeOptions, client: int, client_process: int, grant: bytes, silence_s: tuple[float, float]
+    network: Network,
+    node: NodeOptions,
+    client: int,
+    client_process: int,
+    grant: bytes,
+    silence_s: tuple[float, float],
+    run: int,
+    orphan_s: float,
 ) -> ServerConfig:
     """For the servers of a client at this node.  silence_s: `patience_s` and `alive_s`."""
     peer = network.hub.by_incarnation.get(client_process)
@@ -70,6 +81,8 @@ def server_config(
         alive_s=silence_s[1],
         automatic=options.host is None,
         limits=node.limits,
+        run=run,
+        orphan_s=orphan_s,
     )
 
 

@@ -95,6 +95,33 @@ class Servers:
                 yield from self.tell_end(server, reason)
         self.by_index.clear()
 
+    # -- a client that has come back
+
+    def leave_spaces(self) -> Iterator[Effect]:
+        """The program that asked for the spaces is gone: nothing more is started in them, and what runs there goes on.
+
+        Nor is it known for what the processes were wanted that are not up yet.
+        """
+        for number, space in list(self.spaces.items()):
+            if space.state != ENDING:
+                yield from self._end_space(number, space, "the program that has opened it is gone")
+        for server in list(self.by_index.values()):
+            if server.own and not server.incarnation and server.alive and server.forked and not server.asked:
+                server.asked, server.kill_at = True, None
+                yield EndServer(server.index, PATIENT)
+
+    def resumed(self) -> list[m.ResumedServer]:
+        """Those of which it hears again."""
+        return [m.ResumedServer(s.incarnation, s.own, s.space) for s in self._heard_of()]
+
+    def _heard_of(self) -> list[ServerRecord]:
+        return [s for s in self.by_index.values() if s.incarnation and s.alive]
+
+    def tell_all(self) -> Iterator[Effect]:
+        for s in self._heard_of():
+            up = m.ServerUp(self.node.client, s.index, "", s.port, s.incarnation, s.own)
+            yield ToClient(self.node.client_process, up)
+
     @property
     def runs_single_tasks(self) -> bool:
         """Whether there are processes of single tasks."""
@@ -109,7 +136,7 @@ class Servers:
         self.node.active_at = now
         if server.asked and server.own:
             return  # its client hears of it once: that it was not to be
-        server.incarnation = event.incarnation
+        server.incarnation, server.port = event.incarnation, event.port
         if not server.asked:
             up = m.ServerUp(self.node.client, event.index, "", event.port, event.incarnation, server.own)
             yield ToClient(self.node.client_process, up)

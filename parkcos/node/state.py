@@ -3,7 +3,8 @@
     FREE -> ReserveAsked -> RESERVED -> SetupAsked -> SETUP -> SetupDone -> SERVING -> (close) -> CLOSING -> FREE
 
 A node serves one client at a time.  When that client closes, leaves or is lost, its servers are interrupted, after
-a grace killed, its files removed, and every scheduler that the node knows hears that it is free.
+a grace killed, its files removed, and every scheduler that the node knows hears that it is free.  The servers of a
+client that may return go on for a while after its program was lost, and serve the next run of it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from parkcos.node.records import (
 )
 from parkcos.node.servers import GRACE_S, PATIENT, Servers
 from parkcos.node.state_events import (
+    ClientReturned,
     CloseAsked,
     CloseServerAsked,
     CloseSpaceAsked,
@@ -59,6 +61,8 @@ LOST_GRACE_S = 0.5
 """Of a client that has nobody left to hear what its tasks would say."""
 SETUP_WAIT_S = 30.0
 """A client that has reserved the node and does not set it up for so long loses it."""
+SUPERSEDED = "a later run of its program has come back in its place"
+SECOND = "another program with its identity has this node"
 
 
 @dataclass
@@ -77,6 +81,12 @@ class NodeMachine:
     client: int = 0
     client_process: int = 0
     client_lost: bool = False
+    run: int = 0
+    """Of the client's program, if the client may return: no earlier one is heard any more."""
+    orphan_s: float = 0.0
+    """How long its servers go on after that was lost."""
+    orphaned_until: float | None = None
+    """Its program was lost, and may come back until then."""
     reserved_by: int = 0
     """The scheduler that has reserved the node for its client."""
     schedulers: dict[int, None] = field(default_factory=dict)
@@ -122,7 +132,7 @@ class NodeMachine:
 
     def next_deadline(self) -> float | None:
         """When the machine next wants TimePassed."""
-        waits = (self.servers.next_deadline(), self.setup_by, self.kill_zygote_at)
+        waits = (self.servers.next_deadline(), self.setup_by, self.kill_zygote_at, self.orphaned_until)
         times = [at for at in waits if at is not None]
         if self.idle_max_s and self.phase == SERVING:
             times.append(self.active_at + self.idle_max_s)
@@ -135,6 +145,8 @@ class NodeMachine:
         self.servers.check()
         assert not self.servers.spaces or self.phase in (SERVING, CLOSING, WIPING), f"spaces while {self.phase}"
         assert self.client or not self.why, "a reason is left over"
+        assert self.orphaned_until is None or self.phase in (SETUP, SERVING), f"a lost client while {self.phase}"
+        assert self.client or not (self.run or self.orphan_s), "what is known of a client is left over"
 
     # -- whom it serves
 
@@ -194,6 +206,7 @@ class NodeMachine:
         self.phase, self.setup_by, self.setting_up, self.zygote_gone = SETUP, None, True, False
         self.setups += 1
         self.setup_id = event.setup_id
+        self.run, self.orphan_s = event.run, event.orphan_s
         self.servers.cpus, self.servers.restart_servers = event.cpus, event.restart_servers
         yield OpenZygote(event.client)
 
@@ -227,9 +240,38 @@ class NodeMachine:
 
     def _process_lost(self, event: ProcessLost, now: float) -> Iterator[Effect]:
         self.schedulers.pop(event.process, None)
-        if self.client and event.process == self.client_process:
+        if not self.client or event.process != self.client_process:
+            return
+        if self.orphan_s and self.phase in (SETUP, SERVING):
+            self.orphaned_until = now + self.orphan_s
+        else:
             self.client_lost = True
             yield from self._close(now, LOST_GRACE_S, f"its node ended it, as it had lost the client: {event.reason}")
+
+    def _wait_no_longer(self) -> None:
+        """For a program that was lost: what the client had here ends."""
+        self.client_lost = self.client_lost or self.orphaned_until is not None
+        self.orphaned_until = None
+
+    def _client_returned(self, event: ClientReturned, now: float) -> Iterator[Effect]:
+        if event.client != self.client or self.phase not in (SETUP, SERVING) or not self.run:
+            yield ToClient(event.process, m.NodeClosed(event.client))
+            return
+        lost = self.orphaned_until is not None
+        if event.run < self.run or (event.run == self.run and not lost and event.process != self.client_process):
+            yield ToClient(event.process, m.NodeClosed(event.client, SECOND))
+            return
+        if not lost and event.process != self.client_process:
+            yield ToClient(self.client_process, m.NodeClosed(self.client, SUPERSEDED, setup_id=self.setup_id))
+        self.client_process, self.run, self.orphaned_until = event.process, event.run, None
+        yield from self.servers.leave_spaces()
+        servers = self.servers
+        left = sum(not server.own for server in servers.by_index.values()) if self.phase == SERVING else servers.cpus
+        resumed = m.NodeResumed(
+            self.client, self.setup_id, self.phase == SERVING, servers.cpus, left, servers.resumed()
+        )
+        yield ToClient(event.process, resumed)
+        yield from servers.tell_all()
 
     def _hours_changed(self, event: HoursChanged, now: float) -> Iterator[Effect]:
         before, self.closed = self.closed, event.closed
@@ -246,6 +288,7 @@ class NodeMachine:
         if self.phase == RESERVED and keep:
             return  # asked for twice: it has been closed, and kept, and is about to be set up again
         self.why, self.keep = self.why or why, keep
+        self._wait_no_longer()
         if self.phase == RESERVED:
             yield from self._freed(now)
             return
@@ -273,6 +316,7 @@ class NodeMachine:
             yield from self._freed_if_wiped(now)
             return
         self.zygote_gone = True
+        self._wait_no_longer()
         if self.phase in (SETUP, SERVING, CLOSING):
             yield from self._report_all_lost(event.reason)
             # Nothing is left to be ended, and with spaces something to be wiped.
@@ -315,6 +359,7 @@ class NodeMachine:
             self.stopping = self.stopping or self.clients_served == self.serve
         self.phase, self.client, self.client_process, self.setup_by, self.why = FREE, 0, 0, None, ""
         self.setups, self.keep, self.idle_max_s = 0, False, 0.0
+        self.run, self.orphan_s, self.orphaned_until = 0, 0.0, None
         self.lost = client if self.client_lost or expired else 0
         self.servers.by_index.clear()
         if not self.client_lost:
@@ -336,6 +381,9 @@ class NodeMachine:
     def _time_passed(self, event: TimePassed, now: float) -> Iterator[Effect]:
         if self.setup_by is not None and self.setup_by <= now:
             yield from self._close(now, LOST_GRACE_S)
+        if self.orphaned_until is not None and self.orphaned_until <= now:
+            why = f"its node ended it: its program was lost, and did not come back within {self.orphan_s:g} s"
+            yield from self._close(now, LOST_GRACE_S, why)
         if self.servers.runs_single_tasks:
             self.active_at = now
         if self.idle_max_s and self.phase == SERVING and self.active_at + self.idle_max_s <= now:
@@ -379,6 +427,7 @@ class NodeMachine:
         ReserveAsked: _reserve_asked,
         ReleaseAsked: _release_asked,
         SetupAsked: _setup_asked,
+        ClientReturned: _client_returned,
         SetupDone: _setup_done,
         SetupFailed: _setup_failed,
         ServerListening: _server_listening,

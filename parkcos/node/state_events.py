@@ -37,6 +37,18 @@ class SetupAsked(msgspec.Struct, frozen=True):
     """Who asks."""
     setup_id: int = 0
     """The client's number for this setup, with which it is told what comes of it."""
+    run: int = 0
+    """Of the client's program, if the client may return."""
+    orphan_s: float = 0.0
+    """How long its servers go on after that was lost."""
+
+
+class ClientReturned(msgspec.Struct, frozen=True):
+    """Another program of a client that may return, as it has proven: run counts its programs."""
+
+    client: int
+    process: int
+    run: int
 
 
 class SetupDone(msgspec.Struct, frozen=True):
@@ -173,6 +185,7 @@ Event = (
     | ReserveAsked
     | ReleaseAsked
     | SetupAsked
+    | ClientReturned
     | SetupDone
     | SetupFailed
     | ServerListening

@@ -32,7 +32,7 @@ from parkcos.net.options import NetworkOptions
 from parkcos.net.payload import PICKLE, loads
 from parkcos.net.runtime import Parkcos, bar
 from parkcos.net.trust import tls
-from parkcos.node import ending, family, printing, randomness, server
+from parkcos.node import ending, family, printing, randomness, serving
 from parkcos.node.as_client import FAMILY, become, end_family
 from parkcos.node.client_folders import BUNDLE, server_folder
 from parkcos.node.environment import limit_threads
@@ -253,7 +253,7 @@ class Zygote:
             ending.forget_parent()
             randomness.scatter()
             bar("")
-            code = server.main(
+            code = serving.main(
                 self.config,
                 self.options,
                 order.index,

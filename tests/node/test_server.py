@@ -77,7 +77,8 @@ def test_a_task_whose_code_is_of_no_space_is_in_the_one_it_was_asked_for_in() ->
     """Messages for it are opened there."""
     server = Server.__new__(Server)
     server.kernel, server.quick = Kernel("server"), {}
-    server.config = SimpleNamespace(client=1, client_process=2)  # type: ignore[assignment]
+    server.config = SimpleNamespace(client=1)  # type: ignore[assignment]
+    server.client_process = 2
     server.box = SimpleNamespace(post=lambda *_: None)  # type: ignore[assignment]
     server.network = SimpleNamespace(hub=SimpleNamespace(flush_dirty=lambda: None), exposed=Exposed())  # type: ignore[assignment]
     call = pickle.dumps((len, ([],), {}))

@@ -87,10 +87,16 @@ class Node(Process):
                 self.handle(ev.ReserveAsked(sender, client, process, zombie_period_s))
             case m.ReleaseNode(client):
                 self.handle(ev.ReleaseAsked(client, sender))
-            case m.SetupNode(client, cpus, restart, setup_id=setup_id):
+            case m.SetupNode(client, cpus, restart, setup_id=setup_id, claim=claim, orphan_s=orphan_s):
                 if sender == self.machine.client_process:
                     self.world.wire.be_patient(self, sender)
-                self.handle(ev.SetupAsked(client, min(cpus, self.cpus), restart, sender, setup_id))
+                run = claim.run if claim is not None else 0
+                self.handle(ev.SetupAsked(client, min(cpus, self.cpus), restart, sender, setup_id, run, orphan_s))
+            case m.ReturnToNode(client, claim):
+                self.world.wire.be_patient(self, sender)
+                self.handle(ev.ClientReturned(client, sender, claim.run))
+            case _ if message.client == self.machine.client and sender != self.machine.client_process:
+                pass  # of an earlier program
             case m.CloseNode(client, terminate, keep, setup_id):
                 self.handle(ev.CloseAsked(client, terminate, "", keep, sender, setup_id))
             case m.CloseServer(client, server, terminate, restart):

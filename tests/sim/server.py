@@ -29,8 +29,15 @@ class Server(Process):
         """Whether it is for a single task; how many it was given."""
         self.client = zygote.client
         self.slowness = node.slowness
-        self.machine = ex.Executor(self.client)
+        self.run, self.orphan_s = node.machine.run, node.machine.orphan_s
+        self.machine = ex.Executor(self.client, keeps=bool(self.run))
         self.client_process = node.machine.client_process
+        self.setup_word: Any = None
+        self.left_over = False
+        """It is a process beside the servers that an earlier program had asked for."""
+        self.kept: dict[int, tuple[bool, Any]] = {}
+        """The last words of tasks that were not released, and whether these are I/O tasks."""
+        self.io: set[int] = set()
         self.opened = self.failed = False
         self.killed_by_node = False
         self.active_at = 0.0
@@ -52,9 +59,18 @@ class Server(Process):
         self.world.wire.connect(self, self.client_process)
 
     def receive(self, sender: int, message: Any) -> None:
-        assert sender == self.client_process, f"{self} of {self.client_process} is told something by {sender}"
         rng = self.world.rng
+        if isinstance(message, sm.ReturnToServer):
+            self.returned(sender, message.claim.run)
+            return
+        if self.run and sender != self.client_process:
+            return  # an earlier program
+        assert sender == self.client_process, f"{self} of {self.client_process} is told something by {sender}"
         match message:
+            case sm.ReleaseTasks(_, tasks):
+                for task in tasks:
+                    self.kept.pop(task, None)
+                self.handle(ex.Released(tasks))
             case sm.RunTask(_, task, _, io, timeout_s):
                 assert self.opened, "a task before the server was opened"
                 self.given += 1
@@ -64,6 +80,8 @@ class Server(Process):
                 assert self.own == wants_own, f"task {task} is given to {self}, own: {self.own}, wanted: {wants_own}"
                 assert not self.own or space or self.given == 1, f"{self} is given another task, {task}"
                 self.asked[task] = message
+                if io:
+                    self.io.add(task)
                 self.handle(ex.Asked(task, io, timeout_s))
             case sm.EndTask(_, task):
                 if task in self.running or task in self.asked:
@@ -76,13 +94,46 @@ class Server(Process):
                 fails = self.world.faulty and rng.random() < self.world.plan.setup_fails
                 self.failed = self.failed or fails
                 answer = sm.ServerFailed(self.client, "no") if fails else sm.ServerReady(self.client)
-                self.later(rng.expovariate(100), self.send, sender, answer)
+                self.later(rng.expovariate(100), self.is_set_up, answer)
+
+    def is_set_up(self, word: Any) -> None:
+        self.setup_word = word
+        self.send(self.client_process, word)
+
+    def returned(self, process: int, run: int) -> None:
+        """A later program of the client takes the place of the lost one."""
+        if not self.run or run < self.run:
+            return
+        self.run, self.client_process = run, process
+        self.left_over = self.own
+        self.world.wire.be_patient(self, process)
+        there = [*((task, message.io) for task, message in self.asked.items())]
+        there += [(task, task in self.io) for task in self.running]
+        there += [(task, io) for task, (io, _) in self.kept.items()]
+        tasks = [sm.ResumedTask(task, io, "task") for task, io in there]
+        half = self.world.rng.randrange(len(tasks) + 1)
+        self.send(process, sm.ServerResumed(self.client, self.opened, tasks[:half], more=True))
+        self.send(process, sm.ServerResumed(self.client, self.opened, tasks[half:]))
+        if self.setup_word is not None:
+            self.send(process, self.setup_word)
+        if self.machine.closing:
+            self.send(process, sm.ServerLeaves(self.client))
+        for task in self.running:
+            self.send(process, sm.TaskStarted(self.client, task, task))
+        for _, word in self.kept.values():
+            self.send(process, word)
+
+    def say(self, task: int, word: Any) -> None:
+        """The last word of a task."""
+        if self.run:
+            self.kept[task] = task in self.io, word
+        self.send(self.client_process, word)
 
     def up(self, process: int) -> None:
         self.world.wire.be_patient(self, process)
 
     def gone(self, process: int, reason: str) -> None:
-        if process == self.client_process:
+        if process == self.client_process and not self.orphan_s:
             self.handle(ex.CloseAsked(0.5))
 
     def asked_to_end(self, grace_s: float) -> None:
@@ -102,7 +153,7 @@ class Server(Process):
                 if rng.random() < 0.02:
                     truth.begin(self)
                     truth.finish(self)
-                    self.send(self.client_process, sm.TaskRefused(self.client, task, "cannot be run"))
+                    self.say(task, sm.TaskRefused(self.client, task, "cannot be run"))
                     self.later(0.0, self.handle, ex.Ended(task))
                     return
                 busy = [t for t in self.running if not world.tasks[self.client, t].io]
@@ -146,6 +197,8 @@ class Server(Process):
 
     def computes_in_a_slot(self) -> bool:
         """Whether a CPU task runs here that counts, and that its client knows to be here."""
+        if self.left_over:
+            return False
         truths = [self.world.tasks[self.client, task] for task in self.running]
         return any(not (truth.io or truth.own) and self not in truth.zombies and truth.at is self for truth in truths)
 
@@ -159,7 +212,7 @@ class Server(Process):
         truth = self.world.tasks[self.client, task]
         cut = interrupted and self.machine.interrupted and task not in self.forced
         truth.stop(self) if cut else truth.finish(self)
-        self.send(self.client_process, sm.TaskEnded(self.client, task, "done", self.world.now - since, task, cut))
+        self.say(task, sm.TaskEnded(self.client, task, "done", self.world.now - since, task, cut))
 
     def end(self, reason: str, report: bool = True) -> None:
         if not self.alive:
