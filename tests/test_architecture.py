@@ -81,7 +81,7 @@ def test_no_more_than_two_files_of_a_client_know_each_other() -> None:
 
 MACHINES = ["client/dispatch", "node/state", "node/executor", "scheduler/state"]
 """Those that decide, and do nothing themselves."""
-RECORDS = {"records", "dispatch_events", "state_events"}
+RECORDS = {"records", "dispatch_events", "returning_events", "state_events"}
 """Modules of machines in which nothing is decided."""
 
 

@@ -21,11 +21,13 @@ OTHER_KEYS = "it holds the keys of another node's servers"
 
 
 class Circle:
-    """One for each client.  With the client's lock."""
+    """One for each client.  With the client's lock.  keys: of one that may return, always the same; else random."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, keys: ClusterKeys | None = None) -> None:
         self._hub = hub
-        self._keys: ClusterKeys | None = None
+        self._keys = keys
+        if keys is not None:
+            hub.guests.welcome(keys)
         self._grants: dict[tuple[int, int], str] = {}
         """The number of the grant that each node was given last for each space; 0: for none of them."""
         self._homes: dict[int, frozenset[Location]] = {}
@@ -42,6 +44,14 @@ class Circle:
         grant = make_grant(self._keys, "server")
         self._grants[node, space] = grant.standing.grant
         return encode_grant(grant)
+
+    def grants_of(self, node: int) -> dict[int, str]:
+        """The numbers of the grants that a node was given, by space."""
+        return {space: number for (at, space), number in self._grants.items() if at == node}
+
+    def came_back(self, node: int, grants: dict[int, str]) -> None:
+        """An earlier program of this client had given the node these."""
+        self._grants.update({(node, space): number for space, number in grants.items()})
 
     def lives_at(self, server: int, node: int, locations: Sequence[Location], space: int = 0) -> None:
         """A server of a node may be reached there."""

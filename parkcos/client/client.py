@@ -7,12 +7,15 @@ calls.py.  What happens in between, messages and decisions, is in shell.py and d
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 from parkcos.client import mapping
 from parkcos.client.allocate import NodeAllocate, allocations
+from parkcos.client.arguments import MIN_PULSE_INTERVAL, check_client
 from parkcos.client.calls import ClusterCalls
 from parkcos.client.closing import Closing
 from parkcos.client.components import bundle
@@ -23,6 +26,7 @@ from parkcos.client.limits import Errors, checked
 from parkcos.client.nodes import Nodes
 from parkcos.client.options import Options
 from parkcos.client.overview import Overview
+from parkcos.client.resuming import Resuming
 from parkcos.client.shelf import BYTES_MAX
 from parkcos.client.shell import NEW, ClientShell
 from parkcos.client.side import ClientSide, Member
@@ -34,7 +38,6 @@ from parkcos.client.submitting import Submitting
 from parkcos.client.turn import Turn
 from parkcos.client.waiting import Waiting
 from parkcos.client.whereabouts import Whereabouts
-from parkcos.cluster import server_messages as sm
 from parkcos.cluster.bundle import encode_bundle
 from parkcos.cluster.requirements import parse_requirements
 from parkcos.cluster.shared import Shared
@@ -43,13 +46,11 @@ from parkcos.kernel import Completion, Task, operation
 from parkcos.kernel import target as targets
 from parkcos.kernel.registry import cur_task, current_kernel
 from parkcos.kernel.wait import seconds
-from parkcos.net.bounds import NAME_CHARS_MAX
 from parkcos.net.location import Location
 from parkcos.net.runtime import Parkcos
 
-MIN_PULSE_INTERVAL = 10.0
-MAX_PULSE_INTERVAL = 100.0
-"""Seconds.  Nodes have bounds of their own, by default these."""
+SPACE_BITS = 60
+"""Of the first number of a space, by chance where other programs of the client may have given some."""
 
 
 class Client(ClusterCalls):
@@ -82,6 +83,10 @@ class Client(ClusterCalls):
         seed: a whole number from which each task's random numbers follow, wherever and however often it runs: see
             ``Task.seed``.  None: they are different each time.
         shared_bytes_max: bytes that each node keeps of what is shared (`share`); 4 GiB by default.
+        identity: a file, made on first use, by which the next run of this program is known as the same client: it takes
+            over nodes, servers and tasks of one that was lost and has not closed.  See ``resumed``, docs/restart.md.
+        orphan_s: seconds for which these are kept for it, if it has an identity; nodes and schedulers have bounds of
+            their own (``--orphan_max``).
 
     The calls whose description says so are to be yielded (or awaited) in a task.
 
@@ -109,24 +114,14 @@ class Client(ClusterCalls):
         threads: int | None = None,
         seed: int | None = None,
         shared_bytes_max: int = BYTES_MAX,
+        identity: str | os.PathLike[str] | None = None,
+        orphan_s: float = 120.0,
     ) -> None:
         for fn in (node_setup, server_setup):
             if fn is not None:
                 targets.check({}, fn)
         _must_be_status_task(status_task)
-        if not isinstance(pulse_interval, int | float) or not 0 < pulse_interval <= MAX_PULSE_INTERVAL:
-            raise UsageError(
-                f"pulse_interval={pulse_interval!r}: give seconds, more than 0 and at most {MAX_PULSE_INTERVAL:g}"
-            )
-        if not isinstance(name, str) or len(name) > NAME_CHARS_MAX:
-            raise UsageError(f"name={str(name)[:60]!r}: give a text of at most {NAME_CHARS_MAX} characters")
-        for what, number in (("threads", threads), ("seed", seed)):
-            if number is not None and (type(number) is not int or number < 0):
-                raise UsageError(f"{what}={number!r}: give a whole number, not below 0, or None")
-        if type(shared_bytes_max) is not int or shared_bytes_max < 1:
-            raise UsageError(f"shared_bytes_max={shared_bytes_max!r}: give a number of bytes, 1 or more")
-        if seed is not None and seed.bit_length() > sm.SEED_BITS_MAX:
-            raise UsageError(f"seed=...: give a whole number of at most {sm.SEED_BITS_MAX} bits")
+        check_client(name, pulse_interval, threads, seed, shared_bytes_max, orphan_s)
         self.name = name or _program_name()
         shell = self._shell = ClientShell(self.name)
         shell.status_task = status_task
@@ -144,11 +139,16 @@ class Client(ClusterCalls):
         words = None if seed is None else words_of(seed)
         self._submitting = Submitting(shell, self._whereabouts, used.choosing, words)
         self._spaces = Spaces(shell, used, self._submitting.forget_space)
-        self._incoming = Incoming(shell, used, turn)
+        self._resuming = Resuming(shell, used)
+        self._incoming = Incoming(shell, used, turn, self._resuming)
         self._waiting = Waiting(shell, used, turn)
         self._components = components
         self._requirements = parse_requirements(requirements)
         self._threads = threads
+        self._identity = None if identity is None else Path(identity)
+        if identity is not None:
+            shell.orphan_s = float(orphan_s)
+            self._spaces.count_from(secrets.randbits(SPACE_BITS))
 
     def __repr__(self) -> str:
         return repr(self._shell)
@@ -239,7 +239,10 @@ class Client(ClusterCalls):
         except BaseException:
             turn.leave_queue()
             raise
-        return -1 if code == -1 and turn.give_up() else 0
+        if code == -1 and turn.give_up():
+            return -1
+        self._resuming.begin()
+        return 0
 
     def _found(self) -> None:
         """There is a scheduler: from now on it says what it waits for, and looks for who is silent."""
@@ -262,7 +265,23 @@ class Client(ClusterCalls):
         if setups.server_setup is not None:
             nodes.setup_call = shipper.pack((setups.server_setup, (), {}))
         nodes.bundle, nodes.encoded_bundle = packed, encode_bundle(packed)
-        shell.begin(current_kernel(), network, ClientSide.of(network), shipper, packed)
+        side = ClientSide.of(network)
+        identity = side.take_identity(self._identity) if self._identity is not None else None
+        shell.begin(current_kernel(), network, side, shipper, packed, identity)
+        if identity is not None:
+            self._submitting.count_from(identity.first_number)
+
+    def resumed(self) -> Completion[list[TaskHandle]]:
+        """What the earlier runs of this program have left: handles of their tasks, in the order of their numbers.
+
+        Yield it, after ``schedule``.  It waits until each node and server of theirs has answered or is known to be
+        gone; then tasks that are gone with them, or had not come to them, have ended as lost (TaskAbandoned).  Each of
+        the others is as if this program had submitted it: it runs, or its outcome comes, until it is released
+        (``handle.release()``).
+
+        Raises: UsageError if this client has no identity; ScheduleError if it runs no tasks.
+        """
+        return self._resuming.resumed()
 
     # -- tasks
 

@@ -6,8 +6,8 @@ submitted ends exactly once: with what the server said of it, or as abandoned wi
 The machine is made of parts, each of which knows those before it: `Places` (the nodes and servers), `Placing` (which
 task goes where; `Processes` and `Exclusive` have those beside the servers), `Tasks` (their life), `Own` (what becomes
 of processes beside the servers), `Holds` (why a place is given nothing), `Membership` (from an offer to the end, with
-the `Ends` of servers), `Controls` (what the program asks for).  Orders are appended to one list, in the order in which
-they are to be executed.
+the `Ends` of servers), `Returning` (what an earlier program has left), `Controls` (what the program asks for).  Orders
+are appended to one list, in the order in which they are to be executed.
 
 A server that runs short tasks is sent a few ahead, so that it need not wait for the network between two of them; when
 another server has nothing to do, or the one that runs is slow, the others are recalled.
@@ -26,12 +26,14 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from parkcos.client import dispatch_events as d
+from parkcos.client import returning_events as r
 from parkcos.client.controls import Controls
 from parkcos.client.holds import Holds
 from parkcos.client.membership import Membership
 from parkcos.client.own import Own
 from parkcos.client.places import Places
 from parkcos.client.records import CLOSING, DISABLED, Node, Stage
+from parkcos.client.returning import Returning
 from parkcos.client.tasks import Tasks
 
 _OF_TASKS = frozenset((d.Submitted, d.Started, d.Refused, d.Ended, d.Recalled))
@@ -59,6 +61,7 @@ class Dispatch:
         self.own = own = Own(tasks, order)
         self.members = members = Membership(places, tasks, own, holds, stage, order)
         self.controls = controls = Controls(places, tasks, holds, members, stage, order)
+        self.returning = returning = Returning(places, tasks, members, stage, order)
         members.disable_nodes, members.disable_servers = disable_nodes, disable_servers
         controls.abandon_zombies = abandon_zombies
         self.nodes, self.servers, self.tasks = places.nodes, places.servers, tasks.tasks
@@ -95,6 +98,9 @@ class Dispatch:
             d.CloseNodeAsked: controls.close_node_asked,
             d.Reallocated: controls.reallocated,
             d.AbandonAsked: controls.abandon_asked,
+            r.Returns: returning.begin,
+            r.NodeIsResumed: returning.node_is_resumed,
+            r.ServerIsResumed: returning.server_is_resumed,
             d.CloseAsked: self._close_asked,
             d.TimePassed: self._time_passed,
         }
@@ -111,6 +117,8 @@ class Dispatch:
             self._handlers[kind](event, now)
             if kind not in _OF_TASKS:
                 self.queue.serve_beside(now)
+                if self.returning.active:
+                    self.returning.settle(event)
             stage = self.stage
             if stage.closing or stage.scheduler_lost or stage.setup_error:
                 self._give_up()
@@ -157,6 +165,11 @@ class Dispatch:
         else:
             why = stage.closed_why or "the client is being closed"
         return f"no server is left, and {why}"
+
+    def number_from(self, first: int) -> None:
+        """Before anything else: what is numbered here has numbers above this one."""
+        self.members.count_from(first)
+        self.queue.processes.count_from(first)
 
     # -- time and end
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from parkcos.client import returning_events as r
 from parkcos.client.records import Task
 from parkcos.cluster.node_info import NodeInfo
 
@@ -258,7 +259,8 @@ class TimePassed(msgspec.Struct, frozen=True):
 
 
 Event = (
-    Offered
+    r.Event
+    | Offered
     | Granted
     | NodeIsReady
     | NodeHasFailed
@@ -438,7 +440,8 @@ class LeaveScheduler(msgspec.Struct, frozen=True):
 
 
 Effect = (
-    Want
+    r.Effect
+    | Want
     | Consider
     | SetupNode
     | CloseNode

@@ -105,7 +105,7 @@ class Ends:
         at, counts = self.unsaid.pop(event.server, (0, False))
         if (node := self.nodes.get(at)) is not None:
             node.left += event.restarts - counts
-            self._abandon_at(node, event.reason)
+            self.abandon_if_empty(node, event.reason)
 
     def _count_early_end(self, node: Node, index: int, end: End) -> None:
         """A server ended before it was ready, most likely by what server_setup did.  The next one is not up yet."""
@@ -161,7 +161,7 @@ class Ends:
                     self.order(d.CloseServer(server.node, number, True, end.replace))
             if not counts:
                 node.left -= 1
-                self._abandon_at(node, why)
+                self.abandon_if_empty(node, why)
         if (follower := self._followers.pop(number, None)) is not None:
             self.begin(follower, now)
 
@@ -172,7 +172,7 @@ class Ends:
             return "ServerAbandoned"
         return "ServerClosed" if self.stage.closing else "ServerDisconnected"
 
-    def _abandon_at(self, node: Node, reason: str) -> None:
+    def abandon_if_empty(self, node: Node, reason: str) -> None:
         """What waits for the servers of a node that has none, and gets none."""
         if not node.has_servers:
             why = f"no server is left at that node: {reason}"

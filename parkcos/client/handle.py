@@ -55,6 +55,19 @@ class TaskHandle(Waitable):
         return self._record.name
 
     @property
+    def number(self) -> int:
+        """Of the task, which no other task of this client has; of one that may return, of none of its programs."""
+        return self._record.number
+
+    @property
+    def digest(self) -> str:
+        """Of function and arguments, as they travel, in 32 hexadecimal digits; "" unless its client may return.
+
+        The same call of the same function gives the same one in most cases: not if what is packed has no certain order,
+        as a set."""
+        return self._record.digest
+
+    @property
     def state(self) -> str:
         """One of: waiting, sent (to a server, where it has not begun), running, finished, failed, terminated,
         cancelled, timed out, lost (with its server or client)."""
@@ -209,6 +222,19 @@ class TaskHandle(Waitable):
             return False
         self._shell.cancel(self._record, reason)
         return True
+
+    def release(self) -> None:
+        """Say that what has come of it is safe, if its client may return.  Do not yield it; any thread.
+
+        Until then its server keeps its outcome, and tells it again to the next run of the program
+        (``Client(identity=)``); so release it when it is in a file or a database.  Where a client has no identity there
+        is nothing to be released.
+
+        Raises: UsageError if its end is not known yet.
+        """
+        if self._outcome is None:
+            raise UsageError(f"release() of {self!r}, which has not ended\n  write: value = yield handle   before it")
+        self._shell.release(self._record)
 
     def send(self, message: Any) -> int:
         """Send it a message, as to any task: at once if it runs, else as soon as it has begun.  Do not yield it.

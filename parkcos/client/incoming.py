@@ -14,6 +14,7 @@ from parkcos.client import dispatch_events as d
 from parkcos.client.forwarded import Forwarded
 from parkcos.client.nodes import SILENT_PULSES, Nodes
 from parkcos.client.records import CLOSING, FAILING, OPEN, OWN, PAUSED, READY, SETUP
+from parkcos.client.resuming import Resuming
 from parkcos.client.shell import CLOSED, RUNNING, ClientShell, shown
 from parkcos.client.turn import Turn
 from parkcos.cluster import messages as m
@@ -32,8 +33,9 @@ LOOK_S = 2.5
 class Incoming:
     """One for each client."""
 
-    def __init__(self, shell: ClientShell, nodes: Nodes, turn: Turn) -> None:
+    def __init__(self, shell: ClientShell, nodes: Nodes, turn: Turn, resuming: Resuming) -> None:
         self._shell = shell
+        self._resuming = resuming
         self._nodes = nodes
         self._turn = turn
         self._forwarded = Forwarded(lambda *call: shell.kernel.post(*call))
@@ -106,6 +108,10 @@ class Incoming:
                 if (info := self._nodes.infos.get(process)) is not None:
                     self._nodes.unusable.pop(shown(info), None)
                 shell.handle(d.NodeIsReady(process, message.setup_id))
+            case m.NodeResumed():
+                self._resuming.node_resumed(process, message)
+            case sm.ServerResumed():
+                self._resuming.server_resumed(process, message)
             case m.NodeAvail():
                 self._nodes.node_avail(process, message)
             case m.NodeFailed():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from parkcos.client import dispatch_events as d
+from parkcos.client import returning_events as r
 from parkcos.client.ends import Ends
 from parkcos.client.holds import Holds
 from parkcos.client.own import Own
@@ -121,9 +122,13 @@ class Membership:
             return
         self._set_up(event.node, node)
 
+    def count_from(self, first: int) -> None:
+        """The numbers of setups are above this one."""
+        self._setups = max(self._setups, first)
+
     def _set_up(self, number: int, node: Node) -> None:
         self._setups += 1
-        node.state, node.setup_id = SETUP, self._setups
+        node.state, node.setup_id, node.returned = SETUP, self._setups, False
         node.early_ends = 0
         node.given_up.clear()
         self.order(d.SetupNode(number, node.cpus, node.setup_id))
@@ -268,13 +273,14 @@ class Membership:
         (node.own_servers if event.own else node.servers)[event.server] = None
         self.places.weigh(event.node, node)
         self.order(d.ReportStatus("ServerDiscovered", event.server, own=bool(event.own)))
-        if event.own or not self.disable_servers:
+        if event.own or node.returned or not self.disable_servers:
             self.open_server(event.server, server)
 
     def open_server(self, number: int, server: Server) -> None:
         """It may begin."""
         server.state = OPENING
-        self.order(d.OpenServer(number))
+        node = self.nodes.get(server.node)
+        self.order(r.ReturnToServer(number) if node is not None and node.returned else d.OpenServer(number))
 
     def server_is_ready(self, event: d.ServerIsReady, now: float) -> None:
         server = self.servers.get(event.server)
@@ -340,7 +346,7 @@ class Membership:
             elif node is not None and server.own:
                 assert number in node.own_servers
                 count = len(server.cpu) + len(server.io)
-                assert server.state != OWN or server.space or count == 1, f"process {number} has no task"
+                assert server.state != OWN or server.space or count, f"process {number} has no task"
             elif node is not None:
                 held = server.holds or node.holds
                 assert held or server.state != PAUSED, f"server {number} is paused and nothing holds it back"

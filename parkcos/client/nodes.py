@@ -59,6 +59,8 @@ class Nodes:
         """The packed calls of node_setup or server_setup, where they were given arguments."""
         self.forwards: set[int] = set()
         """The nodes that send what is printed there."""
+        self.earlier_spaces: dict[int, int] = {}
+        """Of which spaces processes were that an earlier program of this client had wanted."""
         self.had_servers = False
         self.choosing = Choosing(shell, self.indexes)
         self._warned: set[int] = set()
@@ -154,6 +156,7 @@ class Nodes:
             self.indexes,
             self._shell.known,
             self.setup_calls,
+            self.earlier_spaces,
         )
         for table in tables:
             for number in table.keys() - present:
@@ -183,6 +186,10 @@ class Nodes:
             setup_id=effect.setup_id,
             grant=self._shell.circle.grant_at(effect.node),
         )
+        if (identity := self._shell.identity) is not None:
+            message.claim = identity.claim(self._shell.network.incarnation)
+            message.orphan_s = self._shell.orphan_s
+            self.note(effect.node, effect.cpus)
         made = self.bundle_at(effect.node)
         encoded = self.encoded_bundle if made is self.bundle else encode_bundle(made)
         self._be_patient(effect.node)
@@ -195,6 +202,11 @@ class Nodes:
             self._shell.side.box.send(effect.node, "node", m.CloseNode(self._shell.id, True, setup_id=effect.setup_id))
             failed = d.NodeHasFailed(effect.node, why, setup=True, setup_id=effect.setup_id)
             self._shell.kernel.post(self._shell.handle, failed)
+
+    def note(self, node: int, cpus: int) -> None:
+        """For the next program of a client that may return: that the node is set up."""
+        if (identity := self._shell.identity) is not None and (info := self.infos.get(node)) is not None:
+            identity.sent.node(info, cpus, self._shell.circle.grants_of(node))
 
     def bundle_at(self, node: int) -> Bundle:
         """What the client brings to this node."""
@@ -237,16 +249,22 @@ class Nodes:
             peer.dismissed = True
             self._shell.network.io.call(self._shell.network.hub.end, peer, effect.reason)
 
-    def _open_server(self, effect: d.OpenServer) -> None:
-        space = self._shell.machine.servers[effect.server].space
-        known = {(space, *key): digest for key, digest in self._shell.bundle_digests.items()}
-        self._shell.known[effect.server] = known
-        location, hub = self._shell.locations[effect.server], self._shell.network.hub
-        node = hub.by_incarnation.get(self._shell.machine.servers[effect.server].node)
-        peer = hub.peer_at(location, effect.server, self._homes_of(effect.server))
+    def meet(self, number: int) -> Location:
+        """Have a session with a server, which nothing was sent yet.  Returns: where it is."""
+        location, hub = self._shell.locations[number], self._shell.network.hub
+        node = hub.by_incarnation.get(self._shell.machine.servers[number].node)
+        peer = hub.peer_at(location, number, self._homes_of(number))
         if peer is not None and node is not None and not peer.name:  # until it says so: servers take what nodes take
             peer.max_payload = node.max_payload
-        self._be_patient(effect.server)
+        self._be_patient(number)
+        return location
+
+    def _open_server(self, effect: d.OpenServer) -> None:
+        at = self._shell.machine.servers[effect.server]
+        node = self._shell.machine.nodes.get(at.node)
+        of_bundle = {} if node is not None and node.returned else self._shell.bundle_digests  # that was an earlier one
+        self._shell.known[effect.server] = {(at.space, *key): digest for key, digest in of_bundle.items()}
+        location = self.meet(effect.server)
         form = PICKLE
         buffers: list[Buffer] = []
         call = self.setup_calls.pop(effect.server, self.setup_call)
@@ -266,7 +284,8 @@ class Nodes:
         server, location = self._shell.machine.servers[number], self._shell.locations[number]
         node = self._shell.network.hub.by_incarnation.get(server.node)
         homes = [Location(there.addr, location.port) for there in node.addresses] if node is not None else [location]
-        self._shell.circle.lives_at(number, server.node, [location, *homes], server.space)
+        space = self.earlier_spaces.get(number, server.space)
+        self._shell.circle.lives_at(number, server.node, [location, *homes], space)
         return homes
 
     # -- what the status task hears
@@ -284,8 +303,11 @@ class Nodes:
         elif effect.name.startswith("Server") and effect.subject not in self._shell.machine.servers:  # it has ended
             self._shell.ready.discard(effect.subject)
             self._shell.known.pop(effect.subject, None)
-        elif effect.name.startswith("Node") and effect.reason and effect.subject not in self._shell.machine.nodes:
-            self.unusable[shown(self.infos[effect.subject])] = effect.reason
+        elif effect.name.startswith("Node") and effect.subject not in self._shell.machine.nodes:
+            if effect.reason:
+                self.unusable[shown(self.infos[effect.subject])] = effect.reason
+            if (identity := self._shell.identity) is not None:
+                identity.sent.node_left(effect.subject)
         if self._shell.status_task is None or effect.own:
             return
         info: Any = None

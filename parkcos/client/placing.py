@@ -186,7 +186,13 @@ class Placing:
             self.exclusive.serve(now)
 
     def send(self, number: int, at: int, now: float) -> None:
-        task, server = self.tasks[number], self.places.servers[at]
+        task = self.tasks[number]
+        self.is_at(task, at, now)
+        self.order(d.Run(number, at, task.io))
+
+    def is_at(self, task: Task, at: int, now: float) -> None:
+        """It is at that server from now on."""
+        number, server = task.number, self.places.servers[at]
         task.server = at
         task.tries += 1
         if task.io:
@@ -202,7 +208,6 @@ class Placing:
             server.load_s += task.expected_s
             if len(cpu) == 2:
                 self.ahead.has_more(at, now)
-        self.order(d.Run(number, at, task.io))
 
     def open_to_tasks(self, number: int, now: float) -> None:
         """From now on the server is given tasks, first of all those that wait for it."""
@@ -236,7 +241,7 @@ class Placing:
         if server.own and server.state == OWN:
             if server.space:
                 self.exclusive.has_less(number, now)
-            else:  # it has had its task
+            elif not (server.cpu or server.io):  # it has had its task
                 self.processes.end(server.own, terminate=False)
         if server.state != OPEN or server.lent:
             return

@@ -101,6 +101,10 @@ class Processes:
         self.order(d.StartOwn(at, self._count, niceness, space))
         return self._count
 
+    def count_from(self, first: int) -> None:
+        """The numbers of processes are above this one."""
+        self._count = max(self._count, first)
+
     def wants(self, number: int) -> bool:
         """Whether a single task waits for a place at this node."""
         node = self.nodes[number]
@@ -120,7 +124,8 @@ class Processes:
         process.server = event.server
         self._of_server[event.server] = event.own
         self.nodes[event.node].own_refusals = 0
-        return process if process.task or (process.space and not process.ending) else None
+        wanted = process.task or process.returned or process.space
+        return process if wanted and (process.task or not process.ending) else None
 
     def refused(self, event: d.OwnIsRefused, now: float) -> int:
         """Returns: the task that waits again, or 0."""

@@ -98,6 +98,8 @@ class Node(msgspec.Struct):
     """Why, the last time."""
     spaces: dict[int, str] = {}
     """Those with processes of their own of which it knows, and why they cannot be opened there; "": they can."""
+    returned: bool = False
+    """An earlier program of this client had set it up: its servers are asked whether they know that one."""
     space_ends: dict[int, int] = {}
     """How many processes of a space have ended before they were ready, since one was."""
 
@@ -189,6 +191,8 @@ class OwnProcess(msgspec.Struct):
     """Once it is up."""
     ending: bool = False
     """Its node was told to end it."""
+    returned: bool = False
+    """An earlier program of this client had asked for it: it ends with the tasks that are there."""
 
 
 class Task(msgspec.Struct):

@@ -19,7 +19,9 @@ from typing import Any, Protocol
 from parkcos.client import dispatch_events as d
 from parkcos.client.circle import Circle
 from parkcos.client.dispatch import Dispatch
+from parkcos.client.identity import Identity
 from parkcos.client.packed import RawOutcome
+from parkcos.client.sent import NotedTask
 from parkcos.client.sharing import Sharing
 from parkcos.client.side import ClientSide
 from parkcos.client.status import Status, Statuses, TaskInfo
@@ -93,6 +95,10 @@ class ClientShell:
         """Of the servers."""
         self.ready: set[int] = set()
         """The servers that have been initialized and have not ended."""
+        self.identity: Identity | None = None
+        """Of a client that may return, from `schedule` to its end."""
+        self.orphan_s = 0.0
+        """How long its place, its servers and tasks are kept after its program was lost."""
         self.observing: Watch | None = None
         self.waits = Waits(self.machine, self.lock, lambda: repr(self))
         self.sharing = Sharing(
@@ -133,12 +139,24 @@ class ClientShell:
                 raise ScheduleError(f"{self!r} runs no tasks: {self.machine.stage.closed_why}")
             raise ScheduleError(f"{self!r} runs no tasks\n  write: yield client.schedule()  first, and close() last")
 
-    def begin(self, kernel: Kernel, network: Network, side: ClientSide, shipper: Shipper, bundle: Bundle) -> None:
+    def begin(
+        self,
+        kernel: Kernel,
+        network: Network,
+        side: ClientSide,
+        shipper: Shipper,
+        bundle: Bundle,
+        identity: Identity | None = None,
+    ) -> None:
         """It is about to be scheduled."""
+        self.identity = identity
+        if identity is not None:
+            self.id = identity.key.number
+            self.machine.number_from(identity.first_number)
         self.kernel, self.network, self.side, self.shipper = kernel, network, side, shipper
         self.bundle_digests = {(each.module, each.name): each.digest for each in bundle.definitions}
         self.timer = DeadlineTimer(network.io, lambda: self.handle(d.TimePassed()))
-        self.circle = Circle(network.hub)
+        self.circle = Circle(network.hub, None if identity is None else identity.key.server_keys)
 
     def close(self) -> None:
         """It has left its scheduler: drop what is kept for more tasks."""
@@ -146,6 +164,13 @@ class ClientShell:
         self.sharing.close()
         self.circle.close()
         self.network.io.call(self.timer.cancel)
+
+    def let_identity_go(self, forget: bool) -> None:
+        """Another program may have it.  forget: nothing is left to be taken over."""
+        if self.identity is not None:
+            self.side.identities.pop(self.id, None)
+            self.identity.close(forget)
+            self.identity = None
 
     # -- the machine
 
@@ -200,6 +225,11 @@ class ClientShell:
             submission.plain,
             0 if submission.exclusive else submission.space,
         )
+        if self.identity is not None:
+            submission.sent_to = server
+            at = self.machine.servers[server].node
+            noted = NotedTask(number, submission.name, submission.digest, submission.io, at, server)
+            self.identity.sent.task(noted)
         try:
             if submission.definitions or submission.space:
                 self.define(server, submission.definitions, submission.space, submission.files)
@@ -281,6 +311,7 @@ class ClientShell:
 
     def _fail(self, submission: Submission, error: Exception) -> None:
         """A task has ended without a word of its own."""
+        self._release_unless_held(submission)
         if submission.completion is not None:
             self.kernel.post(submission.completion.set_exception, error)
         elif submission.rtask is not None:  # it has run before
@@ -300,6 +331,9 @@ class ClientShell:
     def _report_retried(self, effect: d.ReportRetried) -> None:
         submission = self.submissions[effect.task]
         logger.warning("%s: %s is run again: %s", self.name, submission.name, effect.reason)
+        if submission.sent_to:  # what came of that run is of no use
+            message = sm.ReleaseTasks(self.id, [submission.number])
+            self.side.box.send(submission.sent_to, "server", message, lazy=True)
 
     def open_outcome(self, number: int, kind: str, form: int, payload: Buffer) -> None:
         """Kernel thread: open a task's result, and tell those who wait for it."""
@@ -322,6 +356,7 @@ class ClientShell:
     def _finish(self, submission: Submission, outcome: Outcome) -> None:
         rtask, handle = submission.rtask, submission.handle
         assert rtask is not None
+        self._release_unless_held(submission)
         rtask.ended(outcome, told=handle is not None or self.status_task is not None)
         observing = self.observing  # which another thread may take away
         if observing is not None:
@@ -330,6 +365,20 @@ class ClientShell:
             handle._ended(outcome)
         if self.status_task is not None:
             self.status_task.send(MonitorStatus.of(rtask, outcome))
+
+    def release(self, submission: Submission) -> None:
+        """What has come of a task is safe: its server need not keep it.  Any thread."""
+        with self.lock:
+            if self.identity is not None:
+                self.identity.sent.released([submission.number])
+                if submission.sent_to:
+                    message = sm.ReleaseTasks(self.id, [submission.number])
+                    self.side.box.send(submission.sent_to, "server", message, lazy=True)
+
+    def _release_unless_held(self, submission: Submission) -> None:
+        """Who keeps no handle cannot do it."""
+        if self.identity is not None and submission.handle is None:
+            self.release(submission)
 
     def tell(self, status: int, info: Any, reason: str = "") -> None:
         """Send the status task a Status, if there is one.  Any thread."""

@@ -7,8 +7,10 @@ import threading
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from parkcos.client.identity import Identity, place_of
 from parkcos.cluster.postbox import Postbox
 from parkcos.errors import ConfigError, ScheduleError
 from parkcos.kernel import operation
@@ -69,6 +71,8 @@ class ClientSide:
         self.scheduler: SchedulerService | None = None
         self.uses_own = False
         """The program wants its own scheduler; else that only finds out whether there is a shared one."""
+        self.identities: dict[int, tuple[int, int]] = {}
+        """The files of the identities of its clients, by client: `place_of`."""
         self.lock = threading.Lock()
         self.contacts: dict[Location, None] = {}
         self.failures: dict[object, str] = {}
@@ -85,6 +89,14 @@ class ClientSide:
         if side is None:
             side = network.extensions[cls] = cls(network)
         return side
+
+    def take_identity(self, path: Path) -> Identity:
+        """Open the identity of one of the clients, for that alone.  Raises: ConfigError."""
+        if (place := place_of(path)) is not None and place in self.identities.values():
+            raise ConfigError(f"the identity {path} is in use by another client of this program: give each its own")
+        identity = Identity(path)
+        self.identities[identity.key.number] = place_of(path) or (0, 0)
+        return identity
 
     def private_scheduler(self, contacts: Iterable[Location] = ()) -> SchedulerService:
         """The scheduler of this program, which its clients are to use.  contacts: as for `start_scheduler`."""

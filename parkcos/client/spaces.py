@@ -73,10 +73,15 @@ class Spaces:
         self._forget = forget
         self._nodes = nodes
         self._numbers = itertools.count(1).__next__
+        """Of those of a client that may return, others than its earlier programs have given: see `count_from`."""
         self._by_name: dict[str, Space] = {}
         self._by_number: dict[int, Space] = {}
         shell.executes(d.OpenSpace, self._open_at)
         shell.executes(d.CloseSpace, self._close_at)
+
+    def count_from(self, first: int) -> None:
+        """The numbers of spaces are above this one."""
+        self._numbers = itertools.count(first + 1).__next__
 
     def open(self, name: str, preload: Sequence[str], env: Mapping[str, str], exclusive: bool) -> Space:
         """What `Client.space` does."""
@@ -135,6 +140,8 @@ class Spaces:
             self._nodes.bundle_at(effect.node), preload=list(space.preload), env=dict(space.env)
         )
         message = m.OpenSpace(self._shell.id, effect.space, self._shell.circle.grant_at(effect.node, effect.space))
+        if (node := self._shell.machine.nodes.get(effect.node)) is not None:
+            self._nodes.note(effect.node, node.cpus)
         self._shell.side.box.send(effect.node, "node", message, PICKLE, [encode_bundle(made)])
 
     def _close_at(self, effect: d.CloseSpace) -> None:

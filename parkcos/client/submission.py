@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -49,6 +50,10 @@ class Submission(Record, kw_only=True):
     """Its start, for the task that asked for it by `rtask`."""
     handle: Told | None = None
     """Its end, for those who keep the handle."""
+    digest: str = ""
+    """Of function and arguments, if its client may return."""
+    sent_to: int = 0
+    """The server that was sent it last, if its client may return."""
     seed: list[int] = msgspec.field(default_factory=list)
     """Of all its runs; none if its client has none."""
     rtask: RemoteTask | None = None
@@ -69,6 +74,14 @@ def kind_of(fn: Callable[..., Any], calls: int = 1) -> str:
     """A name for the function under which the length of its runs is estimated.  calls: in a chunk of a map."""
     name = getattr(fn, "__qualname__", None) or type(fn).__qualname__
     return f"{name}*{calls}" if calls > 1 else str(name)
+
+
+def digest_of(form: int, buffers: Sequence[Buffer]) -> str:
+    """Of function and arguments as they travel: 32 hexadecimal digits."""
+    digest = hashlib.blake2b(bytes([form]), digest_size=16)
+    for buffer in buffers:
+        digest.update(buffer)
+    return digest.hexdigest()
 
 
 def words_of(seed: int) -> list[int]:

@@ -16,7 +16,7 @@ from parkcos.client.room import kept_busy_by
 from parkcos.client.sharing import LARGE_BYTES
 from parkcos.client.shell import RUNNING, ClientShell
 from parkcos.client.spaces import Space
-from parkcos.client.submission import Submission, kind_of, name_of
+from parkcos.client.submission import Submission, digest_of, kind_of, name_of
 from parkcos.client.whereabouts import Whereabouts
 from parkcos.cluster.definitions import SHARED
 from parkcos.cluster.shared import Shared
@@ -178,6 +178,10 @@ class Submitting:
 
     # -- packing
 
+    def count_from(self, first: int) -> None:
+        """The numbers of tasks are above this one."""
+        self._numbers = itertools.count(first + 1).__next__
+
     def share(self, obj: Any) -> Shared:
         """As `Client.share`."""
         self._shell.must_run()
@@ -219,6 +223,8 @@ class Submitting:
         )
         if self._seed is not None:
             record.seed = [next(self._seeds), *self._seed]
+        if shell.orphan_s:
+            record.digest = digest_of(form, buffers)
         return record
 
     def _unopened(
@@ -249,6 +255,7 @@ class Submitting:
             definitions=definitions,
             large=large,
             seed=[] if self._seed is None else [next(self._seeds), *self._seed],
+            digest=digest_of(call.form, [call.payload]) if self._shell.orphan_s else "",
         )
 
 

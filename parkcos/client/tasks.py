@@ -42,6 +42,13 @@ class Tasks:
             self.placing.choices.add(task)
         self._place(task, now)
 
+    def take_over(self, task: Task, at: int, now: float) -> None:
+        """An earlier program of this client has sent it there."""
+        if task.number not in self.tasks:
+            self.tasks[task.number] = task
+            self.cpu_tasks += not task.io
+            self.placing.is_at(task, at, now)
+
     def _place(self, task: Task, now: float) -> None:
         if why_never := self.placing.place(task, now):
             self.abandon(task.number, why_never)

@@ -54,7 +54,9 @@ class Turn:
 
     def _enqueue(self) -> bool:
         shell = self._shell
-        return self.tell_scheduler(m.Enqueue(shell.id, shell.name, shell.network.hub.own.python))
+        identity, python = shell.identity, shell.network.hub.own.python
+        claim = identity.claim(shell.network.incarnation) if identity is not None else None
+        return self.tell_scheduler(m.Enqueue(shell.id, shell.name, python, claim, shell.orphan_s if claim else 0.0))
 
     # -- getting in line (kernel thread)
 
@@ -158,18 +160,21 @@ class Turn:
             waited = shell.state is WAITING
             left = self.leave_queue()
             if left and waited:
-                shell.state, shell.id = NEW, new_id()
+                shell.state = NEW
+                shell.id = new_id()
                 self._begins, self.scheduler, self._position, self._queued = None, 0, 0, None
             return left
 
     def leave(self) -> None:
         """The client has given back all its nodes."""
         self.tell_scheduler(m.ClientLeaves(self._shell.id))
+        self._shell.let_identity_go(forget=not self._shell.machine.stage.closed_why)
         self._close()
 
     def _close(self) -> None:
         self._shell.state = CLOSED
         self._shell.side.clients.pop(self._shell.id, None)
+        self._shell.let_identity_go(forget=False)
         if self.owner is not None:
             self.owner.drop_end_callback(self._owner_ended)
             self.owner = None

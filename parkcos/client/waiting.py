@@ -36,6 +36,11 @@ class Waiting:
             logger.warning("%s", self._turn.why_it_waits())
             for other, _ in self._turn.before():
                 other.give_way()
+        elif shell.state is RUNNING and machine.returning.active:
+            nodes, servers = machine.returning.waits_for()
+            logger.warning(
+                "%s returns: waits for %d nodes and %d servers of its earlier program", shell.name, nodes, servers
+            )
         elif shell.state is RUNNING and not shell.ready and not machine.stage.closing:
             if machine.nodes:
                 which = "a node" if len(machine.nodes) == 1 else f"{len(machine.nodes)} nodes"

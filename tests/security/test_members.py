@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from parkcos.cluster import messages as m
 from parkcos.net import wire
 from parkcos.net.location import Location
 from parkcos.net.payload import PICKLE
+from parkcos.net.trust.claims import ClaimKey
 from parkcos.net.trust.secret import ClusterKeys
 from tests.live.lib import with_client
 from tests.live.watched import at
@@ -37,7 +39,7 @@ def tell(place: Place, location: Location, part: str, *messages: Any) -> None:
 
 
 @pytest.mark.slow
-def test_another_one_s_work_goes_on(site: Site, stack: contextlib.ExitStack) -> None:
+def test_another_one_s_work_goes_on(site: Site, stack: contextlib.ExitStack, tmp_path: Path) -> None:
     scheduler, scheduler_port = site.scheduler()
     stack.enter_context(scheduler)
     node, port = site.node(1)
@@ -55,6 +57,7 @@ def test_another_one_s_work_goes_on(site: Site, stack: contextlib.ExitStack) -> 
         (number,) = shell.machine.nodes
         (server,) = shell.machine.servers
         me = mallory.network.incarnation
+        heard = shell.identity.claim(Parkcos.instance().network.incarnation)  # as nodes and schedulers hear it
         tell(
             mallory,
             node_at,
@@ -70,6 +73,8 @@ def test_another_one_s_work_goes_on(site: Site, stack: contextlib.ExitStack) -> 
             m.ForwardOutput(shell.id),
             m.ReleaseNode(shell.id),
             m.ReserveNode(shell.id, "127.0.0.1", 1, me),
+            m.ReturnToNode(shell.id, ClaimKey(b"m" * 32).claim(99, me)),
+            m.ReturnToNode(shell.id, heard),
         )
         tell(
             mallory,
@@ -79,6 +84,8 @@ def test_another_one_s_work_goes_on(site: Site, stack: contextlib.ExitStack) -> 
             m.WantNode(shell.id, number, 0),
             m.OfferAgain(shell.id),
             m.Enqueue(shell.id, "mallory", "3.11"),
+            m.Enqueue(shell.id, "mallory", "3.11", ClaimKey(b"m" * 32).claim(99, me)),
+            m.Enqueue(shell.id, "mallory", "3.11", heard),
         )
         info = client._nodes.infos[number]
         tell(desktop, scheduler_at, "scheduler", m.NodeState(info, 0), m.NodeAnswer(shell.id, False, "no"))
@@ -97,7 +104,9 @@ def test_another_one_s_work_goes_on(site: Site, stack: contextlib.ExitStack) -> 
         assert client._shell.machine.nodes and client._shell.machine.servers
         return [*before, *after]
 
-    assert with_client(body, [square], nodes=[at(port)]) == [0, 1, 4, 0, 1, 4]
+    identity = tmp_path / "me"
+    assert with_client(body, [square], nodes=[at(port)], identity=identity) == [0, 1, 4, 0, 1, 4]
+    node.wait_for("refused a claim to a client that it cannot prove from mallory")
     node.wait_for("refused the message CloseNode for a client that is another program's from mallory")
     assert len(node.find("is another program's")) == 9
     assert not node.find("serving -> closing.*mallory")

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from parkcos.client import dispatch_events as d
+from parkcos.client import returning_events as r
 from parkcos.client.dispatch import Dispatch
 from parkcos.client.membership import FAILURES_MAX
 from parkcos.client.records import Task
 from parkcos.cluster import messages as m
 from parkcos.cluster import server_messages as sm
 from parkcos.cluster.node_info import NodeInfo
+from parkcos.net.trust.claims import Claim
 from tests.sim import reasons
 from tests.sim.choosing import Choices
 from tests.sim.process import Process
@@ -47,22 +49,36 @@ class Program(Process):
 
     def end(self, reason: str) -> None:
         super().end(reason)
+        left = [client for client in self.clients.values() if client.run and not client.over]
         for client in self.clients.values():
             client.over = True
+        if left:
+            self.world.follow(left)
 
 
 class Client:
     """One client: its dispatch machine.  What its program does with it is in script.py."""
 
-    def __init__(self, world: World, program: Program) -> None:
+    def __init__(self, world: World, program: Program, earlier: Client | None = None) -> None:
         rng, plan = world.rng, world.plan
         self.world, self.program = world, program
-        self.number = next(world.numbers)
+        self.number = next(world.numbers) if earlier is None else earlier.number
+        self.run = 0 if earlier is None else earlier.run + 1
+        """Of the program, if the client may return."""
+        if earlier is None and plan.returns and rng.random() < plan.returns:
+            self.run = 1
+        self.orphan_s = rng.choice([5.0, 60.0, 300.0]) if self.run else 0.0
+        self.noted_nodes: dict[int, tuple[NodeInfo, int]] = {} if earlier is None else earlier.noted_nodes
+        self.noted: dict[int, tuple[int, int]] = {} if earlier is None else earlier.noted
+        """Tasks that were sent and not released: where."""
+        self.released: set[int] = set() if earlier is None else earlier.released
+        self.resumed = not self.run
         self.machine = Dispatch(
             disable_nodes=rng.random() < plan.disabled,
             disable_servers=rng.random() < plan.disabled,
             abandon_zombies=rng.random() < plan.abandon,
         )
+        self.machine.number_from(self.first_number)
         self.state = "waiting"
         """Then running, then closed; or failed, or left."""
         self.over = False
@@ -81,6 +97,8 @@ class Client:
         """The nodes that have said that their servers are about to end."""
         self.choices = Choices(self)
         program.clients[self.number] = self
+        if earlier is not None:
+            world.clients.remove(earlier)
         world.clients.append(self)
         world.wire.connect(program, self.scheduler, anew=True)
         self.enqueue()
@@ -89,7 +107,44 @@ class Client:
         return f"client{self.number}({self.state})"
 
     def enqueue(self) -> None:
-        self.program.send(self.scheduler, m.Enqueue(self.number, "client", "3.11"))
+        self.program.send(self.scheduler, m.Enqueue(self.number, "client", "3.11", self.claim, self.orphan_s))
+
+    @property
+    def claim(self) -> Claim | None:
+        return Claim(b"0" * 32, self.run, b"0" * 64) if self.run else None
+
+    @property
+    def first_number(self) -> int:
+        """Below all that this program gives, and above what earlier ones have given."""
+        return self.run * 1_000_000
+
+    def take_over(self) -> None:
+        """What an earlier program has left: as that has noted it."""
+        if not self.run:
+            return
+        for (client, number), truth in self.world.tasks.items():
+            if client != self.number:
+                continue
+            truth.client, truth.tries = self, 0
+            if number in self.noted:
+                truth.outcomes.clear()  # it is told again
+            elif not truth.outcomes:
+                truth.outcomes.append("not sent")
+        nodes = [r.NodeNoted(info, cpus) for info, cpus in self.noted_nodes.values()]
+        self.infos.update({info.incarnation: info for info, _ in self.noted_nodes.values()})
+        self.handle(r.Returns(nodes, [r.TaskNoted(task, *at) for task, at in self.noted.items()]))
+
+    def told_outcome(self, task: int, what: str) -> None:
+        truth = self.world.tasks[self.number, task]
+        truth.outcome(what)
+        if self.run and self.world.rng.random() < 0.7:  # else it is not safe yet
+            self.program.later(self.world.rng.expovariate(2), self.release, task)
+
+    def release(self, task: int) -> None:
+        _, server = self.noted.pop(task, (0, 0))
+        if server:
+            self.released.add(task)
+            self.program.send(server, sm.ReleaseTasks(self.number, [task]))
 
     def leave(self, state: str) -> None:
         self.state, self.over = state, True
@@ -106,7 +161,7 @@ class Client:
                 counts = known is not None and known.server == sender
                 self.handle(d.Ended(task, seconds, cut, sender, remote_id))
                 if known is not None and task not in self.machine.tasks:
-                    self.world.tasks[self.number, task].outcome("ended")
+                    self.told_outcome(task, "ended")
                 elif task in self.machine.life.unjudged and counts:
                     self.program.later(self.world.rng.expovariate(100), self.judge, task)
                 elif counts:
@@ -141,6 +196,19 @@ class Client:
             case m.NodeReady(_, setup_id):
                 self.leaving.discard(sender)
                 self.handle(d.NodeIsReady(sender, setup_id))
+            case m.NodeResumed(_, setup_id, ready, _, left, servers):
+                self.world.happened["node that serves the next program"] += 1
+                kept = [r.ServerKept(each.incarnation, each.own) for each in servers]
+                self.handle(r.NodeIsResumed(sender, setup_id, ready, left, kept))
+            case sm.ServerResumed(_, opened, tasks, more):
+                at = self.noted
+                over = {t.task for t in tasks if t.task in self.released or at.get(t.task, (0, sender))[1] != sender}
+                if over:
+                    self.program.send(sender, sm.ReleaseTasks(self.number, sorted(over)))
+                new = [each for each in tasks if each.task not in self.machine.tasks and each.task not in over]
+                if sender in self.machine.servers:
+                    self.world.happened["task that the next program took over"] += len(new)
+                    self.handle(r.ServerIsResumed(sender, opened, [Task(each.task, each.io) for each in new], more))
             case m.NodeFailed(_, error, setup, setup_id):
                 self.note_failure(sender)
                 self.handle(d.NodeHasFailed(sender, error, setup, not setup, setup_id))
@@ -172,7 +240,7 @@ class Client:
         self.handle(d.Judged(task, "it raised" if again else ""))
         if task not in self.machine.tasks:
             if not truth.outcomes:  # else the place where it must run was gone
-                truth.outcome("ended")
+                self.told_outcome(task, "ended")
         elif task not in self.machine.life.unjudged:
             self.world.happened["task run again for what it raised"] += 1
 
@@ -300,6 +368,8 @@ class Client:
                 assert at not in self.leaving, f"task {task} of {self} is sent to {self.world.nodes[at]}, which leaves"
                 if record.choice:
                     self.choices.check_place(record, server)
+                if self.run:
+                    self.noted[task] = at, server
                 send(server, sm.RunTask(client, task, "task", io, self.world.tasks[client, task].timeout_s))
             case d.EndTask(task, server):
                 self.world.happened["task asked to end"] += 1
@@ -308,12 +378,34 @@ class Client:
             case d.Recall(task, server):
                 send(server, sm.RecallTask(client, task))
             case d.ReportRefused(task, _):
-                self.world.tasks[client, task].outcome("refused")
+                self.told_outcome(task, "refused")
+            case r.ReportLost(task, reason):
+                truth = self.world.tasks[client, task]
+                at = truth.at
+                serves = at is not None and at.alive and at.client_process == program.number
+                assert not serves, f"task {task} of {self} is told to be lost, and runs at {at}: {reason}"
+                self.world.happened["task that was lost before its program came back"] += 1
+                truth.unsaid = True
+                self.told_outcome(task, "lost")
+            case r.ReportResumed():
+                self.resumed = True
+                self.world.happened["program that came back"] += self.run > 1
+            case r.ReturnToNode(node):
+                there = wire.connect(program, node, anew=True)
+                wire.be_patient(program, node)
+                send(node, m.ReturnToNode(client, self.claim))
+                assert there
+            case r.ReturnToServer(server):
+                wire.connect(program, server)
+                wire.be_patient(program, server)
+                send(server, sm.ReturnToServer(client, self.claim))
             case d.ReportRetried(task, _):
                 self.world.tasks[client, task].tries -= 1
             case d.ReportAbandoned():
                 reasons.check_abandoned(self, effect)
-                self.world.tasks[client, effect.task].outcome("abandoned")
+                self.told_outcome(effect.task, "abandoned")
+            case d.ReportStatus(_, subject) if subject in self.noted_nodes and subject not in self.machine.nodes:
+                del self.noted_nodes[subject]
             case d.ReportStatus(name, subject, _, own) if name.startswith("Server"):
                 self.told_of_server(name, subject)
                 if name == "ServerInitialized" and not own:
@@ -326,7 +418,11 @@ class Client:
             case d.SetupNode(node, cpus, setup_id):
                 self.world.happened["node that failed set up again"] += bool(self.machine.nodes[node].failures)
                 wire.be_patient(program, node)
-                send(node, m.SetupNode(client, cpus, self.restart_servers, setup_id=setup_id))
+                if self.run:
+                    self.noted_nodes[node] = self.infos[node], cpus
+                said = m.SetupNode(client, cpus, self.restart_servers, setup_id=setup_id, claim=self.claim)
+                said.orphan_s = self.orphan_s
+                send(node, said)
             case d.CloseNode(node, terminate, keep, setup_id):
                 send(node, m.CloseNode(client, terminate, keep, setup_id))
             case d.CloseServer(node, server, terminate, restart):

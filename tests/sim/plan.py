@@ -57,6 +57,8 @@ class Plan:
     """The share of tasks in spaces with processes of their own."""
     chosen: float = 0.0
     """The share of tasks that are placed by a function of the program."""
+    returns: float = 0.0
+    """The share of programs that, when they are lost, are followed by another run of them."""
 
 
 def plan_of(seed: int) -> Plan:
@@ -92,4 +94,5 @@ def plan_of(seed: int) -> Plan:
         own=rng.choice([0.0, 0.0, 0.1, 0.5]),
         spaces=rng.choice([0.0, 0.0, 0.2, 0.8]),
         chosen=rng.choice([0.0, 0.1, 0.5]),
+        returns=rng.choice([0.0, 0.0, 0.7, 1.0]),
     )

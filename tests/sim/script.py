@@ -23,13 +23,13 @@ CONTROLS = ["suspend", "suspend", "resume", "server", "server", "node", "restart
 
 
 class Scripted(Client):
-    def __init__(self, world: World, program: Program) -> None:
+    def __init__(self, world: World, program: Program, earlier: Client | None = None) -> None:
         rng, plan = world.rng, world.plan
-        super().__init__(world, program)
+        super().__init__(world, program, earlier)
         self.short = rng.random() < plan.short_tasks
         self.to_submit = rng.randrange(1, plan.tasks_max + 1) * (8 if self.short else 1)
         self.burst = max(60 if self.short else 8, self.to_submit // 8)
-        self.task_numbers = itertools.count(1)
+        self.task_numbers = itertools.count(self.first_number + 1)
         self.patient = rng.random() < 0.5
         """It closes when its tasks have ended."""
         self.stays_until = 0.0
@@ -47,6 +47,7 @@ class Scripted(Client):
 
     def begin(self) -> None:
         rng = self.world.rng
+        self.take_over()
         for _ in range(self.world.plan.controls):
             self.program.later(rng.random() * self.world.plan.fault_span_s, self.control)
         if self.machine.members.disable_nodes or self.machine.members.disable_servers:

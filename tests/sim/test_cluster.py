@@ -69,6 +69,10 @@ WHAT_HAPPENS = [
     "server accepted that has ended",
     "server accepted twice",
     "node that said that it leaves",
+    "program that came back",
+    "node that serves the next program",
+    "task that the next program took over",
+    "task that was lost before its program came back",
 ]
 
 

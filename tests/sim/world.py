@@ -30,6 +30,8 @@ from tests.sim.wire import Wire
 
 STORY = 400
 SAME_INSTANT_MAX = 200_000
+ORPHAN_MAX_S = 300.0
+"""For which a lost program is waited for."""
 BOUND_S = 900.0
 """After the healing everything comes to its end within this time."""
 
@@ -125,6 +127,20 @@ class World:
         if self.rng.random() < 0.3:
             Scripted(self, program)
 
+    def follow(self, clients: list[Client]) -> None:
+        """The program of these clients was lost: the next run of it comes soon, or not so soon."""
+        self.to_come += 1
+        self.at(self.now + self.rng.choice([0.05, 1.0, 30.0]) * (0.5 + self.rng.random()), self.start_again, clients)
+
+    def start_again(self, clients: list[Client]) -> None:
+        if not self.scheduler.alive:
+            self.at(self.now + 1, self.start_again, clients)
+            return
+        self.to_come -= 1
+        program = Program(self)
+        for client in clients:
+            Scripted(self, program, client)
+
     def kill_scheduler(self) -> None:
         if self.scheduler.alive:
             self.scheduler.end("killed")
@@ -177,7 +193,7 @@ class World:
                     client.close_at_once()
         stuck = [c for c in self.clients if not c.over]
         assert not stuck, f"{stuck} did not come to their end in {bound_s} s"
-        self.run(self.now + 120)
+        self.run(self.now + (120 if not self.plan.returns else 120 + ORPHAN_MAX_S))
         for truth in self.tasks.values():
             if truth.client.program.alive:
                 assert len(truth.outcomes) == 1, f"task {truth.number} of {truth.client} was lost"
