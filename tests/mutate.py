@@ -51,6 +51,7 @@ FILES: Final = (
     "parkcos/client/holds.py",
     "parkcos/client/membership.py",
     "parkcos/client/ends.py",
+    "parkcos/client/returning.py",
     "parkcos/client/controls.py",
     "parkcos/client/dispatch.py",
     "parkcos/httpd/model.py",

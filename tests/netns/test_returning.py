@@ -73,6 +73,16 @@ def start(site: Site, host: Host, identity: str = "me") -> HostProcess:
     return site.client(host, PROGRAM, host.ip, identity, str(site.folder))
 
 
+def working(lab: Callable[..., Lab], site: Site) -> tuple[Lab, HostProcess, list[HostProcess], HostProcess]:
+    """A lab, its scheduler, two nodes, and a program on the host "first" whose four tasks run."""
+    net = lab({"a": ["n1", "n2", "s", "first", "second"]})
+    scheduler, nodes = site.scheduler(net["s"]), [site.node(net[name]) for name in ("n1", "n2")]
+    first = start(site, net["first"])
+    site.wait_for(first, "RESUMED end")
+    begun(site.folder, 4)
+    return net, scheduler, nodes, first
+
+
 def copy_of_identity(site: Site) -> str:
     """As on a machine that does not share the first one's disk."""
     for name in ("me", "me.tasks"):
@@ -82,11 +92,7 @@ def copy_of_identity(site: Site) -> str:
 
 def test_another_host_takes_the_place_of_one_that_is_cut_off(lab: Callable[..., Lab], site: Site) -> None:
     """The first program lives on, and hears of it when its cable is plugged in again."""
-    net = lab({"a": ["n1", "n2", "s", "first", "second"]})
-    scheduler, nodes = site.scheduler(net["s"]), [site.node(net[name]) for name in ("n1", "n2")]
-    first = start(site, net["first"])
-    site.wait_for(first, "RESUMED end")
-    begun(site.folder, 4)
+    net, scheduler, nodes, first = working(lab, site)
     net["first"].isolate()
     second = start(site, net["second"], copy_of_identity(site))
     said = site.wait_for(second, "RESUMED work-0")
@@ -103,11 +109,7 @@ def test_another_host_takes_the_place_of_one_that_is_cut_off(lab: Callable[..., 
 
 
 def test_the_scheduler_is_started_again_at_the_same_time(lab: Callable[..., Lab], site: Site) -> None:
-    net = lab({"a": ["n1", "n2", "s", "first"]})
-    scheduler, nodes = site.scheduler(net["s"]), [site.node(net[name]) for name in ("n1", "n2")]
-    first = start(site, net["first"])
-    site.wait_for(first, "RESUMED end")
-    begun(site.folder, 4)
+    net, scheduler, nodes, first = working(lab, site)
     first.kill()
     scheduler.kill()
     first.wait(PATIENCE_S)
@@ -123,11 +125,7 @@ def test_the_scheduler_is_started_again_at_the_same_time(lab: Callable[..., Lab]
 
 
 def test_a_node_is_started_again_meanwhile(lab: Callable[..., Lab], site: Site) -> None:
-    net = lab({"a": ["n1", "n2", "s", "first"]})
-    scheduler, nodes = site.scheduler(net["s"]), [site.node(net[name]) for name in ("n1", "n2")]
-    first = start(site, net["first"])
-    site.wait_for(first, "RESUMED end")
-    begun(site.folder, 4)
+    net, scheduler, nodes, first = working(lab, site)
     first.kill()
     nodes[1].kill()
     nodes[1].wait(PATIENCE_S)
