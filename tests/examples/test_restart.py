@@ -17,9 +17,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.live]
 def test_restart_takes_each_result_once(node: Cluster, tmp_path: Path) -> None:
     results = tmp_path / "work" / "restart.results"
     results.parent.mkdir()
+    example = Path(EXAMPLES, "restart.py")
     killed = 0
     while True:
-        with Program(EXAMPLES / "restart.py", *node.options, cwd=results.parent) as program:
+        with Program(example, *node.options, cwd=results.parent) as program:
             program.wait_for("results are safe")
             if killed == 2:
                 program.wait_for("all 20 results are in restart.results")
