@@ -160,8 +160,7 @@ class Turn:
             waited = shell.state is WAITING
             left = self.leave_queue()
             if left and waited:
-                shell.state = NEW
-                shell.id = new_id()
+                shell.state, shell.id = NEW, new_id()
                 self._begins, self.scheduler, self._position, self._queued = None, 0, 0, None
             return left
 

@@ -352,7 +352,7 @@ class NodeProgram:
             if before == SERVING:
                 self._shared_files.end()
         if orphaned and self.machine.client_lost:
-            logger.warning("%s did not come back in time: its servers are ended", self._client)
+            logger.warning("%s did not come back: its servers are ended", self._client)
         for effect in effects:
             try:
                 self._execute(effect)

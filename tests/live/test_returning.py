@@ -202,3 +202,73 @@ def test_a_second_program_with_the_same_identity_is_refused(node: Program, ports
         go(tmp_path, 0, 1, 2, 3)
         first.wait_for("closed")
     assert results(first) == [0, 1, 2, 3]
+
+
+USES = """
+import pathlib
+
+def double(n):
+    return 2 * n
+
+def total(numbers):
+    return sum(numbers)
+
+def where():
+    return os.getpid()
+
+def text_of(name):
+    return pathlib.Path(name).read_text()
+
+def stays(task=None):
+    yield task.receive()
+
+def main(task=None):
+    client = Client(identity="me", orphan_s=30, name="returns")
+    yield client.schedule()
+    handles = yield client.resumed()
+    print("resumed", len(handles), flush=True)
+    if not FIRST:
+        print("doubles", (yield client.map(double, range(4))), flush=True)
+        print("shared", (yield client.submit(total, client.share(list(range(1000))))), flush=True)
+        print("own", (yield client.submit(double, 4, own_process=True)), flush=True)
+        with client.space("mine", exclusive=True) as space:
+            print("space", (yield client.submit(double, 5, space=space)), flush=True)
+        servers = yield client.servers()
+        rtask = yield client.rtask_at(servers[0], stays)
+        print("sent", (yield Parkcos().send_file(servers[0], "note.txt")), flush=True)
+        rtask.send(None)
+        print("end", (yield rtask.finish()), flush=True)
+        print("text", (yield client.submit(text_of, "note.txt", where=servers[0])), flush=True)
+        before = yield client.submit(where, where=servers[1])
+        client.restart_server(servers[1])
+        while (after := (yield client.submit(where, where=str(servers[1].addr)))) == before:
+            yield task.sleep(0.05)
+        print("another server", flush=True)
+        client.restart_node("127.0.0.1")
+        yield task.sleep(0.2)
+        yield client.wait_for_servers(2)
+        print("again", (yield client.map(double, range(4))), flush=True)
+    print("ready", flush=True)
+    if FIRST:
+        yield task.receive()
+    yield client.close()
+    print("closed", flush=True)
+
+if __name__ == "__main__":
+    Task(main)
+"""
+
+
+def test_what_was_taken_over_is_used_as_any(node: Program, ports: Ports, tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("a note")
+    with ports.client(tmp_path, f"FIRST = True\n{USES}") as first:
+        first.wait_for("^ready")
+        node.wait_for("-> serving")
+        first.end(signal.SIGKILL)
+    with ports.client(tmp_path, f"FIRST = False\n{USES}") as second:
+        second.wait_for("^closed")
+        assert second.wait() == 0
+        for line in ("doubles [0, 2, 4, 6]", "shared 499500", "own 8", "space 10", "text a note", "another server"):
+            assert line in second.lines, second.text
+        assert "again [0, 2, 4, 6]" in second.lines
+    node.wait_for("has come back")
