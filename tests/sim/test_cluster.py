@@ -19,7 +19,7 @@ ENOUGH = 3000
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_small_worlds(only_seed: int | None, worlds: int) -> None:
     if only_seed is not None:
         simulate(only_seed, story=True)
