@@ -1,4 +1,4 @@
-"""What node, scheduler and client say to each other, and one closed schema for each receiver, servers included.
+"""What node, scheduler and client say to each other.  Who may say what, and how it travels, is in `schemas.py`.
 
 What a client and its servers say to each other about tasks is in `server_messages.py`.  A payload is opaque bytes here.
 A process is named by its incarnation, a client by a random number, a task by a number that its client gave it.
@@ -6,7 +6,7 @@ A process is named by its incarnation, a client by a random number, a task by a 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, get_args
+from typing import Annotated
 
 import msgspec
 
@@ -485,29 +485,3 @@ ToServer = (
     | DropShared
     | DropSpaces
 )
-
-# -- who says it
-
-CLIENT, NODE, SCHEDULER, SERVER = "peer", "node", "scheduler", "server"
-"""What processes are to each other; "peer" is a program, which may have clients, and a scheduler of its own."""
-
-_SAID: dict[str, dict[tuple[str, ...], Any]] = {
-    "scheduler": {(NODE,): NodeToScheduler, (CLIENT,): ClientToScheduler},
-    "node": {(SCHEDULER, CLIENT): SchedulerToNode, (CLIENT,): ClientToNode},
-    "client": {(SCHEDULER,): SchedulerToClient, (NODE,): NodeToClient, (SERVER,): ServerToClient},
-    "server": {(CLIENT,): ToServer},
-}
-SAID_BY: dict[str, dict[type, frozenset[str]]] = {
-    part: {kind: frozenset(roles) for roles, kinds in said.items() for kind in get_args(kinds)}
-    for part, said in _SAID.items()
-}
-"""Who may say what to a part of a cluster: the roles for each kind of message.  A program's own scheduler is in the
-same process as its clients, and what is said within a process needs no leave."""
-
-encode = msgspec.msgpack.Encoder().encode
-DECODERS: dict[str, msgspec.msgpack.Decoder[Any]] = {
-    "scheduler": msgspec.msgpack.Decoder(ToScheduler),
-    "node": msgspec.msgpack.Decoder(ToNode),
-    "client": msgspec.msgpack.Decoder(ToClient),
-    "server": msgspec.msgpack.Decoder(ToServer),
-}

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from parkcos.cluster import messages as m
+from parkcos.cluster import schemas
 from parkcos.cluster.machine import Refusals
 from parkcos.cluster.message import Message
 from parkcos.net import wire
@@ -61,7 +61,7 @@ class Postbox:
         """
         handle = partial(self._hand_out, part, handler)
         self._handlers[part] = handle
-        decode, said_by = m.DECODERS[part].decode, m.SAID_BY[part]
+        decode, said_by = schemas.DECODERS[part].decode, schemas.SAID_BY[part]
         call = self.network.io.call
 
         def received(peer: Peer, service: wire.Service) -> None:
@@ -96,7 +96,7 @@ class Postbox:
         Returns: None if `process` is gone.
         """
         peer = self.network.hub.by_incarnation.get(process)
-        service = wire.Service(wire.EMPTY, PICKLE, False, part, m.encode(message))
+        service = wire.Service(wire.EMPTY, PICKLE, False, part, schemas.encode(message))
         if peer is None or not peer.post(service, lazy=True):
             return None
         return Posted(peer, service)
@@ -127,4 +127,4 @@ class Postbox:
         peer = self.network.hub.by_incarnation.get(process)
         if peer is None or peer.state is GONE:
             return False
-        return self.network.post_service(peer, part, m.encode(message), form, buffers, lazy=lazy)
+        return self.network.post_service(peer, part, schemas.encode(message), form, buffers, lazy=lazy)

@@ -10,6 +10,7 @@ import pytest
 from msgspec import inspect
 
 from parkcos.cluster import messages as m
+from parkcos.cluster import schemas
 from parkcos.cluster import server_messages as sm
 from parkcos.cluster.node_info import NodeInfo
 from parkcos.net import wire
@@ -93,7 +94,7 @@ INFO = NodeInfo(1, "n", "10.0.0.1", 9706, 4, "Linux", "3.11", "0")
 )
 def test_a_node_that_describes_itself_beyond_all_bounds(wrong: dict[str, object]) -> None:
     said = msgspec.to_builtins(m.NodeState(INFO, 0))
-    decode = m.DECODERS["scheduler"].decode
+    decode = schemas.DECODERS["scheduler"].decode
     assert decode(msgspec.msgpack.encode(said)) == m.NodeState(INFO, 0)
     for name, value in wrong.items():
         said[1][NodeInfo.__struct_fields__.index(name)] = value
@@ -107,9 +108,9 @@ def test_a_reason_is_clipped_where_it_is_said() -> None:
     assert message.error.startswith("begins x")
     assert message.error.endswith("x ends")
     assert "characters are left out" in message.error
-    assert m.DECODERS["client"].decode(m.encode(message)) == message
+    assert schemas.DECODERS["client"].decode(schemas.encode(message)) == message
     assert clipped("short") == "short"
-    assert m.encode(sm.TaskRefused(1, 2, "a lone \ud800")), "what cannot be encoded is replaced"
+    assert schemas.encode(sm.TaskRefused(1, 2, "a lone \ud800")), "what cannot be encoded is replaced"
 
 
 def test_what_is_no_location() -> None:

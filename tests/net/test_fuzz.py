@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parkcos.cluster import messages as m
+from parkcos.cluster import schemas
 from parkcos.errors import ProtocolError
 from parkcos.net import wire
 from parkcos.net.finding import relay
@@ -149,7 +149,7 @@ values = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.float
 structures = st.recursive(values, lambda inner: st.lists(inner, max_size=6), max_leaves=20)
 
 
-@pytest.mark.parametrize("decode", [wire.decode, relay._decode, *(d.decode for d in m.DECODERS.values())])
+@pytest.mark.parametrize("decode", [wire.decode, relay._decode, *(d.decode for d in schemas.DECODERS.values())])
 @fuzz
 @given(body=st.binary(max_size=100) | structures.map(msgspec.msgpack.encode))
 def test_messages_of_any_bytes(decode: Any, body: bytes) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from parkcos.cluster import messages as m
+from parkcos.cluster import schemas
 from parkcos.node import output
 from parkcos.node.output import (
     BACKLOG_BYTES_MAX,
@@ -223,7 +224,7 @@ class Box:
 
     def send(self, process: int, part: str, message: m.Output, form: int, buffers: Any) -> None:
         assert (process, part) == (7, "client")
-        assert m.DECODERS["client"].decode(m.encode(message)) == message
+        assert schemas.DECODERS["client"].decode(schemas.encode(message)) == message
         self.sent.append((message, b"".join(buffers)))
 
 

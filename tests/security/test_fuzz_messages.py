@@ -16,6 +16,7 @@ import pytest
 
 from parkcos import Location, Parkcos
 from parkcos.cluster import messages as m
+from parkcos.cluster import schemas
 from parkcos.cluster.bundle import Bundle, encode_bundle
 from parkcos.cluster.postbox import Postbox
 from parkcos.net import wire
@@ -192,7 +193,7 @@ def test_a_client_that_has_lost_its_mind(ports: Ports, member: Network, tmp_path
             known = [number] * 3 + [at_node.peer().incarnation]
             at_node.known, at_scheduler.known = known, known
             if seed % 2:
-                setup = m.encode(m.SetupNode(number, 2, setup_id=seed))
+                setup = schemas.encode(m.SetupNode(number, 2, setup_id=seed))
                 member.post_service(at_node.peer(), "node", setup, 0, [encode_bundle(Bundle([], []))])
             at_node.attack(seed)
             at_scheduler.attack(1000 + seed)

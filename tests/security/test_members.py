@@ -13,6 +13,7 @@ import pytest
 import parkcos
 from parkcos import Client, Parkcos
 from parkcos.cluster import messages as m
+from parkcos.cluster import schemas
 from parkcos.net import wire
 from parkcos.net.location import Location
 from parkcos.net.payload import PICKLE
@@ -34,7 +35,7 @@ def tell(place: Place, location: Location, part: str, *messages: Any) -> None:
     place.run(lambda: (yield place.network.peer(location, 10.0)))
     peer = place.network.hub.book.by_location[location].itself
     for message in messages:
-        peer.post(wire.Service(wire.EMPTY, PICKLE, False, part, m.encode(message)))
+        peer.post(wire.Service(wire.EMPTY, PICKLE, False, part, schemas.encode(message)))
     place.run(lambda: (yield place.network.peer(location, 10.0)))
 
 

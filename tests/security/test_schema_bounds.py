@@ -108,7 +108,7 @@ def test_the_decoders_are_found() -> None:
         "parkcos.net.finding.datagram._decoder",
         "parkcos.net.finding.relay._decode",
         "parkcos.net.files.messages.decode",
-        "parkcos.cluster.messages.DECODERS",
+        "parkcos.cluster.schemas.DECODERS",
         "parkcos.node.family.decode_news",
     } <= names
     assert len(FOREIGN) >= 10

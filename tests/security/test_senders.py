@@ -9,24 +9,25 @@ import msgspec
 import pytest
 
 from parkcos.cluster import messages as m
+from parkcos.cluster import schemas
 from parkcos.cluster.postbox import Postbox
 from parkcos.net import wire
 from parkcos.net.network import FOR_ANYBODY, TASKS_ARE_IN
 
-ROLES = (m.CLIENT, m.NODE, m.SCHEDULER, m.SERVER)
+ROLES = (schemas.CLIENT, schemas.NODE, schemas.SCHEDULER, schemas.SERVER)
 RECEIVERS = {"scheduler": m.ToScheduler, "node": m.ToNode, "client": m.ToClient, "server": m.ToServer}
 EXPECTED = {
-    "scheduler": {m.NODE: {"NodeState", "NodeAnswer"}},
-    "node": {m.SCHEDULER: {"ReserveNode", "ReleaseNode", "AskState"}},
+    "scheduler": {schemas.NODE: {"NodeState", "NodeAnswer"}},
+    "node": {schemas.SCHEDULER: {"ReserveNode", "ReleaseNode", "AskState"}},
     "client": {
-        m.SCHEDULER: {"Queued", "Scheduled", "NodeOffer", "NodeUnusable", "NodeGranted", "Dismissed"},
-        m.SERVER: {
+        schemas.SCHEDULER: {"Queued", "Scheduled", "NodeOffer", "NodeUnusable", "NodeGranted", "Dismissed"},
+        schemas.SERVER: {
             "ServerReady", "ServerFailed", "TaskStarted", "TaskRefused", "TaskEnded", "TaskRecalled", "AskServers",
             "ServerLeaves", "ServerResumed",
         },
-        m.CLIENT: set(),
+        schemas.CLIENT: set(),
     },
-    "server": {m.NODE: set(), m.SCHEDULER: set(), m.SERVER: set()},
+    "server": {schemas.NODE: set(), schemas.SCHEDULER: set(), schemas.SERVER: set()},
 }  # fmt: skip
 """What was thought of by hand: a role not named here may say what is left, and a program what a scheduler may."""
 
@@ -84,14 +85,14 @@ def heard(part: str, role: str, message: Any) -> tuple[list[Any], list[str]]:
     )
     Postbox.of(network).serve(part, lambda process, said, form, payload: got.append(said))
     peer = SimpleNamespace(roles=(role,), incarnation=7)
-    network.services[part](peer, wire.Service(wire.EMPTY, 0, False, part, m.encode(message)))
+    network.services[part](peer, wire.Service(wire.EMPTY, 0, False, part, schemas.encode(message)))
     return got, refusals.lines
 
 
 @pytest.mark.parametrize("part", RECEIVERS)
 def test_each_message_has_its_senders(part: str) -> None:
-    assert set(m.SAID_BY[part]) == set(get_args(RECEIVERS[part]))
-    assert all(roles and roles <= set(ROLES) for roles in m.SAID_BY[part].values())
+    assert set(schemas.SAID_BY[part]) == set(get_args(RECEIVERS[part]))
+    assert all(roles and roles <= set(ROLES) for roles in schemas.SAID_BY[part].values())
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -111,9 +112,9 @@ def test_nobody_says_what_is_for_another_to_say(part: str, role: str) -> None:
     elif part in ("client", "server"):
         assert allowed == names.difference(*by_hand.values())
     elif part == "scheduler":
-        assert allowed == (names - by_hand[m.NODE] if role == m.CLIENT else set())
+        assert allowed == (names - by_hand[schemas.NODE] if role == schemas.CLIENT else set())
     else:
-        assert allowed == (names if role == m.CLIENT else set())
+        assert allowed == (names if role == schemas.CLIENT else set())
 
 
 def test_who_runs_no_tasks_says_nothing_that_is_for_tasks() -> None:
@@ -122,4 +123,4 @@ def test_who_runs_no_tasks_says_nothing_that_is_for_tasks() -> None:
         wire.ToTask, wire.DeliverToTask, wire.ToChannel, wire.DeliverToChannel, wire.Subscribe, wire.RunRps,
     }  # fmt: skip
     assert not {wire.End, wire.Observe, wire.Withdraw, wire.Slow} & set(FOR_ANYBODY)
-    assert set(TASKS_ARE_IN) == {m.CLIENT, m.SERVER}
+    assert set(TASKS_ARE_IN) == {schemas.CLIENT, schemas.SERVER}
