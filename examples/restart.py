@@ -4,7 +4,7 @@
     parkcosnode.py             on one machine or more; then, on any machine:
     python restart.py          kill it, even with  kill -9,  and start it again, within two minutes
 
-The file restart.me is its identity; restart.results is where it keeps what is safe.  Remove both to begin anew.
+The file restart.me is its identity; restart.results is where it keeps what is safe.  To begin again, remove both.
 """
 
 import os

@@ -94,7 +94,8 @@ class Identity:
         content.run, content.pid = content.run + 1, os.getpid()
         data = msgspec.json.encode(content)
         try:
-            os.pwrite(self._fd, data.ljust(_BYTES - 1) + b"\n", 0) if hasattr(os, "pwrite") else _write(self._fd, data)
+            os.lseek(self._fd, 0, os.SEEK_SET)
+            os.write(self._fd, data.ljust(_BYTES - 1) + b"\n")
             os.fsync(self._fd)
         except OSError as error:
             raise ConfigError(f"the identity {self.path} cannot be written: {error.strerror}") from None
@@ -137,11 +138,6 @@ def _read(fd: int, path: Path) -> _Content:
             f"the file {path} is no identity of a client ({error}): give the path of one, or of one that is to be made"
         ) from None
     return content
-
-
-def _write(fd: int, data: bytes) -> None:
-    os.lseek(fd, 0, os.SEEK_SET)
-    os.write(fd, data.ljust(_BYTES - 1) + b"\n")
 
 
 def _lock(fd: int) -> bool:

@@ -127,11 +127,9 @@ class Resuming:
                 return
             records: list[Task] = []
             released = shell.identity.sent.recent if shell.identity is not None else {}
-            # It has not heard so; or they were run again elsewhere.
-            noted = self._noted
-            over = {
-                n for each in message.tasks if (n := each.task) in released or _is_at(noted.get(n), process) is False
-            }
+            # What it has not heard to be safe, or was run again at another server.
+            elsewhere = {number for number, noted in self._noted.items() if noted.server != process}
+            over = {each.task for each in message.tasks if each.task in released or each.task in elsewhere}
             if over:
                 shell.side.box.send(process, "server", sm.ReleaseTasks(shell.id, sorted(over)))
             for each in message.tasks:
@@ -175,8 +173,3 @@ class Resuming:
         waiting, self._waiting = self._waiting, []
         for completion in waiting:
             self._shell.kernel.post(completion.set_result, self._sorted())
-
-
-def _is_at(noted: NotedTask | None, server: int) -> bool | None:
-    """Whether a task was sent to that server last; None: nobody knows."""
-    return None if noted is None else noted.server == server

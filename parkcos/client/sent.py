@@ -20,7 +20,7 @@ from parkcos.net.files.disk import Folder
 logger = logging.getLogger("parkcos")
 
 LINES_MAX = 10_000
-"""When there are so many lines more than twice what is still true, the file is written anew."""
+"""When there are so many lines more than twice what is still true, the file is written again."""
 
 RECENT_MAX = 10_000
 """So many tasks are remembered that were released: the word of it may not have reached their servers."""
@@ -73,7 +73,7 @@ class Sent:
         self._failing = False
         try:
             self._read()
-            self._write_anew()
+            self._rewrite()
         except OSError as error:
             raise ConfigError(f"the file {path} of the client's tasks cannot be used: {error.strerror}") from None
 
@@ -115,7 +115,7 @@ class Sent:
             os.write(self._fd, msgspec.json.encode(line) + b"\n")
             self._lines += 1
             if self._lines > 2 * (len(self.nodes) + len(self.tasks) + len(self.recent)) + LINES_MAX:
-                self._write_anew()
+                self._rewrite()
             self._failing = False
         except OSError as error:
             if not self._failing:
@@ -153,7 +153,7 @@ class Sent:
                 if place < len(lines):  # the last one may be half written
                     logger.warning("%s, line %d cannot be understood, and is left out: %s", self.path, place, error)
 
-    def _write_anew(self) -> None:
+    def _rewrite(self) -> None:
         lines: list[_Line] = [*self.nodes.values(), *self.tasks.values(), _Released(list(self.recent))]
         data = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
         with Folder(self.path.parent, (), make=False) as folder:

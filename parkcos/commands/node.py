@@ -18,6 +18,7 @@ from parkcos.net.files.rules import parse_size
 from parkcos.net.location import PORT_MAX
 from parkcos.net.options import NetworkOptions
 from parkcos.net.standard import open_standard
+from parkcos.net.trust.claims import ORPHAN_MAX_S
 from parkcos.node.groups import find_groups
 from parkcos.node.hours import parse_hours
 from parkcos.node.identity import settle
@@ -76,10 +77,10 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--orphan_max",
         type=float,
-        default=3600.0,
+        default=ORPHAN_MAX_S,
         metavar="S",
         help="keep the servers of a client that may return (Client(identity=)) for at most S seconds after its program "
-        "was lost (default: 3600); 0: end them at once",
+        f"was lost (default: {ORPHAN_MAX_S:g}); 0: end them at once",
     )
     add(
         "--own_max",

@@ -17,6 +17,7 @@ from parkcos.net.location import Location
 from parkcos.net.options import MAX_PAYLOAD_LEAST
 from parkcos.net.runtime import Parkcos
 from parkcos.net.standard import open_standard
+from parkcos.net.trust.claims import ORPHAN_MAX_S
 from parkcos.net.trust.granted import ROLES
 from parkcos.program.commands import add_doctor_options, check_doctor_options, make_cert, make_secret, run_doctor
 from parkcos.program.grants import make_grant_file, revoke_grant
@@ -25,7 +26,7 @@ from parkcos.program.options import add_network_options, network_options, parse_
 from parkcos.program.signals import Signals
 from parkcos.scheduler.console import SchedulerConsole
 from parkcos.scheduler.journal import Journal
-from parkcos.scheduler.service import ORPHAN_MAX_S, SchedulerService
+from parkcos.scheduler.service import SchedulerService
 
 DEFAULT_PORT = 9705
 NODE_PORT = 9706

@@ -10,6 +10,7 @@ from typing import Any
 from parkcos.cluster.processors import usable_processors
 from parkcos.errors import ConfigError
 from parkcos.net.location import Location
+from parkcos.net.trust.claims import ORPHAN_MAX_S
 from parkcos.node import birth
 from parkcos.node.groups import Groups
 from parkcos.node.hours import Hours
@@ -56,7 +57,7 @@ class NodeOptions:
     hours: Hours | None = None
     serve: int = 0
     zombie_period_s: float = 0.0
-    orphan_max_s: float = 3600.0
+    orphan_max_s: float = ORPHAN_MAX_S
     pulse_intervals: tuple[float, float] = (10.0, 100.0)
     resources: dict[str, float] = field(default_factory=dict)
     processes: ProcessFile | None = None

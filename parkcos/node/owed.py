@@ -17,9 +17,6 @@ class Owed:
     def __init__(self) -> None:
         self._kept: dict[int, tuple[sm.ResumedTask, Message, int, bytes]] = {}
 
-    def __len__(self) -> int:
-        return len(self._kept)
-
     def keep(self, asked: sm.RunTask, message: Message, form: int, buffers: Iterable[Buffer]) -> None:
         """A task has ended.  buffers: are copied, for they may be objects of the next task's."""
         self._kept[asked.task] = described(asked), message, form, b"".join(buffers)

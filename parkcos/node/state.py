@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from parkcos.cluster import messages as m
+from parkcos.net.trust.claims import SECOND, SUPERSEDED
 from parkcos.node.records import (
     CLOSING,
     FREE,
@@ -61,8 +62,6 @@ LOST_GRACE_S = 0.5
 """Of a client that has nobody left to hear what its tasks would say."""
 SETUP_WAIT_S = 30.0
 """A client that has reserved the node and does not set it up for so long loses it."""
-SUPERSEDED = "a later run of its program has come back in its place"
-SECOND = "another program with its identity has this node"
 
 
 @dataclass

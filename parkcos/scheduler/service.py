@@ -20,6 +20,7 @@ from parkcos.net.location import Location
 from parkcos.net.network import Network
 from parkcos.net.payload import Buffer
 from parkcos.net.session.peer import CONNECTING, Peer
+from parkcos.net.trust.claims import ORPHAN_MAX_S
 from parkcos.scheduler import state_events as st
 from parkcos.scheduler.journal import Entries, Journal
 from parkcos.scheduler.state import ClientRecord, SchedulerMachine
@@ -28,7 +29,6 @@ logger = logging.getLogger("parkcos")
 
 CONTACT_AGAIN_S = 2.0
 """Nodes that were named and are not there are dialled again after this time: they may start later."""
-ORPHAN_MAX_S = 3600.0
 CLIENTS_MAX = 1_000
 """Of one program, in the queue."""
 CONTACTS_MAX = 1_000

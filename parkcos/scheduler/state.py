@@ -22,6 +22,7 @@ import msgspec
 from parkcos.cluster import messages as m
 from parkcos.cluster.node_info import NodeInfo
 from parkcos.net.files.rules import printable
+from parkcos.net.trust.claims import SECOND, SUPERSEDED
 from parkcos.scheduler.state_events import (
     ClientAsked,
     ClientLeft,
@@ -53,8 +54,6 @@ UNKNOWN_MAX = 10_000
 
 TAKEN = "it serves another client; it is offered again as soon as it is free"
 LOST = "it is gone"
-SUPERSEDED = "a later run of its program has come back in its place"
-SECOND = "another program with its identity is there"
 
 
 FREE, OFFERED, RESERVING, HELD, UNWANTED, RELEASING = "free", "offered", "reserving", "held", "unwanted", "releasing"
@@ -375,7 +374,7 @@ class SchedulerMachine:
                 yield ToNode(node.info.incarnation, m.ReleaseNode(client))
 
     def _tell_waiting(self, first: int = 1) -> Iterator[Effect]:
-        """Who waits hears how many are before it, and who runs.  first: the first place that is told."""
+        """Tell the clients that wait how many are before them, and who runs.  first: the first place that is told."""
         for position, waiting in enumerate(self.queue.values()):
             if position >= max(1, first) and waiting.absent_until is None:
                 yield ToClient(waiting.process, m.Queued(waiting.client, position))

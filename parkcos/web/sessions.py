@@ -1,4 +1,4 @@
-"""Who has logged in: sessions of browsers, each with a random cookie that says nothing of the token.
+"""The browsers that have logged in: each has a session, and a random cookie that says nothing of the token.
 
 They live in memory: with the program, all of them end.  I/O thread only.
 """

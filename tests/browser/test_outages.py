@@ -142,8 +142,8 @@ def test_a_first_state_that_takes_long_on_a_slow_line(node: int, look: Open, por
         someone.page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
         expect(someone.connection).to_have_text("connecting")
         expect(someone.connection).to_have_text("live", timeout=60_000)
-        # Who begins anew each time never gets to its end.  Once may be: a browser that has no turn for five seconds, as
-        # the machine has too much to do, looks like one that has slept.
+        # A page that begins again each time never gets to the end.  It may begin again once: a browser that has no turn
+        # for five seconds, as the machine has too much to do, looks like one that has slept.
         assert [url.rpartition("/")[2] for url in asked].count("stream") <= 2
         running.end(signal.SIGKILL)
 

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from parkcos.cluster import messages as m
+from parkcos.net.trust.claims import SECOND, SUPERSEDED
 from parkcos.node.records import CLOSING, FREE, SERVING, SETUP
 from parkcos.node.servers import PATIENT
-from parkcos.node.state import LOST_GRACE_S, SECOND, SUPERSEDED, NodeMachine
+from parkcos.node.state import LOST_GRACE_S, NodeMachine
 from parkcos.node.state_events import (
     ClientReturned,
     CloseAsked,

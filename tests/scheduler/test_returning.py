@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from parkcos.cluster import messages as m
-from parkcos.scheduler.state import FREE, HELD, RELEASING, SECOND, SUPERSEDED, SchedulerMachine
+from parkcos.net.trust.claims import SECOND, SUPERSEDED
+from parkcos.scheduler.state import FREE, HELD, RELEASING, SchedulerMachine
 from parkcos.scheduler.state_events import (
     ClientAsked,
     ClientLeft,

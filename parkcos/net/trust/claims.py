@@ -19,9 +19,14 @@ import msgspec
 from parkcos.net.bounds import Number
 from parkcos.net.trust.secret import ClusterKeys
 
-__all__ = ["SEED_BYTES", "Claim", "ClaimKey"]
+__all__ = ["ORPHAN_MAX_S", "SECOND", "SEED_BYTES", "SUPERSEDED", "Claim", "ClaimKey"]
 
 SEED_BYTES: Final = 32
+ORPHAN_MAX_S: Final = 3600.0
+"""For so long, if its operator does not say otherwise, a process keeps what a client may come back for."""
+SUPERSEDED: Final = "a later run of its program has come back in its place"
+SECOND: Final = "another program with its identity is there"
+"""What a program is told whose place another one has taken, and one that does not get it."""
 _CLAIM_LABEL: Final = b"parkcos claim of a returning client, version 1\0"
 _CLAIM_INFO: Final = b"parkcos claims, Ed25519 seed, version 1"
 _CA_INFO: Final = b"parkcos servers of a returning client, Ed25519 seed, version 1"
